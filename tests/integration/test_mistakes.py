@@ -1,0 +1,44 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mistakes in the variables end in a sentence before the host is touched; what is right goes on to the host."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+HERE = Path(__file__).parent / "mistakes"
+GROUPS = yaml.safe_load((HERE / "hosts.yml").read_text())["all"]["children"]
+MISTAKES = GROUPS["mistakes"]["hosts"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """One run of the role over every case: the folder of the sentences, and what Ansible printed."""
+    results = tmp_path_factory.mktemp("mistakes")
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-f", "10", "-i", "hosts.yml", "playbook.yml", "-e", f"results={results}"]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False)
+    return results, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistake_is_told_before_the_host_is_touched(case: str, run: tuple[Path, str]) -> None:
+    results, output = run
+    assert (results / f"{case}.json").exists(), output[-3000:]
+    told = json.loads((results / f"{case}.json").read_text())
+    assert re.search(MISTAKES[case]["expected"], told["msg"], re.DOTALL), told
+    assert told["task"].startswith(("Validate |", "Validating arguments")), told
+
+
+@pytest.mark.parametrize("case", GROUPS["correct"]["hosts"])
+def test_correct_variables_lead_to_the_host(case: str, run: tuple[Path, str]) -> None:
+    results, output = run
+    assert not (results / f"{case}.json").exists(), (results / f"{case}.json").read_text()
+    assert re.search(rf"^{case}\s+: ok=\d+\s+changed=0\s+unreachable=1\s+failed=0", output, re.MULTILINE), output[-3000:]
