@@ -11,7 +11,8 @@ version_added: 1.0.0
 author:
   - securetime.nts contributors (@securetime)
 description:
-  - Gives every source of O(_input) its C(address), C(type), C(nts) and C(iburst), so that templates and rules read one form.
+  - Gives every source of O(_input) its C(address), C(type), C(nts) and C(iburst), so that templates and rules read one
+    form.
   - Accepts C(hostname) for C(address) and C(pool=true) for C(type=pool), as users of the role timesync write them.
 options:
   _input:
@@ -30,24 +31,27 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The sources in their order. C(address) is empty where a source has none, and where its C(address) and C(hostname) disagree.
-    - Flags are booleans, also where the input writes them as text. Options that a source does not set are left out, except the four
-      named above.
+    - The sources in their order. C(address) is empty where a source has none, and where its C(address) and C(hostname)
+      disagree.
+    - Flags are booleans, also where the input writes them as text. Options that a source does not set are left out,
+      except the four named above.
   type: list
   elements: dict
 """
+
+from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
 FLAGS = ("nts", "iburst", "prefer", "trust", "require", "noselect", "xleave")
 
 
-def chrony_sources(sources: list[dict]) -> list[dict]:
+def chrony_sources(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return each source with address, type, nts and iburst filled in; see RETURN."""
     return [_complete(source) for source in sources]
 
 
-def _complete(source: dict) -> dict:
+def _complete(source: dict[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in source.items() if value is not None}
     names = {given.pop(alias) for alias in ("address", "hostname") if alias in given}
     pool = boolean(given.pop("pool", False))
@@ -63,5 +67,5 @@ def _complete(source: dict) -> dict:
 class FilterModule:
     """Ansible's entry point."""
 
-    def filters(self) -> dict:
+    def filters(self) -> dict[str, Any]:
         return {"chrony_sources": chrony_sources}

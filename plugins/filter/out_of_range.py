@@ -11,7 +11,8 @@ version_added: 1.0.0
 author:
   - securetime.nts contributors (@securetime)
 description:
-  - Holds the numbers in O(_input) against O(ranges), because chronyd before 4.7 accepts whatever it can read as a number.
+  - Holds the numbers in O(_input) against O(ranges), because chronyd before 4.7 accepts whatever it can read as a
+    number.
 options:
   _input:
     description: Numbers by name. A name that has no range, or no value, is passed over.
@@ -36,8 +37,10 @@ _value:
   elements: str
 """
 
+from typing import Any
 
-def out_of_range(numbers: dict, ranges: dict) -> list[str]:
+
+def out_of_range(numbers: dict[str, Any], ranges: dict[str, tuple[float, float]]) -> list[str]:
     """Return one sentence for each number in numbers that is outside its (smallest, largest) in ranges."""
     return [
         f"{name} is {numbers[name]}: set it to a number from {low} to {high}."
@@ -49,5 +52,5 @@ def out_of_range(numbers: dict, ranges: dict) -> list[str]:
 class FilterModule:
     """Ansible's entry point."""
 
-    def filters(self) -> dict:
+    def filters(self) -> dict[str, Any]:
         return {"out_of_range": out_of_range}

@@ -6,7 +6,6 @@
 Everything that touches the host goes through a Host, so the order of the steps can be read, and tested, here.
 """
 
-import difflib
 import grp
 import hashlib
 import json
@@ -23,11 +22,26 @@ RECORD = "/var/lib/securetime-nts/loaded.json"
 FATAL_LOG_LINE = re.compile(r"Could not set credentials : .*")
 PARSE_ERROR = re.compile(r"Fatal error : (?P<what>.*) at line (?P<line>\d+)(?: in file .*)?$", re.MULTILINE)
 
-Finished = NamedTuple("Finished", [("status", int), ("stdout", str), ("stderr", str)])
-Wanted = NamedTuple(
-    "Wanted", [("path", str), ("content", Optional[str]), ("owner", str), ("group", str), ("mode", int)]
-)
-Existing = NamedTuple("Existing", [("content", bytes), ("uid", int), ("gid", int), ("mode", int)])
+
+class Finished(NamedTuple):
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Wanted(NamedTuple):
+    path: str
+    content: Optional[str]
+    owner: str
+    group: str
+    mode: int
+
+
+class Existing(NamedTuple):
+    content: bytes
+    uid: int
+    gid: int
+    mode: int
 
 
 class TransactionError(Exception):
@@ -37,8 +51,8 @@ class TransactionError(Exception):
 class Host:
     """What the transaction needs of a host.
 
-    run(argv) executes a program and returns its Finished; place(source, path) moves a finished file into its place atomically, with the
-    security label that belongs there.
+    run(argv) executes a program and returns its Finished; place(source, path) moves a finished file into its place
+    atomically, with the security label that belongs there.
     """
 
     def __init__(self, run: Callable[[List[str]], Finished], place: Callable[[str, str], None], record: str = RECORD):
@@ -62,10 +76,9 @@ class Unit:
 
     def log_since(self, epoch_seconds: float) -> List[str]:
         """Return the unit's journal lines since then, oldest first, at most 40."""
-        since = "@%d" % int(epoch_seconds)
-        done = self.host.run(
-            ["journalctl", "--unit", self.name, "--since", since, "--output", "cat", "--quiet", "--no-pager", "-n", "40"]
-        )
+        since = f"--since=@{int(epoch_seconds)}"
+        options = ["--output=cat", "--quiet", "--no-pager", "--lines=40"]
+        done = self.host.run(["journalctl", f"--unit={self.name}", since, *options])
         return done.stdout.splitlines()
 
 
@@ -80,16 +93,19 @@ def apply(
 ) -> Dict[str, Any]:
     """Bring the files and the service to the wanted state, whole or not at all.
 
-    Returns changed, changed_files (paths), actions (of daemon-reload, enable, restart, start), reasons (sentences, why chronyd was
-    restarted), checked (whether chronyd itself read the candidate) and diff (Ansible's before/after pairs).
-    Raises TransactionError when the candidate is refused (nothing was changed) or when chronyd does not come up (everything was put back).
+    Returns changed, changed_files (paths), actions (of daemon-reload, enable, restart, start), reasons (sentences, why
+    chronyd was restarted), checked (whether chronyd itself read the candidate) and diff (Ansible's before/after pairs).
+    Raises TransactionError when the candidate is refused (nothing was changed) or when chronyd does not come up
+    (everything was put back).
     """
     unit = Unit(host, service)
     before = {item.path: read(item.path) for item in wanted}
     changes = [item for item in wanted if differs(item, before[item.path])]
     state = unit.show()
     if state.get("LoadState") == "not-found" and not check_mode:
-        raise TransactionError("There is no unit %s on this host, so nothing was changed. Install chrony first." % service)
+        raise TransactionError(
+            f"There is no unit {service} on this host, so nothing was changed. Install chrony first."
+        )
 
     checked = False
     candidate = next((item for item in changes if item.path == config_file and item.content is not None), None)
@@ -128,9 +144,9 @@ def restart_reasons(
     if state.get("ActiveState") != "active":
         return ["chronyd is not running"]
     changed = {item.path for item in changes}
-    reasons = ["%s changed" % item.path for item in changes]
+    reasons = [f"{item.path} changed" for item in changes]
     reasons += [
-        "%s changed since chronyd was started" % path
+        f"{path} changed since chronyd was started"
         for path in sorted(loaded)
         if record.get(path) != loaded[path] and path not in changed
     ]
@@ -140,8 +156,8 @@ def restart_reasons(
 def check_candidate(host: Host, candidate: Wanted) -> bool:
     """Let the real chronyd parse the candidate; False when there is no chronyd yet.
 
-    The candidate lies beside the file it is to replace, because the distributions' confinement lets chronyd read there and hardly anywhere
-    else (Debian's AppArmor profile: /etc/chrony and /etc/chrony.*). `-p` is in chronyd since 4.0.
+    The candidate lies beside the file it is to replace, because the distributions' confinement lets chronyd read there
+    and hardly anywhere else (Debian's AppArmor profile: /etc/chrony and /etc/chrony.*). `-p` is in chronyd since 4.0.
     """
     chronyd = next((path for path in ("/usr/sbin/chronyd", "/sbin/chronyd") if os.access(path, os.X_OK)), None)
     if chronyd is None or not os.path.isdir(os.path.dirname(candidate.path)):
@@ -154,16 +170,13 @@ def check_candidate(host: Host, candidate: Wanted) -> bool:
     if done.status == 0:
         return True
     found = PARSE_ERROR.search(done.stderr + done.stdout)
+    refusal = f"chronyd refuses the new {candidate.path}, so nothing was changed"
     if found is None:
-        raise TransactionError(
-            "chronyd refuses the new %s, so nothing was changed: %s" % (candidate.path, (done.stderr or done.stdout).strip())
-        )
+        raise TransactionError(f"{refusal}: {(done.stderr or done.stdout).strip()}")
     number = int(found.group("line"))
     line = (candidate.content or "").splitlines()[number - 1 : number]
-    raise TransactionError(
-        "chronyd refuses the new %s, so nothing was changed: %s at line %d: %s"
-        % (candidate.path, found.group("what"), number, line[0] if line else "(end of the file)")
-    )
+    text = line[0] if line else "(end of the file)"
+    raise TransactionError(f"{refusal}: {found.group('what')} at line {number}: {text}")
 
 
 def _carry_out(
@@ -191,9 +204,8 @@ def _carry_out(
         log = unit.log_since(started) if "restart" in actions else []
         now_runs = _take_back(host, unit, changes, before, actions, start_timeout, was_active)
         raise TransactionError(
-            "The change was taken back: %s.%s %s"
-            % (str(problem).rstrip("."), _quoted(log), now_runs)
-        )
+            f"The change was taken back: {str(problem).rstrip('.')}.{_quoted(log)} {now_runs}"
+        ) from problem
 
 
 def _take_back(
@@ -223,14 +235,16 @@ def _take_back(
     try:
         watch(host, unit, since, start_timeout)
     except TransactionError as problem:
-        return "The files are as they were, but chronyd does not run with them either: %s" % problem
+        return f"The files are as they were, but chronyd does not run with them either: {problem}"
     return "The files are as they were, and chronyd runs with them."
 
 
 def watch(host: Host, unit: Unit, started: float, timeout: float) -> None:
-    """Return when the unit is active and chronyd answers on its socket; raise TransactionError when it does not in time.
+    """Return when the unit is active and chronyd answers on its socket; raise TransactionError when it does not in
+    time.
 
-    timeout is in seconds. A daemon that runs but could not load its certificate, or its trust anchors, counts as not come up.
+    timeout is in seconds. A daemon that runs but could not load its certificate, or its trust anchors, counts as not
+    come up.
     """
     deadline = time.monotonic() + timeout
     pause = 0.05
@@ -238,19 +252,19 @@ def watch(host: Host, unit: Unit, started: float, timeout: float) -> None:
         state = unit.show()
         if state.get("ConditionResult") == "no" and state.get("ActiveState") == "inactive":
             raise TransactionError(
-                "systemd skipped %s because a condition of the unit is not met (see: systemctl status %s)" % (unit.name, unit.name)
+                f"systemd skipped {unit.name}, because a condition of the unit is not met; see systemctl status"
             )
         if state.get("ActiveState") == "failed":
-            raise TransactionError("%s failed to start" % unit.name)
+            raise TransactionError(f"{unit.name} failed to start")
         if state.get("ActiveState") == "active" and host.run(["chronyc", "-n", "activity"]).status == 0:
             break
         if time.monotonic() > deadline:
-            raise TransactionError("%s did not come up within %g seconds" % (unit.name, timeout))
+            raise TransactionError(f"{unit.name} did not come up within {timeout:g} seconds")
         time.sleep(pause)
         pause = min(pause * 2, 1.0)
     for line in unit.log_since(started):
         if FATAL_LOG_LINE.search(line):
-            raise TransactionError("chronyd runs but cannot use its certificates (%s)" % line.strip())
+            raise TransactionError(f"chronyd runs but cannot use its certificates ({line.strip()})")
 
 
 def read(path: str) -> Optional[Existing]:
@@ -279,10 +293,10 @@ def diffs(wanted: Wanted, existing: Optional[Existing]) -> List[Dict[str, str]]:
     if old != new or existing is None or wanted.content is None:
         pairs.append({"before_header": wanted.path, "after_header": wanted.path, "before": old, "after": new})
     if existing is not None and wanted.content is not None:
-        was = "owner: %s\ngroup: %s\nmode: %04o\n" % (_user_name(existing.uid), _group_name(existing.gid), existing.mode)
-        becomes = "owner: %s\ngroup: %s\nmode: %04o\n" % (wanted.owner, wanted.group, wanted.mode)
+        was = f"owner: {_user_name(existing.uid)}\ngroup: {_group_name(existing.gid)}\nmode: {existing.mode:04o}\n"
+        becomes = f"owner: {wanted.owner}\ngroup: {wanted.group}\nmode: {wanted.mode:04o}\n"
         if was != becomes:
-            header = "%s (metadata)" % wanted.path
+            header = f"{wanted.path} (metadata)"
             pairs.append({"before_header": header, "after_header": header, "before": was, "after": becomes})
     return pairs
 
@@ -295,7 +309,7 @@ def put(host: Host, wanted: Wanted) -> None:
     uid, gid = _uid(wanted.owner), _gid(wanted.group)
     for kind, name, number in (("user", wanted.owner, uid), ("group", wanted.group, gid)):
         if number is None:
-            raise TransactionError("%s is to belong to the %s %s, which this host does not have" % (wanted.path, kind, name))
+            raise TransactionError(f"{wanted.path} is to belong to the {kind} {name}, which this host does not have")
     os.makedirs(os.path.dirname(wanted.path), mode=0o755, exist_ok=True)
     _place(host, wanted.path, Existing(wanted.content.encode(), uid or 0, gid or 0, wanted.mode))
 
@@ -346,7 +360,7 @@ def digest_of_file(path: str) -> str:
 
 
 def load_record(host: Host) -> Dict[str, str]:
-    """Return the digests of what chronyd had loaded when it last came up here, by path; empty when that is not known."""
+    """Return the digests of what chronyd had loaded when it last came up here, by path; empty if that is not known."""
     existing = read(host.record)
     try:
         found = json.loads(existing.content.decode()) if existing else {}
@@ -365,11 +379,11 @@ def save_record(host: Host, loaded: Dict[str, str]) -> None:
 def _must(host: Host, argv: List[str]) -> None:
     done = host.run(argv)
     if done.status != 0:
-        raise TransactionError("`%s` failed: %s" % (" ".join(argv), (done.stderr or done.stdout).strip()))
+        raise TransactionError("`{}` failed: {}".format(" ".join(argv), (done.stderr or done.stdout).strip()))
 
 
 def _quoted(log: Sequence[str]) -> str:
-    return " The daemon's log says: %s." % " | ".join(line.strip() for line in log[-8:]) if log else ""
+    return " The daemon's log says: {}.".format(" | ".join(line.strip() for line in log[-8:])) if log else ""
 
 
 def _uid(name: str) -> Optional[int]:

@@ -10,14 +10,16 @@ version_added: 1.0.0
 author:
   - securetime.nts contributors (@securetime)
 description:
-  - Compares the wanted files with those on the host, lets the real C(chronyd -p) read the new main configuration, writes what differs,
-    restarts chronyd where that is needed, and watches it come up.
-  - When chronyd does not come up, every file is put back, chronyd is restarted with them, and the module fails with the lines that the
-    daemon logged.
-  - chronyd is also restarted when a file changed since it was started, so that a run that was cut after writing is finished by the next.
+  - Compares the wanted files with those on the host, lets the real C(chronyd -p) read the new main configuration,
+    writes what differs, restarts chronyd where that is needed, and watches it come up.
+  - When chronyd does not come up, every file is put back, chronyd is restarted with them, and the module fails with the
+    lines that the daemon logged.
+  - chronyd is also restarted when a file changed since it was started, so that a run that was cut after writing is
+    finished by the next.
 attributes:
   check_mode:
-    description: Predicts the result. The candidate is read by chronyd, for which it is put beside the configuration file for a moment.
+    description: Predicts the result. The candidate is read by chronyd, for which it is put beside the configuration
+      file for a moment.
     support: full
   diff_mode:
     description: Shows the content and the metadata of every file that changes.
@@ -64,7 +66,8 @@ options:
         type: str
         default: "0644"
   read_at_start:
-    description: Paths of further files that chronyd reads only when it starts, like certificates. A change of one needs a restart.
+    description: Paths of further files that chronyd reads only when it starts, like certificates. A change of one needs
+      a restart.
     type: list
     elements: path
     default: []
@@ -105,7 +108,8 @@ reasons:
   type: list
   elements: str
 checked:
-  description: Whether chronyd read the new configuration before it was written. False where it did not change or chronyd is not installed yet.
+  description: Whether chronyd read the new configuration before it was written. False where it did not change or
+    chronyd is not installed yet.
   returned: success
   type: bool
 """
@@ -121,7 +125,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._transaction import
 )
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "config_file": {"type": "path", "required": True},

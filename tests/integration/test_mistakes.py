@@ -23,7 +23,16 @@ MISTAKES = GROUPS["mistakes"]["hosts"]
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """One run of the role over every case: the folder of the sentences, and what Ansible printed."""
     results = tmp_path_factory.mktemp("mistakes")
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-f", "10", "-i", "hosts.yml", "playbook.yml", "-e", f"results={results}"]
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-f",
+        "10",
+        "-i",
+        "hosts.yml",
+        "playbook.yml",
+        "-e",
+        f"results={results}",
+    ]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False)
     return results, done.stdout + done.stderr
 
@@ -41,4 +50,6 @@ def test_mistake_is_told_before_the_host_is_touched(case: str, run: tuple[Path, 
 def test_correct_variables_lead_to_the_host(case: str, run: tuple[Path, str]) -> None:
     results, output = run
     assert not (results / f"{case}.json").exists(), (results / f"{case}.json").read_text()
-    assert re.search(rf"^{case}\s+: ok=\d+\s+changed=0\s+unreachable=1\s+failed=0", output, re.MULTILINE), output[-3000:]
+    assert re.search(rf"^{case}\s+: ok=\d+\s+changed=0\s+unreachable=1\s+failed=0", output, re.MULTILINE), output[
+        -3000:
+    ]
