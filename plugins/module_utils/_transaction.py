@@ -75,11 +75,11 @@ class Unit:
         return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
     def log_since(self, epoch_seconds: float) -> List[str]:
-        """Return the unit's journal lines since then, oldest first, at most 40."""
-        since = f"--since=@{int(epoch_seconds)}"
-        options = ["--output=cat", "--quiet", "--no-pager", "--lines=40"]
-        done = self.host.run(["journalctl", f"--unit={self.name}", since, *options])
-        return done.stdout.splitlines()
+        """Return what chronyd logged since then, or else what systemd did about the unit; at most 40 lines."""
+        command = ["journalctl", f"--unit={self.name}", f"--since=@{int(epoch_seconds)}"]
+        command += ["--output=cat", "--quiet", "--no-pager", "--lines=40"]
+        done = self.host.run([*command, "--identifier=chronyd"])
+        return (done.stdout or self.host.run(command).stdout).splitlines()
 
 
 def apply(
@@ -379,7 +379,8 @@ def save_record(host: Host, loaded: Dict[str, str]) -> None:
 def _must(host: Host, argv: List[str]) -> None:
     done = host.run(argv)
     if done.status != 0:
-        raise TransactionError("`{}` failed: {}".format(" ".join(argv), (done.stderr or done.stdout).strip()))
+        first_line = (done.stderr or done.stdout).partition("\n")[0]
+        raise TransactionError(f"`{' '.join(argv)}` failed: {first_line}")
 
 
 def _quoted(log: Sequence[str]) -> str:
