@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run of the playbook costs and gives away, seen from outside and in the hosts' own journals."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from testinfra import get_host
+from testinfra.host import Host
+
+PASSPHRASE = "horse-battery-staple"
+
+
+def site(*arguments: str) -> str:
+    """What ansible-playbook prints for a run of the site playbook."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "securetime.nts.site", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    return done.stdout + done.stderr
+
+
+def modules_run_on(host: Host, since: str) -> list[str]:
+    """The modules that Ansible ran on the host, from its journal."""
+    journal = host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
+    return re.findall(r" ansible-(\S+)\[\d+\]: Invoked with", journal)
+
+
+@pytest.mark.parametrize("name", ["client-debian12", "client-debian13", "client-el"])
+def test_an_unchanged_client_is_reached_by_at_most_six_tasks(name: str) -> None:
+    host = get_host(f"ansible://{name}")
+    since = host.check_output("sleep 1; date +%s")
+    site("--limit", name)
+    modules = modules_run_on(host, since)
+    assert "securetime.nts.chronyc_facts" in modules
+    assert len(modules) <= 6, modules
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, set[str], str]]:
+    """A run that makes every key anew: its output with -vvv --diff, the lines of the keys, the journal of the host."""
+    folder = tmp_path_factory.mktemp("ca")
+    host = get_host("ansible://nts1")
+    host.check_output("rm -r /etc/chrony/nts")
+    since = host.check_output("date +%s")
+    output = site("-vvv", "--diff", "--limit", "nts1", "--extra-vars", f"chrony_nts_ca_dir={folder}/made-by-test")
+    secret = (folder / "made-by-test" / "root.key").read_text()
+    public = ""
+    for key in ("/etc/chrony/nts/server.key", "/etc/chrony/nts/issuing/issuing.key"):
+        secret += host.check_output(f"cat {key}")
+        # A private key in PEM holds the public one too, which Ansible may well show.
+        public += host.check_output(f"openssl pkey -pubout -in {key}")
+    journal = host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
+    public = "".join(public.split())
+    yield output, {line for line in secret.split() if len(line) > 20 and line not in public}, journal
+    site("--limit", "nts1")
+
+
+def test_keys_were_made_in_that_run(first_run: tuple[str, set[str], str]) -> None:
+    output, lines, journal = first_run
+    assert len(lines) >= 7
+    assert "Make the root CA's key" in output
+    assert re.search(r"openssl_privatekey\[\d+\]: Invoked with", journal)
+
+
+def test_no_secret_is_in_the_output_or_in_the_journal(first_run: tuple[str, set[str], str]) -> None:
+    output, lines, journal = first_run
+    for text in (output, journal):
+        assert PASSPHRASE not in text
+        assert "PRIVATE KEY-----" not in text
+        assert [line for line in lines if line in text] == []
