@@ -1,0 +1,500 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Ask a running chronyd for its reports, and read them.
+
+One chronyc process answers everything: its commands come on standard input, which it reads to the end whatever fails.
+Every offset is returned in one direction, whatever the report's own: positive means that this host's clock is ahead.
+"""
+
+import contextlib
+import math
+import os
+import re
+import select
+import subprocess
+import time
+from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
+
+Row = Dict[str, Any]
+Ask = Callable[[Sequence[str]], List[str]]
+Column = Tuple[str, Optional[Callable[[str], Any]]]
+
+# An unsigned 32-bit number of seconds with all bits set: chronyd does not know.
+UNKNOWN_INTERVAL = "4294967295"
+# The reference ID of the host's own clock: the directives local and manual.
+LOCAL_REFERENCE_ID = "7F7F0101"
+UNRESOLVED = "ID#"
+
+# No command of any version: its answer on stderr marks where the report before it ends (chronyc -e came with 4.4).
+SEPARATOR = "end-of-report"
+SEPARATOR_ANSWER = "Unrecognized command"
+GRACE_SECONDS = 0.5
+STATUS = re.compile(r"\d{3} [A-Z]")
+
+SOURCE_MODES = {"^": "server", "=": "peer", "#": "refclock"}
+SOURCE_STATES = {
+    "*": "selected",
+    "+": "combined",
+    "-": "not_combined",
+    "x": "falseticker",
+    "~": "variable",
+    "?": "unusable",
+}
+SELECTION_STATES = {
+    "*": "selected",
+    "+": "combined",
+    "D": "distant",
+    "L": "large_interval",
+    "M": "missing_samples",
+    "N": "noselect",
+    "O": "orphan",
+    "P": "not_preferred",
+    "S": "stale",
+    "T": "not_trusted",
+    "U": "waits_for_update",
+    "W": "waits_for_sources",
+    "d": "large_distance",
+    "r": "stratum_out_of_range",
+    "s": "unsynchronised",
+    "w": "waits_for_samples",
+    "x": "falseticker",
+    "~": "jittery",
+}
+AUTH_MODES = {"NTS": "nts", "SK": "symmetric_key", "-": "none"}
+LEAP_STATES = {
+    "Normal": "normal",
+    "Insert second": "insert_second",
+    "Delete second": "delete_second",
+    "Not synchronised": "not_synchronised",
+}
+BOOLEANS = {"Yes": True, "No": False, "Y": True, "N": False, "1": True, "0": False}
+
+
+class ChronycError(Exception):
+    """chronyc printed what nothing here understands."""
+
+    def __init__(self, message: str, line: Optional[str] = None):
+        super().__init__(message if line is None else f"{message}: {line!r}")
+        self.line = line
+
+
+class NoAnswerError(ChronycError):
+    """chronyc cannot be run, or gets no answer in time."""
+
+
+def _text(value: str) -> Optional[str]:
+    return value or None
+
+
+def _number(value: str) -> Optional[float]:
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _opposite(value: str) -> Optional[float]:
+    number = _number(value)
+    return None if number is None else 0.0 - number
+
+
+def _interval(value: str) -> Optional[int]:
+    return None if value == UNKNOWN_INTERVAL else int(value)
+
+
+def _octal(value: str) -> int:
+    return int(value, 8)
+
+
+def _set(value: str) -> bool:
+    return value != "-"
+
+
+def _word(words: Dict[str, Any], unknown: Any = "unknown") -> Callable[[str], Any]:
+    return lambda value: words.get(value, unknown)
+
+
+def _mode(value: str) -> str:
+    return value.lower().replace(" ", "_")
+
+
+def _address(value: str) -> Optional[str]:
+    return None if value == "[UNSPEC]" else value
+
+
+class Report(NamedTuple):
+    """A report of chronyc.
+
+    A column without a reader is left out. The counts are how many columns the versions print, the newest last.
+    """
+
+    command: str
+    columns: Tuple[Column, ...]
+    counts: Tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the report's name in the facts."""
+        return self.command.split()[0]
+
+
+TRACKING = Report(
+    "tracking",
+    (
+        ("reference_id", str),
+        ("reference_name", _text),
+        ("stratum", int),
+        ("reference_time", _number),
+        ("offset_seconds", _opposite),
+        ("last_offset_seconds", _number),
+        ("rms_offset_seconds", _number),
+        ("frequency_ppm", _number),
+        ("residual_frequency_ppm", _number),
+        ("skew_ppm", _number),
+        ("root_delay_seconds", _number),
+        ("root_dispersion_seconds", _number),
+        ("update_interval_seconds", _number),
+        ("leap_status", _word(LEAP_STATES)),
+    ),
+    (14,),
+)
+SOURCES = Report(
+    "sources -a",
+    (
+        ("mode", _word(SOURCE_MODES)),
+        ("state", _word(SOURCE_STATES)),
+        ("key", str),
+        ("stratum", int),
+        ("poll_log2_seconds", int),
+        ("reach", _octal),
+        ("last_rx_seconds", _interval),
+        ("offset_seconds", _number),
+        ("measured_offset_seconds", _number),
+        ("error_seconds", _number),
+    ),
+    (10,),
+)
+SOURCESTATS = Report(
+    "sourcestats -a",
+    (
+        ("key", str),
+        ("samples", int),
+        ("residual_runs", int),
+        ("span_seconds", _interval),
+        ("residual_frequency_ppm", _number),
+        ("skew_ppm", _number),
+        ("offset_seconds", _number),
+        ("standard_deviation_seconds", _number),
+    ),
+    (8,),
+)
+ACTIVITY = Report(
+    "activity",
+    (
+        ("online", int),
+        ("offline", int),
+        ("burst_to_online", int),
+        ("burst_to_offline", int),
+        ("unresolved", int),
+    ),
+    (5,),
+)
+AUTHDATA = Report(
+    "authdata -a",
+    (
+        ("key", str),
+        ("mode", _word(AUTH_MODES)),
+        ("key_id", int),
+        ("key_type", int),
+        ("key_length_bits", int),
+        ("last_ke_seconds", _interval),
+        ("ke_attempts", int),
+        ("nak", _word(BOOLEANS, None)),
+        ("cookies", int),
+        ("cookie_length_bytes", int),
+    ),
+    (10,),
+)
+NTPDATA = Report(
+    "ntpdata",
+    (
+        ("key", str),
+        ("remote_address_reference_id", None),
+        ("remote_port", int),
+        ("local_address", _address),
+        ("local_address_reference_id", None),
+        ("leap_status", _word(LEAP_STATES)),
+        ("version", int),
+        ("mode", _mode),
+        ("stratum", int),
+        ("poll_log2_seconds", int),
+        ("poll_seconds", None),
+        ("precision_log2_seconds", int),
+        ("precision_seconds", None),
+        ("root_delay_seconds", _number),
+        ("root_dispersion_seconds", _number),
+        ("reference_id", str),
+        ("reference_name", _text),
+        ("reference_time", _number),
+        ("offset_seconds", _opposite),
+        ("peer_delay_seconds", _number),
+        ("peer_dispersion_seconds", _number),
+        ("response_time_seconds", _number),
+        ("jitter_asymmetry", _number),
+        ("tests_1_to_3", str),
+        ("tests_5_to_7", str),
+        ("tests_a_to_d", str),
+        ("interleaved", _word(BOOLEANS, None)),
+        ("authenticated", _word(BOOLEANS, None)),
+        ("tx_timestamping", str.lower),
+        ("rx_timestamping", str.lower),
+        ("total_tx", int),
+        ("total_rx", int),
+        ("total_valid_rx", int),
+        ("total_good_rx", int),
+        ("total_kernel_tx", int),
+        ("total_kernel_rx", int),
+        ("total_hardware_tx", int),
+        ("total_hardware_rx", int),
+    ),
+    (33, 34, 38),
+)
+SELECTDATA = Report(
+    "selectdata -a",
+    (
+        ("state_char", str),
+        ("key", str),
+        ("authentication_configured", _word(BOOLEANS, None)),
+        ("configured_noselect", _set),
+        ("configured_prefer", _set),
+        ("configured_trust", _set),
+        ("configured_require", _set),
+        ("configured_reserved", None),
+        ("effective_noselect", _set),
+        ("effective_prefer", _set),
+        ("effective_trust", _set),
+        ("effective_require", _set),
+        ("effective_reserved", None),
+        ("last_sample_seconds", _interval),
+        ("score", _number),
+        ("interval_low_seconds", _number),
+        ("interval_high_seconds", _number),
+        ("leap_status", _word(LEAP_STATES)),
+    ),
+    (18,),
+)
+SERVERSTATS = Report(
+    "serverstats",
+    (
+        ("ntp_received", int),
+        ("ntp_dropped", int),
+        ("command_received", int),
+        ("command_dropped", int),
+        ("client_log_dropped", int),
+        ("nts_ke_accepted", int),
+        ("nts_ke_dropped", int),
+        ("ntp_authenticated", int),
+        ("ntp_interleaved", int),
+        ("ntp_timestamps_held", int),
+        ("ntp_timestamps_span_seconds", int),
+        ("ntp_daemon_rx_timestamps", int),
+        ("ntp_daemon_tx_timestamps", int),
+        ("ntp_kernel_rx_timestamps", int),
+        ("ntp_kernel_tx_timestamps", int),
+        ("ntp_hardware_rx_timestamps", int),
+        ("ntp_hardware_tx_timestamps", int),
+    ),
+    (8, 11, 17),
+)
+REPORTS = (TRACKING, SOURCES, SOURCESTATS, ACTIVITY, AUTHDATA, NTPDATA, SELECTDATA, SERVERSTATS)
+# Changes nothing, and chronyd answers it over its Unix socket only, whatever opencommands says.
+WAY_QUESTION = "accheck 127.0.0.1"
+
+
+class Answer(NamedTuple):
+    """What a report said: its rows, the status line if chronyd refused (some of) it, and what was odd."""
+
+    rows: List[Row]
+    refusal: Optional[str]
+    warnings: List[str]
+
+
+def parse(report: Report, text: str) -> Answer:
+    """Read the rows of a report as `chronyc -c` prints them."""
+    rows = []  # type: List[Row]
+    warnings = []  # type: List[str]
+    for line in text.splitlines():
+        if STATUS.match(line):
+            return Answer(rows, line, warnings)
+        values = line.split(",")
+        if len(values) < 2:
+            raise ChronycError(f"chronyc {report.name} printed a line that is no report", line)
+        if len(values) < report.counts[-1] and len(values) not in report.counts:
+            warnings.append(
+                f"chronyc {report.name} printed {len(values)} columns where {report.counts[0]} or more were expected;"
+                " the missing ones are null"
+            )
+        rows.append(_row(report, values, line))
+    return Answer(rows, None, sorted(set(warnings)))
+
+
+def _row(report: Report, values: List[str], line: str) -> Row:
+    row = {}  # type: Row
+    for index, (name, reader) in enumerate(report.columns):
+        if reader is None:
+            continue
+        try:
+            row[name] = reader(values[index]) if index < len(values) else None
+        except ValueError:
+            raise ChronycError(f"column {index + 1} ({name}) of chronyc {report.name} is unreadable", line) from None
+    if len(values) > len(report.columns):
+        row["extra"] = values[len(report.columns) :]
+    return row
+
+
+class Conversation:
+    """One chronyc process, asked until its time is up."""
+
+    def __init__(self, program: str, timeout: float, arguments: Sequence[str] = ()):
+        self.timeout = timeout
+        self.deadline = time.monotonic() + timeout
+        self.buffer = b""
+        try:
+            self.process = subprocess.Popen(
+                [program, *arguments, "-c"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=dict(os.environ, LC_ALL="C"),
+            )
+        except OSError as error:
+            raise NoAnswerError(f"{program} cannot be run: {os.strerror(error.errno or 0)}") from None
+        self.stdin = cast(IO[bytes], self.process.stdin)
+        self.stdout = cast(IO[bytes], self.process.stdout)
+
+    def __enter__(self) -> "Conversation":
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        """End chronyc as gently as it goes: when it is killed, its own socket stays in chronyd's folder."""
+        for end in (self.stdin.close, self.process.terminate, self.process.kill):
+            with contextlib.suppress(BrokenPipeError):
+                end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE_SECONDS)
+                break
+        self.stdout.close()
+
+    def ask(self, commands: Sequence[str]) -> List[str]:
+        """Return what chronyc prints for each of the commands, without its last newline."""
+        # A chronyc that has ended has said why on its standard output.
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.write("".join(f"{command}\n{SEPARATOR}\n" for command in commands).encode())
+            self.stdin.flush()
+        return [self._answer() for _command in commands]
+
+    def _answer(self) -> str:
+        end = SEPARATOR_ANSWER.encode() + b"\n"
+        while end not in self.buffer:
+            left = self.deadline - time.monotonic()
+            ready = select.select([self.stdout], [], [], max(0.0, left))[0]
+            if not ready:
+                raise NoAnswerError(f"chronyc was not answered within {self.timeout:g} s")
+            chunk = os.read(self.stdout.fileno(), 65536)
+            if not chunk:
+                raise NoAnswerError("chronyc ended early", self.buffer.decode(errors="replace").strip())
+            self.buffer += chunk
+        answer, _end, self.buffer = self.buffer.partition(end)
+        return answer.decode(errors="replace").rstrip("\n")
+
+
+def read_reports(program: str, timeout: float, arguments: Sequence[str] = ()) -> Row:
+    """Return all reports, or under "refusal" why there are none."""
+    try:
+        with Conversation(program, timeout, arguments) as chronyc:
+            return take(chronyc.ask)
+    except NoAnswerError as error:
+        return {"refusal": str(error)}
+
+
+def take(ask: Ask, attempts: int = 3) -> Row:
+    """Return all reports, with one entry for each source.
+
+    Sources come and go, and an NTS source changes its address while it is asked about: reports that do not list the
+    same sources are taken again.
+    """
+    while True:
+        attempts -= 1
+        way, *texts = ask([WAY_QUESTION, *(report.command for report in REPORTS)])
+        answers = {report.name: parse(report, text) for report, text in zip(REPORTS, texts)}
+        if not answers["tracking"].rows:
+            return {"refusal": answers["tracking"].refusal or "its report tracking is empty"}
+        keys = [row["key"] for row in answers["sources"].rows if row["mode"] != "refclock"]
+        names = dict(zip(keys, ask([f"sourcename {key}" for key in keys])))
+        disagreement = _disagreement(answers, names)
+        if not (disagreement and attempts):
+            break
+    single = ("tracking", "activity", "serverstats")
+    taken = {name: answers[name].rows[0] if answers[name].rows else None for name in single}  # type: Row
+    taken["tracking"].update(_about(taken["tracking"]))
+    taken["sources"] = None if answers["sources"].refusal else list(_sources(answers, names))
+    taken["access"] = "udp" if way.startswith("501") else "socket"
+    taken["refused"] = {name: answer.refusal for name, answer in answers.items() if answer.refusal}
+    taken["warnings"] = [text for answer in answers.values() for text in answer.warnings] + disagreement
+    return taken
+
+
+def _about(tracking: Row) -> Row:
+    """Say what follows from the report: whether a source is followed, and how far the clock is off at most."""
+    parts = tracking["offset_seconds"], tracking["root_dispersion_seconds"], tracking["root_delay_seconds"]
+    offset, dispersion, delay = parts
+    return {
+        "synchronised": tracking["leap_status"] != "not_synchronised"
+        and tracking["reference_id"] != LOCAL_REFERENCE_ID,
+        "error_bound_seconds": None if None in parts else round(abs(offset) + dispersion + delay / 2, 9),
+    }
+
+
+def _disagreement(answers: Dict[str, Answer], names: Dict[str, str]) -> List[str]:
+    """Say which reports list other sources than the report sources does: all list them in the same order."""
+    rows = answers["sources"].rows
+    ntp = [row["key"] for row in rows if row["mode"] != "refclock"]
+    expected = {
+        "sourcestats": [row["key"] for row in rows],
+        "selectdata": [row["key"] for row in rows],
+        "authdata": ntp,
+        "ntpdata": [key for key in ntp if not key.startswith(UNRESOLVED)],
+    }
+    different = [
+        name
+        for name, keys in expected.items()
+        if not (answers[name].refusal or "").startswith("501") and [row["key"] for row in answers[name].rows] != keys
+    ]
+    if any(name.startswith("503") for name in names.values()):
+        different.append("sourcename")
+    return [f"chronyc {' and '.join(different)} did not list the same sources as chronyc sources"] if different else []
+
+
+def _sources(answers: Dict[str, Answer], names: Dict[str, str]) -> Iterator[Row]:
+    parts = {
+        part: {row["key"]: row for row in reversed(answers[report].rows)}
+        for part, report in (("auth", "authdata"), ("ntpdata", "ntpdata"), ("selection", "selectdata"))
+    }
+    parts["stats"] = {row["key"]: row for row in reversed(answers["sourcestats"].rows)}
+    named = {key: key if STATUS.match(name) else name for key, name in names.items()}
+    resolved = {name for key, name in named.items() if not key.startswith(UNRESOLVED)}
+    for row in answers["sources"].rows:
+        key = row["key"]
+        unresolved = key.startswith(UNRESOLVED)
+        if unresolved and named[key] in resolved:
+            continue  # A place that a pool keeps for one more of its addresses.
+        source = {"name": named.get(key, key), "address": None if unresolved or key not in named else key}  # type: Row
+        source.update((column, value) for column, value in row.items() if column != "key")
+        source["reachable"] = row["reach"] != 0
+        for part, rows in parts.items():
+            source[part] = {name: value for name, value in rows[key].items() if name != "key"} if key in rows else None
+        if source["auth"]:
+            nts = source["auth"]["mode"] == "nts"
+            source["auth"]["aead"] = source["auth"]["key_type"] or None if nts else None
+        if source["selection"]:
+            source["selection"]["state"] = SELECTION_STATES.get(source["selection"]["state_char"], "unknown")
+        yield source

@@ -1,0 +1,285 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. What the host says about chrony: its programs, its unit, the process and its log.
+
+Everything here only reads, and returns nulls for what the host does not have.
+"""
+
+import contextlib
+import getopt
+import json
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional
+
+Row = Dict[str, Any]
+
+PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin", "/bin")
+UNITS = ("chrony.service", "chronyd.service")
+RIVALS = (
+    "systemd-timesyncd.service",
+    "ntp.service",
+    "ntpd.service",
+    "ntpsec.service",
+    "openntpd.service",
+    "ntpd-rs.service",
+)
+PID_FILES = ("/run/chrony/chronyd.pid", "/run/chronyd.pid")
+VERSION = re.compile(r"version (?P<version>\S+)(?: \((?P<features>[^)]*)\))?")
+DEFAULT_CONFIG_FILE = re.compile(r"^ *-f FILE\s.*\((?P<path>/[^)]*)\)$", re.MULTILINE)
+CHRONYD_OPTIONS = "46df:F:hl:L:mnN:pP:qQrRst:u:Uvx"
+CAP_SYS_TIME = 25
+CLOCK_BOOTTIME = 7  # Python 3.6 has the call but not the name.
+LOG_LINES = 500
+
+
+class LogLine(NamedTuple):
+    """A line that the running chronyd has logged."""
+
+    age_seconds: float
+    text: str
+
+
+def find_program(name: str) -> Optional[str]:
+    """Return the path of a program, also where the PATH of the connection has no sbin."""
+    folders = ":".join([os.environ.get("PATH", ""), *PROGRAM_FOLDERS])
+    return shutil.which(name, path=folders)
+
+
+def run_together(commands: Dict[str, List[str]], timeout: float) -> Dict[str, str]:
+    """Run programs at the same time and return what each printed: nothing, if it cannot run or does not end in time."""
+    deadline = time.monotonic() + timeout
+    running = {}
+    for name, command in commands.items():
+        with contextlib.suppress(OSError):
+            running[name] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=dict(os.environ, LC_ALL="C"),
+            )
+    outputs = dict.fromkeys(commands, "")
+    for name, process in running.items():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            output = process.communicate(timeout=max(0.0, deadline - time.monotonic()))[0]
+            outputs[name] = output.decode(errors="replace")
+        if process.returncode is None:
+            process.kill()
+            process.communicate()
+    return outputs
+
+
+def survey(timeout: float) -> Row:
+    """Return everything that can be known without asking the daemon, in the shape of the facts."""
+    programs = {name: find_program(name) for name in ("chronyd", "chronyc", "systemctl")}
+    commands = {}  # type: Dict[str, List[str]]
+    if programs["chronyd"]:
+        commands["chronyd"] = [programs["chronyd"], "-v"]
+        commands["usage"] = [programs["chronyd"], "--help"]
+    if programs["chronyc"]:
+        commands["chronyc"] = [programs["chronyc"], "-v"]
+    if programs["systemctl"]:
+        wanted = "--property=Id,LoadState,ActiveState,UnitFileState,MainPID,ConditionResult,ConditionTimestampMonotonic"
+        commands["systemctl"] = [programs["systemctl"], "show", wanted, *UNITS, *RIVALS]
+    said = dict(dict.fromkeys(("chronyd", "usage", "chronyc", "systemctl"), ""), **run_together(commands, timeout))
+    units = read_units(said["systemctl"])
+    unit = next((units[name] for name in UNITS if name in units), None)
+    config_file = DEFAULT_CONFIG_FILE.search(said["usage"])
+    daemon = {"path": programs["chronyd"]}  # type: Row
+    daemon.update(read_version(said["chronyd"]))
+    pid = find_daemon(unit["main_pid"] if unit else 0)
+    daemon.update(process_facts(pid, config_file and config_file.group("path")))
+    client = read_version(said["chronyc"])
+    return {
+        "installed": bool(programs["chronyd"]),
+        "client": {"path": programs["chronyc"], "version": client["version"]},
+        "daemon": daemon,
+        "unit": unit and {name: value for name, value in unit.items() if name != "main_pid"},
+        "environment": {
+            "container": container(),
+            "cap_sys_time": has_cap_sys_time(),
+            "fips": read_file("/proc/sys/crypto/fips_enabled").strip() == "1",
+            "rivals": [
+                {
+                    "unit": name,
+                    "load_state": rival["load_state"],
+                    "active_state": rival["active_state"],
+                    "unit_file_state": rival["unit_file_state"],
+                }
+                for name, rival in units.items()
+                if name not in UNITS
+            ],
+        },
+    }
+
+
+def read_version(text: str) -> Row:
+    """Read the line that `chronyd -v` and `chronyc -v` print."""
+    match = VERSION.search(text)
+    if not match:
+        return {"version": None, "features": {}}
+    features = (match.group("features") or "").split()
+    return {
+        "version": match.group("version"),
+        "features": {feature[1:]: feature[0] == "+" for feature in features if feature[0] in "+-"},
+    }
+
+
+def read_units(text: str) -> Dict[str, Row]:
+    """Read `systemctl show`: the units that exist (a masked one does), by name, without their aliases."""
+    units = {}
+    for block in text.split("\n\n"):
+        shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if shown.get("LoadState", "not-found") != "not-found":
+            units[shown["Id"]] = {
+                "name": shown["Id"],
+                "load_state": shown["LoadState"],
+                "active_state": shown.get("ActiveState"),
+                "unit_file_state": shown.get("UnitFileState") or None,
+                # A condition that has never been looked at is shown as not met, too.
+                "skipped": shown.get("ConditionResult") == "no"
+                and shown.get("ConditionTimestampMonotonic", "0") != "0",
+                "main_pid": int(shown.get("MainPID", "0")),
+            }
+    return units
+
+
+def read_file(path: str) -> str:
+    """Return the text of a small file, or nothing."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def find_daemon(main_pid: int, everywhere: bool = False) -> Optional[int]:
+    """Return the process ID of chronyd: systemd's word first, then its own file, then (if asked) any process."""
+    candidates = [str(main_pid)] if main_pid else []
+    candidates += [read_file(path).strip() for path in PID_FILES]
+    if everywhere:
+        candidates += [path.name for path in Path("/proc").iterdir()]
+    for candidate in candidates:
+        if candidate.isdigit() and _is_daemon(candidate):
+            return int(candidate)
+    return None
+
+
+def _is_daemon(pid: str) -> bool:
+    """Say whether a process is a chronyd of this host: not one of a container, not a helper (its parent is chronyd)."""
+    if read_file(f"/proc/{pid}/comm").strip() != "chronyd":
+        return False
+    try:
+        if os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"):
+            return False
+    except OSError:
+        pass  # An ordinary user may not look, and is told by the parent alone.
+    parent = _status(pid).get("PPid", "0")
+    return read_file(f"/proc/{parent}/comm").strip() != "chronyd"
+
+
+def _status(pid: str) -> Dict[str, str]:
+    lines = read_file(f"/proc/{pid}/status").splitlines()
+    return {name: value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
+
+
+def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
+    """Return what /proc says about the daemon."""
+    facts = {
+        "pid": pid,
+        "uptime_seconds": None,
+        "started": None,
+        "user": None,
+        "arguments": None,
+        "config_file": config_file,
+        "clock_control": None,
+    }  # type: Row
+    arguments = read_file(f"/proc/{pid}/cmdline").split("\0")[:-1]
+    statistics = read_file(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if not pid or not arguments or not statistics:
+        return dict(facts, pid=None)
+    facts["arguments"] = arguments
+    facts.update(read_options(arguments))
+    facts["config_file"] = facts["config_file"] or config_file
+    # Field 22 of stat (here the 20th after the name) is the start, in clock ticks after the boot.
+    uptime = time.clock_gettime(CLOCK_BOOTTIME) - int(statistics[19]) / os.sysconf("SC_CLK_TCK")
+    facts["uptime_seconds"] = round(uptime, 2)
+    facts["started"] = round(time.time() - uptime, 2)
+    effective = _status(str(pid)).get("Uid", "").split()[1:2]
+    if effective:
+        try:
+            facts["user"] = pwd.getpwuid(int(effective[0])).pw_name
+        except KeyError:
+            facts["user"] = effective[0]
+    return facts
+
+
+def read_options(arguments: List[str]) -> Row:
+    """Read what chronyd's command line says about the clock and the configuration file."""
+    try:
+        options = getopt.getopt(arguments[1:], CHRONYD_OPTIONS)[0]
+    except getopt.GetoptError:
+        return {"clock_control": None, "config_file": None}
+    given = dict(options)
+    return {"clock_control": "-x" not in given, "config_file": given.get("-f")}
+
+
+def container() -> Optional[str]:
+    """Return the kind of container this is, as systemd names it."""
+    named = read_file("/run/systemd/container").strip()
+    if not named:
+        for variable in read_file("/proc/1/environ").split("\0"):
+            if variable.startswith("container="):
+                named = variable.partition("=")[2]
+    if not named:
+        markers = (("podman", "/run/.containerenv"), ("docker", "/.dockerenv"))
+        named = next((kind for kind, path in markers if Path(path).exists()), "")
+    return named or None
+
+
+def has_cap_sys_time() -> Optional[bool]:
+    """Say whether a service of this host can be allowed to set the clock: the bounding set of its first process."""
+    for process in ("1", "self"):
+        bounding = _status(process).get("CapBnd")
+        if bounding:
+            return bool(int(bounding, 16) >> CAP_SYS_TIME & 1)
+    return None
+
+
+def log_lines(pid: int, uptime_seconds: float, timeout: float) -> Optional[List[LogLine]]:
+    """Return the last lines that the running daemon left in the journal, or nothing where it cannot be read."""
+    journalctl = find_program("journalctl")
+    boot = read_file("/proc/sys/kernel/random/boot_id").strip().replace("-", "")
+    if not journalctl or not boot:
+        return None
+    command = [
+        journalctl,
+        "--quiet",
+        "--no-pager",
+        "--output=json",
+        f"--lines={LOG_LINES}",
+        f"_PID={pid}",
+        f"_BOOT_ID={boot}",
+    ]
+    said = run_together({"journal": command}, timeout)["journal"]
+    # The daemon logs its start, so nothing at all means that this user may not read the journal.
+    return list(read_journal(said.splitlines(), uptime_seconds)) or None
+
+
+def read_journal(lines: Iterable[str], uptime_seconds: float) -> Iterable[LogLine]:
+    """Read `journalctl --output=json`, less what an earlier process with the same ID has logged.
+
+    The age is counted on the monotonic clock: a wrong clock is the very thing that is being looked at.
+    """
+    now = time.monotonic()
+    for line in lines:
+        entry = json.loads(line)
+        age = now - int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6
+        if isinstance(entry.get("MESSAGE"), str) and age <= uptime_seconds + 1.0:
+            yield LogLine(age, entry["MESSAGE"])

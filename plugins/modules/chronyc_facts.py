@@ -1,0 +1,931 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: chronyc_facts
+short_description: Say what chrony does, and whether the clock follows authenticated time
+version_added: 1.0.0
+author:
+  - securetime.nts contributors (@securetime)
+description:
+  - Reads chronyd's reports, its process and unit, and what stands in its way on the host, and gives one verdict in
+    RV(ansible_facts.chrony.nts.state) with reasons an operator can act on.
+  - Only reads. A host without chrony, or with a chronyd that is stopped or hangs, is a finding and not an error.
+  - With O(wait_for) it looks again on the host, after pauses that grow from 0.2 to 2 seconds, so that waiting costs
+    one task.
+  - C(chronyc) gives an ordinary user only some of the reports. Run it with C(become) to know about NTS.
+attributes:
+  check_mode:
+    description: Never changes anything.
+    support: full
+  diff_mode:
+    description: Never changes anything.
+    support: none
+  facts:
+    description: Returns a fact that is used by name in later tasks.
+    support: full
+  platform:
+    description: Linux, chrony 4.0 or newer. Units and the journal are read where there is systemd.
+    support: full
+    platforms: posix
+options:
+  wait_for:
+    description:
+      - Look again until so many sources as O(min_sources) says have come this far, or O(timeout) is over. Without it,
+        look once.
+      - V(authenticated) is so when RV(ansible_facts.chrony.nts.authenticated) is true and so many sources are proven
+        to be authenticated now.
+      - V(synchronised) is so when the clock follows so many sources, authenticated or not, and not only itself.
+      - V(reachable) is so when so many sources gave a usable answer to one of their last eight requests.
+    type: str
+    choices: [authenticated, synchronised, reachable]
+  min_sources:
+    description: How many sources O(wait_for) is about.
+    type: int
+    default: 1
+  timeout:
+    description: How many seconds O(wait_for) may take. One last look can still take O(command_timeout) longer.
+    type: float
+    default: 10.0
+  fail_on_timeout:
+    description: Fail, with the reasons of the verdict, when O(timeout) is over before O(wait_for) is so.
+    type: bool
+    default: false
+  command_timeout:
+    description: How many seconds a program may take to answer. It bounds the look at a chronyd that hangs.
+    type: float
+    default: 5.0
+  log_lines:
+    description:
+      - Look into the journal when a source with NTS is not authenticated. chronyd's reports show every failed key
+        exchange alike. Only its log says why it failed.
+    type: bool
+    default: true
+notes:
+  - Every offset has one direction, whatever the report's own, namely that a positive offset means that this host's
+    clock is ahead.
+  - What a version of chrony does not report is null. What it reports beyond the known columns is in a list named
+    C(extra).
+seealso:
+  - module: securetime.nts.chrony_config
+"""
+
+EXAMPLES = r"""
+- name: Look at chrony
+  securetime.nts.chronyc_facts:
+  become: true
+
+- name: Fail where the clock does not follow authenticated time
+  ansible.builtin.assert:
+    that: chrony.nts.authenticated
+    fail_msg: "{{ chrony.nts.reasons | join(' ') }}"
+
+- name: Give a restarted chronyd half a minute to authenticate three sources
+  securetime.nts.chronyc_facts:
+    wait_for: authenticated
+    min_sources: 3
+    timeout: 30
+    fail_on_timeout: true
+  become: true
+
+- name: List the sources that are not authenticated, and why
+  ansible.builtin.debug:
+    msg: "{{ chrony.sources | map(attribute='nts') | rejectattr('state', 'eq', 'authenticated') }}"
+"""
+
+RETURN = r"""
+reached:
+  description: Whether what O(wait_for) asked for was so at the last look. Null without O(wait_for).
+  type: bool
+  returned: success
+  sample: true
+waited_seconds:
+  description: Seconds from the first look to the end of the last.
+  type: float
+  returned: success
+  sample: 4.31
+ansible_facts:
+  description: The facts.
+  type: dict
+  returned: always
+  contains:
+    chrony:
+      description: What chrony does. Returned whether or not it is installed.
+      type: dict
+      returned: always
+      contains:
+        nts:
+          description: The verdict.
+          type: dict
+          returned: always
+          contains:
+            state:
+              description:
+                - V(authenticated) - the clock follows sources with NTS only, at least one of them is proven to be
+                  authenticated now, and so is every other source with NTS.
+                - V(partial) - the same, but some source with NTS is not authenticated now.
+                - V(pending) - there are sources with NTS and the clock does not follow them yet. Not all of them have
+                  failed.
+                - V(failed) - the same, and all of them have failed.
+                - V(unauthenticated) - the clock follows a source without NTS as well, or no source is configured with
+                  NTS.
+                - V(not_running) - chronyd is not installed or not running.
+                - V(unknown) - chronyd runs, but gives chronyc no report, or none that tells about NTS.
+              type: str
+              returned: always
+              sample: authenticated
+            authenticated:
+              description:
+                - Whether the clock follows authenticated time and nothing else. True in the states V(authenticated)
+                  and V(partial).
+              type: bool
+              returned: always
+              sample: true
+            authenticated_sources:
+              description: How many sources are proven to be authenticated now.
+              type: int
+              returned: always
+              sample: 4
+            reasons:
+              description: Why it is not V(authenticated), in sentences. Empty if it is.
+              type: list
+              returned: always
+              elements: str
+              sample: []
+        installed:
+          description: Whether there is a C(chronyd) on the host.
+          type: bool
+          returned: always
+          sample: true
+        running:
+          description: Whether chronyd runs.
+          type: bool
+          returned: always
+          sample: true
+        access:
+          description:
+            - How chronyd was asked. V(socket) is the Unix socket of root and chronyd's user. V(udp) is what others
+              get, with fewer reports.
+            - Null if it gave no answer.
+          type: str
+          returned: always
+          sample: socket
+        client:
+          description: The program C(chronyc).
+          type: dict
+          returned: always
+          contains:
+            path:
+              description: Its path.
+              type: str
+              returned: always
+              sample: /usr/bin/chronyc
+            version:
+              description: Its version.
+              type: str
+              returned: always
+              sample: 4.6.1
+        daemon:
+          description: The program C(chronyd), and the process if it runs. What needs the process is null without it.
+          type: dict
+          returned: always
+          contains:
+            path:
+              description: Path of the program.
+              type: str
+              returned: always
+              sample: /usr/sbin/chronyd
+            version:
+              description: Its version.
+              type: str
+              returned: always
+              sample: 4.6.1
+            features:
+              description: What it was built with and without, by the names that C(chronyd -v) prints.
+              type: dict
+              returned: always
+              sample: {NTS: true, DEBUG: false}
+            config_file:
+              description: The configuration file, of the process or else the one that the program was built for.
+              type: str
+              returned: always
+              sample: /etc/chrony/chrony.conf
+            pid:
+              description: Process ID.
+              type: int
+              returned: always
+              sample: 512
+            started:
+              description: When it was started, in seconds since 1970 by this host's clock of now.
+              type: float
+              returned: always
+              sample: 1795420100.52
+            uptime_seconds:
+              description: How long it has been running.
+              type: float
+              returned: always
+              sample: 4711.08
+            user:
+              description: The user it runs as.
+              type: str
+              returned: always
+              sample: _chrony
+            arguments:
+              description: Its command line.
+              type: list
+              returned: always
+              elements: str
+              sample: [/usr/sbin/chronyd, -F, '1']
+            clock_control:
+              description: Whether it may control the clock. False with the option C(-x).
+              type: bool
+              returned: always
+              sample: true
+        unit:
+          description: The systemd unit of chronyd. Null where there is none.
+          type: dict
+          returned: always
+          contains:
+            name:
+              description: Its name.
+              type: str
+              returned: always
+              sample: chrony.service
+            load_state:
+              description: V(loaded), V(masked), ...
+              type: str
+              returned: always
+              sample: loaded
+            active_state:
+              description: V(active), V(inactive), V(failed), ...
+              type: str
+              returned: always
+              sample: active
+            unit_file_state:
+              description: V(enabled), V(disabled), V(masked), ...
+              type: str
+              returned: always
+              sample: enabled
+            skipped:
+              description:
+                - Whether systemd skipped it at its last start, for a condition that is not met. That is no error to
+                  systemd.
+              type: bool
+              returned: always
+              sample: false
+        environment:
+          description: What on the host matters to chrony.
+          type: dict
+          returned: always
+          contains:
+            container:
+              description: The kind of container that the host is, as systemd names it. Null if it is none.
+              type: str
+              returned: always
+              sample: podman
+            cap_sys_time:
+              description:
+                - Whether a service of the host can be allowed to set the clock (bounding set of its first process).
+              type: bool
+              returned: always
+              sample: true
+            fips:
+              description: Whether the kernel is in FIPS mode, which takes away an algorithm that NTS needs.
+              type: bool
+              returned: always
+              sample: false
+            rivals:
+              description: Units of other time services that exist on the host, also the masked ones.
+              type: list
+              returned: always
+              elements: dict
+              contains:
+                unit:
+                  description: Name of the unit.
+                  type: str
+                  returned: always
+                  sample: systemd-timesyncd.service
+                load_state:
+                  description: As systemd says.
+                  type: str
+                  returned: always
+                  sample: masked
+                active_state:
+                  description: As systemd says.
+                  type: str
+                  returned: always
+                  sample: inactive
+                unit_file_state:
+                  description: As systemd says.
+                  type: str
+                  returned: always
+                  sample: masked
+        tracking:
+          description: How the clock does. Null if chronyd did not answer.
+          type: dict
+          returned: always
+          contains:
+            synchronised:
+              description: Whether the clock follows a source, and not only itself (directive local).
+              type: bool
+              returned: always
+              sample: true
+            error_bound_seconds:
+              description:
+                - How far the clock is off at most, that is the offset's size plus the root dispersion plus half the
+                  root delay.
+              type: float
+              returned: always
+              sample: 0.0123
+            reference_id:
+              description: Reference ID of what is followed, in hexadecimal. V(7F7F0101) is the host's own clock.
+              type: str
+              returned: always
+              sample: C0000201
+            reference_name:
+              description: Address of the source, or name of the reference clock.
+              type: str
+              returned: always
+              sample: 192.0.2.1
+            stratum:
+              description: Stratum of this host.
+              type: int
+              returned: always
+              sample: 3
+            reference_time:
+              description: When the last measurement was processed, in seconds since 1970.
+              type: float
+              returned: always
+              sample: 1795420100.52
+            offset_seconds:
+              description: Offset of the system clock from the time that chronyd steers it to.
+              type: float
+              returned: always
+              sample: 0.000003
+            last_offset_seconds:
+              description: Offset at the last update of the clock.
+              type: float
+              returned: always
+              sample: -0.000012
+            rms_offset_seconds:
+              description: Long-term average of the offset's size.
+              type: float
+              returned: always
+              sample: 0.000021
+            frequency_ppm:
+              description: How much too fast the clock would run by itself, in parts per million.
+              type: float
+              returned: always
+              sample: -11.42
+            residual_frequency_ppm:
+              description: Difference of the frequency by the last measurements to the one in use.
+              type: float
+              returned: always
+              sample: 0.001
+            skew_ppm:
+              description: Error bound of the frequency.
+              type: float
+              returned: always
+              sample: 0.03
+            root_delay_seconds:
+              description: Network delay to the primary source.
+              type: float
+              returned: always
+              sample: 0.021
+            root_dispersion_seconds:
+              description: Dispersion up to the primary source.
+              type: float
+              returned: always
+              sample: 0.0012
+            update_interval_seconds:
+              description: Interval between the last two updates of the clock.
+              type: float
+              returned: always
+              sample: 1031.4
+            leap_status:
+              description: V(normal), V(insert_second), V(delete_second) or V(not_synchronised).
+              type: str
+              returned: always
+              sample: normal
+        activity:
+          description: How many sources are in which state of polling. Null if chronyd did not answer.
+          type: dict
+          returned: always
+          sample: {online: 4, offline: 0, burst_to_online: 0, burst_to_offline: 0, unresolved: 0}
+        serverstats:
+          description:
+            - What the daemon has served, in packets and NTS-KE connections since its start. C(command_*) are requests
+              of chronyc itself.
+            - Counters that the version does not have are null. Null as a whole if it could not be read.
+          type: dict
+          returned: always
+          sample: {ntp_received: 11, ntp_dropped: 0, nts_ke_accepted: 1, nts_ke_dropped: 0, ntp_authenticated: 11}
+        sources:
+          description:
+            - The sources in chronyd's order. Places that a pool holds free for more addresses are left out.
+            - Null if chronyd did not answer.
+          type: list
+          returned: always
+          elements: dict
+          contains:
+            name:
+              description: The name as configured, or that of the reference clock.
+              type: str
+              returned: always
+              sample: nts1.example.org
+            address:
+              description: Address that chronyd asks. Null for a reference clock, and for a name that has none (yet).
+              type: str
+              returned: always
+              sample: 192.0.2.1
+            mode:
+              description: V(server), V(peer) or V(refclock).
+              type: str
+              returned: always
+              sample: server
+            state:
+              description:
+                - V(selected) or V(combined) if the clock follows it, V(not_combined) if it could, V(falseticker) if
+                  it disagrees with the majority, V(variable) if it varies too much, V(unusable) for all other
+                  reasons, which are in C(selection.state).
+              type: str
+              returned: always
+              sample: selected
+            nts:
+              description: The verdict on this source.
+              type: dict
+              returned: always
+              contains:
+                state:
+                  description:
+                    - V(authenticated) - it has keys and cookies, its last valid answer was authenticated, and it gave
+                      one in its last eight polls.
+                    - V(pending) - that is not so (yet), and no failure is proven.
+                    - V(failed) - its key exchange failed, or it stopped to answer.
+                    - V(unauthenticated) - it is configured without NTS.
+                    - V(unknown) - the report on authentication could not be read.
+                  type: str
+                  returned: always
+                  sample: authenticated
+                reasons:
+                  description: Why, in sentences. Empty if it is authenticated.
+                  type: list
+                  returned: always
+                  elements: str
+                  sample: []
+            reach:
+              description: The last eight polls as bits, the last one being the lowest. 255 is all answered.
+              type: int
+              returned: always
+              sample: 255
+            reachable:
+              description: Whether any of the last eight polls got a usable answer.
+              type: bool
+              returned: always
+              sample: true
+            stratum:
+              description: Stratum of the source. 0 if it has not answered.
+              type: int
+              returned: always
+              sample: 2
+            poll_log2_seconds:
+              description: Polling interval as a power of two.
+              type: int
+              returned: always
+              sample: 6
+            last_rx_seconds:
+              description: Seconds since the last good answer. Null if there was none.
+              type: int
+              returned: always
+              sample: 12
+            offset_seconds:
+              description: Offset at the last measurement, with what the clock was corrected by since.
+              type: float
+              returned: always
+              sample: 0.000012
+            measured_offset_seconds:
+              description: Offset as measured.
+              type: float
+              returned: always
+              sample: 0.000013
+            error_seconds:
+              description: Error bound of the measurement.
+              type: float
+              returned: always
+              sample: 0.011
+            auth:
+              description: The report authdata. Null for a reference clock, and if it could not be read.
+              type: dict
+              returned: always
+              contains:
+                mode:
+                  description: V(nts), V(symmetric_key), V(none) or V(unknown).
+                  type: str
+                  returned: always
+                  sample: nts
+                key_id:
+                  description: Number of successful key exchanges with NTS, number of the key with a symmetric key.
+                  type: int
+                  returned: always
+                  sample: 1
+                key_type:
+                  description: Number of the algorithm.
+                  type: int
+                  returned: always
+                  sample: 30
+                aead:
+                  description:
+                    - Number of the AEAD algorithm with NTS, 15 (AES-SIV-CMAC-256) or 30 (AES-128-GCM-SIV). Null
+                      without keys.
+                  type: int
+                  returned: always
+                  sample: 30
+                key_length_bits:
+                  description: Length of the key. 0 without one.
+                  type: int
+                  returned: always
+                  sample: 128
+                last_ke_seconds:
+                  description: Seconds since the last successful key exchange. Null if there was none.
+                  type: int
+                  returned: always
+                  sample: 512
+                ke_attempts:
+                  description: Key exchanges begun since the last authenticated answer.
+                  type: int
+                  returned: always
+                  sample: 0
+                nak:
+                  description: Whether the last request was answered with an NTS NAK.
+                  type: bool
+                  returned: always
+                  sample: false
+                cookies:
+                  description: Cookies left, 8 at most.
+                  type: int
+                  returned: always
+                  sample: 8
+                cookie_length_bytes:
+                  description: Length of the next cookie.
+                  type: int
+                  returned: always
+                  sample: 64
+            ntpdata:
+              description:
+                - The report ntpdata on the last valid packet. Null for a source without address, and if it could not
+                  be read.
+              type: dict
+              returned: always
+              contains:
+                authenticated:
+                  description: Whether that packet was authenticated.
+                  type: bool
+                  returned: always
+                  sample: true
+                interleaved:
+                  description: Whether it came in interleaved mode.
+                  type: bool
+                  returned: always
+                  sample: false
+                remote_port:
+                  description: UDP port of the server.
+                  type: int
+                  returned: always
+                  sample: 123
+                local_address:
+                  description: Address of this host that it came to.
+                  type: str
+                  returned: always
+                  sample: 192.0.2.77
+                leap_status:
+                  description: As in C(tracking.leap_status), of the server.
+                  type: str
+                  returned: always
+                  sample: normal
+                version:
+                  description: Version of NTP.
+                  type: int
+                  returned: always
+                  sample: 4
+                mode:
+                  description: Mode of the packet.
+                  type: str
+                  returned: always
+                  sample: server
+                stratum:
+                  description: Stratum of the server.
+                  type: int
+                  returned: always
+                  sample: 2
+                poll_log2_seconds:
+                  description: Polling interval as a power of two.
+                  type: int
+                  returned: always
+                  sample: 6
+                precision_log2_seconds:
+                  description: Precision of the server's clock as a power of two.
+                  type: int
+                  returned: always
+                  sample: -25
+                root_delay_seconds:
+                  description: Root delay of the server.
+                  type: float
+                  returned: always
+                  sample: 0.0002
+                root_dispersion_seconds:
+                  description: Root dispersion of the server.
+                  type: float
+                  returned: always
+                  sample: 0.0001
+                reference_id:
+                  description: Reference ID of the server, in hexadecimal.
+                  type: str
+                  returned: always
+                  sample: '50505300'
+                reference_name:
+                  description: The same as text, for a server with a reference clock.
+                  type: str
+                  returned: always
+                  sample: PPS
+                reference_time:
+                  description: When the server's clock was last updated, in seconds since 1970.
+                  type: float
+                  returned: always
+                  sample: 1795420100.52
+                offset_seconds:
+                  description: Offset that the packet shows.
+                  type: float
+                  returned: always
+                  sample: 0.000013
+                peer_delay_seconds:
+                  description: Network delay to the server.
+                  type: float
+                  returned: always
+                  sample: 0.012
+                peer_dispersion_seconds:
+                  description: Dispersion of the measurement.
+                  type: float
+                  returned: always
+                  sample: 0.0000001
+                response_time_seconds:
+                  description: How long the server took.
+                  type: float
+                  returned: always
+                  sample: 0.00008
+                jitter_asymmetry:
+                  description: Estimated asymmetry of the jitter, from -0.5 to 0.5.
+                  type: float
+                  returned: always
+                  sample: 0.0
+                tests_1_to_3:
+                  description: Results of the tests 1 to 3, a digit each.
+                  type: str
+                  returned: always
+                  sample: '111'
+                tests_5_to_7:
+                  description:
+                    - Results of the tests 5 (authentication), 6 (the server is synchronised) and 7 (its root
+                      distance).
+                  type: str
+                  returned: always
+                  sample: '111'
+                tests_a_to_d:
+                  description: Results of the tests A to D (delay, delay ratio, deviation, loop).
+                  type: str
+                  returned: always
+                  sample: '1111'
+                tx_timestamping:
+                  description: V(daemon), V(kernel), V(hardware) or V(invalid).
+                  type: str
+                  returned: always
+                  sample: kernel
+                rx_timestamping:
+                  description: As C(tx_timestamping).
+                  type: str
+                  returned: always
+                  sample: kernel
+                total_tx:
+                  description: Packets sent.
+                  type: int
+                  returned: always
+                  sample: 11
+                total_rx:
+                  description: Packets received.
+                  type: int
+                  returned: always
+                  sample: 11
+                total_valid_rx:
+                  description: Valid packets received.
+                  type: int
+                  returned: always
+                  sample: 11
+                total_good_rx:
+                  description:
+                    - Packets that passed all tests. Null before chrony 4.3. The counters of timestamps below are null
+                      before 4.6.
+                  type: int
+                  returned: always
+                  sample: 11
+                total_kernel_tx:
+                  description: Packets sent with a timestamp of the kernel.
+                  type: int
+                  returned: always
+                  sample: 11
+                total_kernel_rx:
+                  description: Packets received with a timestamp of the kernel.
+                  type: int
+                  returned: always
+                  sample: 11
+                total_hardware_tx:
+                  description: Packets sent with a timestamp of the hardware.
+                  type: int
+                  returned: always
+                  sample: 0
+                total_hardware_rx:
+                  description: Packets received with a timestamp of the hardware.
+                  type: int
+                  returned: always
+                  sample: 0
+            selection:
+              description: The report selectdata. Null if it could not be read.
+              type: dict
+              returned: always
+              contains:
+                state:
+                  description:
+                    - The state in the selection of sources, in a word. V(selected), V(combined), or why not, as in
+                      V(missing_samples), V(unsynchronised), V(large_distance), V(jittery), V(waits_for_samples),
+                      V(stale), V(orphan), V(not_trusted), V(falseticker), V(waits_for_sources), V(not_preferred),
+                      V(waits_for_update), V(distant), V(large_interval), V(noselect), V(stratum_out_of_range),
+                      V(unknown).
+                  type: str
+                  returned: always
+                  sample: selected
+                state_char:
+                  description: The same as chronyc prints it.
+                  type: str
+                  returned: always
+                  sample: '*'
+                authentication_configured:
+                  description: Whether authentication is configured, which says nothing about its success.
+                  type: bool
+                  returned: always
+                  sample: true
+                configured_noselect:
+                  description: Whether the option noselect is configured.
+                  type: bool
+                  returned: always
+                  sample: false
+                configured_prefer:
+                  description: Whether the option prefer is configured.
+                  type: bool
+                  returned: always
+                  sample: false
+                configured_trust:
+                  description: Whether the option trust is configured.
+                  type: bool
+                  returned: always
+                  sample: false
+                configured_require:
+                  description: Whether the option require is configured.
+                  type: bool
+                  returned: always
+                  sample: false
+                effective_noselect:
+                  description: Whether it has the option noselect, by configuration or authselectmode.
+                  type: bool
+                  returned: always
+                  sample: false
+                effective_prefer:
+                  description: Whether it has the option prefer.
+                  type: bool
+                  returned: always
+                  sample: false
+                effective_trust:
+                  description: Whether it has the option trust, by configuration or authselectmode.
+                  type: bool
+                  returned: always
+                  sample: false
+                effective_require:
+                  description: Whether it has the option require, by configuration or authselectmode.
+                  type: bool
+                  returned: always
+                  sample: false
+                last_sample_seconds:
+                  description: Seconds since the last sample at the last selection.
+                  type: int
+                  returned: always
+                  sample: 3
+                score:
+                  description: Score against the selected source, which has 1.
+                  type: float
+                  returned: always
+                  sample: 1.0
+                interval_low_seconds:
+                  description: Lower end of the interval that the offset was expected in.
+                  type: float
+                  returned: always
+                  sample: -0.0052
+                interval_high_seconds:
+                  description: Upper end of it.
+                  type: float
+                  returned: always
+                  sample: 0.0061
+                leap_status:
+                  description: As in C(tracking.leap_status), of the source.
+                  type: str
+                  returned: always
+                  sample: normal
+            stats:
+              description: The report sourcestats. Null if it could not be read.
+              type: dict
+              returned: always
+              contains:
+                samples:
+                  description: Samples kept.
+                  type: int
+                  returned: always
+                  sample: 12
+                residual_runs:
+                  description: Runs of residuals with the same sign.
+                  type: int
+                  returned: always
+                  sample: 6
+                span_seconds:
+                  description: Time between the oldest and the newest sample.
+                  type: int
+                  returned: always
+                  sample: 1210
+                residual_frequency_ppm:
+                  description: How much too fast this host's clock runs against the source.
+                  type: float
+                  returned: always
+                  sample: 0.001
+                skew_ppm:
+                  description: Error bound of it.
+                  type: float
+                  returned: always
+                  sample: 0.04
+                offset_seconds:
+                  description: Estimated offset.
+                  type: float
+                  returned: always
+                  sample: 0.000011
+                standard_deviation_seconds:
+                  description: Standard deviation of the samples.
+                  type: float
+                  returned: always
+                  sample: 0.000031
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
+from ansible_collections.securetime.nts.plugins.module_utils._facts import see
+
+
+def main() -> None:
+    """Return the facts."""
+    module = AnsibleModule(
+        argument_spec={
+            "wait_for": {"type": "str", "choices": ["authenticated", "synchronised", "reachable"]},
+            "min_sources": {"type": "int", "default": 1},
+            "timeout": {"type": "float", "default": 10.0},
+            "fail_on_timeout": {"type": "bool", "default": False},
+            "command_timeout": {"type": "float", "default": 5.0},
+            "log_lines": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    for wrong, message in (
+        (wanted["min_sources"] < 1, "min_sources must be 1 or more."),
+        (wanted["timeout"] < 0, "timeout must not be negative."),
+        (wanted["command_timeout"] <= 0, "command_timeout must be more than 0 seconds."),
+    ):
+        if wrong:
+            module.fail_json(msg=message)
+    try:
+        seen = see(
+            wanted["wait_for"], wanted["min_sources"], wanted["timeout"], wanted["command_timeout"], wanted["log_lines"]
+        )
+    except ChronycError as error:
+        module.fail_json(msg=str(error))
+    for warning in seen.warnings:
+        module.warn(warning)
+    result = {
+        "changed": False,
+        "ansible_facts": {"chrony": seen.facts},
+        "reached": seen.reached,
+        "waited_seconds": seen.waited_seconds,
+    }
+    if seen.reached is False and wanted["fail_on_timeout"]:
+        reasons = " ".join(seen.facts["nts"]["reasons"])
+        module.fail_json(msg=f"Not {wanted['wait_for']} after {seen.waited_seconds:g} s. {reasons}".strip(), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

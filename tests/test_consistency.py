@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fact that has to stand in two places stands there alike."""
+
+import json
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ROLES = sorted(path.parents[1] for path in ROOT.glob("roles/*/tasks/main.yml"))
+FAMILIES = {"Debian": "Debian", "Ubuntu": "Debian", "EL": "RedHat", "Fedora": "RedHat"}
+RELEASES = {"bullseye": "11", "bookworm": "12", "trixie": "13", "forky": "14", "jammy": "22.04", "noble": "24.04"}
+SETTERS = {"ansible.builtin.set_fact", "set_fact", "vars"}
+NAMERS = {"register", "loop_var", "index_var"}
+
+each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+
+
+def load(path: Path) -> dict:
+    """Return what a YAML file of the collection holds; an empty file holds nothing."""
+    return yaml.safe_load((ROOT / path).read_text()) or {}
+
+
+def options(role: Path, entry_point: str = "main") -> dict:
+    """Return the documented inputs of a role."""
+    return load(role / "meta/argument_specs.yml")["argument_specs"][entry_point]["options"]
+
+
+def comparable(values: dict) -> dict:
+    """Return values in a form in which true, 1 and 1.0 differ."""
+    return {name: json.dumps(value, sort_keys=True) for name, value in values.items()}
+
+
+def names_set(node: object) -> Iterator[str]:
+    """Yield every variable name that tasks give a value to."""
+    if isinstance(node, list):
+        for item in node:
+            yield from names_set(item)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key in SETTERS and isinstance(value, dict):
+                yield from value
+            elif key in NAMERS:
+                yield value
+            else:
+                yield from names_set(value)
+
+
+def version(text: str) -> tuple[int, ...]:
+    """Return a release, by number or by code name, in a form that can be compared."""
+    return tuple(int(number) for number in RELEASES.get(text, text).split("."))
+
+
+@each_role
+def test_every_default_is_documented_as_it_is(role: Path) -> None:
+    documented = {
+        name: spec.get("default", "(none)") for name, spec in options(role).items() if not spec.get("required")
+    }
+    assert comparable(documented) == comparable(load(role / "defaults/main.yml"))
+
+
+@each_role
+def test_entry_points_agree_about_an_input(role: Path) -> None:
+    for entry_point in load(role / "meta/argument_specs.yml")["argument_specs"]:
+        theirs = options(role, entry_point)
+        assert theirs == {name: spec for name, spec in options(role).items() if name in theirs}
+
+
+@each_role
+def test_names_tell_inputs_from_internals(role: Path) -> None:
+    inputs = {*load(role / "defaults/main.yml"), *options(role)}
+    internals = {name for path in role.glob("vars/*.yml") for name in load(path)}
+    assert [name for name in inputs if not name.startswith(f"{role.name}_")] == []
+    assert [name for name in internals if not name.startswith(f"__{role.name}_")] == []
+
+
+@each_role
+def test_no_task_overrides_an_input(role: Path) -> None:
+    files = [*role.glob("tasks/**/*.yml"), *role.glob("handlers/**/*.yml")]
+    overridden = {(path.name, name) for path in files for name in names_set(load(path)) if name in options(role)}
+    assert overridden == set()
+
+
+@each_role
+def test_platforms_have_variables(role: Path) -> None:
+    platforms = {platform["name"] for platform in load(role / "meta/main.yml")["galaxy_info"]["platforms"]}
+    files = {path.stem for path in role.glob("vars/*.yml")} - {"main", "default"}
+    if files:
+        assert {FAMILIES[name] for name in platforms} == files
+
+
+@each_role
+def test_the_oldest_platforms_are_the_ones_the_role_accepts(role: Path) -> None:
+    for platform in load(role / "meta/main.yml")["galaxy_info"]["platforms"]:
+        path = role / f"vars/{FAMILIES[platform['name']]}.yml"
+        if path.exists():
+            minimum = load(path)[f"__{role.name}_platform"]["minimum"]
+            accepted = minimum.get(platform["name"], minimum.get("default"))
+            assert min(map(version, platform["versions"])) == version(accepted), platform["name"]
+
+
+def test_platforms_have_test_hosts_and_test_hosts_are_platforms() -> None:
+    lab = runpy.run_path(str(ROOT / "molecule/images/lab.py"))
+    platforms = [p for role in ROLES for p in load(role / "meta/main.yml")["galaxy_info"]["platforms"]]
+    families = {"Debian" if image in lab["SUITES"] else {"el-standin": "RedHat"}[image] for image in lab["IMAGES"]}
+    assert {FAMILIES[platform["name"]] for platform in platforms} == families
+    assert set(lab["SUITES"].values()) <= {suite for p in platforms if p["name"] == "Debian" for suite in p["versions"]}
+
+
+def test_ansible_versions_agree() -> None:
+    required = load(Path("meta/runtime.yml"))["requires_ansible"]
+    lowest = re.fullmatch(r">=(\d+\.\d+)\.0", required)[1]
+    assert {load(role / "meta/main.yml")["galaxy_info"]["min_ansible_version"] for role in ROLES} == {lowest}
+    texts = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}
+    said = {name: set(re.findall(r"ansible-core (\d+\.\d+) or newer", text)) for name, text in texts.items()}
+    assert said.pop("README.md") == {lowest}
+    assert {name: found for name, found in said.items() if found - {lowest}} == {}
+
+
+def test_the_changelog_has_an_entry_for_this_version_and_for_every_fragment() -> None:
+    releases = load(Path("changelogs/changelog.yaml"))["releases"]
+    assert load(Path("galaxy.yml"))["version"] in releases
+    told = {fragment for release in releases.values() for fragment in release.get("fragments", [])}
+    assert {path.name for path in ROOT.glob("changelogs/fragments/*.yml")} <= told, "run: make changelog"
+
+
+def test_the_changelog_names_every_module_and_role() -> None:
+    releases = load(Path("changelogs/changelog.yaml"))["releases"].values()
+    modules = {module["name"] for release in releases for module in release.get("modules", [])}
+    roles = {role["name"] for release in releases for role in release.get("objects", {}).get("role", [])}
+    assert modules == {path.stem for path in ROOT.glob("plugins/modules/*.py")}, "run: make changelog"
+    assert roles == {role.name for role in ROLES}, "run: make changelog"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/**/*.py")), ids=lambda path: path.name)
+def test_plugins_say_their_licence(path: Path) -> None:
+    assert "\n# SPDX-License-Identifier: GPL-3.0-or-later\n" in f"\n{path.read_text()}"

@@ -1,0 +1,293 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import time
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils import _chronyc
+
+# Columns that each version prints, counted on real output and in the format strings of chronyc's source.
+COUNTS = {"tracking": 14, "sources": 10, "sourcestats": 8, "activity": 5, "authdata": 10, "selectdata": 18}
+COUNTS_OF_VERSION = {"4.3": {"ntpdata": 34, "serverstats": 11}, "4.6.1": {"ntpdata": 38, "serverstats": 17}}
+UNANSWERED = ("ordinary_user", "stopped")
+
+# This program keeps to chronyc's contract: an answer for each line, and one fixed line for a command it does not know.
+ECHO = """while read -r line; do
+  case $line in end-of-report) echo "Unrecognized command" >&2;; *) echo "said,$line";; esac
+done"""
+
+
+def columns(capture, report):
+    return [line.split(",") for line in capture.content["answers"][report.command]]
+
+
+@pytest.mark.parametrize("report", _chronyc.REPORTS, ids=lambda report: report.name)
+def test_every_captured_report_is_read_to_the_last_column(any_capture, report):
+    answer = _chronyc.parse(report, any_capture.answer(report.command))
+    if any_capture.state not in UNANSWERED:
+        assert answer.refusal is None
+    if answer.refusal is None:
+        assert len(answer.rows) == len(columns(any_capture, report))
+        count = dict(COUNTS, **COUNTS_OF_VERSION[any_capture.version])[report.name]
+        assert {len(values) for values in columns(any_capture, report)} <= {count}
+    assert answer.warnings == []
+    assert not any("extra" in row for row in answer.rows)
+    assert not any("unknown" in row.values() for row in answer.rows)
+
+
+def test_tracking_is_read_with_units_and_one_direction(capture):
+    taken = capture("healthy")
+    raw = columns(taken, _chronyc.TRACKING)[0]
+    row = _chronyc.parse(_chronyc.TRACKING, taken.answer("tracking")).rows[0]
+    assert row["offset_seconds"] == -float(raw[4])
+    assert row["last_offset_seconds"] == float(raw[5])
+    assert row["stratum"] == 6
+    assert row["leap_status"] == "normal"
+    assert row["reference_name"] in ("10.77.0.1", "10.77.0.2")
+
+
+def test_first_update_of_a_clock_that_is_not_steered_shows_the_same_offset_twice(any_capture):
+    """With -x nothing is corrected, so a first update leaves its offset as it was: both columns must agree in sign."""
+    row = (_chronyc.parse(_chronyc.TRACKING, any_capture.answer("tracking")).rows or [None])[0]
+    if row and row["reference_id"] != "00000000" and row["update_interval_seconds"] == 0.0:
+        assert row["offset_seconds"] == row["last_offset_seconds"]
+
+
+def test_unsynchronised_tracking_has_no_reference(capture):
+    row = _chronyc.take(capture("no_sources").ask)["tracking"]
+    assert (row["leap_status"], row["reference_name"], row["synchronised"]) == ("not_synchronised", None, False)
+
+
+def test_error_bound_is_offset_plus_dispersion_plus_half_the_delay(capture):
+    raw = [float(value) for value in columns(capture("healthy"), _chronyc.TRACKING)[0][4:12]]
+    row = _chronyc.take(capture("healthy").ask)["tracking"]
+    assert row["error_bound_seconds"] == pytest.approx(abs(raw[0]) + raw[7] + raw[6] / 2, abs=1e-9)
+
+
+def test_own_clock_is_not_synchronised(capture):
+    row = _chronyc.take(capture("local_reference").ask)["tracking"]
+    assert (row["leap_status"], row["stratum"], row["synchronised"]) == ("normal", 10, False)
+
+
+def test_reach_is_octal_and_unknown_intervals_are_null(capture):
+    healthy = _chronyc.take(capture("healthy").ask)["sources"][0]
+    refused = _chronyc.take(capture("ke_refused").ask)["sources"][0]
+    assert (healthy["reach"], healthy["reachable"]) == (255, True)
+    assert (refused["reach"], refused["reachable"], refused["last_rx_seconds"]) == (0, False, None)
+    assert refused["auth"]["last_ke_seconds"] is None
+
+
+def test_offsets_of_all_reports_agree(any_capture):
+    """sources and ntpdata print the offset of one packet with opposite signs; the facts do not."""
+    compared = 0
+    for source in _chronyc.take(any_capture.ask).get("sources") or []:
+        # A packet that fails a test becomes no sample.
+        if source["stats"]["samples"] and source["ntpdata"] and source["ntpdata"]["tests_a_to_d"] == "1111":
+            assert source["ntpdata"]["offset_seconds"] == source["measured_offset_seconds"]
+            compared += 1
+    assert compared or any_capture.state not in ("healthy", "mixed", "plain")
+
+
+def test_every_source_has_its_rows_of_every_report(any_capture):
+    if any_capture.state in UNANSWERED:
+        pytest.skip("nothing to join")
+    raw = {values[2]: values for values in columns(any_capture, _chronyc.SOURCES)}
+    auth = {values[0]: values for values in columns(any_capture, _chronyc.AUTHDATA)}
+    ntp = {values[0]: values for values in columns(any_capture, _chronyc.NTPDATA)}
+    selection = {values[1]: values for values in columns(any_capture, _chronyc.SELECTDATA)}
+    for source in _chronyc.take(any_capture.ask)["sources"]:
+        unresolved = [key for key in raw if any_capture.content["answers"].get("sourcename " + key) == [source["name"]]]
+        key = source["address"] or (source["name"] if source["mode"] == "refclock" else unresolved[0])
+        assert source["error_seconds"] == float(raw[key][9])
+        assert source["selection"]["state_char"] == selection[key][0]
+        assert source["mode"] == "refclock" or source["auth"]["cookies"] == int(auth[key][8])
+        assert source["address"] is None or source["ntpdata"]["total_tx"] == int(ntp[key][30])
+        assert (source["ntpdata"] is None) == (source["address"] is None)
+
+
+def test_sources_have_their_configured_names(capture):
+    assert [(s["name"], s["address"]) for s in _chronyc.take(capture("healthy").ask)["sources"]] == [
+        ("nts1.test", "10.77.0.1"),
+        ("nts2.test", "10.77.0.2"),
+    ]
+    assert [(s["name"], s["address"]) for s in _chronyc.take(capture("unresolved").ask)["sources"]] == [
+        ("nowhere.test", None)
+    ]
+    clock = _chronyc.take(capture("reference_clock").ask)["sources"][0]
+    assert (clock["name"], clock["address"], clock["mode"], clock["auth"]) == ("GPS", None, "refclock", None)
+
+
+def test_free_places_of_a_pool_are_left_out(capture):
+    taken = capture("healthy_pool")
+    assert len(columns(taken, _chronyc.SOURCES)) > 2
+    sources = _chronyc.take(taken.ask)["sources"]
+    assert {source["address"] for source in sources} == {"10.77.0.1", "10.77.0.2"}
+    assert {source["name"] for source in sources} == {"pool.test"}
+
+
+def test_a_name_whose_address_is_taken_is_kept(capture):
+    assert [(s["name"], s["address"]) for s in _chronyc.take(capture("address_taken").ask)["sources"]] == [
+        ("nts1.test", "10.77.0.1"),
+        ("other.test", None),
+    ]
+
+
+def test_aead_is_that_of_the_version(capture, version):
+    assert _chronyc.take(capture("healthy").ask)["sources"][0]["auth"]["aead"] == {"4.3": 15, "4.6.1": 30}[version]
+    assert _chronyc.take(capture("ke_refused").ask)["sources"][0]["auth"]["aead"] is None
+    key = _chronyc.take(capture("symmetric_key").ask)["sources"][0]["auth"]
+    assert (key["mode"], key["key_id"], key["aead"]) == ("symmetric_key", 7, None)
+
+
+def test_an_ordinary_user_gets_the_open_reports(capture):
+    taken = _chronyc.take(capture("ordinary_user").ask)
+    assert taken["access"] == "udp"
+    assert taken["tracking"]["synchronised"]
+    assert len(taken["sources"]) == 2
+    assert taken["sources"][0]["name"] == "nts1.test"
+    assert [taken["sources"][0][part] for part in ("auth", "ntpdata", "selection")] == [None] * 3
+    assert taken["serverstats"] is None
+    assert taken["refused"] == dict.fromkeys(("authdata", "ntpdata", "selectdata", "serverstats"), "501 Not authorised")
+    assert taken["warnings"] == []
+    assert _chronyc.take(capture("healthy").ask)["access"] == "socket"
+
+
+def test_a_stopped_daemon_is_told_by_the_status(capture):
+    assert _chronyc.take(capture("stopped").ask) == {"refusal": "506 Cannot talk to daemon"}
+
+
+@pytest.mark.parametrize(
+    ("report", "count"),
+    [(_chronyc.NTPDATA, 33), (_chronyc.NTPDATA, 34), (_chronyc.SERVERSTATS, 8), (_chronyc.SERVERSTATS, 11)],
+)
+def test_fewer_columns_of_an_older_version_are_null_without_a_word(capture, report, count):
+    line = ",".join(columns(capture("healthy"), report)[0][:count])
+    answer = _chronyc.parse(report, line)
+    assert answer.warnings == []
+    names = [name for name, reader in report.columns if reader]
+    missing = [name for name in names if answer.rows[0][name] is None]
+    assert missing[-1] == names[-1]
+
+
+def test_columns_that_no_version_lacks_are_null_with_a_warning(capture):
+    line = ",".join(columns(capture("healthy"), _chronyc.AUTHDATA)[0][:9])
+    answer = _chronyc.parse(_chronyc.AUTHDATA, line + "\n" + line)
+    assert [row["cookie_length_bytes"] for row in answer.rows] == [None, None]
+    assert answer.warnings == [
+        "chronyc authdata printed 9 columns where 10 or more were expected; the missing ones are null"
+    ]
+
+
+@pytest.mark.parametrize("report", _chronyc.REPORTS, ids=lambda report: report.name)
+def test_columns_of_a_newer_version_are_kept(capture, report):
+    values = columns(capture("healthy"), report)[0]
+    values += ["0"] * (len(report.columns) - len(values))
+    known = _chronyc.parse(report, ",".join(values)).rows[0]
+    answer = _chronyc.parse(report, ",".join([*values, "new", "columns"]))
+    assert answer.rows == [dict(known, extra=["new", "columns"])]
+    assert answer.warnings == []
+
+
+def test_a_number_that_is_none_is_an_error_with_its_line():
+    with pytest.raises(_chronyc.ChronycError, match=r"column 1 \(online\) of chronyc activity") as caught:
+        _chronyc.parse(_chronyc.ACTIVITY, "many,0,0,0,0")
+    assert caught.value.line == "many,0,0,0,0"
+
+
+def test_a_line_that_is_no_report_is_an_error():
+    with pytest.raises(_chronyc.ChronycError, match="no report"):
+        _chronyc.parse(_chronyc.SOURCES, "Segmentation fault")
+
+
+def test_infinite_numbers_are_null(capture):
+    line = ",".join(["inf" if i == 5 else v for i, v in enumerate(columns(capture("healthy"), _chronyc.TRACKING)[0])])
+    assert _chronyc.parse(_chronyc.TRACKING, line).rows[0]["last_offset_seconds"] is None
+
+
+def test_unknown_words_are_unknown(capture):
+    values = columns(capture("healthy"), _chronyc.SOURCES)[0]
+    row = _chronyc.parse(_chronyc.SOURCES, ",".join(["&", "!", *values[2:]])).rows[0]
+    assert (row["mode"], row["state"]) == ("unknown", "unknown")
+
+
+def test_reports_that_disagree_about_the_sources_are_taken_again(capture):
+    before, after = capture("just_started"), capture("healthy")
+    asked = []
+
+    def ask(commands):
+        asked.append(list(commands))
+        answers = after.ask(commands)
+        if len(asked) <= 2 and "authdata -a" in commands:
+            answers[commands.index("authdata -a")] = before.answer("authdata -a").replace("10.77.0.1", "10.77.0.9")
+        return answers
+
+    taken = _chronyc.take(ask)
+    assert len(asked) == 4
+    assert taken["warnings"] == []
+    assert [source["auth"]["cookies"] for source in taken["sources"]] == [8, 8]
+
+
+def test_reports_that_never_agree_are_joined_as_far_as_they_go(capture):
+    healthy = capture("healthy")
+
+    def ask(commands):
+        return [text.replace("10.77.0.2,", "10.77.0.9,") if "NTS," in text else text for text in healthy.ask(commands)]
+
+    taken = _chronyc.take(ask)
+    assert taken["warnings"] == ["chronyc authdata did not list the same sources as chronyc sources"]
+    assert [source["auth"] is None for source in taken["sources"]] == [False, True]
+
+
+def test_a_source_that_goes_while_it_is_asked_about_is_noticed(capture):
+    healthy = capture("healthy")
+
+    def ask(commands):
+        gone = {"sourcename 10.77.0.2": "503 No such source"}
+        return [gone.get(command, text) for command, text in zip(commands, healthy.ask(commands))]
+
+    taken = _chronyc.take(ask)
+    assert taken["warnings"] == ["chronyc sourcename did not list the same sources as chronyc sources"]
+    assert [source["name"] for source in taken["sources"]] == ["nts1.test", "10.77.0.2"]
+
+
+def test_a_conversation_keeps_answers_apart():
+    with _chronyc.Conversation("/bin/sh", 5.0, ["-c", ECHO]) as program:
+        assert program.ask(["one", "two"]) == ["said,one", "said,two"]
+        assert program.ask(["three"]) == ["said,three"]
+
+
+def test_a_program_that_hangs_is_given_up_in_time():
+    begin = time.monotonic()
+    with pytest.raises(_chronyc.NoAnswerError, match=r"within 0.3 s"), _chronyc.Conversation(
+        "/bin/sh", 0.3, ["-c", "exec sleep 60"]
+    ) as program:
+        program.ask(["tracking"])
+    assert 0.3 <= time.monotonic() - begin < 3
+    assert program.process.returncode is not None
+
+
+def test_a_program_that_ends_says_why():
+    script = "echo Could not open connection to daemon >&2; exit 1"
+    assert _chronyc.read_reports("/bin/sh", 5.0, ["-c", script]) == {
+        "refusal": "chronyc ended early: 'Could not open connection to daemon'"
+    }
+
+
+def test_a_program_is_ended_gently(tmp_path):
+    """A killed chronyc leaves its socket behind."""
+    ended = tmp_path / "ended"
+    answering = f"while read -r line; do echo Unrecognized command >&2; done; echo by itself >{ended}"
+    with _chronyc.Conversation("/bin/sh", 5.0, ["-c", answering]) as program:
+        program.ask(["one"])
+    assert ended.read_text() == "by itself\n"
+    hanging = f"trap 'echo by a signal >{ended}; exit 1' TERM; sleep 60 & wait"
+    assert "refusal" in _chronyc.read_reports("/bin/sh", 0.3, ["-c", hanging])
+    assert ended.read_text() == "by a signal\n"
+
+
+def test_a_program_that_is_not_there_is_no_answer():
+    assert _chronyc.read_reports("/nonexistent/chronyc", 5.0) == {
+        "refusal": "/nonexistent/chronyc cannot be run: No such file or directory"
+    }

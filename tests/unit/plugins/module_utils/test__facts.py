@@ -1,0 +1,119 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order of looking, waiting and reading the log, with what real chronyds said."""
+
+import time
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils import _chronyc, _facts, _host
+
+
+@pytest.fixture
+def see(monkeypatch):
+    """Return see(), on a host whose chronyd gets from state to state, and what was done there."""
+
+    def see_states(captures, installed=True, pid=7, **wanted):
+        done = {"looks": 0, "log": 0, "slept": []}
+        states = iter(captures)
+
+        def survey(_timeout):
+            daemon = {"pid": pid, "uptime_seconds": 5.0, "features": {"NTS": True}, "config_file": None}
+            client = {"path": "/usr/bin/chronyc" if installed else None}
+            return {
+                "installed": installed,
+                "client": client,
+                "daemon": daemon,
+                "unit": None,
+                "environment": {"cap_sys_time": True, "rivals": []},
+            }
+
+        def read_reports(_program, _timeout):
+            done["looks"] += 1
+            done["capture"] = next(states, None) or done["capture"]
+            return _chronyc.take(done["capture"].ask)
+
+        def log_lines(_pid, _uptime, _timeout):
+            done["log"] += 1
+            return [_host.LogLine(*line) for line in done["capture"].log()]
+
+        def sleep(seconds):
+            done["slept"].append(seconds)
+            done["now"] += seconds
+
+        done["now"] = 1000.0
+        monkeypatch.setattr(_facts, "survey", survey)
+        monkeypatch.setattr(_facts, "read_reports", read_reports)
+        monkeypatch.setattr(_facts, "log_lines", log_lines)
+        monkeypatch.setattr(_facts, "find_daemon", lambda *_arguments, **_options: None)
+        monkeypatch.setattr(time, "sleep", sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: done["now"])
+        options = dict(
+            {"wait_for": None, "min_sources": 1, "timeout": 10.0, "command_timeout": 5.0, "journal": True}, **wanted
+        )
+        return _facts.see(**options), done
+
+    return see_states
+
+
+def test_one_look_without_waiting(see, capture):
+    seen, done = see([capture("ke_under_way")])
+    assert (done["looks"], done["slept"]) == (1, [])
+    assert (seen.reached, seen.waited_seconds, seen.warnings) == (None, 0.0, [])
+
+
+def test_the_healthy_path_does_not_read_the_log(see, capture):
+    seen, done = see([capture("healthy")], wait_for="authenticated", min_sources=2)
+    assert (seen.reached, done["looks"], done["log"]) == (True, 1, 0)
+
+
+def test_the_log_is_read_once_after_waiting(see, capture):
+    seen, done = see([capture("ke_refused")], wait_for="authenticated", timeout=3.0)
+    assert (seen.reached, done["log"]) == (False, 1)
+    assert seen.facts["nts"]["state"] == "failed"
+    assert "refuses connections" in seen.facts["nts"]["reasons"][0]
+
+
+def test_the_log_is_left_alone_when_told_so(see, capture):
+    seen, done = see([capture("ke_refused")], journal=False)
+    assert (seen.facts["nts"]["state"], done["log"]) == ("pending", 0)
+
+
+def test_it_looks_again_until_it_is_so(see, capture):
+    states = [capture(state) for state in ("stopped", "just_started", "first_answers", "healthy", "stopped")]
+    seen, done = see(states, wait_for="authenticated")
+    assert (seen.reached, done["looks"]) == (True, 4)
+    assert seen.facts["nts"]["state"] == "authenticated"
+    assert seen.waited_seconds == pytest.approx(sum(done["slept"]), abs=0.01)
+
+
+def test_pauses_grow_and_end_with_the_time(see, capture):
+    seen, done = see([capture("just_started")], wait_for="reachable", timeout=10.0)
+    assert done["slept"][:3] == pytest.approx([0.2, 0.3, 0.45])
+    assert max(done["slept"]) == 2.0
+    assert sum(done["slept"]) == pytest.approx(10.0)
+    assert (seen.reached, seen.waited_seconds) == (False, 10.0)
+
+
+def test_no_time_is_one_look(see, capture):
+    seen, done = see([capture("just_started")], wait_for="reachable", timeout=0.0)
+    assert (seen.reached, done["looks"]) == (False, 1)
+
+
+def test_nothing_is_waited_for_where_nothing_is_installed(see):
+    seen, done = see([], installed=False, pid=None, wait_for="reachable")
+    assert (seen.reached, done["looks"], done["slept"]) == (False, 0, [])
+    assert seen.facts["nts"]["state"] == "not_running"
+
+
+def test_a_daemon_that_answers_runs_even_if_its_process_is_not_found(see, capture):
+    seen, _done = see([capture("healthy")], pid=None)
+    assert seen.facts["running"] is True
+    assert seen.facts["nts"]["state"] == "authenticated"
+
+
+def test_a_process_that_does_not_answer_runs(see, capture):
+    seen, _done = see([capture("stopped")])
+    assert seen.facts["running"] is True
+    assert seen.facts["nts"]["state"] == "unknown"

@@ -1,0 +1,225 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils import _host
+
+# What systemd 252 shows for a unit that runs, its alias, a masked unit, and one that does not exist.
+SHOWN = """\
+MainPID=1033
+Id=chrony.service
+LoadState=loaded
+ActiveState=active
+UnitFileState=enabled
+ConditionResult=yes
+ConditionTimestampMonotonic=2607459134
+
+MainPID=1033
+Id=chrony.service
+LoadState=loaded
+ActiveState=active
+UnitFileState=enabled
+ConditionResult=yes
+ConditionTimestampMonotonic=2607459134
+
+MainPID=0
+Id=systemd-timesyncd.service
+LoadState=masked
+ActiveState=inactive
+UnitFileState=masked
+ConditionResult=no
+ConditionTimestampMonotonic=0
+
+MainPID=0
+Id=ntpd.service
+LoadState=not-found
+ActiveState=inactive
+UnitFileState=
+"""
+
+
+def test_units_that_exist_are_read_once():
+    assert _host.read_units(SHOWN) == {
+        "chrony.service": {
+            "name": "chrony.service",
+            "load_state": "loaded",
+            "active_state": "active",
+            "unit_file_state": "enabled",
+            "skipped": False,
+            "main_pid": 1033,
+        },
+        "systemd-timesyncd.service": {
+            "name": "systemd-timesyncd.service",
+            "load_state": "masked",
+            "active_state": "inactive",
+            "unit_file_state": "masked",
+            "skipped": False,
+            "main_pid": 0,
+        },
+    }
+
+
+def test_a_unit_that_was_skipped_is_told_from_one_that_was_never_started():
+    shown = SHOWN.replace("ConditionResult=yes", "ConditionResult=no").replace(
+        "ActiveState=active", "ActiveState=inactive"
+    )
+    assert {name: unit["skipped"] for name, unit in _host.read_units(shown).items()} == {
+        "chrony.service": True,
+        "systemd-timesyncd.service": False,
+    }
+
+
+def test_no_systemd_is_no_unit():
+    assert _host.read_units("") == {}
+
+
+def test_version_and_features_are_read_from_what_each_version_prints(any_capture):
+    said = _host.read_version(any_capture.content["banner"])
+    assert said["version"] == any_capture.version
+    assert said["features"]["NTS"] is True
+    assert said["features"]["DEBUG"] is False
+    assert len(said["features"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "features"),
+    [
+        ("chronyd (chrony) version 4.8 (+CMDMON -NTS)\n", "4.8", {"CMDMON": True, "NTS": False}),
+        ("chronyd (chrony) version 4.9-pre1 (+NTS)\n", "4.9-pre1", {"NTS": True}),
+        ("chronyd (chrony) version DEVELOPMENT\n", "DEVELOPMENT", {}),
+        ("", None, {}),
+        ("Illegal instruction\n", None, {}),
+    ],
+)
+def test_version(text, version, features):
+    assert _host.read_version(text) == {"version": version, "features": features}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "clock_control", "config_file"),
+    [
+        (["/usr/sbin/chronyd"], True, None),
+        (["/usr/sbin/chronyd", "-F", "1", "-x"], False, None),
+        (["/usr/sbin/chronyd", "-xn"], False, None),
+        (["/usr/sbin/chronyd", "-u", "x", "-f", "/srv/x.conf"], True, "/srv/x.conf"),
+        (["/usr/sbin/chronyd", "-nf/srv/x.conf"], True, "/srv/x.conf"),
+        (["/usr/sbin/chronyd", "-Z"], None, None),
+        (["/usr/sbin/chronyd", "-n", "server -x"], True, None),
+    ],
+)
+def test_options(arguments, clock_control, config_file):
+    assert _host.read_options(arguments) == {"clock_control": clock_control, "config_file": config_file}
+
+
+def entry(age, text, **more):
+    microseconds = int((time.monotonic() - age) * 1e6)
+    return json.dumps(dict({"__MONOTONIC_TIMESTAMP": str(microseconds), "MESSAGE": text}, **more))
+
+
+def test_journal_gives_the_age_and_forgets_earlier_processes():
+    lines = [entry(500.0, "of an earlier process"), entry(99.0, "started"), entry(3.0, [1, 2]), entry(2.0, "failed")]
+    read = list(_host.read_journal(lines, 100.0))
+    assert [line.text for line in read] == ["started", "failed"]
+    assert [round(line.age_seconds) for line in read] == [99, 2]
+
+
+def test_programs_run_at_the_same_time_and_not_too_long():
+    begin = time.monotonic()
+    outputs = _host.run_together(
+        {
+            "first": ["/bin/sh", "-c", "sleep 0.5; echo one"],
+            "second": ["/bin/sh", "-c", "sleep 0.5; echo two; exit 3"],
+            "hanging": ["/bin/sleep", "60"],
+            "missing": ["/nonexistent/program"],
+        },
+        0.9,
+    )
+    assert outputs == {"first": "one\n", "second": "two\n", "hanging": "", "missing": ""}
+    assert 0.9 <= time.monotonic() - begin < 5
+
+
+def test_a_program_is_found_without_the_administrators_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _host.find_program("sh") in ("/usr/bin/sh", "/bin/sh")
+    assert _host.find_program("no-such-program") is None
+    (tmp_path / "sh").write_text("#!/bin/sh\n")
+    (tmp_path / "sh").chmod(0o755)
+    assert _host.find_program("sh") == str(tmp_path / "sh")
+
+
+def test_process_facts_of_a_real_process():
+    before = time.time()
+    with subprocess.Popen([sys.executable, "-c", "input()", "-x"], stdin=subprocess.PIPE) as process:
+        time.sleep(0.2)
+        facts = _host.process_facts(process.pid, "/etc/chrony.conf")
+        process.communicate(b"\n")
+    assert facts["pid"] == process.pid
+    assert facts["arguments"] == [sys.executable, "-c", "input()", "-x"]
+    assert 0.1 < facts["uptime_seconds"] < 10
+    assert before - 1 < facts["started"] < before + 1
+    assert facts["user"] == _host.pwd.getpwuid(os.geteuid()).pw_name
+    assert facts["config_file"] == "/etc/chrony.conf"
+
+
+@pytest.mark.parametrize("pid", [None, 4194305])
+def test_no_process_has_no_facts(pid):
+    facts = _host.process_facts(pid, "/etc/chrony.conf")
+    assert facts.pop("config_file") == "/etc/chrony.conf"
+    assert facts.pop("pid") is None
+    assert set(facts.values()) == {None}
+
+
+@pytest.fixture
+def daemon(monkeypatch, tmp_path):
+    """Return the process IDs of something named chronyd, and of its child of the same name."""
+    monkeypatch.setattr(_host, "PID_FILES", (str(tmp_path / "missing"), str(tmp_path / "pid")))
+    program = str(tmp_path / "chronyd")
+    shutil.copy("/bin/sh", program)
+    script = f"exec 3<&0; {program} -c 'echo $$; read -r line <&3' & wait"
+    with subprocess.Popen([program, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        helper = int(process.stdout.readline())
+        yield process.pid, helper
+        process.kill()
+
+
+def test_the_daemon_is_found_by_systemds_word(daemon):
+    assert _host.find_daemon(daemon[0]) == daemon[0]
+    assert _host.find_daemon(os.getpid()) is None
+    assert _host.find_daemon(4194305) is None
+    assert _host.find_daemon(0) is None
+
+
+def test_the_daemon_is_found_by_its_file(daemon, tmp_path):
+    (tmp_path / "pid").write_text(f"{daemon[0]}\n")
+    assert _host.find_daemon(0) == daemon[0]
+    (tmp_path / "pid").write_text(f"{os.getpid()}\n")
+    assert _host.find_daemon(0) is None
+
+
+def test_the_daemon_is_found_among_all_processes_and_is_no_helper(daemon):
+    assert _host.read_file(f"/proc/{daemon[1]}/comm") == "chronyd\n"
+    assert _host.find_daemon(daemon[1]) is None
+    found = _host.find_daemon(0, everywhere=True)
+    assert found != daemon[1]
+    assert _host.read_file(f"/proc/{found}/comm") == "chronyd\n"
+
+
+def test_the_environment_is_that_of_this_machine():
+    bounding = re.search(r"CapBnd:\s*(\w+)", _host.read_file("/proc/1/status")).group(1)
+    assert _host.has_cap_sys_time() == (f"{int(bounding, 16):064b}"[-26] == "1")
+    detected = (
+        subprocess.run(["systemd-detect-virt", "--container"], stdout=subprocess.PIPE, check=False)
+        .stdout.decode()
+        .strip()
+    )
+    assert _host.container() == (None if detected in ("", "none") else detected)

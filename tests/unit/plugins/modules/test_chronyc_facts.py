@@ -1,0 +1,92 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import json
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
+from ansible_collections.securetime.nts.plugins.module_utils._facts import Seen
+
+# The oldest Pythons of managed hosts are tested without Ansible.
+testing = pytest.importorskip("ansible.module_utils.testing")
+chronyc_facts = pytest.importorskip("ansible_collections.securetime.nts.plugins.modules.chronyc_facts")
+
+FACTS = {"nts": {"state": "failed", "reasons": ["a: one.", "b: two."]}}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Return a function that runs the module, and returns its exit status, its result and what see() was asked."""
+
+    def run_module(seen, **parameters):
+        asked = []
+
+        def see(*arguments):
+            asked.append(arguments)
+            if isinstance(seen, Exception):
+                raise seen
+            return seen
+
+        monkeypatch.setattr(chronyc_facts, "see", see)
+        with testing.patch_module_args(parameters), pytest.raises(SystemExit) as ended:
+            chronyc_facts.main()
+        return ended.value.code, json.loads(capsys.readouterr().out), asked
+
+    return run_module
+
+
+def test_facts_are_returned_and_nothing_is_changed(run):
+    code, result, asked = run(Seen(FACTS, None, 0.01, []))
+    assert code == 0
+    assert result["changed"] is False
+    assert result["ansible_facts"] == {"chrony": FACTS}
+    assert (result["reached"], result["waited_seconds"]) == (None, 0.01)
+    assert asked == [(None, 1, 10.0, 5.0, True)]
+
+
+def test_parameters_reach_the_look(run):
+    parameters = {"wait_for": "reachable", "min_sources": 3, "timeout": 2.5, "command_timeout": 1, "log_lines": False}
+    assert run(Seen(FACTS, True, 0.0, []), **parameters)[2] == [("reachable", 3, 2.5, 1.0, False)]
+
+
+def test_it_works_in_check_mode(run):
+    assert run(Seen(FACTS, None, 0.0, []), _ansible_check_mode=True)[1]["ansible_facts"] == {"chrony": FACTS}
+
+
+def test_warnings_are_shown(run):
+    assert "something odd" in str(run(Seen(FACTS, None, 0.0, ["something odd"]))[1]["warnings"])
+
+
+@pytest.mark.parametrize(("fail", "code"), [(True, 1), (False, 0)])
+def test_a_condition_that_is_not_reached_fails_only_when_told_so(run, fail, code):
+    ended, result, _asked = run(Seen(FACTS, False, 10.02, []), wait_for="authenticated", fail_on_timeout=fail)
+    assert ended == code
+    assert result["ansible_facts"] == {"chrony": FACTS}
+    assert result["reached"] is False
+    if fail:
+        assert result["msg"] == "Not authenticated after 10.02 s. a: one. b: two."
+
+
+def test_a_reached_condition_does_not_fail(run):
+    assert run(Seen(FACTS, True, 1.0, []), wait_for="authenticated", fail_on_timeout=True)[0] == 0
+
+
+def test_what_is_not_understood_fails_with_the_line(run):
+    code, result, _asked = run(ChronycError("chronyc sources printed a line that is no report", "boom"))
+    assert code == 1
+    assert result["msg"] == "chronyc sources printed a line that is no report: 'boom'"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"min_sources": 0}, "min_sources must be 1 or more."),
+        ({"timeout": -1}, "timeout must not be negative."),
+        ({"command_timeout": 0}, "command_timeout must be more than 0 seconds."),
+    ],
+)
+def test_senseless_numbers_are_refused(run, parameters, message):
+    code, result, asked = run(Seen(FACTS, None, 0.0, []), **parameters)
+    assert (code, result["msg"], asked) == (1, message, [])
