@@ -78,7 +78,6 @@ demo: export LAB_STATE := $(CURDIR)/.lab/demo
 demo: export ANSIBLE_INVENTORY := $(CURDIR)/molecule/inventory,$(CURDIR)/.lab/demo/inventory.yml
 demo: export ANSIBLE_PIPELINING := true
 demo: export ANSIBLE_PYTHON_INTERPRETER := auto_silent
-demo: export ANSIBLE_CALLBACK_RESULT_FORMAT := yaml
 demo: export ANSIBLE_DISPLAY_SKIPPED_HOSTS := false
 demo: setup ## start test hosts, run site.yml on them, show who follows what; the hosts stay
 	@python molecule/images/lab.py build

@@ -278,7 +278,7 @@ def up(state: Path, wanted: dict[str, str]) -> None:
             create(state, name, image)
 
     restrictions()
-    with timed(f"{len(wanted)} hosts up"), ThreadPoolExecutor() as pool:
+    with timed(f"up {' '.join(wanted)}"), ThreadPoolExecutor() as pool:
         list(pool.map(bring_up, wanted))
         hosts = [host for host in lab_hosts(state) if host.state == "running"]
         public_key = Path(f"{key}.pub").read_text().strip()
@@ -298,7 +298,7 @@ def status(state: Path) -> None:
 def down(state: Path) -> None:
     """Remove what belongs to the lab."""
     hosts = lab_hosts(state)
-    with timed(f"{len(hosts)} hosts removed"):
+    with timed(" ".join(["down", *(host.name for host in hosts)])):
         if hosts:
             run("podman", "rm", "--force", "--time=0", "--volumes", *(host.container for host in hosts))
         for network in run("podman", "network", "ls", "--quiet", "--filter", f"label={LABEL}={state.name}").split():

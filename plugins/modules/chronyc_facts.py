@@ -79,8 +79,8 @@ EXAMPLES = r"""
 
 - name: Fail where the clock does not follow authenticated time
   ansible.builtin.assert:
-    that: chrony.nts.authenticated
-    fail_msg: "{{ chrony.nts.reasons | join(' ') }}"
+    that: ansible_facts.chrony.nts.authenticated
+    fail_msg: "{{ ansible_facts.chrony.nts.reasons | join(' ') }}"
 
 - name: Give a restarted chronyd half a minute to authenticate three sources
   securetime.nts.chronyc_facts:
@@ -92,7 +92,7 @@ EXAMPLES = r"""
 
 - name: List the sources that are not authenticated, and why
   ansible.builtin.debug:
-    msg: "{{ chrony.sources | map(attribute='nts') | rejectattr('state', 'eq', 'authenticated') }}"
+    msg: "{{ ansible_facts.chrony.sources | map(attribute='nts') | rejectattr('state', 'eq', 'authenticated') }}"
 """
 
 RETURN = r"""
