@@ -69,17 +69,24 @@ class Unit:
         self.name = name
 
     def show(self) -> Dict[str, str]:
-        """Return LoadState, ActiveState, UnitFileState, ConditionResult and NeedDaemonReload of the unit."""
-        wanted = "LoadState,ActiveState,SubState,UnitFileState,ConditionResult,NeedDaemonReload"
+        """Return these properties of the unit, those that it has."""
+        wanted = "LoadState,ActiveState,UnitFileState,ConditionResult,NeedDaemonReload,InvocationID"
         done = self.host.run(["systemctl", "show", "--property", wanted, self.name])
         return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
-    def log_since(self, epoch_seconds: float) -> List[str]:
-        """Return what chronyd logged since then, or else what systemd did about the unit; at most 40 lines."""
-        command = ["journalctl", f"--unit={self.name}", f"--since=@{int(epoch_seconds)}"]
-        command += ["--output=cat", "--quiet", "--no-pager", "--lines=40"]
-        done = self.host.run([*command, "--identifier=chronyd"])
-        return (done.stdout or self.host.run(command).stdout).splitlines()
+    def log(self) -> List[str]:
+        """Return what chronyd logged since the unit's last start, or else what systemd did about it, at most 40 lines.
+
+        By the invocation and not by the time, because a failed start and the next one may share a second.
+        """
+        invocation = self.show().get("InvocationID")
+        options = ["--output=cat", "--quiet", "--no-pager", "--lines=40"]
+        by_daemon = [f"_SYSTEMD_INVOCATION_ID={invocation}"]
+        by_systemd = [f"INVOCATION_ID={invocation}"]
+        return (
+            self.host.run(["journalctl", *options, *by_daemon]).stdout
+            or self.host.run(["journalctl", *options, *by_systemd]).stdout
+        ).splitlines()
 
 
 def apply(
@@ -188,7 +195,6 @@ def _carry_out(
     start_timeout: float,
     was_active: bool,
 ) -> None:
-    started = time.time()
     try:
         for item in changes:
             put(host, item)
@@ -199,9 +205,9 @@ def _carry_out(
         if "restart" in actions:
             host.run(["systemctl", "reset-failed", unit.name])
             _must(host, ["systemctl", "restart", unit.name])
-            watch(host, unit, started, start_timeout)
+            watch(host, unit, start_timeout)
     except (TransactionError, OSError) as problem:
-        log = unit.log_since(started) if "restart" in actions else []
+        log = unit.log() if "restart" in actions else []
         now_runs = _take_back(host, unit, changes, before, actions, start_timeout, was_active)
         raise TransactionError(
             f"The change was taken back: {str(problem).rstrip('.')}.{_quoted(log)} {now_runs}"
@@ -230,16 +236,15 @@ def _take_back(
     if not was_active:
         host.run(["systemctl", "stop", unit.name])
         return "The files are as they were, and chronyd is stopped, as it was."
-    since = time.time()
     host.run(["systemctl", "restart", unit.name])
     try:
-        watch(host, unit, since, start_timeout)
+        watch(host, unit, start_timeout)
     except TransactionError as problem:
         return f"The files are as they were, but chronyd does not run with them either: {problem}"
     return "The files are as they were, and chronyd runs with them."
 
 
-def watch(host: Host, unit: Unit, started: float, timeout: float) -> None:
+def watch(host: Host, unit: Unit, timeout: float) -> None:
     """Return when the unit is active and chronyd answers on its socket; raise TransactionError when it does not in
     time.
 
@@ -262,7 +267,7 @@ def watch(host: Host, unit: Unit, started: float, timeout: float) -> None:
             raise TransactionError(f"{unit.name} did not come up within {timeout:g} seconds")
         time.sleep(pause)
         pause = min(pause * 2, 1.0)
-    for line in unit.log_since(started):
+    for line in unit.log():
         if FATAL_LOG_LINE.search(line):
             raise TransactionError(f"chronyd runs but cannot use its certificates ({line.strip()})")
 
