@@ -161,7 +161,9 @@ importer: setup copy ## galaxy-importer, as Galaxy and Automation Hub run it
 	! grep --quiet '^WARNING' log
 
 molecule: setup ## every scenario on real hosts, or the one of SCENARIO=name
-	@rm -rf $(MOLECULE_EPHEMERAL_DIRECTORY)
+	@# From nothing, also after a run that was cut.
+	python molecule/images/lab.py down --state .lab/molecule
+	rm -rf .lab/molecule $(MOLECULE_EPHEMERAL_DIRECTORY)
 	molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all) --no-command-borders 2>&1 | tee $(BUILD)/molecule.log
 	# Molecule itself only warns when a playbook of the sequence is not there.
 	! grep --quiet 'Missing playbook' $(BUILD)/molecule.log

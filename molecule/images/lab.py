@@ -10,7 +10,7 @@ lab.py up --state DIR HOST=IMAGE [...]      start these hosts, keep those that r
 lab.py status --state DIR                   table of the lab's hosts
 lab.py down --state DIR                     remove the lab's hosts, its network and its files
 
-The last component of DIR names the lab. Hosts of a lab resolve each other by HOST. An image's tag is a hash of its
+DIR names the lab. Hosts of a lab resolve each other by HOST. An image's tag is a hash of its
 recipe, so an image is built once and again when its recipe changes. DEBIAN_IMAGE and EL_IMAGE (environment) name images
 to use in place of debian12/debian13 and el-standin; such an image needs systemd, the rest is installed at start.
 """
@@ -168,8 +168,8 @@ def build(image: str) -> None:
                     run(*command, stdin=sources, stdout=archive, timeout_seconds=1800)
                     run("podman", "import", "--change", 'CMD ["/sbin/init"]', archive.name, name, timeout_seconds=600)
             else:
-                options = [*limits, "--layers=false", f"--build-arg=BASE={tag(BASES[image])}", f"--tag={name}"]
-                run("podman", *engine, "build", *options, str(RECIPES / image), timeout_seconds=1800)
+                options = [*limits, "--network=host", "--layers=false", f"--build-arg=BASE={tag(BASES[image])}"]
+                run("podman", *engine, "build", *options, f"--tag={name}", str(RECIPES / image), timeout_seconds=1800)
         former = run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{REPOSITORY}/{image}").split()
         for old in set(former) - {name}:
             # One that a running lab uses stays until the next build.
@@ -189,17 +189,19 @@ def ensure_image(image: str) -> str:
     return image_id(name)
 
 
+def lab_name(state: Path) -> str:
+    """The name of the lab, which no other checkout's lab has."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", state.name):
+        raise LabError(f"'{state.name}' cannot name a lab: use lower-case letters, digits, '-', '_' and '.'")
+    return f"{state.name}-{hashlib.sha256(str(state).encode()).hexdigest()[:4]}"
+
+
 def lab_hosts(state: Path) -> list[Host]:
     """The containers of this lab and no others."""
-    lab = state.name
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", lab):
-        raise LabError(f"'{lab}' cannot name a lab: use lower-case letters, digits, '-', '_' and '.'")
-    listed = run("podman", "ps", "--all", "--filter", f"label={LABEL}={lab}", "--format", "json")
+    listed = run("podman", "ps", "--all", "--filter", f"label={LABEL}={lab_name(state)}", "--format", "json")
     hosts = []
     for item in json.loads(listed or "[]"):
         labels = item["Labels"]
-        if labels[f"{LABEL}.state"] != str(state):
-            raise LabError(f"the lab '{lab}' belongs to {labels[f'{LABEL}.state']}: choose another folder name")
         ports = [entry["host_port"] for entry in item["Ports"] or [] if entry["container_port"] == 22]
         named = (labels[f"{LABEL}.host"], item["Names"][0], labels[f"{LABEL}.image"])
         hosts.append(Host(*named, item["ImageID"], item["State"], ports[0] if ports else 0))
@@ -209,8 +211,8 @@ def lab_hosts(state: Path) -> list[Host]:
 def create(state: Path, name: str, image: str) -> None:
     """Create and start the container of one host."""
     engine, limits = restrictions()
-    lab = state.name
-    labels = {LABEL: lab, f"{LABEL}.state": str(state), f"{LABEL}.host": name, f"{LABEL}.image": image}
+    lab = lab_name(state)
+    labels = {LABEL: lab, f"{LABEL}.host": name, f"{LABEL}.image": image}
     run(
         *("podman", *engine, "run", "--detach", "--pull=never", "--systemd=always", *limits),
         *("--name", f"nts-{lab}-{name}", "--hostname", name, "--network", f"nts-{lab}", "--network-alias", name),
@@ -261,9 +263,9 @@ def up(state: Path, wanted: dict[str, str]) -> None:
     key = state / "id_ed25519"
     if not key.exists():
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {state.name}", "-f", str(key))
-    network = f"nts-{state.name}"
+    network = f"nts-{lab_name(state)}"
     if network not in run("podman", "network", "ls", "--quiet").split():
-        run("podman", "network", "create", "--label", f"{LABEL}={state.name}", network)
+        run("podman", "network", "create", "--label", f"{LABEL}={lab_name(state)}", network)
 
     def bring_up(name: str) -> None:
         host, image = present.get(name), wanted[name]
@@ -301,7 +303,9 @@ def down(state: Path) -> None:
     with timed(" ".join(["down", *(host.name for host in hosts)])):
         if hosts:
             run("podman", "rm", "--force", "--time=0", "--volumes", *(host.container for host in hosts))
-        for network in run("podman", "network", "ls", "--quiet", "--filter", f"label={LABEL}={state.name}").split():
+        for network in run(
+            "podman", "network", "ls", "--quiet", "--filter", f"label={LABEL}={lab_name(state)}"
+        ).split():
             run("podman", "network", "rm", network)
         for name in ("inventory.yml", "known_hosts", "id_ed25519", "id_ed25519.pub"):
             (state / name).unlink(missing_ok=True)
