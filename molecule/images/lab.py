@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -322,7 +321,7 @@ def image_name(text: str) -> str:
 
 def host_and_image(text: str) -> tuple[str, str]:
     """Split an argument HOST=IMAGE."""
-    host, _, image = text.partition("=")
+    host, _equals, image = text.partition("=")
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host):
         raise argparse.ArgumentTypeError(f"'{text}' is not HOST=IMAGE")
     return host, image_name(image)
