@@ -25,10 +25,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ansible_collections.securetime.nts.plugins.module_utils._chronyc import (
+    NO_NAME,
     REPORTS,
     SOURCES,
     WAY_QUESTION,
@@ -58,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", action="append")
     parser.add_argument("--state", action="append", choices=sorted(STATES))
+    parser.add_argument("--aptopt", action="append", default=[], help="passed on to mmdebstrap")
     wanted = parser.parse_args()
     if INSIDE in os.environ:
         for state in wanted.state or STATES:
@@ -68,19 +70,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="capture-chronyc-") as folder:
         Path(folder).chmod(0o755)
         for suite in wanted.suite or ["bookworm", "trixie"]:
-            root = unpack(suite, Path(folder))
+            root = unpack(suite, Path(folder), wanted.aptopt)
             command = ["setpriv", "--bounding-set=-sys_time", "--inh-caps=-sys_time", "unshare", "--net", "--mount"]
             command += ["--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
             subprocess.run(command, check=True, env={**os.environ, INSIDE: str(root)})
 
 
-def unpack(suite: str, folder: Path) -> Path:
+def unpack(suite: str, folder: Path, options: list[str]) -> Path:
     """Unpack chrony and its libraries from a Debian suite, off the mirror that this machine uses."""
     indexes = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
     mirror = subprocess.run(indexes, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
     root = folder / suite
-    command = ["mmdebstrap", "--quiet", "--variant=extract", "--include=chrony", suite, str(root)]
-    subprocess.run([*command, f"deb {mirror} {suite} main"], check=True)
+    command = ["mmdebstrap", "--quiet", *(f"--aptopt={option}" for option in options), "--variant=extract"]
+    subprocess.run([*command, "--include=chrony", suite, str(root), f"deb {mirror} {suite} main"], check=True)
     root.chmod(0o755)
     return root
 
@@ -137,21 +139,27 @@ class Lab:
     def _set_up_network(self) -> None:
         hosts = [f"{address} {name}" for name, address in ADDRESSES.items()]
         hosts += [f"{ADDRESSES[name]} {POOL}" for name in ("nts1.test", "nts2.test")]
-        (self.folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *hosts, ""]))
-        (self.folder / "nsswitch.conf").write_text("hosts: files\n")
+        files = {
+            "hosts": "\n".join(["127.0.0.1 localhost", *hosts, ""]),
+            "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+            # From 4.8 on chronyc becomes the user that it was built for. Here that is root, as chronyd is.
+            "passwd": "root:x:0:0::/:/bin/sh\n_chrony:x:0:0::/:/bin/sh\n",
+            "group": "root:x:0:\n",
+        }
         commands = [["mount", "-t", "tmpfs", "none", "/run"], ["ip", "link", "set", "lo", "up"]]
         commands += [["ip", "addr", "replace", f"{address}/32", "dev", "lo"] for address in set(ADDRESSES.values())]
-        commands += [
-            ["mount", "--bind", str(self.folder / name), f"/etc/{name}"] for name in ("hosts", "nsswitch.conf")
-        ]
+        for name, text in files.items():
+            (self.folder / name).write_text(text)
+            commands.append(["mount", "--bind", str(self.folder / name), f"/etc/{name}"])
         for command in commands:
             subprocess.run(command, check=True)
 
     def _write_programs(self) -> None:
         """Write wrappers that run the programs with the libraries of their own suite."""
-        places = ("usr/lib64", "lib64", "usr/lib", "lib")
-        loader = next(path for place in places for path in self.root.glob(f"{place}/ld-linux-*.so.*"))
-        libraries = ":".join(str(path) for place in ("usr/lib", "lib") for path in self.root.glob(f"{place}/*-linux-*"))
+        folders = [path for place in ("usr/lib", "lib") for path in self.root.glob(f"{place}/*-linux-*")]
+        libraries = ":".join(str(path) for path in folders)
+        # Links in the suite can be absolute, and would lead to the loader of this machine.
+        loaders = [path for folder in folders for path in folder.glob("ld-*.so*") if not path.is_symlink()]
         nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups "
         for name, prefix, program in (
             ("chronyd", "", "usr/sbin/chronyd"),
@@ -159,7 +167,9 @@ class Lab:
             ("chronyc-as-nobody", nobody, "usr/bin/chronyc"),
         ):
             path = self.folder / name
-            path.write_text(f'#!/bin/sh\nexec {prefix}{loader} --library-path {libraries} {self.root / program} "$@"\n')
+            path.write_text(
+                f'#!/bin/sh\nexec {prefix}{loaders[0]} --library-path {libraries} {self.root / program} "$@"\n'
+            )
             path.chmod(0o755)
 
     def start(self, name: str, configuration: str) -> None:
@@ -199,10 +209,10 @@ class Lab:
         self.client_started = time.time()
         self.start("client", self.configuration)
 
-    def ask(self, *commands: str) -> list[str]:
+    def ask(self, *commands: str, arguments: Sequence[str] = ()) -> list[str]:
         """Return what chronyc prints for each of these commands."""
         program = self.folder / ("chronyc-as-nobody" if self.asks_as_nobody else "chronyc")
-        with Conversation(str(program), 30.0) as conversation:
+        with Conversation(str(program), 30.0, arguments) as conversation:
             return conversation.ask(commands)
 
     def until(self, report: str, wanted: Callable[[list[Row]], object], seconds: float = 40.0) -> None:
@@ -256,6 +266,9 @@ class Lab:
             rows = dict(zip(commands, answers, strict=True))[SOURCES.command].splitlines()
             commands += [f"sourcename {row.split(',')[2]}" for row in rows if row[0] in "^="]
             answers += self.ask(*commands[len(answers) :])
+            if NO_NAME in answers:
+                commands.append(f"-N {SOURCES.command}")
+                answers += self.ask(SOURCES.command, arguments=["-N"])
             captured = time.time()
             log = (self.folder / "client.log").read_text() if self.client_started else ""
         banner = subprocess.run([self.folder / "chronyd", "-v"], check=True, capture_output=True, text=True).stdout

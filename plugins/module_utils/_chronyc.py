@@ -25,6 +25,9 @@ UNKNOWN_INTERVAL = "4294967295"
 # The reference ID of the host's own clock: the directives local and manual.
 LOCAL_REFERENCE_ID = "7F7F0101"
 UNRESOLVED = "ID#"
+UNSPECIFIED = "[UNSPEC]"
+# 4.0 does not know the command sourcename for a source without an address; sources tells its name with the option -N.
+NO_NAME = "Could not read address"
 
 # No command of any version: its answer on stderr marks where the report before it ends (chronyc -e came with 4.4).
 SEPARATOR = "end-of-report"
@@ -118,7 +121,7 @@ def _mode(value: str) -> str:
 
 
 def _address(value: str) -> Optional[str]:
-    return None if value == "[UNSPEC]" else value
+    return None if value == UNSPECIFIED else value
 
 
 class Report(NamedTuple):
@@ -411,12 +414,17 @@ def read_reports(program: str, timeout: float, arguments: Sequence[str] = ()) ->
     """Return all reports, or under "refusal" why there are none."""
     try:
         with Conversation(program, timeout, arguments) as chronyc:
-            return take(chronyc.ask)
+            return take(chronyc.ask, lambda: _ask_once(program, timeout, [*arguments, "-N"], SOURCES.command))
     except NoAnswerError as error:
         return {"refusal": str(error)}
 
 
-def take(ask: Ask, attempts: int = 3) -> Row:
+def _ask_once(program: str, timeout: float, arguments: Sequence[str], command: str) -> str:
+    with Conversation(program, timeout, arguments) as chronyc:
+        return chronyc.ask([command])[0]
+
+
+def take(ask: Ask, ask_sources_by_name: Callable[[], str], attempts: int = 3) -> Row:
     """Return all reports, with one entry for each source.
 
     Sources come and go, and an NTS source changes its address while it is asked about: reports that do not list the
@@ -430,6 +438,9 @@ def take(ask: Ask, attempts: int = 3) -> Row:
             return {"refusal": answers["tracking"].refusal or "its report tracking is empty"}
         keys = [row["key"] for row in answers["sources"].rows if row["mode"] != "refclock"]
         names = dict(zip(keys, ask([f"sourcename {key}" for key in keys])))
+        if NO_NAME in names.values():
+            by_name = [row["key"] for row in parse(SOURCES, ask_sources_by_name()).rows if row["mode"] != "refclock"]
+            names = dict(zip(keys, by_name)) if len(by_name) == len(keys) else names
         disagreement = _disagreement(answers, names)
         if not (disagreement and attempts):
             break
@@ -467,11 +478,16 @@ def _disagreement(answers: Dict[str, Answer], names: Dict[str, str]) -> List[str
     different = [
         name
         for name, keys in expected.items()
-        if not (answers[name].refusal or "").startswith("501") and [row["key"] for row in answers[name].rows] != keys
+        if not (answers[name].refusal or "").startswith("501") and not _are_listed(keys, answers[name].rows)
     ]
     if any(name.startswith("503") for name in names.values()):
         different.append("sourcename")
     return [f"chronyc {' and '.join(different)} did not list the same sources as chronyc sources"] if different else []
+
+
+def _are_listed(keys: List[str], rows: List[Row]) -> bool:
+    """Say whether the rows are those of the keys. 4.0 hides the address of a source that never answered in ntpdata."""
+    return len(keys) == len(rows) and all(row["key"] in (key, UNSPECIFIED) for key, row in zip(keys, rows))
 
 
 def _sources(answers: Dict[str, Answer], names: Dict[str, str]) -> Iterator[Row]:
@@ -480,7 +496,7 @@ def _sources(answers: Dict[str, Answer], names: Dict[str, str]) -> Iterator[Row]
         for part, report in (("auth", "authdata"), ("ntpdata", "ntpdata"), ("selection", "selectdata"))
     }
     parts["stats"] = {row["key"]: row for row in reversed(answers["sourcestats"].rows)}
-    named = {key: key if STATUS.match(name) else name for key, name in names.items()}
+    named = {key: key if STATUS.match(name) or name == NO_NAME else name for key, name in names.items()}
     resolved = {name for key, name in named.items() if not key.startswith(UNRESOLVED)}
     for row in answers["sources"].rows:
         key = row["key"]

@@ -413,15 +413,123 @@ ansible_facts:
           description: How many sources are in which state of polling. Null if chronyd did not answer.
           type: dict
           returned: always
-          sample: {online: 4, offline: 0, burst_to_online: 0, burst_to_offline: 0, unresolved: 0}
+          contains:
+            online:
+              description: Sources that are polled.
+              type: int
+              returned: always
+              sample: 4
+            offline:
+              description: Sources that are not polled, as C(chronyc offline) asked.
+              type: int
+              returned: always
+              sample: 0
+            burst_to_online:
+              description: Sources in a burst, to be polled on.
+              type: int
+              returned: always
+              sample: 0
+            burst_to_offline:
+              description: Sources in a burst, to be offline after it.
+              type: int
+              returned: always
+              sample: 0
+            unresolved:
+              description: Sources whose name has no address (yet), with the places that pools hold free.
+              type: int
+              returned: always
+              sample: 0
         serverstats:
-          description:
-            - What the daemon has served, in packets and NTS-KE connections since its start. C(command_*) are requests
-              of chronyc itself.
-            - Counters that the version does not have are null. Null as a whole if it could not be read.
+          description: What the daemon has served since its start. Null if it could not be read.
           type: dict
           returned: always
-          sample: {ntp_received: 11, ntp_dropped: 0, nts_ke_accepted: 1, nts_ke_dropped: 0, ntp_authenticated: 11}
+          contains:
+            ntp_received:
+              description: NTP requests received.
+              type: int
+              returned: always
+              sample: 11
+            ntp_dropped:
+              description: NTP requests dropped by the rate limit.
+              type: int
+              returned: always
+              sample: 0
+            command_received:
+              description: Requests received from chronyc.
+              type: int
+              returned: always
+              sample: 0
+            command_dropped:
+              description: Requests from chronyc dropped by the rate limit.
+              type: int
+              returned: always
+              sample: 0
+            client_log_dropped:
+              description: Records of clients dropped for want of memory.
+              type: int
+              returned: always
+              sample: 0
+            nts_ke_accepted:
+              description: NTS-KE connections accepted. It says nothing about their success.
+              type: int
+              returned: always
+              sample: 1
+            nts_ke_dropped:
+              description: NTS-KE connections dropped by the rate limit.
+              type: int
+              returned: always
+              sample: 0
+            ntp_authenticated:
+              description: NTP requests received that were authenticated.
+              type: int
+              returned: always
+              sample: 11
+            ntp_interleaved:
+              description: NTP requests received in interleaved mode. Null before chrony 4.2, as are the next two.
+              type: int
+              returned: always
+              sample: 0
+            ntp_timestamps_held:
+              description: Timestamps held for interleaved mode.
+              type: int
+              returned: always
+              sample: 0
+            ntp_timestamps_span_seconds:
+              description: Time that these timestamps span.
+              type: int
+              returned: always
+              sample: 0
+            ntp_daemon_rx_timestamps:
+              description:
+                - Requests with a receive timestamp of the daemon. Null before chrony 4.4, as are the next five.
+              type: int
+              returned: always
+              sample: 0
+            ntp_daemon_tx_timestamps:
+              description: Responses with a transmit timestamp of the daemon.
+              type: int
+              returned: always
+              sample: 11
+            ntp_kernel_rx_timestamps:
+              description: Requests with a receive timestamp of the kernel.
+              type: int
+              returned: always
+              sample: 11
+            ntp_kernel_tx_timestamps:
+              description: Responses with a transmit timestamp of the kernel.
+              type: int
+              returned: always
+              sample: 0
+            ntp_hardware_rx_timestamps:
+              description: Requests with a receive timestamp of the hardware.
+              type: int
+              returned: always
+              sample: 0
+            ntp_hardware_tx_timestamps:
+              description: Responses with a transmit timestamp of the hardware.
+              type: int
+              returned: always
+              sample: 0
         sources:
           description:
             - The sources in chronyd's order. Places that a pool holds free for more addresses are left out.
@@ -574,8 +682,8 @@ ansible_facts:
                   sample: 64
             ntpdata:
               description:
-                - The report ntpdata on the last valid packet. Null for a source without address, and if it could not
-                  be read.
+                - The report ntpdata on the last valid packet. Null for a source without address, if it could not be
+                  read, and in chrony 4.0 until there is such a packet.
               type: dict
               returned: always
               contains:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.securetime.nts.plugins.module_utils import _chronyc
+
 CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 
 
@@ -29,6 +31,14 @@ class Capture:
     def ask(self, commands):
         """Answer as chronyc did."""
         return [self.answer(command) for command in commands]
+
+    def ask_sources_by_name(self):
+        """Answer as chronyc -N did."""
+        return self.answer("-N sources -a")
+
+    def take(self):
+        """Return what the reports of then are read as."""
+        return _chronyc.take(self.ask, self.ask_sources_by_name)
 
     def log(self):
         """Return what chronyd had logged: age in seconds, text."""

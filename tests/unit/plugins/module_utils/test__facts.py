@@ -3,27 +3,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The order of looking, waiting and reading the log, with what real chronyds said."""
 
+import os
 import time
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils import _chronyc, _facts, _host
+from ansible_collections.securetime.nts.plugins.module_utils import _facts, _host
 
 
 @pytest.fixture
 def see(monkeypatch):
     """Return see(), on a host whose chronyd gets from state to state, and what was done there."""
 
-    def see_states(captures, installed=True, pid=7, **wanted):
+    def see_states(captures, installed=True, client=True, pid=7, elsewhere=None, **wanted):
         done = {"looks": 0, "log": 0, "slept": []}
         states = iter(captures)
 
         def survey(_timeout):
             daemon = {"pid": pid, "uptime_seconds": 5.0, "features": {"NTS": True}, "config_file": None}
-            client = {"path": "/usr/bin/chronyc" if installed else None}
             return {
                 "installed": installed,
-                "client": client,
+                "client": {"path": "/usr/bin/chronyc" if installed and client else None},
                 "daemon": daemon,
                 "unit": None,
                 "environment": {"cap_sys_time": True, "rivals": []},
@@ -32,7 +32,7 @@ def see(monkeypatch):
         def read_reports(_program, _timeout):
             done["looks"] += 1
             done["capture"] = next(states, None) or done["capture"]
-            return _chronyc.take(done["capture"].ask)
+            return done["capture"].take()
 
         def log_lines(_pid, _uptime, _timeout):
             done["log"] += 1
@@ -46,7 +46,7 @@ def see(monkeypatch):
         monkeypatch.setattr(_facts, "survey", survey)
         monkeypatch.setattr(_facts, "read_reports", read_reports)
         monkeypatch.setattr(_facts, "log_lines", log_lines)
-        monkeypatch.setattr(_facts, "find_daemon", lambda *_arguments, **_options: None)
+        monkeypatch.setattr(_facts, "find_daemon", lambda _pid, everywhere: elsewhere if everywhere else None)
         monkeypatch.setattr(time, "sleep", sleep)
         monkeypatch.setattr(time, "monotonic", lambda: done["now"])
         options = dict(
@@ -96,6 +96,11 @@ def test_pauses_grow_and_end_with_the_time(see, capture):
     assert (seen.reached, seen.waited_seconds) == (False, 10.0)
 
 
+@pytest.mark.parametrize(("timeout", "slept"), [(0.1, [0.1]), (0.6, [0.2, 0.3, 0.1])])
+def test_the_last_pause_is_cut_short(see, capture, timeout, slept):
+    assert see([capture("just_started")], wait_for="reachable", timeout=timeout)[1]["slept"] == pytest.approx(slept)
+
+
 def test_no_time_is_one_look(see, capture):
     seen, done = see([capture("just_started")], wait_for="reachable", timeout=0.0)
     assert (seen.reached, done["looks"]) == (False, 1)
@@ -108,9 +113,28 @@ def test_nothing_is_waited_for_where_nothing_is_installed(see):
 
 
 def test_a_daemon_that_answers_runs_even_if_its_process_is_not_found(see, capture):
-    seen, _done = see([capture("healthy")], pid=None)
+    seen, done = see([capture("ke_refused")], pid=None)
     assert seen.facts["running"] is True
-    assert seen.facts["nts"]["state"] == "authenticated"
+    assert (seen.facts["daemon"]["pid"], done["log"]) == (None, 0)
+
+
+def test_the_process_of_a_daemon_that_answers_is_looked_for(see, capture):
+    assert see([capture("healthy")], pid=None, elsewhere=os.getpid())[0].facts["daemon"]["pid"] == os.getpid()
+    assert see([capture("healthy")], pid=7, elsewhere=os.getpid())[0].facts["daemon"]["pid"] == 7
+    assert see([capture("stopped")], pid=None, elsewhere=os.getpid())[0].facts["running"] is False
+
+
+def test_a_daemon_without_its_client_is_unknown(see):
+    facts = see([], client=False)[0].facts
+    assert facts["nts"]["state"] == "unknown"
+    assert "chronyc is not installed" in facts["nts"]["reasons"][0]
+
+
+def test_what_is_odd_is_told(see, capture):
+    healthy = capture("healthy")
+    for row, line in enumerate(healthy.content["answers"]["authdata -a"]):
+        healthy.content["answers"]["authdata -a"][row] = line.rpartition(",")[0]
+    assert "9 columns" in see([healthy])[0].warnings[0]
 
 
 def test_a_process_that_does_not_answer_runs(see, capture):

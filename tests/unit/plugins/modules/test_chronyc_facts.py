@@ -3,16 +3,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
+from ansible_collections.securetime.nts.plugins.module_utils import _chronyc, _host, _verdict
 from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
 from ansible_collections.securetime.nts.plugins.module_utils._facts import Seen
 
 # The oldest Pythons of managed hosts are tested without Ansible.
 testing = pytest.importorskip("ansible.module_utils.testing")
+yaml = pytest.importorskip("yaml")
 chronyc_facts = pytest.importorskip("ansible_collections.securetime.nts.plugins.modules.chronyc_facts")
 
+CAPTURE = Path(__file__).resolve().parents[2] / "captures" / "4.6.1" / "healthy.json"
 FACTS = {"nts": {"state": "failed", "reasons": ["a: one.", "b: two."]}}
 
 
@@ -90,3 +95,33 @@ def test_what_is_not_understood_fails_with_the_line(run):
 def test_senseless_numbers_are_refused(run, parameters, message):
     code, result, asked = run(Seen(FACTS, None, 0.0, []), **parameters)
     assert (code, result["msg"], asked) == (1, message, [])
+
+
+def differences(path, documented, value):
+    """Yield where the documentation of a value, and what is in it, differ from the value."""
+    value = value[0] if isinstance(value, list) and "contains" in documented else value
+    kinds = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
+    if value is not None and not isinstance(value, dict) and value.__class__ is not kinds[documented["type"]]:
+        yield f"{path} is {value!r}, and documented as {documented['type']}"
+    inner = documented.get("contains", {})
+    if inner and isinstance(value, dict):
+        for name in set(inner) ^ set(value):
+            yield f"{path}.{name} is only {'documented' if name in inner else 'there'}"
+        for name in set(inner) & set(value):
+            yield from differences(f"{path}.{name}", inner[name], value[name])
+
+
+def test_every_fact_is_documented_and_every_documented_fact_is_there(monkeypatch):
+    shown = (
+        f"Id={name}.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled"
+        for name in ("chrony", "ntpsec")
+    )
+    said = {"systemctl": "\n\n".join(shown), "chronyd": "chronyd (chrony) version 4.6.1 (+NTS)"}
+    monkeypatch.setattr(_host, "run_together", lambda _commands, _timeout: said)
+    monkeypatch.setattr(_host, "find_program", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(_host, "find_daemon", lambda _pid: os.getpid())
+    answers = json.loads(CAPTURE.read_text(encoding="utf-8"))["answers"]
+    reports = _chronyc.take(lambda commands: ["\n".join(answers[command]) for command in commands], pytest.fail)
+    facts = _verdict.judge(dict(_host.survey(5.0), running=True), reports, _verdict.read_log(None))
+    documented = yaml.safe_load(chronyc_facts.RETURN)["ansible_facts"]["contains"]["chrony"]
+    assert list(differences("chrony", documented, facts)) == []
