@@ -17,24 +17,20 @@ import yaml
 HERE = Path(__file__).parent / "mistakes"
 GROUPS = yaml.safe_load((HERE / "hosts.yml").read_text())["all"]["children"]
 MISTAKES = GROUPS["mistakes"]["hosts"]
+UNFIT = GROUPS["unfit"]["hosts"] | GROUPS["incapable"]["hosts"]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """One run of the role over every case: the folder of the sentences, and what Ansible printed."""
+    """One run of the role over every case of each group: the folder of the sentences, and what Ansible printed."""
     results = tmp_path_factory.mktemp("mistakes")
-    command = [
-        str(Path(sys.executable).with_name("ansible-playbook")),
-        "-f",
-        "10",
-        "-i",
-        "hosts.yml",
-        "playbook.yml",
-        "-e",
-        f"results={results}",
-    ]
-    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False)
-    return results, done.stdout + done.stderr
+    playbook = Path(sys.executable).with_name("ansible-playbook")
+    output = ""
+    for group in GROUPS:
+        command = [playbook, "-f", "10", "-i", "hosts.yml", "playbook.yml", "-e", f"results={results} group={group}"]
+        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False)
+        output += done.stdout + done.stderr
+    return results, output
 
 
 @pytest.mark.parametrize("case", MISTAKES)
@@ -44,6 +40,15 @@ def test_mistake_is_told_before_the_host_is_touched(case: str, run: tuple[Path, 
     told = json.loads((results / f"{case}.json").read_text())
     assert re.search(MISTAKES[case]["expected"], told["msg"], re.DOTALL), told
     assert told["task"].startswith(("Validate |", "Validating arguments")), told
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_unfit_host_is_refused_before_anything_is_changed(case: str, run: tuple[Path, str]) -> None:
+    results, output = run
+    assert (results / f"{case}.json").exists(), output[-3000:]
+    told = json.loads((results / f"{case}.json").read_text())
+    assert re.search(UNFIT[case]["expected"], told["msg"], re.DOTALL), told
+    assert told["task"].startswith("Preflight |"), told
 
 
 @pytest.mark.parametrize("case", GROUPS["correct"]["hosts"])

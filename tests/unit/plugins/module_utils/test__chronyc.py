@@ -214,10 +214,70 @@ def test_infinite_numbers_are_null(capture):
     assert _chronyc.parse(_chronyc.TRACKING, line).rows[0]["last_offset_seconds"] is None
 
 
-def test_unknown_words_are_unknown(capture):
-    values = columns(capture("healthy"), _chronyc.SOURCES)[0]
-    row = _chronyc.parse(_chronyc.SOURCES, ",".join(["&", "!", *values[2:]])).rows[0]
-    assert (row["mode"], row["state"]) == ("unknown", "unknown")
+@pytest.mark.parametrize(
+    ("report", "column", "name", "words"),
+    [
+        (_chronyc.SOURCES, 0, "mode", "^ server = peer # refclock & unknown"),
+        (
+            _chronyc.SOURCES,
+            1,
+            "state",
+            "* selected + combined - not_combined x falseticker ~ variable ? unusable ! unknown",
+        ),
+        (_chronyc.AUTHDATA, 1, "mode", "NTS nts SK symmetric_key - none ? unknown"),
+        (_chronyc.AUTHDATA, 7, "nak", "0 False 1 True"),
+        (_chronyc.NTPDATA, 5, "leap_status", "Normal normal Invalid unknown"),
+        (_chronyc.NTPDATA, 26, "interleaved", "Yes True No False"),
+        (_chronyc.NTPDATA, 27, "authenticated", "Yes True No False ? None"),
+        (_chronyc.SELECTDATA, 2, "authentication_configured", "Y True N False"),
+        (_chronyc.SELECTDATA, 6, "configured_require", "R True - False"),
+        (_chronyc.SELECTDATA, 10, "effective_trust", "T True - False"),
+    ],
+)
+def test_words_of_chronyc(capture, report, column, name, words):
+    values = columns(capture("healthy"), report)[0]
+    words = words.split()
+    for text, word in zip(words[::2], words[1::2]):
+        values[column] = text
+        assert str(_chronyc.parse(report, ",".join(values)).rows[0][name]) == word
+
+
+@pytest.mark.parametrize("text", ["Normal", "Insert second", "Delete second", "Not synchronised"])
+def test_leap_states(capture, text):
+    values = columns(capture("healthy"), _chronyc.TRACKING)[0]
+    row = _chronyc.parse(_chronyc.TRACKING, ",".join([*values[:-1], text])).rows[0]
+    assert row["leap_status"] == text.lower().replace(" ", "_")
+
+
+def test_states_of_the_selection(capture):
+    """The letters of chrony's sources.c (4.9 has r), in the words of its documentation."""
+    words = {
+        "N": "noselect",
+        "r": "stratum_out_of_range",
+        "M": "missing_samples",
+        "s": "unsynchronised",
+        "d": "large_distance",
+        "~": "jittery",
+        "S": "stale",
+        "O": "orphan",
+        "w": "waits_for_samples",
+        "T": "not_trusted",
+        "x": "falseticker",
+        "W": "waits_for_sources",
+        "P": "not_preferred",
+        "U": "waits_for_update",
+        "D": "distant",
+        "L": "large_interval",
+        "+": "combined",
+        "*": "selected",
+        "?": "unknown",
+    }
+    healthy = capture("healthy")
+    row = healthy.content["answers"]["selectdata -a"][0]
+    for letter, word in words.items():
+        healthy.content["answers"]["selectdata -a"][0] = letter + row[1:]
+        selection = healthy.take()["sources"][0]["selection"]
+        assert (selection["state_char"], selection["state"]) == (letter, word)
 
 
 def test_reports_that_disagree_about_the_sources_are_taken_again(capture):
