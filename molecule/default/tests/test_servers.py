@@ -54,8 +54,10 @@ def test_server_listens_for_ntp_and_key_exchanges(host: Host) -> None:
 
 def test_server_has_answered_with_authentication(host: Host) -> None:
     # A client is verified as soon as one of its servers is; it asks this one within its first polling interval, 64 s.
-    for _ in range(35):
-        serverstats = host.ansible("securetime.nts.chronyc_facts", check=False)["ansible_facts"]["chrony"]["serverstats"]
+    for _attempt in range(35):
+        serverstats = host.ansible("securetime.nts.chronyc_facts", check=False)["ansible_facts"]["chrony"][
+            "serverstats"
+        ]
         if serverstats["ntp_authenticated"] > 0:
             return
         time.sleep(2)
