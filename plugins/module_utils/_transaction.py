@@ -67,25 +67,32 @@ class Unit:
     def __init__(self, host: Host, name: str):
         self.host = host
         self.name = name
+        self.cursor = ""
 
     def show(self) -> Dict[str, str]:
         """Return these properties of the unit, those that it has."""
-        wanted = "LoadState,ActiveState,UnitFileState,ConditionResult,NeedDaemonReload,InvocationID"
+        wanted = "LoadState,ActiveState,UnitFileState,ConditionResult,NeedDaemonReload"
         done = self.host.run(["systemctl", "show", "--property", wanted, self.name])
         return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
-    def log(self) -> List[str]:
-        """Return what chronyd logged since the unit's last start, or else what systemd did about it, at most 40 lines.
+    def restart(self) -> None:
+        """Start the service anew, and remember where its log begins."""
+        self.host.run(["systemctl", "reset-failed", self.name])
+        marked = self.host.run(["journalctl", "--quiet", "--lines=0", "--show-cursor"]).stdout
+        self.cursor = marked.rpartition("cursor: ")[2].strip()
+        _must(self.host, ["systemctl", "restart", self.name])
 
-        By the invocation and not by the time, because a failed start and the next one may share a second.
+    def log(self) -> List[str]:
+        """Return what chronyd logged since restart(), or else what systemd did about it, at most 40 lines.
+
+        By name, because the journal does not know the unit of a process that ended as soon as it had logged; by cursor
+        and not by time, because a failed start and the next one may share a second.
         """
-        invocation = self.show().get("InvocationID")
-        options = ["--output=cat", "--quiet", "--no-pager", "--lines=40"]
-        by_daemon = [f"_SYSTEMD_INVOCATION_ID={invocation}"]
-        by_systemd = [f"INVOCATION_ID={invocation}"]
+        self.host.run(["journalctl", "--sync"])
+        options = ["--output=cat", "--quiet", "--no-pager", "--lines=40", f"--after-cursor={self.cursor}"]
         return (
-            self.host.run(["journalctl", *options, *by_daemon]).stdout
-            or self.host.run(["journalctl", *options, *by_systemd]).stdout
+            self.host.run(["journalctl", *options, "SYSLOG_IDENTIFIER=chronyd"]).stdout
+            or self.host.run(["journalctl", *options, f"--unit={self.name}"]).stdout
         ).splitlines()
 
 
@@ -203,8 +210,7 @@ def _carry_out(
         if "enable" in actions:
             _must(host, ["systemctl", "enable", unit.name])
         if "restart" in actions:
-            host.run(["systemctl", "reset-failed", unit.name])
-            _must(host, ["systemctl", "restart", unit.name])
+            unit.restart()
             watch(host, unit, start_timeout)
     except (TransactionError, OSError) as problem:
         log = unit.log() if "restart" in actions else []
@@ -232,12 +238,12 @@ def _take_back(
         host.run(["systemctl", "disable", unit.name])
     if "restart" not in actions:
         return "The files are as they were."
-    host.run(["systemctl", "reset-failed", unit.name])
     if not was_active:
+        host.run(["systemctl", "reset-failed", unit.name])
         host.run(["systemctl", "stop", unit.name])
         return "The files are as they were, and chronyd is stopped, as it was."
-    host.run(["systemctl", "restart", unit.name])
     try:
+        unit.restart()
         watch(host, unit, start_timeout)
     except TransactionError as problem:
         return f"The files are as they were, but chronyd does not run with them either: {problem}"
