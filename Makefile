@@ -5,11 +5,13 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
-STAGES ?= unit lint sanity importer integration molecule
+STAGES ?= unit pythons lint sanity importer integration molecule
 
 VENV := $(CURDIR)/.venv
 BUILD := $(CURDIR)/.build
 # The working tree as Ansible finds collections (a symlink), and a copy of it for the tools that refuse a symlink.
+# Those of managed hosts.
+PYTHONS := 3.6 3.7 3.8 3.9 3.10 3.11 3.12 3.13 3.14
 TREE := $(BUILD)/collections
 COPY := $(BUILD)/copy/ansible_collections/securetime/nts
 CRYPTO := $(TREE)/ansible_collections/community/crypto/MANIFEST.json
@@ -25,7 +27,7 @@ export MOLECULE_GLOB := molecule/*/molecule.yml
 export PATH := $(VENV)/bin:$(PATH)
 unexport PYTHONPATH
 
-.PHONY: help setup packages demo demo-stop test unit integration lint sanity importer molecule copy build changelog requirements clean
+.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule copy build changelog requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -109,6 +111,9 @@ test: ## run every check
 
 unit: setup ## unit tests, and what must be equal in two places
 	@pytest -q
+
+pythons: $(LINK) ## unit tests on every Python of managed hosts that this machine has, without Ansible
+	@printf '%s\n' $(PYTHONS) | xargs -P "$$(nproc)" -n 1 $(SHELL) tests/unit_on_python.sh
 
 integration: setup ## tests that run Ansible and need no hosts
 	@pytest -q tests/integration

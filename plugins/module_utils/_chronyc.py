@@ -22,6 +22,8 @@ Column = Tuple[str, Optional[Callable[[str], Any]]]
 
 # An unsigned 32-bit number of seconds with all bits set: chronyd does not know.
 UNKNOWN_INTERVAL = "4294967295"
+# The same for an average interval, as its logarithm to the base 2.
+UNKNOWN_INTERVAL_LOG2 = "127"
 # The reference ID of the host's own clock: the directives local and manual.
 LOCAL_REFERENCE_ID = "7F7F0101"
 UNRESOLVED = "ID#"
@@ -33,6 +35,8 @@ NO_NAME = "Could not read address"
 SEPARATOR = "end-of-report"
 SEPARATOR_ANSWER = "Unrecognized command"
 GRACE_SECONDS = 0.5
+# The status of a source that is not there any more.
+GONE = "503"
 STATUS = re.compile(r"\d{3} [A-Z]")
 
 SOURCE_MODES = {"^": "server", "=": "peer", "#": "refclock"}
@@ -83,7 +87,11 @@ class ChronycError(Exception):
 
 
 class NoAnswerError(ChronycError):
-    """chronyc cannot be run, or gets no answer in time."""
+    """chronyc cannot be run, or gets no answer in time: the state of access that this is, and why."""
+
+    def __init__(self, access: str, message: str, line: Optional[str] = None):
+        super().__init__(message, line)
+        self.access = access
 
 
 def _text(value: str) -> Optional[str]:
@@ -102,6 +110,10 @@ def _opposite(value: str) -> Optional[float]:
 
 def _interval(value: str) -> Optional[int]:
     return None if value == UNKNOWN_INTERVAL else int(value)
+
+
+def _interval_log2(value: str) -> Optional[int]:
+    return None if value == UNKNOWN_INTERVAL_LOG2 else int(value)
 
 
 def _octal(value: str) -> int:
@@ -138,6 +150,12 @@ class Report(NamedTuple):
     def name(self) -> str:
         """Return the report's name in the facts."""
         return self.command.split()[0]
+
+    @property
+    def least(self) -> int:
+        """Return how many columns make a line a row: two, or as many as hold what the row is about."""
+        names = [name for name, _reader in self.columns]
+        return max(2, names.index("key") + 1 if "key" in names else 0)
 
 
 TRACKING = Report(
@@ -309,6 +327,85 @@ SERVERSTATS = Report(
     (8, 11, 17),
 )
 REPORTS = (TRACKING, SOURCES, SOURCESTATS, ACTIVITY, AUTHDATA, NTPDATA, SELECTDATA, SERVERSTATS)
+CLIENTS = Report(
+    "clients",
+    (
+        ("address", str),
+        ("ntp_requests", int),
+        ("ntp_dropped", int),
+        ("ntp_interval_log2_seconds", _interval_log2),
+        ("ntp_limited_interval_log2_seconds", _interval_log2),
+        ("ntp_last_seconds", _interval),
+        ("command_requests", int),
+        ("command_dropped", int),
+        ("command_interval_log2_seconds", _interval_log2),
+        ("command_last_seconds", _interval),
+    ),
+    (10,),
+)
+CLIENTS_KE = Report(
+    "clients -k",
+    (
+        ("address", str),
+        *((name, None) for name, _reader in CLIENTS.columns[1:6]),
+        ("nts_ke_connections", int),
+        ("nts_ke_dropped", int),
+        ("nts_ke_interval_log2_seconds", _interval_log2),
+        ("nts_ke_last_seconds", _interval),
+    ),
+    (10,),
+)
+MANUAL = Report(
+    "manual list",
+    (
+        ("index", int),
+        ("time", str),
+        ("slewed_offset_seconds", _number),
+        ("original_offset_seconds", _number),
+        ("residual_seconds", _number),
+    ),
+    (5,),
+)
+RTCDATA = Report(
+    "rtcdata",
+    (
+        ("reference_time", _number),
+        ("samples", int),
+        ("residual_runs", int),
+        ("span_seconds", _interval),
+        ("offset_seconds", _number),
+        ("frequency_ppm", _number),
+    ),
+    (6,),
+)
+SMOOTHING = Report(
+    "smoothing",
+    (
+        ("active", _word(BOOLEANS, None)),
+        ("leap_only", bool),
+        ("offset_seconds", _number),
+        ("frequency_ppm", _number),
+        ("wander_ppm_per_second", _number),
+        ("last_update_seconds", _number),
+        ("remaining_seconds", _number),
+    ),
+    (7,),
+)
+# One try, without an interval to wait for.
+WAITSYNC = Report(
+    "waitsync 1",
+    (("try", int), ("reference_id", str), ("correction_seconds", _number), ("skew_ppm", _number)),
+    (4,),
+)
+# A client that has come between the two questions.
+NO_EXCHANGES = {name: None for name, reader in CLIENTS_KE.columns[1:] if reader}  # type: Row
+OPTIONAL = {
+    "clients": (CLIENTS, CLIENTS_KE),
+    "manual": (MANUAL,),
+    "rtcdata": (RTCDATA,),
+    "smoothing": (SMOOTHING,),
+    "waitsync": (WAITSYNC,),
+}
 # Changes nothing, and chronyd answers it over its Unix socket only, whatever opencommands says.
 WAY_QUESTION = "accheck 127.0.0.1"
 
@@ -325,11 +422,12 @@ def parse(report: Report, text: str) -> Answer:
     """Read the rows of a report as `chronyc -c` prints them."""
     rows = []  # type: List[Row]
     warnings = []  # type: List[str]
-    for line in text.splitlines():
+    # A line can hold characters that end lines elsewhere.
+    for line in filter(None, text.split("\n")):
         if STATUS.match(line):
             return Answer(rows, line, warnings)
         values = line.split(",")
-        if len(values) < 2:
+        if len(values) < report.least:
             raise ChronycError(f"chronyc {report.name} printed a line that is no report", line)
         if len(values) < report.counts[-1] and len(values) not in report.counts:
             warnings.append(
@@ -370,7 +468,7 @@ class Conversation:
                 env=dict(os.environ, LC_ALL="C"),
             )
         except OSError as error:
-            raise NoAnswerError(f"{program} cannot be run: {os.strerror(error.errno or 0)}") from None
+            raise NoAnswerError("unusable", f"{program} cannot be run: {os.strerror(error.errno or 0)}") from None
         self.stdin = cast(IO[bytes], self.process.stdin)
         self.stdout = cast(IO[bytes], self.process.stdout)
 
@@ -401,22 +499,26 @@ class Conversation:
             left = self.deadline - time.monotonic()
             ready = select.select([self.stdout], [], [], max(0.0, left))[0]
             if not ready:
-                raise NoAnswerError(f"chronyc was not answered within {self.timeout:g} s")
+                raise NoAnswerError("silent", f"chronyc was not answered within {self.timeout:g} s")
             chunk = os.read(self.stdout.fileno(), 65536)
             if not chunk:
-                raise NoAnswerError("chronyc ended early", self.buffer.decode(errors="replace").strip())
+                raise NoAnswerError("unusable", "chronyc ended early", self.buffer.decode(errors="replace").strip())
             self.buffer += chunk
         answer, _end, self.buffer = self.buffer.partition(end)
         return answer.decode(errors="replace").rstrip("\n")
 
 
-def read_reports(program: str, timeout: float, arguments: Sequence[str] = ()) -> Row:
-    """Return all reports, or under "refusal" why there are none."""
+def read_reports(program: str, timeout: float, more: Sequence[str] = ()) -> Row:
+    """Return all reports and those of OPTIONAL that are wanted, or under "refusal" why there are none.
+
+    Under "access" is how chronyd was asked: "socket", "udp", or why it was not: "closed" (chronyc finds no way in),
+    "silent" (no answer in time), "unusable" (chronyc cannot be run).
+    """
     try:
-        with Conversation(program, timeout, arguments) as chronyc:
-            return take(chronyc.ask, lambda: _ask_once(program, timeout, [*arguments, "-N"], SOURCES.command))
+        with Conversation(program, timeout) as chronyc:
+            return take(chronyc.ask, lambda: _ask_once(program, timeout, ["-N"], SOURCES.command), more)
     except NoAnswerError as error:
-        return {"refusal": str(error)}
+        return {"access": error.access, "refusal": str(error)}
 
 
 def _ask_once(program: str, timeout: float, arguments: Sequence[str], command: str) -> str:
@@ -424,8 +526,8 @@ def _ask_once(program: str, timeout: float, arguments: Sequence[str], command: s
         return chronyc.ask([command])[0]
 
 
-def take(ask: Ask, ask_sources_by_name: Callable[[], str], attempts: int = 3) -> Row:
-    """Return all reports, with one entry for each source.
+def take(ask: Ask, ask_sources_by_name: Callable[[], str], more: Sequence[str] = (), attempts: int = 3) -> Row:
+    """Return all reports, with one entry for each source, in the shape that read_reports returns.
 
     Sources come and go, and an NTS source changes its address while it is asked about: reports that do not list the
     same sources are taken again.
@@ -435,7 +537,7 @@ def take(ask: Ask, ask_sources_by_name: Callable[[], str], attempts: int = 3) ->
         way, *texts = ask([WAY_QUESTION, *(report.command for report in REPORTS)])
         answers = {report.name: parse(report, text) for report, text in zip(REPORTS, texts)}
         if not answers["tracking"].rows:
-            return {"refusal": answers["tracking"].refusal or "its report tracking is empty"}
+            return {"access": "closed", "refusal": answers["tracking"].refusal or "its report tracking is empty"}
         keys = [row["key"] for row in answers["sources"].rows if row["mode"] != "refclock"]
         names = dict(zip(keys, ask([f"sourcename {key}" for key in keys])))
         if NO_NAME in names.values():
@@ -444,13 +546,35 @@ def take(ask: Ask, ask_sources_by_name: Callable[[], str], attempts: int = 3) ->
         disagreement = _disagreement(answers, names)
         if not (disagreement and attempts):
             break
-    single = ("tracking", "activity", "serverstats")
-    taken = {name: answers[name].rows[0] if answers[name].rows else None for name in single}  # type: Row
+    taken = {name: _only(answers[name]) for name in ("tracking", "activity", "serverstats")}  # type: Row
     taken["tracking"].update(_about(taken["tracking"]))
     taken["sources"] = None if answers["sources"].refusal else list(_sources(answers, names))
     taken["access"] = "udp" if way.startswith("501") else "socket"
+    taken.update(_take_optional(ask, more, answers))
     taken["refused"] = {name: answer.refusal for name, answer in answers.items() if answer.refusal}
     taken["warnings"] = [text for answer in answers.values() for text in answer.warnings] + disagreement
+    return taken
+
+
+def _only(answer: Answer) -> Optional[Row]:
+    return answer.rows[0] if answer.rows else None
+
+
+def _take_optional(ask: Ask, wanted: Sequence[str], answers: Dict[str, Answer]) -> Row:
+    """Return the wanted reports of OPTIONAL by name, the others as null, and add their answers to those given."""
+    taken = dict.fromkeys(OPTIONAL)  # type: Row
+    for name in wanted:
+        reports = OPTIONAL[name]
+        parts = [parse(report, text) for report, text in zip(reports, ask([report.command for report in reports]))]
+        refusal = next((part.refusal for part in parts if part.refusal), None)
+        answers[name] = Answer(parts[0].rows, refusal, [text for part in parts for text in part.warnings])
+        if refusal:
+            continue
+        if name == "clients":
+            exchanges = {row["address"]: row for row in parts[1].rows}
+            taken[name] = [dict(row, **exchanges.get(row["address"], NO_EXCHANGES)) for row in parts[0].rows]
+        else:
+            taken[name] = parts[0].rows if name == "manual" else _only(parts[0])
     return taken
 
 
@@ -458,9 +582,10 @@ def _about(tracking: Row) -> Row:
     """Say what follows from the report: whether a source is followed, and how far the clock is off at most."""
     parts = tracking["offset_seconds"], tracking["root_dispersion_seconds"], tracking["root_delay_seconds"]
     offset, dispersion, delay = parts
+    leap_status = tracking["leap_status"]
+    follows = leap_status != "not_synchronised" and tracking["reference_id"] != LOCAL_REFERENCE_ID
     return {
-        "synchronised": tracking["leap_status"] != "not_synchronised"
-        and tracking["reference_id"] != LOCAL_REFERENCE_ID,
+        "synchronised": None if leap_status is None else follows,
         "error_bound_seconds": None if None in parts else round(abs(offset) + dispersion + delay / 2, 9),
     }
 
@@ -478,15 +603,15 @@ def _disagreement(answers: Dict[str, Answer], names: Dict[str, str]) -> List[str
     different = [
         name
         for name, keys in expected.items()
-        if not (answers[name].refusal or "").startswith("501") and not _are_listed(keys, answers[name].rows)
+        if (answers[name].refusal or GONE).startswith(GONE) and not _are_listed(keys, answers[name].rows)
     ]
-    if any(name.startswith("503") for name in names.values()):
+    if any(name.startswith(GONE) for name in names.values()):
         different.append("sourcename")
     return [f"chronyc {' and '.join(different)} did not list the same sources as chronyc sources"] if different else []
 
 
 def _are_listed(keys: List[str], rows: List[Row]) -> bool:
-    """Say whether the rows are those of the keys. 4.0 hides the address of a source that never answered in ntpdata."""
+    """Say whether the rows are those of the keys. Before 4.3, ntpdata hides the address of a source without answers."""
     return len(keys) == len(rows) and all(row["key"] in (key, UNSPECIFIED) for key, row in zip(keys, rows))
 
 
@@ -505,7 +630,7 @@ def _sources(answers: Dict[str, Answer], names: Dict[str, str]) -> Iterator[Row]
             continue  # A place that a pool keeps for one more of its addresses.
         source = {"name": named.get(key, key), "address": None if unresolved or key not in named else key}  # type: Row
         source.update((column, value) for column, value in row.items() if column != "key")
-        source["reachable"] = row["reach"] != 0
+        source["reachable"] = None if row["reach"] is None else row["reach"] != 0
         for part, rows in parts.items():
             source[part] = {name: value for name, value in rows[key].items() if name != "key"} if key in rows else None
         if source["auth"]:

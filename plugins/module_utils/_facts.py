@@ -4,7 +4,7 @@
 """Private to securetime.nts. Look at chrony once, or until it is as far as it shall be."""
 
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._chronyc import read_reports
 from ansible_collections.securetime.nts.plugins.module_utils._host import (
@@ -22,6 +22,18 @@ LONGEST_PAUSE_SECONDS = 2.0
 PAUSE_GROWTH = 1.5
 
 
+class Wanted(NamedTuple):
+    """The module's parameters (see its documentation) that say what to look at, and how long."""
+
+    wait_for: Optional[str]
+    min_sources: int
+    max_offset: Optional[float]
+    timeout: float
+    command_timeout: float
+    log_lines: bool
+    reports: Sequence[str]
+
+
 class Seen(NamedTuple):
     """The facts, whether what was waited for is so (null if nothing was), how long it took, and what was odd."""
 
@@ -31,30 +43,33 @@ class Seen(NamedTuple):
     warnings: List[str]
 
 
-def see(wait_for: Optional[str], min_sources: int, timeout: float, command_timeout: float, journal: bool) -> Seen:
+def see(wanted: Wanted) -> Seen:
     """Look, and look again until so many sources are as they shall be or the time is up."""
     begin = time.monotonic()
     pause = FIRST_PAUSE_SECONDS
     while True:
-        host, reports = _look(command_timeout)
+        host, reports = _look(wanted.command_timeout, wanted.reports)
         facts = judge(host, reports, read_log(None))
-        done = reached(facts, wait_for, min_sources) if wait_for else None
-        left = begin + timeout - time.monotonic()
+        done = reached(facts, wanted.wait_for, wanted.min_sources, wanted.max_offset) if wanted.wait_for else None
+        left = begin + wanted.timeout - time.monotonic()
         if done is not False or left <= 0 or not host["installed"]:
             break
         time.sleep(min(pause, left))
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
     waited = round(time.monotonic() - begin, 2)
     daemon = host["daemon"]
-    if journal and daemon["pid"] and needs_log(facts):
-        facts = judge(host, reports, read_log(log_lines(daemon["pid"], daemon["uptime_seconds"], command_timeout)))
+    if wanted.log_lines and daemon["pid"] and needs_log(facts):
+        lines = log_lines(daemon["pid"], daemon["uptime_seconds"], wanted.command_timeout)
+        facts = judge(host, reports, read_log(lines))
     return Seen(facts, done, waited, reports.get("warnings", []))
 
 
-def _look(command_timeout: float) -> Tuple[Row, Row]:
+def _look(command_timeout: float, more: Sequence[str]) -> Tuple[Row, Row]:
     host = survey(command_timeout)
     chronyc = host["client"]["path"]
-    reports = read_reports(chronyc, command_timeout) if chronyc else {"refusal": "chronyc is not installed"}
+    reports = {"access": "unusable", "refusal": "chronyc is not installed"}  # type: Row
+    if chronyc:
+        reports = read_reports(chronyc, command_timeout, more)
     answered = "refusal" not in reports
     if answered and not host["daemon"]["pid"]:
         host["daemon"].update(process_facts(find_daemon(0, everywhere=True), host["daemon"]["config_file"]))

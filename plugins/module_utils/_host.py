@@ -34,6 +34,8 @@ PID_FILES = ("/run/chrony/chronyd.pid", "/run/chronyd.pid")
 VERSION = re.compile(r"version (?P<version>\S+)(?: \((?P<features>[^)]*)\))?")
 DEFAULT_CONFIG_FILE = re.compile(r"^ *-f FILE\s.*\((?P<path>/[^)]*)\)$", re.MULTILINE)
 CHRONYD_OPTIONS = "46df:F:hl:L:mnN:pP:qQrRst:u:Uvx"
+# What the kernel adds to the path of a program whose file has been replaced or removed since its start.
+DELETED = " (deleted)"
 CAP_SYS_TIME = 25
 CLOCK_BOOTTIME = 7  # Python 3.6 has the call but not the name.
 LOG_LINES = 500
@@ -199,6 +201,7 @@ def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
         "arguments": None,
         "config_file": config_file,
         "clock_control": None,
+        "replaced": None,
     }  # type: Row
     arguments = read_file(f"/proc/{pid}/cmdline").split("\0")[:-1]
     statistics = read_file(f"/proc/{pid}/stat").rpartition(")")[2].split()
@@ -211,6 +214,8 @@ def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
     uptime = time.clock_gettime(CLOCK_BOOTTIME) - int(statistics[19]) / os.sysconf("SC_CLK_TCK")
     facts["uptime_seconds"] = round(uptime, 2)
     facts["started"] = round(time.time() - uptime, 2)
+    with contextlib.suppress(OSError):
+        facts["replaced"] = os.readlink(f"/proc/{pid}/exe").endswith(DELETED)
     effective = _status(str(pid)).get("Uid", "").split()[1:2]
     if effective:
         try:

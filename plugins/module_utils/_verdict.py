@@ -11,7 +11,7 @@ now.
 import math
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-from ansible_collections.securetime.nts.plugins.module_utils._chronyc import LOCAL_REFERENCE_ID
+from ansible_collections.securetime.nts.plugins.module_utils._chronyc import LOCAL_REFERENCE_ID, OPTIONAL
 from ansible_collections.securetime.nts.plugins.module_utils._ke_log import (
     Failure,
     read_failures,
@@ -30,6 +30,24 @@ FIRST_RESOLUTION_SECONDS = 10.0
 PROOF_REQUESTS = 3
 # Test 6 of chronyd's tests 5 to 7: the server says that it is synchronised.
 TEST_SYNCHRONISED = 1
+
+NO_ACCESS = {
+    "closed": "Become root, who may use its Unix socket; if you are, look at bindcmdaddress and cmdport in its"
+    ' configuration, and for "Disabled command socket" in its log',
+    "silent": "It hangs, or something drops the packets between them; look at the process, and restart chronyd",
+    "unusable": "Install or mend the program chronyc",
+}
+# By chronyc's status number. Where the daemon and chronyc are of different versions, the reports that have changed
+# between them are refused, and the others are not.
+OTHER_VERSION = ": chronyc and the running chronyd are of different versions"
+REFUSALS = {
+    "501": ": become root, for chronyd gives it over its Unix socket only",
+    "502": OTHER_VERSION,
+    "505": ": the directive for it is not configured",
+    "508": OTHER_VERSION,
+    "518": OTHER_VERSION,
+    "513": ": the directive rtcfile is not configured, or the clock's driver does not run",
+}
 
 NOT_SELECTED = {
     "distant": "it is too far from the best source to be combined with it",
@@ -73,10 +91,13 @@ def read_log(lines: Optional[Iterable[Tuple[float, str]]]) -> Log:
 def judge(host: Row, reports: Row, log: Log) -> Row:
     """Return the facts: what the host and chronyd say, and the verdict in `nts`, of the host and of each source."""
     facts = dict(host)
-    for name in ("access", "tracking", "sources", "activity", "serverstats"):
+    for name in ("tracking", "sources", "activity", "serverstats", *OPTIONAL):
         facts[name] = reports.get(name)
+    facts["access"] = reports["access"] if host["running"] else None
+    facts["refused"] = reports.get("refused", {})
     judged = [judge_source(source, facts, log) for source in facts["sources"] or []]
     state, reasons = judge_host(facts, judged, reports)
+    reasons = reasons + _what_is_refused(facts)
     if facts["sources"]:
         facts["sources"] = [dict(row, nts=verdict._asdict()) for row, verdict in zip(facts["sources"], judged)]
     facts["nts"] = {
@@ -93,17 +114,29 @@ def needs_log(facts: Row) -> bool:
     return any(source["nts"]["state"] in ("pending", "failed") for source in facts["sources"] or [])
 
 
-def reached(facts: Row, condition: str, sources: int) -> bool:
-    """Say whether so many sources have got as far as `wait_for` asks."""
+def reached(facts: Row, condition: str, sources: int, max_offset: Optional[float] = None) -> bool:
+    """Say whether so many sources have got as far as `wait_for` asks, and the clock is no farther off (seconds)."""
     rows = facts["sources"] or []
+    offset = facts["tracking"] and facts["tracking"]["offset_seconds"]
+    if max_offset is not None and (offset is None or abs(offset) > max_offset):
+        return False
     if condition == "authenticated":
         count = facts["nts"]["authenticated_sources"] if facts["nts"]["authenticated"] else 0
     elif condition == "synchronised":
         synchronised = facts["tracking"] and facts["tracking"]["synchronised"]
         count = sum(row["state"] in FOLLOWED for row in rows) if synchronised else 0
     else:
-        count = sum(row["reachable"] for row in rows)
+        count = sum(bool(row["reachable"]) for row in rows)
     return bool(count >= sources)
+
+
+def progress(facts: Row) -> List[str]:
+    """Say how far each source got, in one line each."""
+    return [
+        f"{label_of(source, facts['sources'])}: {source['nts']['state']}, {source['state']},"
+        f" reach {'unknown' if source['reach'] is None else format(source['reach'], '03o')}"
+        for source in facts["sources"] or []
+    ]
 
 
 def judge_source(source: Row, facts: Row, log: Log) -> Judged:
@@ -112,16 +145,30 @@ def judge_source(source: Row, facts: Row, log: Log) -> Judged:
     auth = source["auth"]
     if source["mode"] == "refclock":
         return Judged("unauthenticated", [f"{label} is a reference clock: NTS does not authenticate its time."])
-    if auth is None or auth["mode"] == "unknown":
-        return Judged("unknown", [])
+    if auth is None:
+        refused = "authdata" in facts["refused"]
+        return Judged("unknown", [] if refused else [f"{label}: chronyc authdata did not list it."])
+    if auth["mode"] == "unknown":
+        return Judged("unknown", [f"{label} is authenticated in a way that is not known here."])
     if auth["mode"] == "none":
         return Judged("unauthenticated", [f"{label} is not authenticated: it is configured without the nts option."])
     if auth["mode"] == "symmetric_key":
         return Judged(
             "unauthenticated", [f"{label} is authenticated by the symmetric key {auth['key_id']}, not by NTS."]
         )
+    if not _is_complete(source):
+        return Judged("unknown", [f"{label}: chronyc's reports of it lack columns that the verdict needs."])
     state, reason = _judge_nts(source, facts, _failure_of(source, facts["sources"], log), log.readable)
     return Judged(state, [f"{label}: {reason}."] if reason else [])
+
+
+def _is_complete(source: Row) -> bool:
+    """Say whether a source with NTS has all that it is judged by: a column that chronyc left out is null."""
+    ntp = source["ntpdata"]
+    needed = [source["reach"], *(source["auth"][name] for name in ("key_length_bits", "ke_attempts", "cookies", "nak"))]
+    if ntp:
+        needed += [ntp["remote_port"], ntp["total_tx"], ntp["total_valid_rx"], ntp["tests_5_to_7"]]
+    return None not in needed
 
 
 def label_of(source: Row, sources: List[Row]) -> str:
@@ -231,7 +278,7 @@ def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
             " for NTP must have the same keys; chrony 4.4 to 4.6 derives other keys for AEAD 30 than servers of other"
             " make (update it). After mending it, restart chronyd: it may wait long for the next key exchange"
         )
-    if ntp and valid and unanswered < PROOF_REQUESTS and ntp["tests_5_to_7"][TEST_SYNCHRONISED] == "0":
+    if ntp and valid and unanswered < PROOF_REQUESTS and ntp["tests_5_to_7"][TEST_SYNCHRONISED:][:1] == "0":
         return "pending", (
             "its answers are authenticated, but the server says that its own clock is not synchronised; look at the"
             " sources of that server"
@@ -269,10 +316,13 @@ def judge_host(facts: Row, judged: List[Judged], reports: Row) -> Judged:
     if not facts["running"]:
         return Judged("not_running", _why_not_running(facts))
     if "refusal" in reports:
-        return Judged("unknown", [f"chronyd runs, but chronyc gets no report from it: {reports['refusal']}."])
+        return Judged(
+            "unknown",
+            [f"chronyd runs, but chronyc gets no report from it: {reports['refusal']}. {NO_ACCESS[facts['access']]}."],
+        )
     pairs = list(zip(facts["sources"] or [], judged))
     if facts["sources"] is None or any(verdict.state == "unknown" for _source, verdict in pairs):
-        return Judged("unknown", _what_is_refused(reports["refused"]))
+        return Judged("unknown", [text for verdict in judged if verdict.state == "unknown" for text in verdict.reasons])
     with_nts = [(source, verdict) for source, verdict in pairs if source["auth"] and source["auth"]["mode"] == "nts"]
     why = [reason for _source, verdict in with_nts for reason in verdict.reasons]
     synchronised = facts["tracking"]["synchronised"]
@@ -293,8 +343,12 @@ def judge_host(facts: Row, judged: List[Judged], reports: Row) -> Judged:
         for source, verdict in with_nts
         if verdict.state == "authenticated"
     ]
-    failed = all(verdict.state == "failed" for _source, verdict in with_nts)
+    failed = all(verdict.state == "failed" or _is_never_followed(source) for source, verdict in with_nts)
     return Judged("failed" if failed else "pending", why + _own_reference(facts))
+
+
+def _is_never_followed(source: Row) -> bool:
+    return bool(source["selection"] and source["selection"]["effective_noselect"])
 
 
 def _why_not_followed(source: Row) -> str:
@@ -321,10 +375,15 @@ def _why_without_nts(facts: Row, judged: List[Judged]) -> List[str]:
     ]
 
 
-def _what_is_refused(refused: Dict[str, str]) -> List[str]:
-    reports = ", ".join(f"{name} ({status})" for name, status in sorted(refused.items()))
-    advice = "; become root (chronyd gives them over its Unix socket only)" if "(501 " in reports else ""
-    return [f"These reports could not be read: {reports}{advice}."]
+def _what_is_refused(facts: Row) -> List[str]:
+    """Name the reports that are null, and what to do about it."""
+    reasons = []
+    for status in sorted(set(facts["refused"].values())):
+        names = ", ".join(sorted(name for name, refusal in facts["refused"].items() if refusal == status))
+        reasons.append(f"Not reported: {names} ({status}{REFUSALS.get(status[:3], '')}).")
+    if reasons and facts["daemon"]["replaced"]:
+        reasons.append("chronyd's program has been replaced since its start: restart chronyd.")
+    return reasons
 
 
 def _why_not_running(facts: Row) -> List[str]:

@@ -15,7 +15,8 @@ description:
   - Only reads. A host without chrony, or with a chronyd that is stopped or hangs, is a finding and not an error.
   - With O(wait_for) it looks again on the host, after pauses that grow from 0.2 to 2 seconds, so that waiting costs
     one task.
-  - C(chronyc) gives an ordinary user only some of the reports. Run it with C(become) to know about NTS.
+  - chronyd gives an ordinary user only some of the reports. The others are null then, and named in
+    RV(ansible_facts.chrony.refused). Run it with C(become) to know about NTS.
 attributes:
   check_mode:
     description: Never changes anything.
@@ -45,6 +46,12 @@ options:
     description: How many sources O(wait_for) is about.
     type: int
     default: 1
+  max_offset:
+    description:
+      - How many seconds the clock may be off at most, ahead or behind, for O(wait_for) to be so. It is about
+        RV(ansible_facts.chrony.tracking.offset_seconds).
+      - Only with O(wait_for=authenticated) and O(wait_for=synchronised).
+    type: float
   timeout:
     description: How many seconds O(wait_for) may take. One last look can still take O(command_timeout) longer.
     type: float
@@ -63,6 +70,14 @@ options:
         exchange alike. Only its log says why it failed.
     type: bool
     default: true
+  reports:
+    description:
+      - Reports to read besides the usual ones. Each is null where it is not asked for.
+      - V(clients) grows with the number of clients that the server remembers (directive C(clientloglimit)).
+    type: list
+    elements: str
+    choices: [clients, manual, rtcdata, smoothing, waitsync]
+    default: []
 notes:
   - Every offset has one direction, whatever the report's own, namely that a positive offset means that this host's
     clock is ahead.
@@ -81,6 +96,19 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: ansible_facts.chrony.nts.authenticated
     fail_msg: "{{ ansible_facts.chrony.nts.reasons | join(' ') }}"
+
+- name: Wait until the clock is right to a millisecond, by at least two authenticated sources
+  securetime.nts.chronyc_facts:
+    wait_for: authenticated
+    min_sources: 2
+    max_offset: 0.001
+    timeout: 120
+  become: true
+
+- name: Ask a server who its clients are
+  securetime.nts.chronyc_facts:
+    reports: [clients]
+  become: true
 
 - name: Give a restarted chronyd half a minute to authenticate three sources
   securetime.nts.chronyc_facts:
@@ -106,6 +134,13 @@ waited_seconds:
   type: float
   returned: success
   sample: 4.31
+progress:
+  description: How far each source got, in one line each, with its state of RV(ansible_facts.chrony.nts.state), its
+    state of chronyd's selection and its reach in octal as chronyc shows it.
+  type: list
+  elements: str
+  returned: success
+  sample: ["nts1.example.org: authenticated, selected, reach 377", "nts2.example.org: failed, unusable, reach 000"]
 ansible_facts:
   description: The facts.
   type: dict
@@ -128,7 +163,7 @@ ansible_facts:
                 - V(partial) - the same, but some source with NTS is not authenticated now.
                 - V(pending) - there are sources with NTS and the clock does not follow them yet. Not all of them have
                   failed.
-                - V(failed) - the same, and all of them have failed.
+                - V(failed) - the same, and all of them have failed or are never to be followed (option noselect).
                 - V(unauthenticated) - the clock follows a source without NTS as well, or no source is configured with
                   NTS.
                 - V(not_running) - chronyd is not installed or not running.
@@ -149,7 +184,8 @@ ansible_facts:
               returned: always
               sample: 4
             reasons:
-              description: Why it is not V(authenticated), in sentences. Empty if it is.
+              description:
+                - Why it is not V(authenticated), and what could not be read, in sentences. Empty if all is well.
               type: list
               returned: always
               elements: str
@@ -166,12 +202,25 @@ ansible_facts:
           sample: true
         access:
           description:
-            - How chronyd was asked. V(socket) is the Unix socket of root and chronyd's user. V(udp) is what others
-              get, with fewer reports.
-            - Null if it gave no answer.
+            - How chronyd was asked, or why it was not.
+            - V(socket) - over the Unix socket of root and chronyd's user, which gives every report.
+            - V(udp) - over the port on the loopback interface, as others are, with fewer reports. Root too, where the
+              socket is disabled.
+            - V(closed) - chronyc finds neither the socket nor the port open to it.
+            - V(silent) - no answer within O(command_timeout), as of a process that hangs.
+            - V(unusable) - chronyc is not installed or cannot be run.
+            - Null if chronyd does not run.
           type: str
           returned: always
           sample: socket
+        refused:
+          description:
+            - The reports that chronyd did not give, with the status that chronyc printed. They are null.
+            - 501 is for want of rights. 502, 508 and 518 are of a chronyc that is of another version than chronyd. 505
+              and 513 say that the directive for the report is not configured.
+          type: dict
+          returned: always
+          sample: {serverstats: 501 Not authorised}
         client:
           description: The program C(chronyc).
           type: dict
@@ -243,6 +292,13 @@ ansible_facts:
               type: bool
               returned: always
               sample: true
+            replaced:
+              description:
+                - Whether the program has been replaced or removed since the start, as an update without a restart does.
+                  Null for users who may not look.
+              type: bool
+              returned: always
+              sample: false
         unit:
           description: The systemd unit of chronyd. Null where there is none.
           type: dict
@@ -530,6 +586,218 @@ ansible_facts:
               type: int
               returned: always
               sample: 0
+        clients:
+          description: The clients that the server remembers. Null unless O(reports) asks for it and it could be read.
+          type: list
+          returned: always
+          elements: dict
+          contains:
+            address:
+              description: Address of the client.
+              type: str
+              returned: always
+              sample: 192.0.2.7
+            ntp_requests:
+              description: NTP requests received from it.
+              type: int
+              returned: always
+              sample: 11
+            ntp_dropped:
+              description: NTP requests dropped by the rate limit.
+              type: int
+              returned: always
+              sample: 0
+            ntp_interval_log2_seconds:
+              description: Average interval of its NTP requests, as logarithm to the base 2. Null if there is none.
+              type: int
+              returned: always
+              sample: 6
+            ntp_limited_interval_log2_seconds:
+              description: The same while its requests are limited. Null if there is none.
+              type: int
+              returned: always
+              sample: 6
+            ntp_last_seconds:
+              description: Time since its last NTP request. Null if there was none.
+              type: int
+              returned: always
+              sample: 41
+            command_requests:
+              description: Requests received from its chronyc.
+              type: int
+              returned: always
+              sample: 0
+            command_dropped:
+              description: Requests of its chronyc dropped by the rate limit.
+              type: int
+              returned: always
+              sample: 0
+            command_interval_log2_seconds:
+              description: As for NTP.
+              type: int
+              returned: always
+              sample: 3
+            command_last_seconds:
+              description: As for NTP.
+              type: int
+              returned: always
+              sample: 5
+            nts_ke_connections:
+              description: NTS-KE connections received from it.
+              type: int
+              returned: always
+              sample: 1
+            nts_ke_dropped:
+              description: NTS-KE connections dropped by the rate limit.
+              type: int
+              returned: always
+              sample: 0
+            nts_ke_interval_log2_seconds:
+              description: As for NTP.
+              type: int
+              returned: always
+              sample: 17
+            nts_ke_last_seconds:
+              description: As for NTP.
+              type: int
+              returned: always
+              sample: 8071
+        manual:
+          description: The times set by hand (directive C(manual)). Null unless O(reports) asks for it.
+          type: list
+          returned: always
+          elements: dict
+          contains:
+            index:
+              description: Number of the entry, for C(chronyc manual delete).
+              type: int
+              returned: always
+              sample: 0
+            time:
+              description: When it was set, in UTC.
+              type: str
+              returned: always
+              sample: '2026-11-23 11:37:17'
+            slewed_offset_seconds:
+              description: Offset of the clock then, with the corrections since.
+              type: float
+              returned: always
+              sample: 0.02
+            original_offset_seconds:
+              description: Offset of the clock then.
+              type: float
+              returned: always
+              sample: 0.89
+            residual_seconds:
+              description: What the regression leaves of it.
+              type: float
+              returned: always
+              sample: 0.0
+        rtcdata:
+          description:
+            - The real-time clock (directive C(rtcfile)). Null unless O(reports) asks for it and it could be read.
+          type: dict
+          returned: always
+          contains:
+            reference_time:
+              description: When it was measured last, in seconds since 1970.
+              type: float
+              returned: always
+              sample: 1795420100.0
+            samples:
+              description: Measurements kept.
+              type: int
+              returned: always
+              sample: 15
+            residual_runs:
+              description: Runs of residuals with the same sign.
+              type: int
+              returned: always
+              sample: 8
+            span_seconds:
+              description: Time between the oldest and the newest measurement.
+              type: int
+              returned: always
+              sample: 560
+            offset_seconds:
+              description: How much the real-time clock is ahead of the system clock.
+              type: float
+              returned: always
+              sample: 0.31
+            frequency_ppm:
+              description: How much too fast it runs.
+              type: float
+              returned: always
+              sample: -1.2
+        smoothing:
+          description:
+            - The smoothing of the time that is served (directive C(smoothtime)). Null unless O(reports) asks for it and
+              it could be read.
+          type: dict
+          returned: always
+          contains:
+            active:
+              description: Whether it is active.
+              type: bool
+              returned: always
+              sample: true
+            leap_only:
+              description: Whether it smooths leap seconds only.
+              type: bool
+              returned: always
+              sample: false
+            offset_seconds:
+              description: How much the served time is ahead of this host's clock.
+              type: float
+              returned: always
+              sample: 0.0
+            frequency_ppm:
+              description: How much faster the served time runs.
+              type: float
+              returned: always
+              sample: 0.0
+            wander_ppm_per_second:
+              description: How this changes.
+              type: float
+              returned: always
+              sample: 0.0
+            last_update_seconds:
+              description: Time since the last update.
+              type: float
+              returned: always
+              sample: 3.0
+            remaining_seconds:
+              description: Time until the served time is that of this host.
+              type: float
+              returned: always
+              sample: 0.0
+        waitsync:
+          description:
+            - What C(chronyc waitsync) goes by, at one try. Null unless O(reports) asks for it. To wait, use
+              O(wait_for).
+          type: dict
+          returned: always
+          contains:
+            try:
+              description: Number of the try.
+              type: int
+              returned: always
+              sample: 1
+            reference_id:
+              description: As in C(tracking).
+              type: str
+              returned: always
+              sample: C0000201
+            correction_seconds:
+              description: Size of the correction that the clock still needs.
+              type: float
+              returned: always
+              sample: 0.000003
+            skew_ppm:
+              description: As in C(tracking).
+              type: float
+              returned: always
+              sample: 0.03
         sources:
           description:
             - The sources in chronyd's order. Places that a pool holds free for more addresses are left out.
@@ -683,7 +951,7 @@ ansible_facts:
             ntpdata:
               description:
                 - The report ntpdata on the last valid packet. Null for a source without address, if it could not be
-                  read, and in chrony 4.0 until there is such a packet.
+                  read, and before chrony 4.3 until there is such a packet.
               type: dict
               returned: always
               contains:
@@ -991,7 +1259,8 @@ ansible_facts:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
-from ansible_collections.securetime.nts.plugins.module_utils._facts import see
+from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted, see
+from ansible_collections.securetime.nts.plugins.module_utils._verdict import progress
 
 
 def main() -> None:
@@ -1000,38 +1269,53 @@ def main() -> None:
         argument_spec={
             "wait_for": {"type": "str", "choices": ["authenticated", "synchronised", "reachable"]},
             "min_sources": {"type": "int", "default": 1},
+            "max_offset": {"type": "float"},
             "timeout": {"type": "float", "default": 10.0},
             "fail_on_timeout": {"type": "bool", "default": False},
             "command_timeout": {"type": "float", "default": 5.0},
             "log_lines": {"type": "bool", "default": True},
+            "reports": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["clients", "manual", "rtcdata", "smoothing", "waitsync"],
+                "default": [],
+            },
         },
         supports_check_mode=True,
     )
-    wanted = module.params
+    wanted = Wanted(**{name: module.params[name] for name in Wanted._fields})
     for wrong, message in (
-        (wanted["min_sources"] < 1, "min_sources must be 1 or more."),
-        (wanted["timeout"] < 0, "timeout must not be negative."),
-        (wanted["command_timeout"] <= 0, "command_timeout must be more than 0 seconds."),
+        (wanted.min_sources < 1, "min_sources must be 1 or more."),
+        (wanted.max_offset is not None and wanted.max_offset <= 0, "max_offset must be more than 0 seconds."),
+        (
+            wanted.max_offset is not None and wanted.wait_for not in ("authenticated", "synchronised"),
+            "max_offset needs wait_for: authenticated or synchronised.",
+        ),
+        (wanted.timeout < 0, "timeout must not be negative."),
+        (wanted.command_timeout <= 0, "command_timeout must be more than 0 seconds."),
     ):
         if wrong:
             module.fail_json(msg=message)
     try:
-        seen = see(
-            wanted["wait_for"], wanted["min_sources"], wanted["timeout"], wanted["command_timeout"], wanted["log_lines"]
-        )
+        seen = see(wanted)
     except ChronycError as error:
         module.fail_json(msg=str(error))
     for warning in seen.warnings:
         module.warn(warning)
+    told = progress(seen.facts)
     result = {
         "changed": False,
         "ansible_facts": {"chrony": seen.facts},
         "reached": seen.reached,
         "waited_seconds": seen.waited_seconds,
+        "progress": told,
     }
-    if seen.reached is False and wanted["fail_on_timeout"]:
+    if seen.reached is False and module.params["fail_on_timeout"]:
         reasons = " ".join(seen.facts["nts"]["reasons"])
-        module.fail_json(msg=f"Not {wanted['wait_for']} after {seen.waited_seconds:g} s. {reasons}".strip(), **result)
+        module.fail_json(
+            msg=f"Not {wanted.wait_for} after {seen.waited_seconds:g} s ({'; '.join(told) or 'no sources'}). {reasons}",
+            **result,
+        )
     module.exit_json(**result)
 
 

@@ -13,6 +13,8 @@ import pytest
 from ansible_collections.securetime.nts.plugins.module_utils import _chronyc
 
 CAPTURES = Path(__file__).resolve().parents[2] / "captures"
+# Captures of a chronyc and a chronyd of different versions.
+MISMATCHES = sorted(CAPTURES.glob("*-by-*/*.json"))
 
 
 class Capture:
@@ -36,9 +38,9 @@ class Capture:
         """Answer as chronyc -N did."""
         return self.answer("-N sources -a")
 
-    def take(self):
-        """Return what the reports of then are read as."""
-        return _chronyc.take(self.ask, self.ask_sources_by_name)
+    def take(self, *more):
+        """Return what the reports of then are read as, with those of the optional ones."""
+        return _chronyc.take(self.ask, self.ask_sources_by_name, more)
 
     def log(self):
         """Return what chronyd had logged: age in seconds, text."""
@@ -51,13 +53,19 @@ class Capture:
 def pytest_generate_tests(metafunc):
     """Give a test that asks for `any_capture` every one of them."""
     if "any_capture" in metafunc.fixturenames:
-        paths = sorted(CAPTURES.glob("*/*.json"))
+        paths = sorted(set(CAPTURES.glob("*/*.json")) - set(MISMATCHES))
         metafunc.parametrize(
             "any_capture", [Capture(path) for path in paths], ids=["/".join(p.parts[-2:]) for p in paths]
         )
 
 
-@pytest.fixture(params=sorted(path.name for path in CAPTURES.iterdir()))
+@pytest.fixture(params=MISMATCHES, ids=lambda path: path.parent.name)
+def mismatch(request):
+    """Return each capture of a chronyc and a chronyd of different versions in turn."""
+    return Capture(request.param)
+
+
+@pytest.fixture(params=sorted({path.name for path in CAPTURES.iterdir()} - {path.parent.name for path in MISMATCHES}))
 def version(request):
     """Return each captured version in turn."""
     return request.param

@@ -10,6 +10,10 @@ import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _facts, _host
 
+LOOK = _facts.Wanted(
+    wait_for=None, min_sources=1, max_offset=None, timeout=10.0, command_timeout=5.0, log_lines=True, reports=()
+)
+
 
 @pytest.fixture
 def see(monkeypatch):
@@ -29,7 +33,7 @@ def see(monkeypatch):
                 "environment": {"cap_sys_time": True, "rivals": []},
             }
 
-        def read_reports(_program, _timeout):
+        def read_reports(_program, _timeout, _more):
             done["looks"] += 1
             done["capture"] = next(states, None) or done["capture"]
             return done["capture"].take()
@@ -49,10 +53,7 @@ def see(monkeypatch):
         monkeypatch.setattr(_facts, "find_daemon", lambda _pid, everywhere: elsewhere if everywhere else None)
         monkeypatch.setattr(time, "sleep", sleep)
         monkeypatch.setattr(time, "monotonic", lambda: done["now"])
-        options = dict(
-            {"wait_for": None, "min_sources": 1, "timeout": 10.0, "command_timeout": 5.0, "journal": True}, **wanted
-        )
-        return _facts.see(**options), done
+        return _facts.see(LOOK._replace(**wanted)), done
 
     return see_states
 
@@ -76,7 +77,7 @@ def test_the_log_is_read_once_after_waiting(see, capture):
 
 
 def test_the_log_is_left_alone_when_told_so(see, capture):
-    seen, done = see([capture("ke_refused")], journal=False)
+    seen, done = see([capture("ke_refused")], log_lines=False)
     assert (seen.facts["nts"]["state"], done["log"]) == ("pending", 0)
 
 

@@ -16,6 +16,7 @@ STATES = {
     "healthy": (A, [A, A], None, []),
     "healthy_pool": (A, [A, A], None, []),
     "saved_cookies": (A, [A], None, []),
+    "every_report": (A, [A], None, []),
     "mixed": (A, [A, U], None, []),
     "mixed_require": (A, [A, U], None, []),
     "ntp_lost_one": (A, [A], None, []),
@@ -42,6 +43,7 @@ STATES = {
         ["does not speak TLS", "only in about 17 min: after mending it, restart chronyd"],
     ),
     "ke_closed": (F, [F], (P, [P]), ["closed the key exchange at once", "(allow)"]),
+    "ke_server_without_key": (F, [F], (P, [P]), ["closed the key exchange at once", "Could not set credentials"]),
     "ke_no_alpn": (F, [F], (P, [P]), ["does not offer key exchanges for NTS"]),
     "ke_unknown_ca": (
         F,
@@ -56,7 +58,7 @@ STATES = {
     "ke_no_trust_file": (
         F,
         [F],
-        {"4.0": (P, [P]), "4.3": (P, [P]), "4.6.1": (F, [F]), "4.9": (F, [F])},
+        lambda version: (P, [P]) if version in ("4.0", "4.1", "4.2", "4.3") else (F, [F]),
         ["could not load the certificates", "ntstrustedcerts"],
     ),
     "ke_expired_later": (F, [F], (P, [P]), ["has expired", "last authenticated answer came"]),
@@ -70,6 +72,7 @@ STATES = {
     "saved_cookies_server_gone": (F, [F], None, ["cookies are from before chronyd's start", "none of 4 NTP requests"]),
     "other_keys": (F, [F], None, ["10.77.0.2 refuses the cookies that the key exchange gave"]),
     "server_gone": (F, [F], (F, [F]), ["10.77.0.1 refuses connections", "last authenticated answer came"]),
+    "noselect": (F, [A], None, ["authenticated, but not followed yet: it is configured or made noselect"]),
     "unresolved": (F, [F], None, ["nowhere.test: it has no address", "DNS"]),
     "mixed_failed": (F, [F, U], (P, [P, U]), ["nts1.test: ", "The clock is not synchronised."]),
     "local_reference": (F, [F], (P, [P]), ["serves its own clock as stratum 10 (directive local)"]),
@@ -79,19 +82,24 @@ STATES = {
     "symmetric_key": (U, [U], None, ["symmetric key 7, not by NTS"]),
     "reference_clock": (U, [U], None, ["GPS is a reference clock"]),
     "no_sources": (U, [], None, ["No time source is configured.", "The clock is not synchronised."]),
-    "ordinary_user": (X, [X, X], None, ["authdata (501 Not authorised)", "become root"]),
+    "ordinary_user": (
+        X,
+        [X, X],
+        None,
+        ["Not reported: authdata, ntpdata, selectdata", "(501 Not authorised: become root"],
+    ),
     "stopped": ("not_running", [], None, ["chronyd is not running"]),
 }
 
-# What ntpdata says of a source that never answered (4.0 says nothing).
-SILENT = {"authenticated": False, "remote_port": 123, "total_valid_rx": 0}
+# What ntpdata says of a source that never answered (before 4.3, nothing).
+SILENT = {"authenticated": False, "remote_port": 123, "tests_5_to_7": "000", "total_valid_rx": 0}
 
 
 def host(running=True, **daemon):
     return {
         "installed": True,
         "running": running,
-        "daemon": dict({"pid": 7, "uptime_seconds": 3600.0, "features": {"NTS": True}}, **daemon),
+        "daemon": dict({"pid": 7, "uptime_seconds": 3600.0, "features": {"NTS": True}, "replaced": False}, **daemon),
         "unit": {"name": "chrony.service", "active_state": "active", "unit_file_state": "enabled", "skipped": False},
         "environment": {"cap_sys_time": True, "rivals": []},
     }
@@ -118,8 +126,8 @@ def test_every_captured_state_is_in_the_table(any_capture):
 @pytest.mark.parametrize("state", sorted(STATES))
 def test_captured_state(capture, version, state):
     of_host, of_sources, without_log, texts = STATES[state]
-    if isinstance(without_log, dict):
-        without_log = without_log[version]
+    if callable(without_log):
+        without_log = without_log(version)
     facts = judge(capture(state))
     assert verdict(facts) == (of_host, of_sources)
     assert verdict(judge(capture(state), log=False)) == (without_log or (of_host, of_sources))
@@ -343,15 +351,52 @@ def test_an_unknown_kind_of_authentication_is_unknown(capture):
     assert verdict(facts) == (X, [X, A])
 
 
-def test_a_silent_daemon_is_unknown():
-    facts = _verdict.judge(host(), {"refusal": "chronyc was not answered within 5 s"}, _verdict.read_log(None))
-    assert facts["nts"] == {
-        "state": X,
-        "authenticated": False,
-        "authenticated_sources": 0,
-        "reasons": ["chronyd runs, but chronyc gets no report from it: chronyc was not answered within 5 s."],
-    }
-    assert [facts[name] for name in ("access", "tracking", "sources", "activity", "serverstats")] == [None] * 5
+@pytest.mark.parametrize(
+    ("access", "refusal", "advice"),
+    [
+        ("silent", "chronyc was not answered within 5 s", "It hangs"),
+        ("closed", "506 Cannot talk to daemon", "Become root"),
+        ("unusable", "chronyc is not installed", "Install or mend the program chronyc"),
+    ],
+)
+def test_a_daemon_that_gives_no_report_is_unknown(access, refusal, advice):
+    facts = _verdict.judge(host(), {"access": access, "refusal": refusal}, _verdict.read_log(None))
+    assert verdict(facts) == (X, [])
+    (reason,) = facts["nts"]["reasons"]
+    assert reason.startswith(f"chronyd runs, but chronyc gets no report from it: {refusal}. {advice}")
+    assert facts["access"] == access
+    assert [facts[name] for name in ("tracking", "sources", "activity", "serverstats")] == [None] * 4
+
+
+def test_every_way_of_no_access_has_its_advice():
+    assert set(_verdict.NO_ACCESS) == {"silent", "closed", "unusable"}
+
+
+@pytest.mark.parametrize("replaced", [None, False, True])
+def test_reports_of_another_version_are_named(mismatch, replaced):
+    facts = judge(mismatch, replaced=replaced)
+    assert verdict(facts) == (A, [A, A])
+    assert "chronyc and the running chronyd are of different versions" in facts["nts"]["reasons"][0]
+    assert "serverstats" in facts["nts"]["reasons"][0]
+    assert ("replaced since its start: restart chronyd" in facts["nts"]["reasons"][-1]) == bool(replaced)
+
+
+@pytest.mark.parametrize(
+    ("offset", "most", "expected"),
+    [(0.002, 0.001, False), (-0.002, 0.001, False), (0.001, 0.001, True), (-0.0001, 0.001, True), (9.0, None, True)],
+)
+def test_the_offset_that_is_waited_for(capture, offset, most, expected):
+    facts = judge(capture("healthy"), change=lambda reports: reports["tracking"].update(offset_seconds=offset))
+    assert _verdict.reached(facts, "synchronised", 1, most) is expected
+    assert _verdict.reached(facts, "authenticated", 1, most) is expected
+
+
+def test_progress_tells_how_far_each_source_got(capture):
+    gone, healthy = _verdict.progress(judge(capture("one_of_two_gone")))
+    # chronyd goes on following what it knows of a source that has gone.
+    assert re.match("nts1.test: failed, (selected|combined), reach 000$", gone)
+    assert re.match("nts2.test: authenticated, (selected|combined), reach 377$", healthy)
+    assert _verdict.progress(judge(capture("stopped"))) == []
 
 
 @pytest.mark.parametrize(
@@ -382,7 +427,9 @@ def test_why_nothing_runs(change, texts):
     stopped = host(running=False)
     for place in (stopped, stopped["environment"], stopped["unit"]):
         place.update({name: value for name, value in change.items() if name in place})
-    facts = _verdict.judge(stopped, {"refusal": "506 Cannot talk to daemon"}, _verdict.read_log(None))
+    facts = _verdict.judge(
+        stopped, {"access": "closed", "refusal": "506 Cannot talk to daemon"}, _verdict.read_log(None)
+    )
     assert verdict(facts) == ("not_running", [])
     assert len(facts["nts"]["reasons"]) == len(texts)
     for reason, text in zip(facts["nts"]["reasons"], texts):

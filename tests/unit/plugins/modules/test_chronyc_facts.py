@@ -10,15 +10,20 @@ import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _chronyc, _host, _verdict
 from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
-from ansible_collections.securetime.nts.plugins.module_utils._facts import Seen
+from ansible_collections.securetime.nts.plugins.module_utils._facts import Seen, Wanted
 
 # The oldest Pythons of managed hosts are tested without Ansible.
 testing = pytest.importorskip("ansible.module_utils.testing")
 yaml = pytest.importorskip("yaml")
 chronyc_facts = pytest.importorskip("ansible_collections.securetime.nts.plugins.modules.chronyc_facts")
 
-CAPTURE = Path(__file__).resolve().parents[2] / "captures" / "4.6.1" / "healthy.json"
-FACTS = {"nts": {"state": "failed", "reasons": ["a: one.", "b: two."]}}
+CAPTURE = Path(__file__).resolve().parents[2] / "captures" / "4.6.1" / "every_report.json"
+SOURCES = [
+    {"name": "a", "address": "192.0.2.1", "state": "unusable", "reach": 0, "nts": {"state": "failed"}},
+    {"name": "b", "address": "192.0.2.2", "state": "selected", "reach": 255, "nts": {"state": "pending"}},
+]
+FACTS = {"nts": {"state": "failed", "reasons": ["a: one.", "b: two."]}, "sources": SOURCES}
+PROGRESS = ["a: failed, unusable, reach 000", "b: pending, selected, reach 377"]
 
 
 @pytest.fixture
@@ -28,8 +33,8 @@ def run(monkeypatch, capsys):
     def run_module(seen, **parameters):
         asked = []
 
-        def see(*arguments):
-            asked.append(arguments)
+        def see(wanted):
+            asked.append(wanted)
             if isinstance(seen, Exception):
                 raise seen
             return seen
@@ -48,12 +53,20 @@ def test_facts_are_returned_and_nothing_is_changed(run):
     assert result["changed"] is False
     assert result["ansible_facts"] == {"chrony": FACTS}
     assert (result["reached"], result["waited_seconds"]) == (None, 0.01)
-    assert asked == [(None, 1, 10.0, 5.0, True)]
+    assert asked == [Wanted(None, 1, None, 10.0, 5.0, True, [])]
 
 
 def test_parameters_reach_the_look(run):
-    parameters = {"wait_for": "reachable", "min_sources": 3, "timeout": 2.5, "command_timeout": 1, "log_lines": False}
-    assert run(Seen(FACTS, True, 0.0, []), **parameters)[2] == [("reachable", 3, 2.5, 1.0, False)]
+    parameters = {
+        "wait_for": "synchronised",
+        "min_sources": 3,
+        "max_offset": 0.01,
+        "timeout": 2.5,
+        "command_timeout": 1.5,
+        "log_lines": False,
+        "reports": ["clients"],
+    }
+    assert run(Seen(FACTS, True, 0.0, []), **parameters)[2] == [Wanted(**parameters)]
 
 
 def test_it_works_in_check_mode(run):
@@ -70,8 +83,9 @@ def test_a_condition_that_is_not_reached_fails_only_when_told_so(run, fail, code
     assert ended == code
     assert result["ansible_facts"] == {"chrony": FACTS}
     assert result["reached"] is False
+    assert result["progress"] == PROGRESS
     if fail:
-        assert result["msg"] == "Not authenticated after 10.02 s. a: one. b: two."
+        assert result["msg"] == f"Not authenticated after 10.02 s ({'; '.join(PROGRESS)}). a: one. b: two."
 
 
 def test_a_reached_condition_does_not_fail(run):
@@ -88,6 +102,9 @@ def test_what_is_not_understood_fails_with_the_line(run):
     ("parameters", "message"),
     [
         ({"min_sources": 0}, "min_sources must be 1 or more."),
+        ({"max_offset": 0, "wait_for": "synchronised"}, "max_offset must be more than 0 seconds."),
+        ({"max_offset": 1, "wait_for": "reachable"}, "max_offset needs wait_for: authenticated or synchronised."),
+        ({"max_offset": 1}, "max_offset needs wait_for: authenticated or synchronised."),
         ({"timeout": -1}, "timeout must not be negative."),
         ({"command_timeout": 0}, "command_timeout must be more than 0 seconds."),
     ],
@@ -121,7 +138,11 @@ def test_every_fact_is_documented_and_every_documented_fact_is_there(monkeypatch
     monkeypatch.setattr(_host, "find_program", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(_host, "find_daemon", lambda _pid: os.getpid())
     answers = json.loads(CAPTURE.read_text(encoding="utf-8"))["answers"]
-    reports = _chronyc.take(lambda commands: ["\n".join(answers[command]) for command in commands], pytest.fail)
+    # No test machine has a real-time clock that chronyd may read.
+    answers["rtcdata"] = ["1795420100.000000000,15,8,560,0.310000,-1.200"]
+    reports = _chronyc.take(
+        lambda commands: ["\n".join(answers[command]) for command in commands], pytest.fail, list(_chronyc.OPTIONAL)
+    )
     facts = _verdict.judge(dict(_host.survey(5.0), running=True), reports, _verdict.read_log(None))
     documented = yaml.safe_load(chronyc_facts.RETURN)["ansible_facts"]["contains"]["chrony"]
     assert list(differences("chrony", documented, facts)) == []
