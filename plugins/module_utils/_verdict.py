@@ -212,7 +212,7 @@ def _judge_nts(source: Row, facts: Row, failure: Optional[Failure], log_readable
     if is_authenticated(source):
         return "authenticated", ""
     if failure or (auth["ke_attempts"] > 1 and not auth["cookies"]):
-        return "failed", f"{_failed_exchange(auth, failure)}. Its last authenticated answer came {_ago(source)}"
+        return "failed", f"{_failed_exchange(auth, failure)}. {_last_answer(source)}"
     return _judge_reachable(auth) if source["reach"] else _judge_unreachable(source, age)
 
 
@@ -288,7 +288,7 @@ def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
     if valid:
         return "failed", (
             f"it answers no longer: none of the last 8 requests to {port} got an authenticated answer, the last one"
-            f" came {_ago(source)}; look at that server, and at the network"
+            f" came {duration(source['last_rx_seconds'] or 0)} ago; look at that server, and at the network"
         )
     before = "its cookies are from before chronyd's start" if saved else "the key exchange succeeded"
     after = "" if auth["cookies"] else ". Its cookies are used up: after mending it, restart chronyd"
@@ -299,8 +299,10 @@ def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
     )
 
 
-def _ago(source: Row) -> str:
-    return "never" if source["last_rx_seconds"] is None else f"{duration(source['last_rx_seconds'])} ago"
+def _last_answer(source: Row) -> str:
+    if source["last_rx_seconds"] is None:
+        return "No authenticated answer of it has come since chronyd's start"
+    return f"Its last authenticated answer came {duration(source['last_rx_seconds'])} ago"
 
 
 def duration(seconds: float) -> str:

@@ -171,6 +171,19 @@ def test_process_facts_of_a_real_process():
     assert facts["config_file"] == "/etc/chrony.conf"
 
 
+def test_a_program_that_was_replaced_since_its_start_is_noticed(tmp_path):
+    program = tmp_path / "program"
+    shutil.copy(shutil.which("sleep"), str(program))
+    with subprocess.Popen([str(program), "60"]) as process:
+        time.sleep(0.1)
+        before = _host.process_facts(process.pid, None)["replaced"]
+        shutil.copy(str(program), str(tmp_path / "new"))
+        os.replace(str(tmp_path / "new"), str(program))
+        after = _host.process_facts(process.pid, None)["replaced"]
+        process.kill()
+    assert (before, after) == (False, True)
+
+
 @pytest.mark.parametrize("pid", [None, 4194305])
 def test_no_process_has_no_facts(pid):
     facts = _host.process_facts(pid, "/etc/chrony.conf")

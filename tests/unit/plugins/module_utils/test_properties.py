@@ -31,6 +31,10 @@ SETTINGS = hypothesis.settings(
 )
 
 
+def as_text(data):
+    return data.decode(errors="replace")
+
+
 @st.composite
 def tables(draw, report):
     """Draw lines of about as many columns as the report has, of about what stands in them."""
@@ -43,7 +47,7 @@ def tables(draw, report):
 @pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.command)
 def test_any_text_is_read_or_its_line_is_told(report):
     @SETTINGS
-    @hypothesis.given(tables(report) | st.text() | st.binary().map(lambda data: data.decode(errors="replace")))
+    @hypothesis.given(st.one_of(tables(report), st.text(), st.binary().map(as_text)))
     def holds(text):
         answer = told = None
         try:
@@ -101,10 +105,11 @@ def test_damaged_reports_are_judged_or_the_line_is_told(capture, state):
         def ask(commands):
             return ["\n".join(answers.get(command, ["503 No such source"])) for command in commands]
 
+        reports = told = None
         try:
             reports = _chronyc.take(ask, lambda: "", list(_chronyc.OPTIONAL))
         except _chronyc.ChronycError as error:
-            reports, told = None, error
+            told = error
         if reports is None:
             assert any(told.line in "\n".join(lines).split("\n") for lines in answers.values())
             return
@@ -129,10 +134,11 @@ def test_any_bytes_of_a_program_are_an_answer_or_none(tmp_path):
     @hypothesis.given(st.lists(pieces, max_size=40).map(b"".join))
     def holds(data):
         output.write_bytes(data)
+        reports = told = None
         try:
             reports = _chronyc.read_reports(str(program), 2.0, ["clients"])
         except _chronyc.ChronycError as error:
-            reports, told = None, error
+            told = error
         assert "refusal" in reports if reports else told.line is not None
 
     holds()
