@@ -27,7 +27,7 @@ export MOLECULE_GLOB := molecule/*/molecule.yml
 export PATH := $(VENV)/bin:$(PATH)
 unexport PYTHONPATH
 
-.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule copy build changelog requirements clean
+.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule copy build bench changelog requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -172,6 +172,12 @@ molecule: setup ## every scenario on real hosts, or the one of SCENARIO=name
 	molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all) --no-command-borders 2>&1 | tee $(BUILD)/molecule.log
 	# Molecule itself only warns when a playbook of the sequence is not there.
 	! grep --quiet 'Missing playbook' $(BUILD)/molecule.log
+
+bench: export LAB_STATE := $(CURDIR)/.lab/demo
+bench: export ANSIBLE_INVENTORY := $(CURDIR)/molecule/inventory,$(CURDIR)/.lab/demo/inventory.yml
+bench: export ANSIBLE_PIPELINING := true
+bench: setup ## what a look at chrony costs, on the hosts of the demo
+	@python tests/bench/facts_speed.py client-debian12 client-debian13 client-el
 
 changelog: setup ## write CHANGELOG.md from changelogs/fragments
 	@antsibull-changelog release --update-existing --refresh --reload-plugins

@@ -15,6 +15,7 @@ import pytest
 from testinfra import get_host
 from testinfra.host import Host
 
+BENCH = Path(__file__).resolve().parents[3] / "tests/bench/facts_speed.py"
 PASSPHRASE = "horse-battery-staple"
 
 
@@ -40,6 +41,10 @@ def test_an_unchanged_client_is_reached_by_at_most_six_tasks(name: str) -> None:
     modules = modules_run_on(host, since)
     assert "securetime.nts.chronyc_facts" in modules
     assert len(modules) <= 6, modules
+
+
+def test_a_look_at_chrony_costs_hardly_more_than_a_ping() -> None:
+    subprocess.run([sys.executable, str(BENCH), "client-debian12"], check=True, timeout=120)
 
 
 @pytest.fixture(scope="module")

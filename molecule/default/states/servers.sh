@@ -1,16 +1,20 @@
-# Servers that are wrong in one way each, beside the real one: NAME NTS-KE-PORT NTP-PORT
+#!/bin/sh
+# Start servers that are wrong in one way each, beside the real one, in /run/states.
 set -eu
 mkdir -p /run/states
 cd /run/states
-key="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-for ca in ca other_ca; do
-  openssl req -x509 $key -keyout $ca.key -out $ca.pem -subj "/CN=$ca" -days 30
-done
+sign() { # NAME SUBJECT OPTION...
+  name=$1 subject=$2
+  shift 2
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$name.key" -out "$name.pem" \
+    -subj "/CN=$subject" "$@"
+}
+sign ca ca
+sign other_ca other_ca
 certificate() { # NAME CA SUBJECT OPTION...
   name=$1 ca=$2 subject=$3
   shift 3
-  openssl req -x509 $key -keyout "$name.key" -out "$name.pem" -CA "$ca.pem" -CAkey "$ca.key" \
-    -subj "/CN=$subject" -addext "subjectAltName=DNS:$subject" "$@"
+  sign "$name" "$subject" -CA "$ca.pem" -CAkey "$ca.key" -addext "subjectAltName=DNS:$subject" "$@"
   chgrp _chrony "$name.key"
   chmod 640 "$name.key"
 }
