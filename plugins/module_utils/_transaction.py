@@ -1,64 +1,72 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. One change of chronyd's files: compare, check, write, restart, watch, and take back.
+"""Private to securetime.nts. One change of chronyd's files: compare, check, write, apply, watch, and take back.
 
-Everything that touches the host goes through a Host, so the order of the steps can be read, and tested, here.
+What is about to be done is written down first. A run that is cut at any point leaves a plan, and the next one undoes
+it before it does anything else: the host then has every old file and runs with them.
 """
 
-import grp
-import hashlib
+import contextlib
+import fcntl
 import json
 import os
-import pwd
 import re
-import tempfile
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
-# What the running daemon has loaded, by path: survives a run that was cut between writing and restarting.
-RECORD = "/var/lib/securetime-nts/loaded.json"
-# chronyd stays up with these, and serves no NTS.
-FATAL_LOG_LINE = re.compile(r"Could not set credentials : .*")
-PARSE_ERROR = re.compile(r"Fatal error : (?P<what>.*) at line (?P<line>\d+)(?: in file .*)?$", re.MULTILINE)
+from ansible_collections.securetime.nts.plugins.module_utils import _files
+from ansible_collections.securetime.nts.plugins.module_utils._candidate import check
+from ansible_collections.securetime.nts.plugins.module_utils._files import (
+    Existing,
+    Host,
+    TransactionError,
+    Wanted,
+    differs,
+    diffs,
+    digest,
+    digest_of_file,
+    read,
+)
+
+# Below the state folder: what the running daemon has loaded, by path; what is being done; what was there at first.
+LOADED = "loaded.json"
+PLAN = "plan.json"
+ORIGINAL = "original"
+LOCK = "lock"
+# chronyd stays up with these, and serves no NTS or no time.
+USELESS = re.compile(r"Could not set credentials : .*|Could not open (?:NTP|NTS-KE) socket on .*")
+# How a change of a file is applied, the dearest first.
+RESTART, SOURCES, KEYS, NOTHING = "restart", "sources", "keys", "nothing"
+# Every action in its order; by READING, chronyd reads files again.
+UNIT = "UNIT"
+COMMANDS = {
+    "daemon-reload": ("systemctl", "daemon-reload"),
+    "enable": ("systemctl", "enable", UNIT),
+    "restart": (),
+    "reload-sources": ("chronyc", "reload", "sources"),
+    "rekey": ("chronyc", "rekey"),
+}  # type: Dict[str, Sequence[str]]
+READING = {"restart", "reload-sources", "rekey"}
+# The packages in which `chronyc reload sources` does what it says, from the first to before the last version (chrony's
+# NEWS: changed options are applied since 4.5; 4.6 and 4.6.1 multiply the sources, which Debian mended in 4.6.1-3).
+RELOADS = ((4, 5), (4, 6)), ((4, 7), (99,))
+RELOADS_IN_DEBIAN = re.compile(r"4\.6\.1-([3-9]|[1-9]\d)")
 
 
-class Finished(NamedTuple):
-    status: int
-    stdout: str
-    stderr: str
+class Options(NamedTuple):
+    """How a change is carried out; times are in seconds."""
 
-
-class Wanted(NamedTuple):
-    path: str
-    content: Optional[str]
-    owner: str
-    group: str
-    mode: int
-
-
-class Existing(NamedTuple):
-    content: bytes
-    uid: int
-    gid: int
-    mode: int
-
-
-class TransactionError(Exception):
-    """The change was not made, or was taken back; the text says why and what the host runs now."""
-
-
-class Host:
-    """What the transaction needs of a host.
-
-    run(argv) executes a program and returns its Finished; place(source, path) moves a finished file into its place
-    atomically, with the security label that belongs there.
-    """
-
-    def __init__(self, run: Callable[[List[str]], Finished], place: Callable[[str, str], None], record: str = RECORD):
-        self.run = run
-        self.place = place
-        self.record = record
+    config_file: str
+    service: str
+    read_at_start: Sequence[str] = ()
+    server_names: Sequence[str] = ()
+    start_timeout: float = 30.0
+    settle_time: float = 3.0
+    lock_timeout: float = 60.0
+    # Raises TransactionError where the clock does not follow what was asked for.
+    verify: Optional[Callable[[], None]] = None
+    check_mode: bool = False
 
 
 class Unit:
@@ -71,7 +79,7 @@ class Unit:
 
     def show(self) -> Dict[str, str]:
         """Return these properties of the unit, those that it has."""
-        wanted = "LoadState,ActiveState,UnitFileState,ConditionResult,NeedDaemonReload"
+        wanted = "LoadState,ActiveState,UnitFileState,ConditionResult,NeedDaemonReload,MainPID"
         done = self.host.run(["systemctl", "show", "--property", wanted, self.name])
         return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
@@ -96,101 +104,137 @@ class Unit:
         ).splitlines()
 
 
-def apply(
-    host: Host,
-    wanted: Sequence[Wanted],
-    config_file: str,
-    service: str,
-    read_at_start: Sequence[str] = (),
-    start_timeout: float = 30.0,
-    check_mode: bool = False,
-) -> Dict[str, Any]:
+def apply(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, Any]:
     """Bring the files and the service to the wanted state, whole or not at all.
 
-    Returns changed, changed_files (paths), actions (of daemon-reload, enable, restart, start), reasons (sentences, why
-    chronyd was restarted), checked (whether chronyd itself read the candidate) and diff (Ansible's before/after pairs).
-    Raises TransactionError when the candidate is refused (nothing was changed) or when chronyd does not come up
-    (everything was put back).
+    Returns changed, changed_files (paths), actions (of recover, daemon-reload, enable, restart, reload-sources, rekey),
+    reasons (sentences, why chronyd was made to read something), checked (whether chronyd itself read the candidate) and
+    diff (Ansible's before/after pairs). Raises TransactionError when the candidate is refused (nothing was changed) or
+    when chronyd does not come up (everything was put back).
     """
-    unit = Unit(host, service)
+    try:
+        if options.check_mode:
+            return _apply(host, wanted, options, load(host, PLAN) != {})
+        return _apply_alone(host, wanted, options)
+    except OSError as problem:
+        raise TransactionError(_told(problem, begun=load(host, PLAN) != {})) from None
+
+
+def _apply_alone(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, Any]:
+    with locked(host, options.lock_timeout):
+        recovered = recover(host, options)
+        for item in wanted:
+            # A run that was cut before it had a plan leaves what it staged; one that was cut after, what it kept.
+            _files.forget(item.path)
+        return _apply(host, wanted, options, recovered)
+
+
+def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bool) -> Dict[str, Any]:
+    unit = Unit(host, options.service)
     before = {item.path: read(item.path) for item in wanted}
     changes = [item for item in wanted if differs(item, before[item.path])]
     state = unit.show()
-    if state.get("LoadState") == "not-found" and not check_mode:
+    if state.get("LoadState") == "not-found" and not options.check_mode:
         raise TransactionError(
-            f"There is no unit {service} on this host, so nothing was changed. Install chrony first."
+            f"There is no unit {options.service} on this host, so nothing was changed. Install chrony first."
         )
-
-    checked = False
-    candidate = next((item for item in changes if item.path == config_file and item.content is not None), None)
-    if candidate is not None:
-        checked = check_candidate(host, candidate)
-
     loaded = {item.path: digest(item.content) for item in wanted if item.content is not None}
-    loaded.update((path, digest_of_file(path)) for path in read_at_start)
-    reasons = restart_reasons(changes, loaded, load_record(host), state)
-    actions = []
-    if any("/systemd/system/" in item.path for item in changes) or state.get("NeedDaemonReload") == "yes":
-        actions.append("daemon-reload")
-    if state.get("UnitFileState") not in ("enabled", "enabled-runtime", "alias", "static", "indirect"):
-        actions.append("enable")
-    if reasons:
-        actions.append("restart")
-
-    if (changes or actions) and not check_mode:
-        _carry_out(host, unit, changes, before, actions, start_timeout, was_active=state.get("ActiveState") == "active")
-    if reasons and not check_mode:
-        save_record(host, loaded)
+    loaded.update((path, digest_of_file(path)) for path in options.read_at_start)
+    actions, reasons = decide(host, wanted, changes, loaded, load(host, LOADED), state)
+    checked = False
+    if changes or reasons:
+        checked = _stage_and_check(host, changes, options)
+    if (changes or actions) and not options.check_mode:
+        _carry_out(host, unit, changes, before, actions, state, options)
+    if reasons and not options.check_mode:
+        save(host, LOADED, loaded)
     return {
-        "changed": bool(changes or actions),
+        "changed": bool(changes or actions or recovered),
         "changed_files": [item.path for item in changes],
-        "actions": actions,
+        "actions": (["recover"] if recovered else []) + actions,
         "reasons": reasons,
         "checked": checked,
         "diff": [pair for item in changes for pair in diffs(item, before[item.path])],
     }
 
 
-def restart_reasons(
-    changes: Sequence[Wanted], loaded: Dict[str, str], record: Dict[str, str], state: Dict[str, str]
-) -> List[str]:
-    """Return why chronyd must be (re)started, or nothing when what runs is what is wanted."""
+def decide(
+    host: Host,
+    wanted: Sequence[Wanted],
+    changes: Sequence[Wanted],
+    loaded: Dict[str, str],
+    record: Dict[str, str],
+    state: Dict[str, str],
+) -> "Decision":
+    """Return what is to be done and why: the cheapest that applies every change."""
+    actions = []
+    if any("/systemd/system/" in item.path for item in changes) or state.get("NeedDaemonReload") == "yes":
+        actions.append("daemon-reload")
+    if state.get("UnitFileState") not in ("enabled", "enabled-runtime", "alias", "static", "indirect"):
+        actions.append("enable")
     if state.get("ActiveState") != "active":
-        return ["chronyd is not running"]
-    changed = {item.path for item in changes}
-    reasons = [f"{item.path} changed" for item in changes]
-    reasons += [
-        f"{path} changed since chronyd was started"
-        for path in sorted(loaded)
-        if record.get(path) != loaded[path] and path not in changed
-    ]
-    return reasons
+        return Decision([*actions, "restart"], ["chronyd is not running"])
+    effects = {item.path: item.effect for item in wanted}
+    why = {item.path: f"{item.path} changed" for item in changes}
+    for path in sorted(loaded):
+        if record.get(path) != loaded[path]:
+            why.setdefault(path, f"{path} changed since chronyd was started")
+    why = {path: reason for path, reason in why.items() if effects.get(path, RESTART) != NOTHING}
+    needed = {effects.get(path, RESTART) for path in why}
+    if RESTART in needed or (SOURCES in needed and not reloads_sources(host)):
+        actions.append("restart")
+    else:
+        actions += [action for effect, action in ((SOURCES, "reload-sources"), (KEYS, "rekey")) if effect in needed]
+    return Decision(actions, list(why.values()))
 
 
-def check_candidate(host: Host, candidate: Wanted) -> bool:
-    """Let the real chronyd parse the candidate; False when there is no chronyd yet.
+class Decision(NamedTuple):
+    """What is to be done, and why."""
 
-    The candidate lies beside the file it is to replace, because the distributions' confinement lets chronyd read there
-    and hardly anywhere else (Debian's AppArmor profile: /etc/chrony and /etc/chrony.*). `-p` is in chronyd since 4.0.
-    """
-    chronyd = next((path for path in ("/usr/sbin/chronyd", "/sbin/chronyd") if os.access(path, os.X_OK)), None)
-    if chronyd is None or not os.path.isdir(os.path.dirname(candidate.path)):
-        return False
-    trial = write_beside(candidate.path, (candidate.content or "").encode(), 0o600)
-    try:
-        done = host.run([chronyd, "-p", "-f", trial])
-    finally:
-        os.unlink(trial)
-    if done.status == 0:
+    actions: List[str]
+    reasons: List[str]
+
+
+def reloads_sources(host: Host) -> bool:
+    """Say whether `chronyc reload sources` of the installed chrony leaves the sources as the files say."""
+    found = re.search(r"version (\d+(?:\.\d+)*)", host.run(["chronyd", "-v"]).stdout)
+    version = tuple(int(part) for part in found.group(1).split(".")) if found else ()
+    if any(first <= version < last for first, last in RELOADS):
         return True
-    found = PARSE_ERROR.search(done.stderr + done.stdout)
-    refusal = f"chronyd refuses the new {candidate.path}, so nothing was changed"
-    if found is None:
-        raise TransactionError(f"{refusal}: {(done.stderr or done.stdout).strip()}")
-    number = int(found.group("line"))
-    line = (candidate.content or "").splitlines()[number - 1 : number]
-    text = line[0] if line else "(end of the file)"
-    raise TransactionError(f"{refusal}: {found.group('what')} at line {number}: {text}")
+    package = host.run(["dpkg-query", "--show", "--showformat=${Version}", "chrony"])
+    return package.status == 0 and bool(RELOADS_IN_DEBIAN.match(package.stdout))
+
+
+def _stage_and_check(host: Host, changes: Sequence[Wanted], options: Options) -> bool:
+    """Write the new files beside their places, and ask chronyd; on refusal or a full disk nothing was changed."""
+    staged = {item.path: item for item in changes}
+    try:
+        for item in changes:
+            # In check mode nothing is made but what chronyd must read, for a moment.
+            if item.content is not None and (not options.check_mode or _can_be_tried(item, options)):
+                _files.stage(host, item)
+        if options.check_mode and any(not os.path.exists(i.staged) for i in changes if i.path == options.config_file):
+            return False
+        return check(host, staged, options.config_file, options.server_names, whole=not options.check_mode)
+    except OSError as problem:
+        raise _unchanged(changes, _told(problem)) from None
+    except TransactionError as problem:
+        raise _unchanged(changes, str(problem)) from None
+    finally:
+        if options.check_mode:
+            for item in changes:
+                _files.remove(item.staged)
+
+
+def _can_be_tried(item: Wanted, options: Options) -> bool:
+    readable = item.path == options.config_file or item.effect == SOURCES
+    return readable and os.path.isdir(os.path.dirname(item.path))
+
+
+def _unchanged(changes: Sequence[Wanted], message: str) -> TransactionError:
+    for item in changes:
+        _files.remove(item.staged)
+    return TransactionError(message)
 
 
 def _carry_out(
@@ -199,65 +243,98 @@ def _carry_out(
     changes: Sequence[Wanted],
     before: Dict[str, Optional[Existing]],
     actions: Sequence[str],
-    start_timeout: float,
-    was_active: bool,
+    state: Dict[str, str],
+    options: Options,
 ) -> None:
+    plan = {
+        "service": unit.name,
+        "files": {item.path: before[item.path] is not None for item in changes},
+        "actions": list(actions),
+        "was_active": state.get("ActiveState") == "active",
+    }
     try:
         for item in changes:
-            put(host, item)
-        if "daemon-reload" in actions:
-            _must(host, ["systemctl", "daemon-reload"])
-        if "enable" in actions:
-            _must(host, ["systemctl", "enable", unit.name])
-        if "restart" in actions:
-            unit.restart()
-            watch(host, unit, start_timeout)
+            _keep_original(host, item.path, before[item.path])
+            _files.remove(item.path + _files.OLD)
+        save(host, PLAN, plan)
+    except OSError as problem:
+        raise _unchanged(changes, _told(problem)) from None
+    try:
+        for item in changes:
+            _files.keep(item.path)
+        # The main file is the last: until then, everything that it names is there, old or new.
+        for item in sorted(changes, key=lambda item: item.path == options.config_file):
+            _files.swap(item)
+        _act(host, unit, actions, options)
     except (TransactionError, OSError) as problem:
         log = unit.log() if "restart" in actions else []
-        now_runs = _take_back(host, unit, changes, before, actions, start_timeout, was_active)
+        now_runs = undo(host, plan, options)
         raise TransactionError(
             f"The change was taken back: {str(problem).rstrip('.')}.{_quoted(log)} {now_runs}"
         ) from problem
-
-
-def _take_back(
-    host: Host,
-    unit: Unit,
-    changes: Sequence[Wanted],
-    before: Dict[str, Optional[Existing]],
-    actions: Sequence[str],
-    start_timeout: float,
-    was_active: bool,
-) -> str:
-    """Put every file back and bring the service to where it was; return a sentence that says what runs now."""
+    _files.remove(os.path.join(host.state, PLAN))
+    _files.sync(os.path.join(host.state, PLAN))
     for item in changes:
-        restore(host, item.path, before[item.path])
-    if "daemon-reload" in actions:
+        _files.forget(item.path)
+
+
+def _act(host: Host, unit: Unit, actions: Sequence[str], options: Options) -> None:
+    for action, command in COMMANDS.items():
+        if action == "restart" and action in actions:
+            unit.restart()
+            watch(host, unit, options)
+        elif action in actions:
+            _must(host, [unit.name if word == UNIT else word for word in command])
+    if options.verify and READING & set(actions):
+        options.verify()
+
+
+def _told(problem: OSError, begun: bool = False) -> str:
+    left = "the next run undoes what this one has begun" if begun else "nothing was changed"
+    return f"{problem.strerror} ({problem.filename or 'while writing'}); {left}."
+
+
+def recover(host: Host, options: Options) -> bool:
+    """Undo what a run that was cut has left; say whether there was something."""
+    plan = load(host, PLAN)
+    if plan:
+        undo(host, plan, options)
+    return bool(plan)
+
+
+def undo(host: Host, plan: Dict[str, Any], options: Options) -> str:
+    """Put every file back and bring the service to where it was; return a sentence that says what runs now."""
+    unit = Unit(host, plan["service"])
+    for path, existed in plan["files"].items():
+        _files.put_back(path, existed)
+    if "daemon-reload" in plan["actions"]:
         host.run(["systemctl", "daemon-reload"])
-    if "enable" in actions:
+    if "enable" in plan["actions"]:
         host.run(["systemctl", "disable", unit.name])
-    if "restart" not in actions:
-        return "The files are as they were."
-    if not was_active:
+    said = "The files are as they were."
+    if "restart" in plan["actions"] and not plan["was_active"]:
         host.run(["systemctl", "reset-failed", unit.name])
         host.run(["systemctl", "stop", unit.name])
-        return "The files are as they were, and chronyd is stopped, as it was."
-    try:
-        unit.restart()
-        watch(host, unit, start_timeout)
-    except TransactionError as problem:
-        return f"The files are as they were, but chronyd does not run with them either: {problem}"
-    return "The files are as they were, and chronyd runs with them."
+        said = "The files are as they were, and chronyd is stopped, as it was."
+    elif plan["was_active"] and READING & set(plan["actions"]):
+        # Whatever was tried, a restart makes chronyd read all of them again.
+        try:
+            unit.restart()
+            watch(host, unit, options)
+            said = "The files are as they were, and chronyd runs with them."
+        except TransactionError as problem:
+            said = f"The files are as they were, but chronyd does not run with them either: {problem}"
+    _files.remove(os.path.join(host.state, PLAN))
+    _files.sync(os.path.join(host.state, PLAN))
+    return said
 
 
-def watch(host: Host, unit: Unit, timeout: float) -> None:
-    """Return when the unit is active and chronyd answers on its socket; raise TransactionError when it does not in
-    time.
+def watch(host: Host, unit: Unit, options: Options) -> None:
+    """Return when the unit is active, chronyd answers, and it has stayed so; else raise TransactionError.
 
-    timeout is in seconds. A daemon that runs but could not load its certificate, or its trust anchors, counts as not
-    come up.
+    A daemon that runs but could not load its certificates or open its ports counts as not come up.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + options.start_timeout
     pause = 0.05
     while True:
         state = unit.show()
@@ -270,109 +347,43 @@ def watch(host: Host, unit: Unit, timeout: float) -> None:
         if state.get("ActiveState") == "active" and host.run(["chronyc", "-n", "activity"]).status == 0:
             break
         if time.monotonic() > deadline:
-            raise TransactionError(f"{unit.name} did not come up within {timeout:g} seconds")
+            raise TransactionError(f"{unit.name} did not come up within {options.start_timeout:g} seconds")
         time.sleep(pause)
         pause = min(pause * 2, 1.0)
+    settled = time.monotonic() + options.settle_time
+    while time.monotonic() < settled:
+        now = unit.show()
+        if (now.get("ActiveState"), now.get("MainPID")) != ("active", state.get("MainPID")):
+            raise TransactionError(f"{unit.name} came up and ended again within {options.settle_time:g} seconds")
+        time.sleep(0.25)
     for line in unit.log():
-        if FATAL_LOG_LINE.search(line):
-            raise TransactionError(f"chronyd runs but cannot use its certificates ({line.strip()})")
+        if USELESS.search(line):
+            raise TransactionError(f"chronyd runs but cannot do its work ({line.strip()})")
 
 
-def read(path: str) -> Optional[Existing]:
-    """Return the file's content and metadata, or None where there is none."""
-    try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            return Existing(file.read(), status.st_uid, status.st_gid, status.st_mode & 0o7777)
-    except FileNotFoundError:
-        return None
+@contextlib.contextmanager
+def locked(host: Host, timeout: float) -> Iterator[None]:
+    """Let one run at a time change chrony on this host. The kernel lets go of the lock when the run ends, however."""
+    os.makedirs(host.state, mode=0o700, exist_ok=True)
+    deadline = time.monotonic() + timeout
+    with open(os.path.join(host.state, LOCK), "w", encoding="ascii") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise TransactionError(
+                        f"Another run has been changing chrony on this host for {timeout:g} seconds; nothing was"
+                        " changed by this one."
+                    ) from None
+                time.sleep(0.2)
+        yield
 
 
-def differs(wanted: Wanted, existing: Optional[Existing]) -> bool:
-    """Whether the host's file is not as wanted (content None: wanted absent)."""
-    if wanted.content is None or existing is None:
-        return (wanted.content is None) != (existing is None)
-    target = (wanted.content.encode(), _uid(wanted.owner), _gid(wanted.group), wanted.mode)
-    return tuple(existing) != target
-
-
-def diffs(wanted: Wanted, existing: Optional[Existing]) -> List[Dict[str, str]]:
-    """Return Ansible's before/after pairs for content and for metadata, each only where it changes."""
-    old = existing.content.decode("utf-8", "replace") if existing else ""
-    new = wanted.content or ""
-    pairs = []
-    if old != new or existing is None or wanted.content is None:
-        pairs.append({"before_header": wanted.path, "after_header": wanted.path, "before": old, "after": new})
-    if existing is not None and wanted.content is not None:
-        was = f"owner: {_user_name(existing.uid)}\ngroup: {_group_name(existing.gid)}\nmode: {existing.mode:04o}\n"
-        becomes = f"owner: {wanted.owner}\ngroup: {wanted.group}\nmode: {wanted.mode:04o}\n"
-        if was != becomes:
-            header = f"{wanted.path} (metadata)"
-            pairs.append({"before_header": header, "after_header": header, "before": was, "after": becomes})
-    return pairs
-
-
-def put(host: Host, wanted: Wanted) -> None:
-    """Make the file as wanted, atomically."""
-    if wanted.content is None:
-        os.unlink(wanted.path)
-        return
-    uid, gid = _uid(wanted.owner), _gid(wanted.group)
-    for kind, name, number in (("user", wanted.owner, uid), ("group", wanted.group, gid)):
-        if number is None:
-            raise TransactionError(f"{wanted.path} is to belong to the {kind} {name}, which this host does not have")
-    os.makedirs(os.path.dirname(wanted.path), mode=0o755, exist_ok=True)
-    _place(host, wanted.path, Existing(wanted.content.encode(), uid or 0, gid or 0, wanted.mode))
-
-
-def restore(host: Host, path: str, existing: Optional[Existing]) -> None:
-    """Make the file what it was, also when it was not there."""
-    if existing is not None:
-        _place(host, path, existing)
-    elif os.path.exists(path):
-        os.unlink(path)
-
-
-def write_beside(path: str, content: bytes, mode: int) -> str:
-    """Write content to a new file in the folder of path, down to the disk, and return its path."""
-    handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=os.path.dirname(path))
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-    except OSError:
-        os.unlink(temporary)
-        raise
-    return temporary
-
-
-def _place(host: Host, path: str, target: Existing) -> None:
-    temporary = write_beside(path, target.content, 0o600)
-    try:
-        os.chown(temporary, target.uid, target.gid)
-        os.chmod(temporary, target.mode)
-        host.place(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-
-
-def digest(content: str) -> str:
-    """Return the SHA-256 of content in hexadecimal."""
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def digest_of_file(path: str) -> str:
-    """Return the SHA-256 of the file in hexadecimal, or the empty string where there is none."""
-    existing = read(path)
-    return hashlib.sha256(existing.content).hexdigest() if existing else ""
-
-
-def load_record(host: Host) -> Dict[str, str]:
-    """Return the digests of what chronyd had loaded when it last came up here, by path; empty if that is not known."""
-    existing = read(host.record)
+def load(host: Host, name: str) -> Dict[str, Any]:
+    """Return what was saved under this name; empty if nothing was, or nothing that can be read."""
+    existing = read(os.path.join(host.state, name))
     try:
         found = json.loads(existing.content.decode()) if existing else {}
     except ValueError:
@@ -380,11 +391,29 @@ def load_record(host: Host) -> Dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def save_record(host: Host, loaded: Dict[str, str]) -> None:
-    """Remember what the chronyd that just came up has loaded."""
-    os.makedirs(os.path.dirname(host.record), mode=0o755, exist_ok=True)
-    text = json.dumps(loaded, indent=2, sort_keys=True) + "\n"
-    _place(host, host.record, Existing(text.encode(), 0, 0, 0o600))
+def save(host: Host, name: str, content: Dict[str, Any]) -> None:
+    """Save under this name, whole or not at all, down to the disk."""
+    path = os.path.join(host.state, name)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    _files.write(path + _files.NEW, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode(), 0o600, 0, 0)
+    os.replace(path + _files.NEW, path)
+    _files.sync(path)
+
+
+def _keep_original(host: Host, path: str, existing: Optional[Existing]) -> None:
+    """Keep what was there before the first change of a file, once and for all."""
+    manifest = os.path.join(ORIGINAL, "manifest.json")
+    kept = load(host, manifest)
+    if path in kept:
+        return
+    entry = None
+    if existing:
+        name = f"{len(kept):03d}"
+        place = os.path.join(host.state, ORIGINAL, name)
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        _files.write(place, existing.content, 0o600, 0, 0)
+        entry = {"file": name, "uid": existing.uid, "gid": existing.gid, "mode": f"{existing.mode:04o}"}
+    save(host, manifest, dict(kept, **{path: entry}))
 
 
 def _must(host: Host, argv: List[str]) -> None:
@@ -396,31 +425,3 @@ def _must(host: Host, argv: List[str]) -> None:
 
 def _quoted(log: Sequence[str]) -> str:
     return " The daemon's log says: {}.".format(" | ".join(line.strip() for line in log[-8:])) if log else ""
-
-
-def _uid(name: str) -> Optional[int]:
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None
-
-
-def _gid(name: str) -> Optional[int]:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)

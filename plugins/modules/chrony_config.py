@@ -10,12 +10,16 @@ version_added: 1.0.0
 author:
   - securetime.nts contributors (@securetime)
 description:
-  - Compares the wanted files with those on the host, lets the real C(chronyd -p) read the new main configuration,
-    writes what differs, restarts chronyd where that is needed, and watches it come up.
-  - When chronyd does not come up, every file is put back, chronyd is restarted with them, and the module fails with the
-    lines that the daemon logged.
-  - chronyd is also restarted when a file changed since it was started, so that a run that was cut after writing is
-    finished by the next.
+  - Compares the wanted files with those on the host, and checks the new ones before one of them is in its place. The
+    real C(chronyd -p) reads the main configuration and files of sources. What it does not open is looked at as the
+    daemon's user will, namely trust anchors, and the server's pairs of certificate and key.
+  - Swaps what differs, takes the cheapest action by which chronyd uses it, and watches the daemon come up and stay up.
+  - When it does not, every file is put back, chronyd is restarted with them, and the module fails with the lines that
+    the daemon logged.
+  - What is about to be done is written down first. The next run undoes what a run that was cut has begun. One run at a
+    time changes a host.
+  - chronyd is also made to read a file that changed since it did, so that nothing is forgotten.
+  - What was there before the first change of a file is kept once in F(/var/lib/securetime-nts/original).
 attributes:
   check_mode:
     description: Predicts the result. The candidate is read by chronyd, for which it is put beside the configuration
@@ -65,6 +69,22 @@ options:
         description: Permissions in octal.
         type: str
         default: "0644"
+      effect:
+        description:
+          - What makes chronyd read the file.
+          - V(restart) - its start, as for chrony.conf.
+          - V(sources) - C(chronyc reload sources), for a file F(*.sources) in a folder of the directive C(sourcedir).
+            Where the installed chrony reloads wrongly (before 4.5, and 4.6 and 4.6.1 without Debian's correction),
+            chronyd is restarted.
+          - V(keys) - C(chronyc rekey), for the file of symmetric keys.
+          - V(nothing) - it need not, or it reads it by itself.
+        type: str
+        choices: [restart, sources, keys, nothing]
+        default: restart
+      sensitive:
+        description: Whether the diff does not show the content.
+        type: bool
+        default: false
   read_at_start:
     description: Paths of further files that chronyd reads only when it starts, like certificates. A change of one needs
       a restart.
@@ -75,6 +95,35 @@ options:
     description: Seconds for which chronyd is given time to come up.
     type: float
     default: 30.0
+  settle_time:
+    description: Seconds for which it must stay up after that.
+    type: float
+    default: 3.0
+  server_names:
+    description: Names and addresses that the certificates of C(ntsservercert) must carry.
+    type: list
+    elements: str
+    default: []
+  lock_timeout:
+    description: Seconds to wait for another run that is changing chrony on the same host.
+    type: float
+    default: 60.0
+  verify:
+    description:
+      - What the clock must be after a change, or the change is taken back. The words are those of C(wait_for) of
+        M(securetime.nts.chronyc_facts).
+      - Not asked where nothing changed.
+    type: str
+    choices: [none, authenticated, synchronised]
+    default: none
+  verify_min_sources:
+    description: Number of sources that O(verify) is about.
+    type: int
+    default: 1
+  verify_timeout:
+    description: Seconds to wait for O(verify).
+    type: float
+    default: 60.0
 seealso:
   - module: securetime.nts.chronyc_facts
 """
@@ -98,12 +147,13 @@ changed_files:
   type: list
   elements: str
 actions:
-  description: What was, or would be, done, out of V(daemon-reload), V(enable) and V(restart).
+  description: What was, or would be, done, out of V(recover) (a run that was cut has been undone),
+    V(daemon-reload), V(enable), V(restart), V(reload-sources) and V(rekey).
   returned: success
   type: list
   elements: str
 reasons:
-  description: Why chronyd was, or would be, restarted.
+  description: Why chronyd was, or would be, restarted or told to read.
   returned: success
   type: list
   elements: str
@@ -114,15 +164,19 @@ checked:
   type: bool
 """
 
+from typing import Dict
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.securetime.nts.plugins.module_utils._transaction import (
+from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted as Look
+from ansible_collections.securetime.nts.plugins.module_utils._facts import see
+from ansible_collections.securetime.nts.plugins.module_utils._files import (
     Finished,
     Host,
     TransactionError,
     Wanted,
-    apply,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._transaction import Options, apply
 
 
 def main() -> None:
@@ -140,31 +194,73 @@ def main() -> None:
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "str", "default": "0644"},
+                    "effect": {
+                        "type": "str",
+                        "choices": ["restart", "sources", "keys", "nothing"],
+                        "default": "restart",
+                    },
+                    "sensitive": {"type": "bool", "default": False},
                 },
             },
             "read_at_start": {"type": "list", "elements": "path", "default": []},
+            "server_names": {"type": "list", "elements": "str", "default": []},
             "start_timeout": {"type": "float", "default": 30.0},
+            "settle_time": {"type": "float", "default": 3.0},
+            "lock_timeout": {"type": "float", "default": 60.0},
+            "verify": {"type": "str", "choices": ["none", "authenticated", "synchronised"], "default": "none"},
+            "verify_min_sources": {"type": "int", "default": 1},
+            "verify_timeout": {"type": "float", "default": 60.0},
         },
         supports_check_mode=True,
     )
-    host = Host(run=lambda argv: Finished(*module.run_command(argv)), place=module.atomic_move)
+    wanted = module.params
+
+    def label(staged: str, path: str) -> None:
+        module.set_context_if_different(staged, module.selinux_default_context(path), False)
+
+    def verify() -> None:
+        look = Look(
+            wanted["verify"],
+            wanted["verify_min_sources"],
+            None,
+            wanted["verify_timeout"],
+            5.0,
+            log_lines=True,
+            reports=(),
+        )
+        seen = see(look)
+        if not seen.reached:
+            reasons = " ".join(seen.facts["nts"]["reasons"])
+            raise TransactionError(f"the clock is not {wanted['verify']} after {seen.waited_seconds:g} s: {reasons}")
+
+    host = Host(run=lambda argv: Finished(*module.run_command(argv)), label=label)
     try:
-        wanted = [
-            Wanted(item["path"], item["content"], item["owner"], item["group"], int(item["mode"], 8))
-            for item in module.params["files"]
+        files = [
+            Wanted(item["path"], item["content"], item["owner"], item["group"], int(item["mode"], 8), item["effect"])
+            for item in wanted["files"]
         ]
-        result = apply(
-            host,
-            wanted,
-            config_file=module.params["config_file"],
-            service=module.params["service"],
-            read_at_start=module.params["read_at_start"],
-            start_timeout=module.params["start_timeout"],
+        options = Options(
+            config_file=wanted["config_file"],
+            service=wanted["service"],
+            read_at_start=wanted["read_at_start"],
+            server_names=wanted["server_names"],
+            start_timeout=wanted["start_timeout"],
+            settle_time=wanted["settle_time"],
+            lock_timeout=wanted["lock_timeout"],
+            verify=None if wanted["verify"] == "none" else verify,
             check_mode=module.check_mode,
         )
+        result = apply(host, files, options)
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
+    sensitive = {item["path"] for item in wanted["files"] if item["sensitive"]}
+    result["diff"] = [pair if pair["before_header"] not in sensitive else hidden(pair) for pair in result["diff"]]
     module.exit_json(**result)
+
+
+def hidden(pair: Dict[str, str]) -> Dict[str, str]:
+    """Return a pair of the diff that says only that the content differs."""
+    return dict(pair, before="(the old content is not shown)\n", after="(the new content is not shown)\n")
 
 
 if __name__ == "__main__":

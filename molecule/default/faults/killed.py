@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on a test host: kill the transaction at every step in turn, and see what is left and what the next run makes.
+
+    PYTHONPATH=FOLDER_OF_COLLECTIONS python3 killed.py CONFIG_FILE UNIT
+
+A step is whatever reaches the disk or another program. Prints what was found wrong, and how many steps there were.
+"""
+
+import glob
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from ansible_collections.securetime.nts.plugins.module_utils import _files, _transaction
+from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host, Wanted
+
+CONFIG_FILE, UNIT = sys.argv[1:]
+FOLDER = os.path.join(os.path.dirname(CONFIG_FILE), "killed")
+OPTIONS = _transaction.Options(config_file=CONFIG_FILE, service=UNIT, settle_time=0.1)
+
+
+def run(argv):
+    done = subprocess.run(argv, capture_output=True, check=False)
+    return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+HOST = Host(run=run, label=lambda *_paths: None)
+
+
+def killed_at(step, wanted):
+    """Apply in a process that is killed before a step; say whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = [step]
+
+        def counted(function):
+            def call(*arguments, **options):
+                left[0] -= 1
+                if not left[0]:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*arguments, **options)
+
+            return call
+
+        HOST.run = counted(run)
+        for name in ("replace", "unlink", "link", "fsync"):
+            setattr(os, name, counted(getattr(os, name)))
+        _transaction.apply(HOST, wanted, OPTIONS)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    return os.WIFSIGNALED(status)
+
+
+def main():
+    with open(CONFIG_FILE) as file:
+        config = file.read()
+
+    def files(label):
+        return {
+            CONFIG_FILE: f"{config}\n! {label}\n",
+            FOLDER + "/changed": f"{label}\n",
+            FOLDER + "/added": f"{label}\n" if label == "new" else None,
+            FOLDER + "/removed": f"{label}\n" if label == "old" else None,
+        }
+
+    def wanted(label):
+        return [Wanted(path, content, "root", "root", 0o644) for path, content in files(label).items()]
+
+    def contents():
+        return {path: _files.read(path) and _files.read(path).content.decode() for path in files("old")}
+
+    def left_behind():
+        return glob.glob(os.path.dirname(CONFIG_FILE) + "/**/*securetime-nts-*", recursive=True)
+
+    wrong = []
+    step = 0
+    _transaction.apply(HOST, wanted("old"), OPTIONS)
+    while True:
+        step += 1
+        was_killed = killed_at(step, wanted("new"))
+        now = contents()
+        wrong += [
+            f"step {step}: {path} is neither old nor new"
+            for path, content in now.items()
+            if content not in (files("old")[path], files("new")[path])
+        ]
+        if not was_killed:
+            wrong += [] if now == files("new") else [f"step {step}: not new in the end"]
+            break
+        # Half of the steps are followed by the same run again, the others by one that wants the old files.
+        label = "new" if step % 2 else "old"
+        _transaction.apply(HOST, wanted(label), OPTIONS)
+        wrong += [] if contents() == files(label) else [f"step {step}: not {label} after the next run"]
+        wrong += [f"step {step}: {path} was left behind" for path in left_behind()]
+        wrong += [] if run(["systemctl", "is-active", UNIT]).status == 0 else [f"step {step}: chronyd does not run"]
+        wrong += [] if _transaction.load(HOST, _transaction.PLAN) == {} else [f"step {step}: the plan is still there"]
+        _transaction.apply(HOST, wanted("old"), OPTIONS)
+    _transaction.apply(HOST, [item._replace(content=None) for item in wanted("old")[1:]], OPTIONS)
+    with open(CONFIG_FILE, "w") as file:
+        file.write(config)
+    print(json.dumps({"steps": step - 1, "wrong": wrong}))
+
+
+main()

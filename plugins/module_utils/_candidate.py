@@ -1,0 +1,245 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Would chronyd run with these files? Asked before one of them is in its place.
+
+`chronyd -p` reads chrony.conf and what it includes, and opens nothing that these name: neither sources files nor
+certificates nor keys, and it does not look for the user. These are looked at here, as the daemon's user will.
+"""
+
+import os
+import pwd
+import re
+import ssl
+import stat
+import tempfile
+import time
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+
+from ansible_collections.securetime.nts.plugins.module_utils._files import Host, TransactionError, Wanted
+
+PARSE_ERROR = re.compile(r"Fatal error : (?P<what>.*) at line (?P<line>\d+)(?: in file .*)?$", re.MULTILINE)
+DEFAULT_USER = re.compile(r"^ *-u USER\s.*\((?P<user>[^)]*)\)$", re.MULTILINE)
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+SOURCE_WORDS = ("server", "pool", "peer")
+CHRONYD = ("/usr/sbin/chronyd", "/sbin/chronyd")
+
+
+class Reader(NamedTuple):
+    """The user that chronyd becomes. It drops every group but the primary one (util.c: UTI_DropRoot)."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def chronyd_path() -> Optional[str]:
+    """Return where chronyd is, or nothing if it is not installed."""
+    return next((path for path in CHRONYD if os.access(path, os.X_OK)), None)
+
+
+def check(
+    host: Host, staged: Dict[str, Wanted], config_file: str, names: Sequence[str] = (), whole: bool = True
+) -> bool:
+    """Raise TransactionError with what chronyd could not use; False where there is no chronyd to ask.
+
+    staged are the files of the change by path. Their new content waits beside their place, because the distributions'
+    confinement lets chronyd read there and hardly anywhere else (Debian's AppArmor profile: /etc/chrony). names are
+    those that a server's certificate must carry. Not the whole, but the syntax alone, is checked where files that other
+    tasks make are not there yet (check mode).
+    """
+    chronyd = chronyd_path()
+    if chronyd is None:
+        return False
+    for item in staged.values():
+        if item.path != config_file and item.effect == "sources" and item.content is not None:
+            _check_sources(host, chronyd, item)
+    candidate = staged.get(config_file)
+    if candidate is not None and candidate.content is None:
+        return True
+    path = candidate.staged if candidate else config_file
+    directives = _read(_parse(host, chronyd, path, candidate))
+    if not whole:
+        return True
+    reader = _reader(host, chronyd, directives)
+    _check_anchors(directives, staged, reader)
+    _check_pairs(directives, staged, reader, names)
+    return True
+
+
+def _parse(host: Host, chronyd: str, path: str, candidate: Optional[Wanted]) -> str:
+    """Return what `chronyd -p` (since 4.0) makes of a file."""
+    done = host.run([chronyd, "-p", "-f", path])
+    if done.status == 0:
+        return done.stdout
+    what = candidate.path if candidate else path
+    refusal = f"chronyd refuses the new {what}, so nothing was changed"
+    found = PARSE_ERROR.search(done.stderr + done.stdout)
+    if found is None or candidate is None:
+        raise TransactionError(f"{refusal}: {(done.stderr or done.stdout).strip()}")
+    number = int(found.group("line"))
+    line = (candidate.content or "").splitlines()[number - 1 : number]
+    text = line[0] if line else "(end of the file)"
+    raise TransactionError(f"{refusal}: {found.group('what')} at line {number}: {text}")
+
+
+def _check_sources(host: Host, chronyd: str, item: Wanted) -> None:
+    """Refuse what chronyd would pass over without a word in a sources file."""
+    content = item.content or ""
+    if content and not content.endswith("\n"):
+        raise TransactionError(
+            f"The last line of {item.path} has no newline, so that chronyd would not read it; nothing was changed."
+        )
+    for number, line in enumerate(content.splitlines(), 1):
+        word = line.split()[0].lower() if line.split() else ""
+        if word and word[0] not in "!;#%" and word not in SOURCE_WORDS:
+            raise TransactionError(
+                f"{item.path} is for sources, and chronyd would pass over its line {number} without a word, so nothing"
+                f" was changed: {line}"
+            )
+    _parse(host, chronyd, item.staged, item)
+
+
+def _read(text: str) -> Dict[str, List[List[str]]]:
+    """Return the arguments of each directive that chronyd prints, in their order."""
+    directives = {}  # type: Dict[str, List[List[str]]]
+    for line in text.splitlines():
+        words = line.split()
+        if words:
+            directives.setdefault(words[0].lower(), []).append(words[1:])
+    return directives
+
+
+def _reader(host: Host, chronyd: str, directives: Dict[str, List[List[str]]]) -> Reader:
+    compiled = DEFAULT_USER.search(host.run([chronyd, "--help"]).stdout)
+    given = [arguments[0] for arguments in directives.get("user", []) if arguments]
+    name = given[-1] if given else compiled.group("user") if compiled else "root"
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        raise TransactionError(
+            f"chronyd would run as the user {name}, which this host does not have, and end at its start; nothing was"
+            " changed. Leave the directive user out."
+        ) from None
+    return Reader(name, user.pw_uid, user.pw_gid)
+
+
+def _check_anchors(directives: Dict[str, List[List[str]]], staged: Dict[str, Wanted], reader: Reader) -> None:
+    """One trust anchor that cannot be read keeps every source of its set from authenticating (tls_gnutls.c)."""
+    for arguments in directives.get("ntstrustedcerts", []):
+        path = arguments[-1]
+        if not os.path.isdir(path):
+            _must_be_readable(path, staged, reader, "ntstrustedcerts")
+            if not CERTIFICATE.search(_text(_now(path, staged))):
+                raise TransactionError(
+                    f"{path} (ntstrustedcerts) holds no certificate, and with it no source could be authenticated;"
+                    " nothing was changed."
+                )
+
+
+def _check_pairs(
+    directives: Dict[str, List[List[str]]], staged: Dict[str, Wanted], reader: Reader, names: Sequence[str]
+) -> None:
+    """With a pair that it cannot use chronyd runs on, listens, and serves no NTS."""
+    certificates = [arguments[0] for arguments in directives.get("ntsservercert", []) if arguments]
+    keys = [arguments[0] for arguments in directives.get("ntsserverkey", []) if arguments]
+    if len(certificates) != len(keys):
+        raise TransactionError(
+            f"There are {len(certificates)} ntsservercert and {len(keys)} ntsserverkey, and chronyd would end at its"
+            " start; nothing was changed. Every certificate needs its key, in the same order."
+        )
+    for certificate, key in zip(certificates, keys):
+        _must_be_readable(certificate, staged, reader, "ntsservercert")
+        _must_be_readable(key, staged, reader, "ntsserverkey")
+        _must_match(certificate, _now(certificate, staged), key, _now(key, staged))
+        _must_be_valid(certificate, _now(certificate, staged), names)
+
+
+def _must_match(certificate: str, certificate_now: str, key: str, key_now: str) -> None:
+    try:
+        # A key with a passphrase would ask for it: chronyd cannot, either.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_now, key_now, password=lambda: b"")
+    except (ssl.SSLError, OSError) as error:
+        reason = "do not belong together" if "MISMATCH" in str(error) else f"cannot be used ({error})"
+        raise TransactionError(
+            f"{certificate} and {key} {reason}, and with them chronyd would serve no NTS; nothing was changed."
+        ) from None
+
+
+def _must_be_valid(path: str, now: str, names: Sequence[str]) -> None:
+    chain = list(_decode(path, now))
+    for holder, certificate in zip(("server's certificate", "certificate of its CA"), chain):
+        for word, when, wrong in (("expired", "notAfter", -1), ("is not valid before", "notBefore", 1)):
+            if (ssl.cert_time_to_seconds(certificate[when]) - time.time()) * wrong > 0:
+                raise TransactionError(
+                    f"The {holder} in {path} {word} {certificate[when]}, and no client would accept it; nothing was"
+                    " changed."
+                )
+    for below, above in zip(chain, chain[1:]):
+        if below["issuer"] != above["subject"]:
+            raise TransactionError(
+                f"The certificates in {path} are not a chain: each must be followed by the one that signed it; nothing"
+                " was changed."
+            )
+    carried = {value for _kind, value in chain[0].get("subjectAltName", ())}
+    missing = [name for name in names if name not in carried]
+    if missing:
+        raise TransactionError(
+            f"The certificate in {path} is not for {', '.join(missing)} (it is for {', '.join(sorted(carried))});"
+            " nothing was changed."
+        )
+
+
+def _decode(path: str, now: str) -> Iterator[Dict[str, Any]]:
+    """Read every certificate of a file, by what Python's own tests read one."""
+    found = CERTIFICATE.findall(_text(now))
+    if not found:
+        raise TransactionError(f"{path} holds no certificate; nothing was changed.")
+    for text in found:
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write(text + "\n")
+            file.flush()
+            yield ssl._ssl._test_decode_cert(file.name)  # type: ignore[attr-defined]
+
+
+def _now(path: str, staged: Dict[str, Wanted]) -> str:
+    """Return where the file of this path is before the swap."""
+    return staged[path].staged if path in staged else path
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def _must_be_readable(path: str, staged: Dict[str, Wanted], reader: Reader, directive: str) -> None:
+    now = _now(path, staged)
+    if not os.path.exists(now):
+        raise TransactionError(
+            f"{path} ({directive}) is not on this host, and without it chronyd could not do NTS; nothing was changed."
+        )
+    folder = os.path.dirname(path)
+    for item, right in [(now, 4), *((parent, 1) for parent in _parents(folder))]:
+        if not _may(reader, os.stat(item), right):
+            raise TransactionError(
+                f"{path} ({directive}) cannot be read by {reader.name}, the user of chronyd, because of the permissions"
+                f" of {path if item == now else item}; nothing was changed. Let the file belong to the group of that"
+                " user (chronyd drops its other groups), with mode 0640."
+            )
+
+
+def _parents(folder: str) -> Iterator[str]:
+    while True:
+        yield folder
+        if folder == os.path.dirname(folder):
+            return
+        folder = os.path.dirname(folder)
+
+
+def _may(reader: Reader, status: os.stat_result, right: int) -> bool:
+    """Say whether a user may read (4) or enter (1): the first class that it belongs to decides."""
+    if reader.uid == 0:
+        return True
+    mode = stat.S_IMODE(status.st_mode)
+    shift = 6 if status.st_uid == reader.uid else 3 if status.st_gid == reader.gid else 0
+    return bool(mode >> shift & right)

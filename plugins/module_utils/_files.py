@@ -1,0 +1,222 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Files as they are wanted, as they are, and how one becomes the other, all or nothing.
+
+Nothing here needs room on the disk once the new files are staged: the old ones are kept as hard links beside them.
+"""
+
+import contextlib
+import grp
+import hashlib
+import os
+import pwd
+from typing import Callable, Dict, List, NamedTuple, Optional
+
+# Beside the file that it is about, and read by nothing: neither *.sources, *.conf nor *.service.
+NEW = ".securetime-nts-new"
+OLD = ".securetime-nts-old"
+
+
+class Finished(NamedTuple):
+    """What became of a program."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Wanted(NamedTuple):
+    """A file as it shall be: without content, it shall not be. The effect is what makes chronyd use it."""
+
+    path: str
+    content: Optional[str]
+    owner: str
+    group: str
+    mode: int
+    effect: str = "restart"
+
+    @property
+    def staged(self) -> str:
+        """Return where the new file waits."""
+        return self.path + NEW
+
+
+class Existing(NamedTuple):
+    """A file as it is."""
+
+    content: bytes
+    uid: int
+    gid: int
+    mode: int
+
+
+class TransactionError(Exception):
+    """The change was not made, or was taken back; the text says why and what the host runs now."""
+
+
+class Host:
+    """What the transaction needs of a host.
+
+    run(argv) executes a program and returns its Finished; label(staged, path) gives a staged file the security label
+    that belongs to its place.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[List[str]], Finished],
+        label: Callable[[str, str], None],
+        state: str = "/var/lib/securetime-nts",
+    ):
+        self.run = run
+        self.label = label
+        self.state = state
+
+
+def read(path: str) -> Optional[Existing]:
+    """Return the file's content and metadata, or None where there is none."""
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            return Existing(file.read(), status.st_uid, status.st_gid, status.st_mode & 0o7777)
+    except FileNotFoundError:
+        return None
+
+
+def differs(wanted: Wanted, existing: Optional[Existing]) -> bool:
+    """Whether the host's file is not as wanted (content None: wanted absent)."""
+    if wanted.content is None or existing is None:
+        return (wanted.content is None) != (existing is None)
+    target = (wanted.content.encode(), _uid(wanted.owner), _gid(wanted.group), wanted.mode)
+    return tuple(existing) != target
+
+
+def diffs(wanted: Wanted, existing: Optional[Existing]) -> List[Dict[str, str]]:
+    """Return Ansible's before/after pairs for content and for metadata, each only where it changes."""
+    old = existing.content.decode("utf-8", "replace") if existing else ""
+    new = wanted.content or ""
+    pairs = []
+    if old != new or existing is None or wanted.content is None:
+        pairs.append({"before_header": wanted.path, "after_header": wanted.path, "before": old, "after": new})
+    if existing is not None and wanted.content is not None:
+        was = f"owner: {_user_name(existing.uid)}\ngroup: {_group_name(existing.gid)}\nmode: {existing.mode:04o}\n"
+        becomes = f"owner: {wanted.owner}\ngroup: {wanted.group}\nmode: {wanted.mode:04o}\n"
+        if was != becomes:
+            header = f"{wanted.path} (metadata)"
+            pairs.append({"before_header": header, "after_header": header, "before": was, "after": becomes})
+    return pairs
+
+
+def stage(host: Host, wanted: Wanted) -> None:
+    """Write the new file beside its place, down to the disk."""
+    uid, gid = _uid(wanted.owner), _gid(wanted.group)
+    for kind, name, number in (("user", wanted.owner, uid), ("group", wanted.group, gid)):
+        if number is None:
+            raise TransactionError(
+                f"{wanted.path} is to belong to the {kind} {name}, which this host does not have; nothing was changed."
+            )
+    os.makedirs(os.path.dirname(wanted.path), mode=0o755, exist_ok=True)
+    write(wanted.staged, (wanted.content or "").encode(), wanted.mode, uid or 0, gid or 0)
+    host.label(wanted.staged, wanted.path)
+
+
+def write(path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
+    """Write a file of nobody else's, down to the disk. What was there of an earlier run is replaced."""
+    remove(path)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fchown(file.fileno(), uid, gid)
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+def keep(path: str) -> None:
+    """Keep the file as it is, beside its place, without needing room."""
+    remove(path + OLD)
+    if os.path.exists(path):
+        os.link(path, path + OLD)
+        sync(path)
+
+
+def swap(wanted: Wanted) -> None:
+    """Put the staged file into its place, or take away what is there, atomically."""
+    if wanted.content is None:
+        remove(wanted.path)
+    else:
+        os.replace(wanted.staged, wanted.path)
+    sync(wanted.path)
+
+
+def put_back(path: str, existed: bool) -> None:
+    """Make the file what it was before keep(). What was not kept yet was not swapped yet."""
+    if os.path.exists(path + OLD):
+        os.replace(path + OLD, path)
+    elif not existed:
+        remove(path)
+    remove(path + NEW)
+    sync(path)
+
+
+def forget(path: str) -> None:
+    """Remove what the steps above left beside the file."""
+    remove(path + NEW)
+    remove(path + OLD)
+
+
+def remove(path: str) -> None:
+    """Remove the file, if it is there."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(path)
+
+
+def sync(path: str) -> None:
+    """Bring what was renamed in the folder of path down to the disk."""
+    try:
+        handle = os.open(os.path.dirname(path), os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest(content: str) -> str:
+    """Return the SHA-256 of content in hexadecimal."""
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def digest_of_file(path: str) -> str:
+    """Return the SHA-256 of the file in hexadecimal, or the empty string where there is none."""
+    existing = read(path)
+    return hashlib.sha256(existing.content).hexdigest() if existing else ""
+
+
+def _uid(name: str) -> Optional[int]:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
+def _gid(name: str) -> Optional[int]:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

@@ -1,0 +1,137 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the transaction decides; what chronyd and systemd make of it is tested on the test hosts."""
+
+import os
+import stat
+import time
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils import _transaction
+from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host, TransactionError, Wanted
+
+ACTIVE = {"ActiveState": "active", "UnitFileState": "enabled"}
+
+
+@pytest.fixture
+def host(tmp_path):
+    """Return a host with chrony 4.8, on which nothing is run."""
+    return Host(
+        run=lambda argv: Finished(0, "chronyd (chrony) version 4.8 (+NTS)", ""),
+        label=lambda staged, path: None,
+        state=str(tmp_path / "state"),
+    )
+
+
+def wanted(path, effect="restart"):
+    return Wanted(path, "x", "root", "root", 0o644, effect)
+
+
+def decide(host, files, changed, loaded, record, state=ACTIVE):
+    files = [wanted(path, effect) for path, effect in files.items()]
+    changes = [item for item in files if item.path in changed]
+    return tuple(_transaction.decide(host, files, changes, loaded, record, state))
+
+
+@pytest.mark.parametrize(
+    ("files", "changed", "record", "state", "expected"),
+    [
+        ({"/c": "restart"}, [], {"/c": "1"}, ACTIVE, ([], [])),
+        ({"/c": "restart"}, ["/c"], {"/c": "0"}, ACTIVE, (["restart"], ["/c changed"])),
+        ({"/c": "restart"}, [], {"/c": "0"}, ACTIVE, (["restart"], ["/c changed since chronyd was started"])),
+        ({"/c": "restart"}, [], {}, ACTIVE, (["restart"], ["/c changed since chronyd was started"])),
+        (
+            {"/c": "restart"},
+            [],
+            {"/c": "1"},
+            {"ActiveState": "inactive", "UnitFileState": "disabled"},
+            (["enable", "restart"], ["chronyd is not running"]),
+        ),
+        ({"/c": "restart"}, [], {"/c": "1"}, dict(ACTIVE, NeedDaemonReload="yes"), (["daemon-reload"], [])),
+        ({"/s": "sources"}, ["/s"], {"/s": "0"}, ACTIVE, (["reload-sources"], ["/s changed"])),
+        ({"/k": "keys"}, ["/k"], {"/k": "0"}, ACTIVE, (["rekey"], ["/k changed"])),
+        (
+            {"/k": "keys", "/s": "sources"},
+            ["/k", "/s"],
+            {},
+            ACTIVE,
+            (["reload-sources", "rekey"], ["/k changed", "/s changed"]),
+        ),
+        (
+            {"/c": "restart", "/s": "sources"},
+            ["/c", "/s"],
+            {},
+            ACTIVE,
+            (["restart"], ["/c changed", "/s changed"]),
+        ),
+        ({"/n": "nothing"}, ["/n"], {}, ACTIVE, ([], [])),
+        (
+            {"/etc/systemd/system/chrony.service.d/x.conf": "restart"},
+            ["/etc/systemd/system/chrony.service.d/x.conf"],
+            {},
+            ACTIVE,
+            (["daemon-reload", "restart"], ["/etc/systemd/system/chrony.service.d/x.conf changed"]),
+        ),
+    ],
+)
+def test_the_cheapest_action_that_applies_the_change(host, files, changed, record, state, expected):
+    assert decide(host, files, changed, dict.fromkeys(files, "1"), record, state) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "package", "expected"),
+    [
+        ("4.0", None, False),
+        ("4.3", "4.3-2+deb12u3", False),
+        ("4.4", None, False),
+        ("4.5", "4.5-1ubuntu4.2", True),
+        ("4.6", None, False),
+        ("4.6.1", None, False),
+        ("4.6.1", "4.6.1-2", False),
+        ("4.6.1", "4.6.1-3", True),
+        ("4.6.1", "4.6.1-3+deb13u2", True),
+        ("4.7", None, True),
+        ("4.8", None, True),
+        ("4.10", None, True),
+        ("5.0", None, True),
+        ("", None, False),
+    ],
+)
+def test_where_chronyd_reloads_its_sources_well(host, version, package, expected):
+    def run(argv):
+        if argv[0] == "dpkg-query":
+            return Finished(int(package is None), package or "", "")
+        return Finished(0, f"chronyd (chrony) version {version} (+NTS)" if version else "", "")
+
+    host.run = run
+    assert _transaction.reloads_sources(host) is expected
+    assert decide(host, {"/s": "sources"}, ["/s"], {"/s": "1"}, {})[0] == ["reload-sources" if expected else "restart"]
+
+
+def test_what_is_saved_is_private_and_read_again(host):
+    assert _transaction.load(host, "x.json") == {}
+    _transaction.save(host, "x.json", {"/c": "1"})
+    assert _transaction.load(host, "x.json") == {"/c": "1"}
+    assert stat.S_IMODE(os.stat(os.path.join(host.state, "x.json")).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(host.state).st_mode) == 0o700
+    assert os.listdir(host.state) == ["x.json"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '"text"'])
+def test_what_is_damaged_counts_as_nothing(host, damage):
+    _transaction.save(host, "x.json", {})
+    with open(os.path.join(host.state, "x.json"), "w") as file:
+        file.write(damage)
+    assert _transaction.load(host, "x.json") == {}
+
+
+def test_one_run_at_a_time(host):
+    with _transaction.locked(host, 0.0):
+        begin = time.monotonic()
+        with pytest.raises(TransactionError, match="Another run"), _transaction.locked(host, 0.3):
+            pytest.fail("two runs at once")
+        assert 0.3 <= time.monotonic() - begin < 2
+    with _transaction.locked(host, 0.0):
+        pass
