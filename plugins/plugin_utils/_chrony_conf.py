@@ -274,7 +274,7 @@ DIRECTIVES = made_of(
             number("delay"),
             integer("dpoll", -32, 32),
             integer("filter", 1),
-            flag("local", since="4.4"),
+            flag("local", since="4.3"),
             text("lock"),
             number("maxdispersion"),
             integer("maxlockage"),
