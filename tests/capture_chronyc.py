@@ -39,6 +39,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._chronyc import (
     WAY_QUESTION,
     Conversation,
 )
+from ansible_collections.securetime.nts.tests.unpacked_chrony import loader, unpack
 
 CAPTURES = Path(__file__).resolve().parent / "unit" / "captures"
 INSIDE = "SECURETIME_NTS_CAPTURE"
@@ -88,25 +89,6 @@ def main() -> None:
             command = ["setpriv", "--bounding-set=-sys_time", "--inh-caps=-sys_time", "unshare", "--net", "--mount"]
             command += ["--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
             subprocess.run(command, check=True, env={**os.environ, INSIDE: str(root), "TMPDIR": folder})
-
-
-def unpack(suite: str, folder: Path, options: list[str]) -> Path:
-    """Unpack chrony and its libraries from a Debian suite, off the mirror that this machine uses."""
-    indexes = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
-    mirror = subprocess.run(indexes, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
-    root = folder / suite
-    command = ["mmdebstrap", "--quiet", *(f"--aptopt={option}" for option in options), "--variant=extract"]
-    subprocess.run([*command, "--include=chrony", suite, str(root), f"deb {mirror} {suite} main"], check=True)
-    root.chmod(0o755)
-    return root
-
-
-def loader(root: Path) -> str:
-    """Return the command that loads a program with the libraries of its own suite, if it came with any."""
-    folders = [path for place in ("usr/lib", "lib") for path in root.glob(f"{place}/*-linux-*")]
-    # Links in the suite can be absolute, and would lead to the loader of this machine.
-    loaders = [path for folder in folders for path in folder.glob("ld-*.so*") if not path.is_symlink()]
-    return f"{loaders[0]} --library-path {':'.join(map(str, folders))}" if loaders else ""
 
 
 class Authority:
@@ -190,7 +172,7 @@ class Lab:
             ("chronyc-as-nobody", nobody, self.client_root, "usr/bin/chronyc"),
         ):
             path = self.folder / name
-            path.write_text(f'#!/bin/sh\nexec {prefix}{loader(root)} {root / program} "$@"\n')
+            path.write_text(f'#!/bin/sh\nexec {prefix}{" ".join(loader(root))} {root / program} "$@"\n')
             path.chmod(0o755)
 
     def start(self, name: str, configuration: str) -> None:

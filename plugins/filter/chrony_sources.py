@@ -43,7 +43,9 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-FLAGS = ("nts", "iburst", "prefer", "trust", "require", "noselect", "xleave")
+from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import SOURCE
+
+FLAGS = {part.name for part in SOURCE.parts if part.kind == "flag"}
 
 
 def chrony_sources(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:

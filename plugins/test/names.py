@@ -32,7 +32,8 @@ def is_subnet(value: object) -> bool:
         ipaddress.ip_network(str(value))
     except ValueError:
         return False
-    return True
+    # chronyd takes neither a netmask nor a zone.
+    return re.fullmatch(r"[^/%]+(/[0-9]+)?", str(value)) is not None
 
 
 class TestModule:

@@ -1,0 +1,541 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What chrony.conf can say: every directive and every option of chrony 4.0 to 4.9 as a table, and functions on it.
+
+The descriptions are in the role's meta/argument_specs.yml, which has the same names, types and choices.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from math import inf
+from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE, BOOLEANS_TRUE
+
+from ansible_collections.securetime.nts.plugins.test.names import is_host_name, is_ip_address, is_subnet
+
+# The oldest chrony that can do NTS, so what came before it is no question.
+OLDEST = "4.0"
+INT_MAX = 2**31 - 1
+INTEGER = re.compile(r"[+-]?[0-9]+")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# No blanks, because chronyd splits there, and nothing that begins a comment, because it is none within a line.
+WORD = re.compile(r"[^\s!;#%]\S*")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One name of chrony.conf: a directive, or a part of one; which value it takes, and since when."""
+
+    name: str
+    kind: str
+    since: str = OLDEST
+    low: float = -inf
+    high: float = inf
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """Each choice with the version that it came with."""
+    parts: tuple[Word, ...] = ()
+    bare: bool = False
+    """Whether it is written as its value alone, in the place where it stands among the parts."""
+    required: bool = False
+    several: bool = False
+    """Whether it takes a list, and is written once for each entry."""
+    instead: str = ""
+    """Why it cannot be given, and what to do."""
+
+
+def flag(name: str, since: str = OLDEST) -> Word:
+    """Return a name that is given or not."""
+    return Word(name, "flag", since)
+
+
+def integer(name: str, low: int = 0, high: int = INT_MAX, since: str = OLDEST) -> Word:
+    """Return a name that takes a whole number."""
+    return Word(name, "integer", since, low, high)
+
+
+def number(name: str, low: float = 0, high: float = inf, since: str = OLDEST) -> Word:
+    """Return a name that takes a number."""
+    return Word(name, "number", since, low, high)
+
+
+def text(name: str, since: str = OLDEST) -> Word:
+    """Return a name that takes one word."""
+    return Word(name, "text", since)
+
+
+def address(name: str) -> Word:
+    """Return a name that takes an IP address."""
+    return Word(name, "address")
+
+
+def access(name: str) -> Word:
+    """Return a name that takes a rule of access."""
+    return Word(name, "access", several=True)
+
+
+def choice(name: str, *choices: str, **later: str) -> Word:
+    """Return a name that takes one word of some; those that came later with their version."""
+    return Word(name, "choice", choices={**dict.fromkeys(choices, OLDEST), **later})
+
+
+def words(name: str, *choices: str, since: str = OLDEST, **later: str) -> Word:
+    """Return a name that takes a list of words on its line; with no choices, of any."""
+    return Word(name, "words", since, choices={**dict.fromkeys(choices, OLDEST), **later})
+
+
+def made_of(name: str, *parts: Word, since: str = OLDEST) -> Word:
+    """Return a name that takes several values, each with a name of its own."""
+    return Word(name, "parts", since, parts=parts)
+
+
+def refused(name: str, instead: str, since: str = OLDEST) -> Word:
+    """Return a name that cannot be given."""
+    return Word(name, "refused", since, instead=instead)
+
+
+def bare(word: Word) -> Word:
+    """Return a part that is written as its value alone, and may be left out."""
+    return replace(word, bare=True)
+
+
+def first(word: Word) -> Word:
+    """Return a part that is written as its value alone, and must be there."""
+    return replace(word, bare=True, required=True)
+
+
+def several(word: Word) -> Word:
+    """Return a name that can stand in the file more than once."""
+    return replace(word, several=True)
+
+
+# The highest burst of chronyd is 255, but 4.7 and 4.8 do not start with more than 32.
+RATE = (integer("interval", -19, 12), integer("burst", 1, 32), integer("leak", 1, 4))
+SELECTION = (flag("noselect"), flag("prefer"), flag("require"), flag("trust"))
+GONE = "chronyd does without it since version 2.2, take it out"
+
+# Ranges are those of chrony.conf(5) and of chronyd 4.9, narrowed where a value could only be a mistake. In this order
+# the lines are written: what reads other files comes last, so that those have the last word.
+DIRECTIVES = made_of(
+    "chrony_nts_directives",
+    integer("acquisitionport", 0, 65535),
+    refused("allow", "set chrony_nts_server_allow"),
+    refused("authselectmode", "set chrony_nts_authselectmode"),
+    several(address("bindacqaddress")),
+    text("bindacqdevice"),
+    several(address("bindaddress")),
+    several(text("bindcmdaddress")),
+    text("bindcmddevice"),
+    text("binddevice"),
+    several(
+        made_of(
+            "broadcast",
+            first(integer("interval", 1)),
+            first(address("address")),
+            bare(integer("port", 1, 65535)),
+        )
+    ),
+    integer("clientloglimit", 1),
+    number("clockprecision"),
+    access("cmdallow"),
+    access("cmddeny"),
+    integer("cmdport", 0, 65535),
+    made_of("cmdratelimit", *RATE),
+    number("combinelimit"),
+    refused("commandkey", GONE),
+    number("corrtimeratio"),
+    access("deny"),
+    made_of("driftfile", first(text("path")), integer("interval", since="4.7")),
+    integer("dscp", 0, 63),
+    text("dumpdir"),
+    refused("dumponexit", "chronyd always does that where it has a dumpdir, take it out"),
+    made_of("fallbackdrift", first(integer("min", -32, 32)), first(integer("max", -32, 32))),
+    refused("generatecommandkey", GONE),
+    text("hwclockfile"),
+    several(
+        made_of(
+            "hwtimestamp",
+            first(text("interface")),
+            integer("maxpoll", -32, 32, since="4.4"),
+            integer("maxsamples"),
+            integer("minpoll", -32, 32),
+            integer("minsamples"),
+            flag("nocrossts"),
+            number("precision"),
+            number("rxcomp", -inf),
+            choice("rxfilter", "none", "ntp", "all", ptp="4.2"),
+            number("txcomp", -inf),
+        )
+    ),
+    number("hwtstimeout", since="4.4"),
+    made_of("initstepslew", first(number("threshold")), bare(words("hosts"))),
+    text("keyfile"),
+    text("leapseclist", since="4.6"),
+    choice("leapsecmode", "system", "step", "slew", "ignore"),
+    text("leapsectz"),
+    refused("linux_freq_scale", GONE),
+    refused("linux_hz", GONE),
+    made_of(
+        "local",
+        integer("stratum", 1, 15),
+        flag("orphan"),
+        number("distance"),
+        number("activate", since="4.6"),
+        number("waitsynced", since="4.7"),
+        number("waitunsynced", since="4.7"),
+    ),
+    flag("lock_all"),
+    words(
+        "log",
+        "rawmeasurements",
+        "measurements",
+        "statistics",
+        "tracking",
+        "rtc",
+        "refclocks",
+        "tempcomp",
+        selection="4.3",
+    ),
+    integer("logbanner"),
+    number("logchange", 0, 1000000),
+    text("logdir"),
+    made_of("mailonchange", first(text("address")), first(number("threshold"))),
+    made_of("makestep", first(number("threshold")), first(integer("limit", -1))),
+    flag("manual"),
+    made_of(
+        "maxchange",
+        first(number("offset")),
+        first(integer("start")),
+        first(integer("ignore", -1)),
+    ),
+    number("maxclockerror"),
+    number("maxdistance", 0, 1000000),
+    number("maxdrift"),
+    number("maxjitter"),
+    integer("maxntsconnections", 1, 100000),
+    integer("maxsamples"),
+    number("maxslewrate"),
+    integer("maxstratum", 0, 15, since="4.9"),
+    integer("maxtxbuffers", 0, 2**20, since="4.9"),
+    number("maxupdateskew", 0, 1000000),
+    integer("minsamples"),
+    integer("minsources", 1, 1000),
+    integer("minstratum", 0, 15, since="4.9"),
+    refused("nocerttimecheck", "set chrony_nts_nocerttimecheck"),
+    flag("noclientlog"),
+    refused("nosystemcert", "set chrony_nts_trust_system_cas to false"),
+    text("ntpsigndsocket"),
+    words("ntsaeads", "15", "30", since="4.6.1"),
+    refused("ntscachedir", "it is another name of ntsdumpdir, set that"),
+    text("ntsdumpdir"),
+    text("ntsntpserver"),
+    integer("ntsport", 1, 65535),
+    integer("ntsprocesses", 0, 1000),
+    made_of("ntsratelimit", *RATE),
+    integer("ntsrefresh", 60, 31536000),
+    integer("ntsrotate", 60, 31536000),
+    refused("ntsservercert", "set chrony_nts_server_enabled, and the role provides the certificate"),
+    refused("ntsserverkey", "set chrony_nts_server_enabled, and the role provides the key"),
+    refused("ntstrustedcerts", "set chrony_nts_trust_anchors"),
+    words(
+        "opencommands",
+        "activity",
+        "authdata",
+        "clients",
+        "manual",
+        "ntpdata",
+        "rtcdata",
+        "selectdata",
+        "serverstats",
+        "smoothing",
+        "sourcename",
+        "sources",
+        "sourcestats",
+        "tracking",
+        since="4.7",
+    ),
+    refused("peer", "set chrony_nts_sources, with the type peer"),
+    text("pidfile"),
+    refused("pool", "set chrony_nts_sources, with the type pool"),
+    integer("port", 1, 65535),
+    integer("ptpdomain", 0, 255, since="4.6"),
+    integer("ptpport", 0, 65535, since="4.2"),
+    made_of("ratelimit", *RATE, integer("kod", 0, 4, since="4.6")),
+    several(
+        made_of(
+            "refclock",
+            first(choice("driver", "PHC", "PPS", "SHM", "SOCK", RTC="4.7")),
+            first(text("parameter")),
+            number("delay"),
+            integer("dpoll", -32, 32),
+            integer("filter", 1),
+            flag("local", since="4.3"),
+            text("lock"),
+            number("maxdispersion"),
+            integer("maxlockage"),
+            integer("maxsamples"),
+            integer("maxunreach", since="4.8"),
+            integer("minsamples"),
+            number("offset", -inf),
+            integer("poll", -32, 32),
+            flag("pps"),
+            number("precision"),
+            integer("rate", 1),
+            text("refid"),
+            integer("stratum", 0, 15),
+            flag("tai"),
+            number("width"),
+            *SELECTION,
+        )
+    ),
+    integer("refresh", since="4.4"),
+    number("reselectdist"),
+    number("rtcautotrim"),
+    text("rtcdevice"),
+    text("rtcfile"),
+    flag("rtconutc"),
+    flag("rtcsync"),
+    integer("sched_priority", 0, 100),
+    refused("server", "set chrony_nts_sources"),
+    made_of("smoothtime", first(number("max_freq")), first(number("max_wander")), flag("leaponly")),
+    number("stratumweight"),
+    made_of(
+        "tempcomp",
+        first(text("sensor")),
+        first(number("interval")),
+        *(bare(number(name, -inf)) for name in ("T0", "k0", "k1", "k2")),
+        bare(text("points")),
+    ),
+    refused("user", "the distribution built its chronyd for the right one, take it out"),
+    several(text("confdir")),
+    several(text("include")),
+    several(text("sourcedir")),
+)
+
+# A source as the filter chrony_sources completes it.
+SOURCE = made_of(
+    "chrony_nts_sources",
+    bare(choice("type", "server", "pool", "peer")),
+    bare(text("address")),
+    number("asymmetry", -0.5, 0.5),
+    flag("auto_offline"),
+    flag("burst"),
+    integer("certset", 0, 2**32 - 1, since="4.1"),
+    flag("copy", since="4.1"),
+    several(choice("extfield", F323="4.2", F324="4.5")),
+    integer("filter", 1, 128),
+    flag("iburst"),
+    flag("ipv4", since="4.6"),
+    flag("ipv6", since="4.6"),
+    integer("key", 1, 2**32 - 1),
+    number("maxdelay"),
+    number("maxdelaydevratio"),
+    number("maxdelayquant", 0, 1, since="4.3"),
+    number("maxdelayratio"),
+    integer("maxntsretry", 6, 24, since="4.9"),
+    integer("maxpoll", -7, 24),
+    integer("maxsamples"),
+    integer("maxsources", 1, 16),
+    integer("maxunreach", since="4.8"),
+    number("mindelay"),
+    integer("minpoll", -7, 24),
+    integer("minsamples"),
+    integer("minstratum", 0, 16),
+    flag("nts"),
+    integer("ntsport", 1, 65535),
+    flag("offline"),
+    number("offset", -inf),
+    integer("polltarget", 1),
+    integer("port", 1, 65535),
+    integer("presend", -32, 32),
+    integer("version", 1, 4),
+    flag("xleave"),
+    *SELECTION,
+)
+
+
+def render_directives(directives: Mapping[str, Any]) -> list[str]:
+    """Return the lines that say what directives holds, in the order of the table."""
+    return [line for word in DIRECTIVES.parts for line in _spell(word, directives.get(word.name))]
+
+
+def render_sources(sources: Collection[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each source."""
+    return [_join(SOURCE, source) for source in sources]
+
+
+def supported(wanted: Any, version: str | None) -> Any:
+    """Return directives, or a list of sources, without what chronyd of this version does not know."""
+    if isinstance(wanted, Mapping):
+        return _known(DIRECTIVES, wanted, version)
+    return [_known(SOURCE, source, version) for source in wanted]
+
+
+def problems(
+    directives: Mapping[str, Any], sources: Collection[Mapping[str, Any]], version: str | None = None
+) -> list[str]:
+    """Return a sentence for each mistake, and with a version for all that chronyd of this version does not know."""
+    found = list(_wrong(DIRECTIVES, directives, "chrony_nts_directives", version))
+    for source in sources:
+        where = f"chrony_nts_sources ({source.get('address')})"
+        found += _wrong(SOURCE, source, where, version)
+        if source.get("key") is not None and source.get("nts"):
+            found.append(f"In {where}, key has no effect on a source with NTS: take it out, or set nts to false.")
+    return found
+
+
+def _spell(word: Word, value: Any) -> Iterator[str]:
+    """Yield what stands in the file for a value: nothing, one piece of a line, or several of them."""
+    if _is_given(word, value):
+        for item in value if word.several else [value]:
+            yield " ".join(piece for piece in ("" if word.bare else word.name, _join(word, item)) if piece)
+
+
+def _join(word: Word, value: Any) -> str:
+    """Return what stands in the file behind a name."""
+    if word.kind == "flag":
+        return ""
+    if word.kind == "words":
+        return " ".join(map(str, value))
+    if word.kind == "parts":
+        given = {} if value is True else value
+        return " ".join(piece for part in word.parts for piece in _spell(part, given.get(part.name)))
+    return str(value)
+
+
+def _is_given(word: Word, value: Any) -> bool:
+    """Whether a name is written at all: no value, and false, leave it out."""
+    return not (value is None or value is False or (word.kind == "flag" and _lower(value) in BOOLEANS_FALSE))
+
+
+def _lower(value: Any) -> str:
+    return str(value).strip().lower()
+
+
+def _is_newer(since: str, version: str | None) -> bool:
+    """Whether something came later than a version, as far as that is known."""
+    have = re.match(r"\d+(\.\d+)+", version or "")
+    return have is not None and _numbers(since) > _numbers(have[0])
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
+def _known(word: Word, value: Any, version: str | None) -> Any:
+    """Return a value without what chronyd of this version does not know; None when nothing is left of it."""
+    if not _is_given(word, value) or _is_newer(word.since, version):
+        return None
+    if not word.several:
+        return _known_of_one(word, value, version)
+    return [item for item in (_known_of_one(word, item, version) for item in value) if item is not None] or None
+
+
+def _known_of_one(word: Word, value: Any, version: str | None) -> Any:
+    if word.kind == "parts" and isinstance(value, Mapping):
+        known = {part.name: _known(part, value[part.name], version) for part in word.parts if part.name in value}
+        lost = any(part.required and known.get(part.name) is None for part in word.parts)
+        return None if lost else {name: item for name, item in known.items() if item is not None}
+    if word.kind == "words":
+        known_words = [item for item in value if not _is_newer(word.choices.get(str(item), OLDEST), version)]
+        return known_words if known_words or not value else None
+    return None if _is_newer(word.choices.get(str(value), OLDEST), version) else value
+
+
+def _wrong(word: Word, value: Any, where: str, version: str | None) -> Iterator[str]:
+    """Yield what is wrong with the parts of a value, at a place that is named in front of them."""
+    parts = {part.name: part for part in word.parts}
+    for name, item in value.items():
+        if name not in parts:
+            close = "".join(f", or make it {other}" for other in get_close_matches(name, parts))
+            yield f"In {where}, {name} is not known: take it out{close}."
+        elif _is_given(parts[name], item):
+            yield from _wrong_part(parts[name], item, where, version)
+    for part in word.parts:
+        if part.required and not _is_given(part, value.get(part.name)):
+            yield f"In {where}, {part.name} is missing: set it to {_wanted(part)}."
+    if word.name == "tempcomp":
+        terms = [name for name in ("T0", "k0", "k1", "k2") if value.get(name) is not None]
+        if len(terms) != (0 if value.get("points") is not None else 4):
+            yield f"In {where}, set either points, or T0, k0, k1 and k2."
+
+
+def _wrong_part(word: Word, value: Any, where: str, version: str | None) -> Iterator[str]:
+    if word.instead:
+        yield f"In {where}, {word.name} cannot be given: {word.instead}."
+        return
+    if _is_newer(word.since, version):
+        yield _too_new(word.name, where, word.since, version)
+        return
+    if word.several and not isinstance(value, list):
+        yield f"In {where}, {word.name} is {value!r}: set it to a list, of which each entry is {_wanted(word)}."
+        return
+    for item in value if word.several else [value]:
+        if not _is_right(word, item):
+            yield f"In {where}, {word.name} is {item!r}: set it to {_wanted(word)}."
+        elif word.kind == "parts":
+            yield from _wrong(word, {} if item is True else item, f"{where}.{word.name}", version)
+        elif word.choices:
+            for chosen in item if word.kind == "words" else [item]:
+                since = word.choices[str(chosen)]
+                if _is_newer(since, version):
+                    yield _too_new(str(chosen), f"{where}.{word.name}", since, version)
+
+
+def _too_new(name: str, where: str, since: str, version: str | None) -> str:
+    return (
+        f"{name} of {where} needs chronyd {since} or newer, this host has {version}: take it out, "
+        "or set chrony_nts_skip_unsupported to true."
+    )
+
+
+def _is_right(word: Word, value: Any) -> bool:
+    """Whether a value is of the kind of its name, and in its range."""
+    written = str(value)
+    if isinstance(value, bool) or word.kind == "flag":
+        return (word.kind == "flag" and _lower(value) in BOOLEANS_TRUE) or (
+            word.kind == "parts" and not any(part.required for part in word.parts)
+        )
+    if word.kind == "parts":
+        return isinstance(value, Mapping)
+    if word.kind == "words":
+        return isinstance(value, list) and all(_is_word(word, item) for item in value)
+    if not isinstance(value, (str, int, float)):
+        return False
+    if word.kind in ("integer", "number"):
+        pattern = INTEGER if word.kind == "integer" else NUMBER
+        return pattern.fullmatch(written) is not None and word.low <= float(written) <= word.high
+    if word.kind == "address":
+        return is_ip_address(written)
+    if word.kind == "access":
+        rule = written.removeprefix("all ")
+        return is_subnet(rule) or is_host_name(rule)
+    return _is_word(word, value)
+
+
+def _is_word(word: Word, value: Any) -> bool:
+    return str(value) in word.choices if word.choices else WORD.fullmatch(str(value)) is not None
+
+
+def _wanted(word: Word) -> str:
+    """Return what to set a name to."""
+    if word.kind in ("integer", "number"):
+        kind = "a whole number" if word.kind == "integer" else "a number"
+        if word.low == -inf:
+            return kind
+        if word.high in (inf, INT_MAX):
+            return f"{kind} of {word.low:.15g} or more"
+        return f"{kind} from {word.low:.15g} to {word.high:.15g}"
+    one = f"one of {', '.join(word.choices)}" if word.choices else "one word, without a comment"
+    return {
+        "flag": "true or false",
+        "words": f"a list, of which each entry is {one}",
+        "parts": f"a dictionary with {', '.join(part.name for part in word.parts)}",
+        "address": "an IP address",
+        "access": "'all', a subnet as 192.0.2.0/24 or 2001:db8::/32 (no bit is set behind its prefix), or a host name",
+    }.get(word.kind, one)
