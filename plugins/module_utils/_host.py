@@ -30,6 +30,8 @@ RIVALS = (
     "openntpd.service",
     "ntpd-rs.service",
 )
+# Where others put configuration for chronyd: administrators, cloud-init, the distributions, and DHCP's hooks.
+DROP_INS = ("etc/chrony/conf.d/*.conf", "etc/chrony/sources.d/*.sources", "run/chrony-dhcp/*.sources")
 PID_FILES = ("/run/chrony/chronyd.pid", "/run/chronyd.pid")
 VERSION = re.compile(r"version (?P<version>\S+)(?: \((?P<features>[^)]*)\))?")
 DEFAULT_CONFIG_FILE = re.compile(r"^ *-f FILE\s.*\((?P<path>/[^)]*)\)$", re.MULTILINE)
@@ -107,6 +109,7 @@ def survey(timeout: float) -> Row:
         "environment": {
             "container": container(),
             "cap_sys_time": has_cap_sys_time(),
+            "drop_ins": sorted(str(path) for pattern in DROP_INS for path in Path("/").glob(pattern)),
             "fips": read_file("/proc/sys/crypto/fips_enabled").strip() == "1",
             "rivals": [
                 {

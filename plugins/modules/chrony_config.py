@@ -81,10 +81,9 @@ options:
         type: str
         choices: [restart, sources, keys, nothing]
         default: restart
-      sensitive:
-        description: Whether the diff does not show the content.
-        type: bool
-        default: false
+      secret_content:
+        description: The same as O(files[].content), and shown neither in the diff nor in any other output.
+        type: str
   read_at_start:
     description: Paths of further files that chronyd reads only when it starts, like certificates. A change of one needs
       a restart.
@@ -164,7 +163,7 @@ checked:
   type: bool
 """
 
-from typing import Dict
+from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -199,8 +198,9 @@ def main() -> None:
                         "choices": ["restart", "sources", "keys", "nothing"],
                         "default": "restart",
                     },
-                    "sensitive": {"type": "bool", "default": False},
+                    "secret_content": {"type": "str", "no_log": True},
                 },
+                "mutually_exclusive": [["content", "secret_content"]],
             },
             "read_at_start": {"type": "list", "elements": "path", "default": []},
             "server_names": {"type": "list", "elements": "str", "default": []},
@@ -236,8 +236,8 @@ def main() -> None:
     host = Host(run=lambda argv: Finished(*module.run_command(argv)), label=label)
     try:
         files = [
-            Wanted(item["path"], item["content"], item["owner"], item["group"], int(item["mode"], 8), item["effect"])
-            for item in wanted["files"]
+            Wanted(item["path"], content, item["owner"], item["group"], int(item["mode"], 8), item["effect"])
+            for item, content in ((item, content_of(item)) for item in wanted["files"])
         ]
         options = Options(
             config_file=wanted["config_file"],
@@ -253,9 +253,15 @@ def main() -> None:
         result = apply(host, files, options)
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
-    sensitive = {item["path"] for item in wanted["files"] if item["sensitive"]}
-    result["diff"] = [pair if pair["before_header"] not in sensitive else hidden(pair) for pair in result["diff"]]
+    secret = {item["path"] for item in wanted["files"] if item["secret_content"] is not None}
+    result["diff"] = [hidden(pair) if pair["before_header"] in secret else pair for pair in result["diff"]]
     module.exit_json(**result)
+
+
+def content_of(item: Dict[str, Any]) -> Optional[str]:
+    """Return the wanted content of a file, from whichever of the two parameters."""
+    content = item["content"] if item["secret_content"] is None else item["secret_content"]
+    return None if content is None else str(content)
 
 
 def hidden(pair: Dict[str, str]) -> Dict[str, str]:

@@ -347,6 +347,15 @@ ansible_facts:
               type: bool
               returned: always
               sample: true
+            drop_ins:
+              description:
+                - Files that others have put into F(/etc/chrony/conf.d), F(/etc/chrony/sources.d) and
+                  F(/run/chrony-dhcp),
+                  whether or not chronyd reads them.
+              type: list
+              returned: always
+              elements: str
+              sample: [/etc/chrony/sources.d/ubuntu-ntp-pools.sources]
             fips:
               description: Whether the kernel is in FIPS mode, which takes away an algorithm that NTS needs.
               type: bool
