@@ -37,6 +37,11 @@ class Wanted(NamedTuple):
     effect: str = "restart"
 
     @property
+    def data(self) -> Optional[bytes]:
+        """Return the content as bytes. What is no UTF-8 was read with escapes, and becomes what it was."""
+        return None if self.content is None else self.content.encode("utf-8", "surrogateescape")
+
+    @property
     def staged(self) -> str:
         """Return where the new file waits."""
         return self.path + NEW
@@ -87,19 +92,19 @@ def differs(wanted: Wanted, existing: Optional[Existing]) -> bool:
     """Whether the host's file is not as wanted (content None: wanted absent)."""
     if wanted.content is None or existing is None:
         return (wanted.content is None) != (existing is None)
-    target = (wanted.content.encode(), _uid(wanted.owner), _gid(wanted.group), wanted.mode)
+    target = (wanted.data, _uid(wanted.owner), _gid(wanted.group), wanted.mode)
     return tuple(existing) != target
 
 
 def diffs(wanted: Wanted, existing: Optional[Existing]) -> List[Dict[str, str]]:
     """Return Ansible's before/after pairs for content and for metadata, each only where it changes."""
     old = existing.content.decode("utf-8", "replace") if existing else ""
-    new = wanted.content or ""
+    new = (wanted.data or b"").decode("utf-8", "replace")
     pairs = []
     if old != new or existing is None or wanted.content is None:
         pairs.append({"before_header": wanted.path, "after_header": wanted.path, "before": old, "after": new})
     if existing is not None and wanted.content is not None:
-        was = f"owner: {_user_name(existing.uid)}\ngroup: {_group_name(existing.gid)}\nmode: {existing.mode:04o}\n"
+        was = f"owner: {user_name(existing.uid)}\ngroup: {group_name(existing.gid)}\nmode: {existing.mode:04o}\n"
         becomes = f"owner: {wanted.owner}\ngroup: {wanted.group}\nmode: {wanted.mode:04o}\n"
         if was != becomes:
             header = f"{wanted.path} (metadata)"
@@ -116,7 +121,7 @@ def stage(host: Host, wanted: Wanted) -> None:
                 f"{wanted.path} is to belong to the {kind} {name}, which this host does not have; nothing was changed."
             )
     os.makedirs(os.path.dirname(wanted.path), mode=0o755, exist_ok=True)
-    write(wanted.staged, (wanted.content or "").encode(), wanted.mode, uid or 0, gid or 0)
+    write(wanted.staged, wanted.data or b"", wanted.mode, uid or 0, gid or 0)
     host.label(wanted.staged, wanted.path)
 
 
@@ -183,9 +188,9 @@ def sync(path: str) -> None:
         os.close(handle)
 
 
-def digest(content: str) -> str:
+def digest(content: bytes) -> str:
     """Return the SHA-256 of content in hexadecimal."""
-    return hashlib.sha256(content.encode()).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 def digest_of_file(path: str) -> str:
@@ -208,14 +213,16 @@ def _gid(name: str) -> Optional[int]:
         return None
 
 
-def _user_name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return the name of a user, or the number of one without a name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
 
 
-def _group_name(gid: int) -> str:
+def group_name(gid: int) -> str:
+    """Return the name of a group, or the number of one without a name."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -33,21 +34,25 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import (
 LOADED = "loaded.json"
 PLAN = "plan.json"
 ORIGINAL = "original"
+MANIFEST = "original/manifest.json"
+REMEMBERED = "original/remembered.json"
 LOCK = "lock"
 # chronyd stays up with these, and serves no NTS or no time.
 USELESS = re.compile(r"Could not set credentials : .*|Could not open (?:NTP|NTS-KE) socket on .*")
 # How a change of a file is applied, the dearest first.
 RESTART, SOURCES, KEYS, NOTHING = "restart", "sources", "keys", "nothing"
-# Every action in its order; by READING, chronyd reads files again.
+# Every action in its order; after READING, chronyd must read files again.
 UNIT = "UNIT"
 COMMANDS = {
+    "stop": ("systemctl", "stop", UNIT),
+    "disable": ("systemctl", "disable", UNIT),
     "daemon-reload": ("systemctl", "daemon-reload"),
     "enable": ("systemctl", "enable", UNIT),
     "restart": (),
     "reload-sources": ("chronyc", "reload", "sources"),
     "rekey": ("chronyc", "rekey"),
 }  # type: Dict[str, Sequence[str]]
-READING = {"restart", "reload-sources", "rekey"}
+READING = {"restart", "reload-sources", "rekey", "stop"}
 # The packages in which `chronyc reload sources` does what it says, from the first to before the last version (chrony's
 # NEWS: changed options are applied since 4.5; 4.6 and 4.6.1 multiply the sources, which Debian mended in 4.6.1-3).
 RELOADS = ((4, 5), (4, 6)), ((4, 7), (99,))
@@ -67,6 +72,8 @@ class Options(NamedTuple):
     # Raises TransactionError where the clock does not follow what was asked for.
     verify: Optional[Callable[[], None]] = None
     check_mode: bool = False
+    # Whether chronyd is to run afterwards.
+    run: bool = True
 
 
 class Unit:
@@ -107,10 +114,10 @@ class Unit:
 def apply(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, Any]:
     """Bring the files and the service to the wanted state, whole or not at all.
 
-    Returns changed, changed_files (paths), actions (of recover, daemon-reload, enable, restart, reload-sources, rekey),
-    reasons (sentences, why chronyd was made to read something), checked (whether chronyd itself read the candidate) and
-    diff (Ansible's before/after pairs). Raises TransactionError when the candidate is refused (nothing was changed) or
-    when chronyd does not come up (everything was put back).
+    Returns changed, changed_files (paths), actions (recover and those of COMMANDS), reasons (sentences, why chronyd was
+    made to read something), checked (whether chronyd itself read the candidate) and diff (Ansible's before/after
+    pairs). Raises TransactionError when the candidate is refused (nothing was changed) or when chronyd does not come up
+    (everything was put back).
     """
     try:
         if options.check_mode:
@@ -138,9 +145,12 @@ def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bo
         raise TransactionError(
             f"There is no unit {options.service} on this host, so nothing was changed. Install chrony first."
         )
-    loaded = {item.path: digest(item.content) for item in wanted if item.content is not None}
+    loaded = {item.path: digest(item.data) for item in wanted if item.data is not None}
     loaded.update((path, digest_of_file(path)) for path in options.read_at_start)
-    actions, reasons = decide(host, wanted, changes, loaded, load(host, LOADED), state)
+    if options.run:
+        actions, reasons = decide(host, wanted, changes, loaded, load(host, LOADED), state)
+    else:
+        actions, reasons = decide_to_stop(changes, state)
     checked = False
     if changes or reasons:
         checked = _stage_and_check(host, changes, options)
@@ -158,6 +168,18 @@ def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bo
     }
 
 
+def decide_to_stop(changes: Sequence[Wanted], state: Dict[str, str]) -> "Decision":
+    """Return what leaves a chronyd stopped that did not run before, too."""
+    actions = ["stop"] if state.get("ActiveState") == "active" else []
+    actions += ["disable"] if state.get("UnitFileState") in ("enabled", "enabled-runtime") else []
+    return Decision(actions + _reloads_units(changes, state), [])
+
+
+def _reloads_units(changes: Sequence[Wanted], state: Dict[str, str]) -> List[str]:
+    changed = any("/systemd/system/" in item.path for item in changes) or state.get("NeedDaemonReload") == "yes"
+    return ["daemon-reload"] if changed else []
+
+
 def decide(
     host: Host,
     wanted: Sequence[Wanted],
@@ -167,9 +189,7 @@ def decide(
     state: Dict[str, str],
 ) -> "Decision":
     """Return what is to be done and why: the cheapest that applies every change."""
-    actions = []
-    if any("/systemd/system/" in item.path for item in changes) or state.get("NeedDaemonReload") == "yes":
-        actions.append("daemon-reload")
+    actions = _reloads_units(changes, state)
     if state.get("UnitFileState") not in ("enabled", "enabled-runtime", "alias", "static", "indirect"):
         actions.append("enable")
     if state.get("ActiveState") != "active":
@@ -309,8 +329,9 @@ def undo(host: Host, plan: Dict[str, Any], options: Options) -> str:
         _files.put_back(path, existed)
     if "daemon-reload" in plan["actions"]:
         host.run(["systemctl", "daemon-reload"])
-    if "enable" in plan["actions"]:
-        host.run(["systemctl", "disable", unit.name])
+    for done, opposite in (("enable", "disable"), ("disable", "enable")):
+        if done in plan["actions"]:
+            host.run(["systemctl", opposite, unit.name])
     said = "The files are as they were."
     if "restart" in plan["actions"] and not plan["was_active"]:
         host.run(["systemctl", "reset-failed", unit.name])
@@ -400,10 +421,37 @@ def save(host: Host, name: str, content: Dict[str, Any]) -> None:
     _files.sync(path)
 
 
+def remember(host: Host, facts: Dict[str, Any]) -> None:
+    """Keep what the host was like before the first change, once and for all."""
+    if facts and not load(host, REMEMBERED):
+        save(host, REMEMBERED, facts)
+
+
+def originals(host: Host) -> List[Wanted]:
+    """Return the files as they were before the first change of each."""
+    return [_original(host, path, entry) for path, entry in sorted(load(host, MANIFEST).items())]
+
+
+def _original(host: Host, path: str, entry: Optional[Dict[str, Any]]) -> Wanted:
+    kept = read(os.path.join(host.state, ORIGINAL, entry["file"])) if entry else None
+    if entry is None:
+        return Wanted(path, None, "root", "root", 0o644)
+    if kept is None:
+        raise TransactionError(f"What {path} was before the first change is lost: {host.state} is not whole.")
+    content = kept.content.decode("utf-8", "surrogateescape")
+    owner, group = _files.user_name(entry["uid"]), _files.group_name(entry["gid"])
+    return Wanted(path, content, owner, group, int(entry["mode"], 8))
+
+
+def forget_everything(host: Host) -> None:
+    """Begin anew: what the host is now is what the next first change will find."""
+    shutil.rmtree(os.path.join(host.state, ORIGINAL), ignore_errors=True)
+    _files.remove(os.path.join(host.state, LOADED))
+
+
 def _keep_original(host: Host, path: str, existing: Optional[Existing]) -> None:
     """Keep what was there before the first change of a file, once and for all."""
-    manifest = os.path.join(ORIGINAL, "manifest.json")
-    kept = load(host, manifest)
+    kept = load(host, MANIFEST)
     if path in kept:
         return
     entry = None
@@ -413,7 +461,7 @@ def _keep_original(host: Host, path: str, existing: Optional[Existing]) -> None:
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
         _files.write(place, existing.content, 0o600, 0, 0)
         entry = {"file": name, "uid": existing.uid, "gid": existing.gid, "mode": f"{existing.mode:04o}"}
-    save(host, manifest, dict(kept, **{path: entry}))
+    save(host, MANIFEST, dict(kept, **{path: entry}))
 
 
 def _must(host: Host, argv: List[str]) -> None:

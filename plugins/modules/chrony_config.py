@@ -48,7 +48,7 @@ options:
     description: The files that belong to the change.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       path:
         description: Absolute path. Missing folders are made with mode 0755.
@@ -84,6 +84,19 @@ options:
       secret_content:
         description: The same as O(files[].content), and shown neither in the diff nor in any other output.
         type: str
+  state:
+    description:
+      - V(present) - the files are as O(files) says.
+      - V(original) - every file that this module has ever changed is as it was before the first change, and what was
+        kept of it is forgotten. O(files) is not used. chronyd runs afterwards unless O(remember) has said
+        C(active=false) at the first change.
+    type: str
+    choices: [present, original]
+    default: present
+  remember:
+    description: What the host is like, kept at the first change and never overwritten, for RV(remembered) at the end.
+    type: dict
+    default: {}
   read_at_start:
     description: Paths of further files that chronyd reads only when it starts, like certificates. A change of one needs
       a restart.
@@ -137,6 +150,12 @@ EXAMPLES = r"""
         content: |
           server nts.example.org iburst nts
           ntsdumpdir /var/lib/chrony
+
+- name: Put back what was there before
+  securetime.nts.chrony_config:
+    config_file: /etc/chrony/chrony.conf
+    service: chrony.service
+    state: original
 """
 
 RETURN = r"""
@@ -147,7 +166,7 @@ changed_files:
   elements: str
 actions:
   description: What was, or would be, done, out of V(recover) (a run that was cut has been undone),
-    V(daemon-reload), V(enable), V(restart), V(reload-sources) and V(rekey).
+    V(daemon-reload), V(enable), V(restart), V(reload-sources), V(rekey), V(stop) and V(disable).
   returned: success
   type: list
   elements: str
@@ -156,6 +175,11 @@ reasons:
   returned: success
   type: list
   elements: str
+remembered:
+  description: What O(remember) was at the first change. Empty if there was none.
+  returned: success
+  type: dict
+  sample: {installed: false}
 checked:
   description: Whether chronyd read the new configuration before it was written. False where it did not change or
     chronyd is not installed yet.
@@ -166,6 +190,7 @@ checked:
 from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted as Look
 from ansible_collections.securetime.nts.plugins.module_utils._facts import see
@@ -175,7 +200,16 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import (
     TransactionError,
     Wanted,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._transaction import Options, apply
+from ansible_collections.securetime.nts.plugins.module_utils._transaction import (
+    MANIFEST,
+    REMEMBERED,
+    Options,
+    apply,
+    forget_everything,
+    load,
+    originals,
+    remember,
+)
 
 
 def main() -> None:
@@ -186,7 +220,7 @@ def main() -> None:
             "files": {
                 "type": "list",
                 "elements": "dict",
-                "required": True,
+                "default": [],
                 "options": {
                     "path": {"type": "path", "required": True},
                     "content": {"type": "str"},
@@ -202,6 +236,8 @@ def main() -> None:
                 },
                 "mutually_exclusive": [["content", "secret_content"]],
             },
+            "state": {"type": "str", "choices": ["present", "original"], "default": "present"},
+            "remember": {"type": "dict", "default": {}},
             "read_at_start": {"type": "list", "elements": "path", "default": []},
             "server_names": {"type": "list", "elements": "str", "default": []},
             "start_timeout": {"type": "float", "default": 30.0},
@@ -234,6 +270,8 @@ def main() -> None:
             raise TransactionError(f"the clock is not {wanted['verify']} after {seen.waited_seconds:g} s: {reasons}")
 
     host = Host(run=lambda argv: Finished(*module.run_command(argv)), label=label)
+    original = wanted["state"] == "original"
+    remembered = load(host, REMEMBERED)
     try:
         files = [
             Wanted(item["path"], content, item["owner"], item["group"], int(item["mode"], 8), item["effect"])
@@ -249,8 +287,16 @@ def main() -> None:
             lock_timeout=wanted["lock_timeout"],
             verify=None if wanted["verify"] == "none" else verify,
             check_mode=module.check_mode,
+            run=not original or boolean(remembered.get("active", True)),
         )
-        result = apply(host, files, options)
+        if original and not load(host, MANIFEST):
+            module.exit_json(changed=False, changed_files=[], actions=[], reasons=[], checked=False, remembered={})
+        if not original and not module.check_mode:
+            remember(host, wanted["remember"])
+        result = apply(host, originals(host) if original else files, options)
+        if original and not module.check_mode:
+            forget_everything(host)
+        result["remembered"] = remembered
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
     secret = {item["path"] for item in wanted["files"] if item["secret_content"] is not None}

@@ -144,5 +144,5 @@ def test_diff_of_a_new_file_shows_it_whole(tmp_path):
 
 def test_digest_of_a_file_is_that_of_its_content(change, tmp_path):
     change(wanted(tmp_path / "file", content="x"))
-    assert _files.digest_of_file(str(tmp_path / "file")) == _files.digest("x")
+    assert _files.digest_of_file(str(tmp_path / "file")) == _files.digest(b"x")
     assert _files.digest_of_file(str(tmp_path / "none")) == ""
