@@ -183,6 +183,11 @@ def test_options_of_sources_that_are_too_new_are_left_out() -> None:
     assert supported(SOURCES, "4.7") == [{**SERVER, "extfield": ["F324"]}, SOURCES[1]]
 
 
+def test_a_list_of_which_nothing_is_left_goes_and_an_empty_one_stays() -> None:
+    assert supported({"log": ["selection"], "opencommands": []}, "4.2") == {}
+    assert supported({"log": ["selection"], "opencommands": []}, "4.7") == {"log": ["selection"], "opencommands": []}
+
+
 def test_what_is_too_new_is_told_with_both_ways_out() -> None:
     ways_out = "take it out, or set chrony_nts_skip_unsupported to true."
     assert problems({"log": ["selection"]}, [{**SERVER, "maxunreach": 9}], "4.2") == [
