@@ -12,12 +12,24 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
+    DIRECTIVES,
+    INT_MAX,
+    OLDEST,
+    SOURCE,
+    Word,
+)
+
 ROOT = Path(__file__).parents[1]
 ROLES = sorted(path.parents[1] for path in ROOT.glob("roles/*/tasks/main.yml"))
 FAMILIES = {"Debian": "Debian", "Ubuntu": "Debian", "EL": "RedHat", "Fedora": "RedHat"}
 RELEASES = {"bullseye": "11", "bookworm": "12", "trixie": "13", "forky": "14", "jammy": "22.04", "noble": "24.04"}
 SETTERS = {"ansible.builtin.set_fact", "set_fact", "vars"}
 NAMERS = {"register", "loop_var", "index_var"}
+# How argument_specs calls the kinds of values in chrony.conf, where it is not str.
+TYPES = {"flag": "bool", "integer": "int", "number": "float", "parts": "dict", "refused": "raw"}
+# What the role adds to the options of a source, or says in its own way.
+OWN_OPTIONS = {"address", "hostname", "type", "pool"}
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
@@ -52,6 +64,36 @@ def names_set(node: object) -> Iterator[str]:
                 yield from names_set(value)
 
 
+def specification(word: Word) -> dict:
+    """Return what argument_specs has to say of a name of chrony.conf."""
+    numbers = bool(word.choices) and all(chosen.isdigit() for chosen in word.choices)
+    kind = TYPES.get(word.kind, "int" if numbers else "str")
+    spec = {"type": "list", "elements": kind} if word.several or word.kind == "words" else {"type": kind}
+    spec |= {"required": True} if word.required else {}
+    spec |= {"choices": [int(chosen) if numbers else chosen for chosen in word.choices]} if word.choices else {}
+    return spec | ({"options": {part.name: specification(part) for part in word.parts}} if word.parts else {})
+
+
+def bare(spec: dict) -> dict:
+    """Return a specification without what is for people only, and without defaults."""
+    kept = {name: value for name, value in spec.items() if name not in ("description", "default")}
+    return kept | (
+        {"options": {name: bare(option) for name, option in spec["options"].items()}} if "options" in spec else {}
+    )
+
+
+def untold(word: Word, spec: dict) -> Iterator[str]:
+    """Yield what a description does not tell: why a name is refused, its range, and what came later."""
+    facts = [word.instead, *([f"chronyd {word.since} or newer"] if word.since != OLDEST else [])]
+    if abs(word.low) < INT_MAX and word.high < 2**32 and word.high != INT_MAX:
+        facts.append(f"{word.low:.15g} to {word.high:.15g}")
+    facts += [f"V({name}) needs chronyd {since} or newer" for name, since in word.choices.items() if since != OLDEST]
+    yield from (f"{word.name}: {fact}" for fact in facts if fact not in spec["description"])
+    for part in word.parts:
+        if part.name in spec["options"]:
+            yield from untold(part, spec["options"][part.name])
+
+
 def version(text: str) -> tuple[int, ...]:
     """Return a release, by number or by code name, in a form that can be compared."""
     return tuple(int(number) for number in RELEASES.get(text, text).split("."))
@@ -63,6 +105,19 @@ def test_every_default_is_documented_as_it_is(role: Path) -> None:
         name: spec.get("default", "(none)") for name, spec in options(role).items() if not spec.get("required")
     }
     assert comparable(documented) == comparable(load(role / "defaults/main.yml"))
+
+
+@pytest.mark.parametrize(("word", "own"), [(DIRECTIVES, set()), (SOURCE, OWN_OPTIONS)], ids=["directives", "sources"])
+def test_what_chrony_conf_can_say_is_documented(word: Word, own: set[str]) -> None:
+    documented = {
+        name: spec for name, spec in options(ROOT / "roles/chrony_nts")[word.name]["options"].items() if name not in own
+    }
+    table = {part.name: part for part in word.parts if part.name not in own}
+    assert {name: bare(spec) for name, spec in documented.items()} == {
+        name: specification(part) for name, part in table.items()
+    }
+    assert list(documented) == list(table)
+    assert [fact for name, spec in documented.items() for fact in untold(table[name], spec)] == []
 
 
 @each_role

@@ -9,6 +9,7 @@ chrony of Debian's suites is unpacked once, into .build/chronyd.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -234,17 +235,31 @@ RIGHT = [example for word in TABLE if word.kind != "refused" for example in righ
 WRONG = [example for word in TABLE for example in wrong(word)]
 
 
+def alone(root: Path, folder: Path) -> Path:
+    """Copy chronyd and the libraries that it loads: the rest of a system has links that lead out of it."""
+    program = root / "usr/sbin/chronyd"
+    command = loader(root)
+    listed = subprocess.run([*command, "--list", program], check=True, capture_output=True, text=True).stdout
+    libraries = [word for word in listed.split() if word.startswith(str(root))]
+    folder.mkdir()
+    for path in [program, *libraries]:
+        shutil.copy(path, folder)
+    shutil.copy(command[0], folder / "loader")
+    return folder
+
+
 class Chronyd:
     """The chronyd of a Debian suite."""
 
     def __init__(self, suite: str) -> None:
-        folder = ROOT / ".build" / "chronyd"
-        if not (folder / suite).exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-                # A snapshot of testing is allowed to be of yesterday.
-                unpack(suite, Path(unfinished), ['Acquire::Check-Valid-Until "false"']).rename(folder / suite)
-        self.command = [*loader(folder / suite), str(folder / suite / "usr/sbin/chronyd")]
+        folder = ROOT / ".build" / "chronyd" / suite
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+                # A mirror is allowed to be of yesterday.
+                root = unpack(suite, Path(unfinished), ['Acquire::Check-Valid-Until "false"'])
+                alone(root, Path(unfinished) / "alone").rename(folder)
+        self.command = [str(folder / "loader"), "--library-path", str(folder), str(folder / "chronyd")]
         banner = subprocess.run([*self.command, "-v"], check=True, capture_output=True, text=True).stdout
         self.version = banner.split("version ")[1].split()[0]
 

@@ -38,6 +38,6 @@ def test_subnets(text: str) -> None:
     assert is_subnet(text)
 
 
-@pytest.mark.parametrize("text", ["192.0.2.1/24", "192.0.2.0/33", "all", "", "example.org"])
+@pytest.mark.parametrize("text", ["192.0.2.1/24", "192.0.2.0/33", "192.0.2.0/255.255.255.0", "fe80::%eth0", "all", ""])
 def test_what_is_no_subnet(text: str) -> None:
     assert not is_subnet(text)
