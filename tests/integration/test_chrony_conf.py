@@ -347,7 +347,7 @@ PLAYBOOK = """
         cacheable: true
     - ansible.builtin.include_tasks: ROLE/tasks/capable.yml
     - ansible.builtin.copy:
-        content: "{{ lookup('ansible.builtin.template', 'ROLE/templates/chrony.conf.j2') }}"
+        content: "{{ query('template', 'ROLE/templates/sources.j2', 'ROLE/templates/chrony.conf.j2') | join }}"
         dest: "{{ playbook_dir }}/chrony.conf"
         mode: "0600"
 """
@@ -359,7 +359,7 @@ SINCE = {
 }
 
 
-def test_the_file_of_the_role_holds_what_chronyd_knows(chronyd: Chronyd, tmp_path: Path) -> None:
+def test_the_files_of_the_role_hold_what_chronyd_knows(chronyd: Chronyd, tmp_path: Path) -> None:
     (tmp_path / "playbook.yml").write_text(PLAYBOOK.replace("VERSION", chronyd.version).replace("ROLE", str(ROLE)))
     playbook = Path(sys.executable).with_name("ansible-playbook")
     command = [playbook, "-i", "localhost,", "-e", json.dumps(VARIABLES), "playbook.yml"]
