@@ -81,9 +81,12 @@ options:
         type: str
         choices: [restart, sources, keys, nothing]
         default: restart
-      secret_content:
-        description: The same as O(files[].content), and shown neither in the diff nor in any other output.
-        type: str
+  secrets:
+    description:
+      - The whole content, by path, of those of O(files) whose content is shown neither in the diff, nor in any other
+        output, nor in a log.
+    type: dict
+    default: {}
   state:
     description:
       - V(present) - the files are as O(files) says.
@@ -187,7 +190,7 @@ checked:
   type: bool
 """
 
-from typing import Any, Dict, Optional
+from typing import Dict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -232,10 +235,9 @@ def main() -> None:
                         "choices": ["restart", "sources", "keys", "nothing"],
                         "default": "restart",
                     },
-                    "secret_content": {"type": "str", "no_log": True},
                 },
-                "mutually_exclusive": [["content", "secret_content"]],
             },
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
             "state": {"type": "str", "choices": ["present", "original"], "default": "present"},
             "remember": {"type": "dict", "default": {}},
             "read_at_start": {"type": "list", "elements": "path", "default": []},
@@ -275,7 +277,9 @@ def main() -> None:
     try:
         files = [
             Wanted(item["path"], content, item["owner"], item["group"], int(item["mode"], 8), item["effect"])
-            for item, content in ((item, content_of(item)) for item in wanted["files"])
+            for item, content in (
+                (item, wanted["secrets"].get(item["path"], item["content"])) for item in wanted["files"]
+            )
         ]
         options = Options(
             config_file=wanted["config_file"],
@@ -299,15 +303,8 @@ def main() -> None:
         result["remembered"] = remembered
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
-    secret = {item["path"] for item in wanted["files"] if item["secret_content"] is not None}
-    result["diff"] = [hidden(pair) if pair["before_header"] in secret else pair for pair in result["diff"]]
+    result["diff"] = [hidden(pair) if pair["before_header"] in wanted["secrets"] else pair for pair in result["diff"]]
     module.exit_json(**result)
-
-
-def content_of(item: Dict[str, Any]) -> Optional[str]:
-    """Return the wanted content of a file, from whichever of the two parameters."""
-    content = item["content"] if item["secret_content"] is None else item["secret_content"]
-    return None if content is None else str(content)
 
 
 def hidden(pair: Dict[str, str]) -> Dict[str, str]:
