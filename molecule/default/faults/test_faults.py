@@ -212,6 +212,19 @@ def test_a_clock_that_would_follow_nothing_any_more(client: Host) -> None:
     )
 
 
+def test_a_configuration_that_is_too_new_after_a_downgrade() -> None:
+    host = get_host("ansible://client-debian12")
+    before = config(host)
+    newer = {"path": CONFIG, "content": f"{before}ntsaeads 15\n"}
+    assert host.check_output("chronyd -v").split()[3] == "4.3"
+    refused(host, r"Invalid directive at line \d+: ntsaeads 15", newer)
+    host.check_output(f"echo ntsaeads 15 >>{CONFIG}; systemctl restart chrony || true")
+    assert not host.service("chrony").is_running
+    assert "nothing was changed" in change(host, {"path": CONFIG, "content": f"{before}ntsaeads 30\n"})["msg"]
+    assert "restart" in change(host, {"path": CONFIG, "content": before})["actions"]
+    assert host.service("chrony").is_running
+
+
 def as_root_of_the_machine(host: Host, command: str) -> None:
     """What a host in a container may not do itself."""
     container = host.backend.get_variables()["lab_container"]
