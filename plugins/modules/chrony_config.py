@@ -54,8 +54,13 @@ options:
         description: Absolute path. Missing folders are made with mode 0755.
         type: path
         required: true
+      state:
+        description: Whether the file is to be there. Its O(files[].content) does not matter where it is not.
+        type: str
+        choices: [present, absent]
+        default: present
       content:
-        description: The whole content. A file without content is removed.
+        description: The whole content. O(secrets) has it for a file that is not to be shown.
         type: str
       owner:
         description: Name of the user that owns the file.
@@ -190,7 +195,7 @@ checked:
   type: bool
 """
 
-from typing import Dict
+from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -226,6 +231,7 @@ def main() -> None:
                 "default": [],
                 "options": {
                     "path": {"type": "path", "required": True},
+                    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                     "content": {"type": "str"},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
@@ -276,10 +282,15 @@ def main() -> None:
     remembered = load(host, REMEMBERED)
     try:
         files = [
-            Wanted(item["path"], content, item["owner"], item["group"], int(item["mode"], 8), item["effect"])
-            for item, content in (
-                (item, wanted["secrets"].get(item["path"], item["content"])) for item in wanted["files"]
+            Wanted(
+                item["path"],
+                content_of(item, wanted["secrets"]),
+                item["owner"],
+                item["group"],
+                int(item["mode"], 8),
+                item["effect"],
             )
+            for item in wanted["files"]
         ]
         options = Options(
             config_file=wanted["config_file"],
@@ -305,6 +316,16 @@ def main() -> None:
         module.fail_json(msg=str(problem))
     result["diff"] = [hidden(pair) if pair["before_header"] in wanted["secrets"] else pair for pair in result["diff"]]
     module.exit_json(**result)
+
+
+def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:
+    """Return the wanted content of a file, or null where it is to be absent."""
+    if item["state"] == "absent":
+        return None
+    content = secrets.get(item["path"], item["content"])
+    if content is None:
+        raise ValueError(f"{item['path']} has no content: set its content, or its state to absent.")
+    return str(content)
 
 
 def hidden(pair: Dict[str, str]) -> Dict[str, str]:
