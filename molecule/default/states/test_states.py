@@ -32,7 +32,7 @@ AS_NOBODY = {
     "extra_vars": {"ansible_become_method": "su", "ansible_become_flags": "-s /bin/sh"},
 }
 # The directives that a state sets by itself.
-OWN = r"^(server|pool|peer|authselectmode|nocerttimecheck|cmdport|bindcmdaddress)\b"
+OWN = r"^(server|pool|peer|sourcedir|authselectmode|nocerttimecheck|cmdport|bindcmdaddress)\b"
 
 
 @pytest.fixture(scope="module")

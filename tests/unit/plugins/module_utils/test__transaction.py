@@ -29,7 +29,7 @@ def wanted(path, effect="restart"):
     return Wanted(path, "x", "root", "root", 0o644, effect)
 
 
-def decide(host, files, changed, loaded, record, state=ACTIVE):
+def decide(host, files, changed, loaded, record, state):
     files = [wanted(path, effect) for path, effect in files.items()]
     changes = [item for item in files if item.path in changed]
     return tuple(_transaction.decide(host, files, changes, loaded, record, state))
@@ -107,7 +107,9 @@ def test_where_chronyd_reloads_its_sources_well(host, version, package, expected
 
     host.run = run
     assert _transaction.reloads_sources(host) is expected
-    assert decide(host, {"/s": "sources"}, ["/s"], {"/s": "1"}, {})[0] == ["reload-sources" if expected else "restart"]
+    assert decide(host, {"/s": "sources"}, ["/s"], {"/s": "1"}, {}, ACTIVE)[0] == [
+        "reload-sources" if expected else "restart"
+    ]
 
 
 def test_what_is_saved_is_private_and_read_again(host):
