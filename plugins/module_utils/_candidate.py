@@ -12,15 +12,14 @@ import pwd
 import re
 import ssl
 import stat
-import tempfile
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
+from ansible_collections.securetime.nts.plugins.module_utils._certificates import CERTIFICATE, decode
 from ansible_collections.securetime.nts.plugins.module_utils._files import Host, TransactionError, Wanted
 
 PARSE_ERROR = re.compile(r"Fatal error : (?P<what>.*) at line (?P<line>\d+)(?: in file .*)?$", re.MULTILINE)
 DEFAULT_USER = re.compile(r"^ *-u USER\s.*\((?P<user>[^)]*)\)$", re.MULTILINE)
-CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 SOURCE_WORDS = ("server", "pool", "peer")
 CHRONYD = ("/usr/sbin/chronyd", "/sbin/chronyd")
 
@@ -191,15 +190,10 @@ def _must_be_valid(path: str, now: str, names: Sequence[str]) -> None:
 
 
 def _decode(path: str, now: str) -> Iterator[Dict[str, Any]]:
-    """Read every certificate of a file, by what Python's own tests read one."""
     found = CERTIFICATE.findall(_text(now))
     if not found:
         raise TransactionError(f"{path} holds no certificate; nothing was changed.")
-    for text in found:
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-            file.write(text + "\n")
-            file.flush()
-            yield ssl._ssl._test_decode_cert(file.name)  # type: ignore[attr-defined]
+    return map(decode, found)
 
 
 def _now(path: str, staged: Dict[str, Wanted]) -> str:

@@ -11,6 +11,7 @@ now.
 import math
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
+from ansible_collections.securetime.nts.plugins.module_utils._causes import CAUSES
 from ansible_collections.securetime.nts.plugins.module_utils._chronyc import LOCAL_REFERENCE_ID, OPTIONAL
 from ansible_collections.securetime.nts.plugins.module_utils._ke_log import (
     Failure,
@@ -279,10 +280,7 @@ def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
             " make (update it). After mending it, restart chronyd: it may wait long for the next key exchange"
         )
     if ntp and valid and unanswered < PROOF_REQUESTS and ntp["tests_5_to_7"][TEST_SYNCHRONISED:][:1] == "0":
-        return "pending", (
-            "its answers are authenticated, but the server says that its own clock is not synchronised; look at the"
-            " sources of that server"
-        )
+        return "pending", "; ".join(CAUSES["ntp_unsynchronised"])
     if unanswered < PROOF_REQUESTS:
         return "pending", "the keys are there, and the first authenticated answer is awaited"
     if valid:

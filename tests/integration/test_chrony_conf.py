@@ -3,16 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of chrony.conf says what real chronyds of three versions say of every directive and every option.
 
-chrony of Debian's suites is unpacked once, into .build/chronyd.
+chrony of Debian's suites is unpacked once, into .build/unpacked.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
@@ -32,7 +30,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import
     render_sources,
     supported,
 )
-from ansible_collections.securetime.nts.tests.unpacked_chrony import loader, unpack
+from ansible_collections.securetime.nts.tests.unpacked import program
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ["bookworm", "trixie", "testing"]
@@ -235,31 +233,11 @@ RIGHT = [example for word in TABLE if word.kind != "refused" for example in righ
 WRONG = [example for word in TABLE for example in wrong(word)]
 
 
-def alone(root: Path, folder: Path) -> Path:
-    """Copy chronyd and the libraries that it loads: the rest of a system has links that lead out of it."""
-    program = root / "usr/sbin/chronyd"
-    command = loader(root)
-    listed = subprocess.run([*command, "--list", program], check=True, capture_output=True, text=True).stdout
-    libraries = [word for word in listed.split() if word.startswith(str(root))]
-    folder.mkdir()
-    for path in [program, *libraries]:
-        shutil.copy(path, folder)
-    shutil.copy(command[0], folder / "loader")
-    return folder
-
-
 class Chronyd:
     """The chronyd of a Debian suite."""
 
     def __init__(self, suite: str) -> None:
-        folder = ROOT / ".build" / "chronyd" / suite
-        if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
-                # A mirror is allowed to be of yesterday.
-                root = unpack(suite, Path(unfinished), ['Acquire::Check-Valid-Until "false"'])
-                alone(root, Path(unfinished) / "alone").rename(folder)
-        self.command = [str(folder / "loader"), "--library-path", str(folder), str(folder / "chronyd")]
+        self.command = program(suite, "chrony", "usr/sbin/chronyd")
         banner = subprocess.run([*self.command, "-v"], check=True, capture_output=True, text=True).stdout
         self.version = banner.split("version ")[1].split()[0]
 

@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. What a certificate says (RFC 5280), by Python's standard library alone."""
+
+import calendar
+import hashlib
+import re
+import ssl
+import tempfile
+import time
+from typing import Any, Dict, List, Tuple
+
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+# RFC 4514, section 3; what is not there keeps OpenSSL's name.
+SHORT_NAMES = {
+    "commonName": "CN",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "stateOrProvinceName": "ST",
+    "localityName": "L",
+}
+SEQUENCE, BIT_STRING, OBJECT_IDENTIFIER, INTEGER, VERSION = 0x30, 0x03, 0x06, 0x02, 0xA0
+RSA = "2a864886f70d010101"
+# The algorithm's identifier or, after id-ecPublicKey, the curve's (RFC 3279, RFC 5480, RFC 8410).
+KEY_TYPES = {
+    "2a8648ce3d030107": "ECDSA P-256",
+    "2b81040022": "ECDSA P-384",
+    "2b81040023": "ECDSA P-521",
+    "2b6570": "Ed25519",
+    "2b6571": "Ed448",
+}
+
+
+class DerError(ValueError):
+    """The bytes are no certificate in DER."""
+
+
+def decode(pem: str) -> Dict[str, Any]:
+    """Return a certificate as SSLSocket.getpeercert does, by what Python's own tests read one; raise ssl.SSLError."""
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(pem + "\n")
+        file.flush()
+        return dict(ssl._ssl._test_decode_cert(file.name))  # type: ignore[attr-defined]
+
+
+def describe(der: bytes) -> Dict[str, Any]:
+    """Return what is told of a certificate: names, dates (UTC), serial and fingerprint in hexadecimal, type of key."""
+    fields = decode(ssl.DER_cert_to_PEM_cert(der))
+    return {
+        "subject": _name(fields.get("subject", ())),
+        "subject_alt_names": [f"{kind}:{value}" for kind, value in fields.get("subjectAltName", ())],
+        "issuer": _name(fields.get("issuer", ())),
+        "serial": fields["serialNumber"].lstrip("0") or "0",
+        "not_before": _date(fields["notBefore"]),
+        "not_after": _date(fields["notAfter"]),
+        "fingerprint_sha256": hashlib.sha256(der).hexdigest(),
+        "key_type": key_type(der),
+    }
+
+
+def _name(sequence: Any) -> str:
+    return ", ".join(f"{SHORT_NAMES.get(kind, kind)}={value}" for part in sequence for kind, value in part)
+
+
+def _date(text: str) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ssl.cert_time_to_seconds(text)))
+
+
+def seconds_left(description: Dict[str, Any], now: float) -> float:
+    """Return for how many seconds a described certificate will be valid."""
+    return calendar.timegm(time.strptime(description["not_after"], "%Y-%m-%dT%H:%M:%SZ")) - now
+
+
+def key_type(der: bytes) -> str:
+    """Return the type of a certificate's key, for example ECDSA P-256 or RSA 2048 (RFC 5280, section 4.1)."""
+    fields = _parts(_parts(_parts(der)[0][1])[0][1])
+    # The version can be missing. Before the key come serial, signature, issuer, validity and subject.
+    algorithm, key = _parts(fields[6 if fields[0][0] == VERSION else 5][1])[:2]
+    identifiers = [body.hex() for tag, body in _parts(algorithm[1]) if tag == OBJECT_IDENTIFIER]
+    if identifiers[0] == RSA:
+        modulus = _parts(_parts(key[1][1:])[0][1])[0][1]
+        return f"RSA {int.from_bytes(modulus, 'big').bit_length()}"
+    return KEY_TYPES.get(identifiers[-1], f"OID {identifiers[-1]}")
+
+
+def _parts(der: bytes) -> List[Tuple[int, bytes]]:
+    """Return the values that stand one after the other, each with its tag (X.690, section 8.1)."""
+    parts = []
+    while der:
+        if len(der) < 2:
+            raise DerError("a value ends in its header")
+        length, start = der[1], 2
+        if length & 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(der[2:start], "big")
+        if len(der) < start + length:
+            raise DerError("a value is longer than what holds it")
+        parts.append((der[0], der[start : start + length]))
+        der = der[start + length :]
+    return parts

@@ -1,0 +1,557 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Ask an NTS server as a client would: DNS, TCP, TLS, key exchange, authenticated NTP.
+
+Each stage has its time, and the first that fails is the last.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.securetime.nts.plugins.module_utils import _certificates, _ntp, _nts_ke
+from ansible_collections.securetime.nts.plugins.module_utils._causes import CAUSES
+from ansible_collections.securetime.nts.plugins.module_utils._gnutls import Gnutls
+from ansible_collections.securetime.nts.plugins.module_utils._tls import (
+    ClosedError,
+    DeadlineError,
+    GnutlsSession,
+    Session,
+    SslSession,
+    TlsError,
+    Trust,
+    read_anchors,
+)
+
+Row = Dict[str, Any]
+
+STAGES = ("dns", "tcp", "tls", "ke", "ntp")
+FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+# Between two requests, so that no server takes them for a flood.
+PAUSE_SECONDS = 0.2
+NO_LIBRARY = (
+    "libgnutls.so.30 is not on this host, and Python cannot export the keys of a TLS session, so no NTP request was"
+    " sent; install it (it comes with every chronyd with NTS), or choose the method chronyd"
+)
+OFFSET = re.compile(r"System clock wrong by (?P<offset>[-+.\d]+) seconds")
+
+
+class Question(NamedTuple):
+    """What to ask, and what the answer must be. Times are in seconds, timeout is for each stage."""
+
+    server: str
+    name: Optional[str] = None
+    ntsport: int = _nts_ke.PORT
+    port: int = _ntp.PORT
+    family: str = "any"
+    trusted_certs: Sequence[str] = ()
+    trusted_certs_content: str = ""
+    system_certs: bool = True
+    check_dates: bool = True
+    aeads: Sequence[int] = (_nts_ke.AES_128_GCM_SIV, _nts_ke.AES_SIV_CMAC_256)
+    expected_serial: Optional[str] = None
+    expected_fingerprint: Optional[str] = None
+    min_remaining_days: Optional[float] = None
+    packets: int = 3
+    timeout: float = 5.0
+    last_stage: str = "ntp"
+
+
+class ProbeError(Exception):
+    """A stage that failed: kind is one of _causes.CAUSES, places are those of its sentences."""
+
+    def __init__(self, kind: str, detail: str = "", **places: Any) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.places = places
+
+
+class Keys(NamedTuple):
+    """The keys of one session, from client to server and back."""
+
+    to_server: _ntp.Aead
+    to_client: _ntp.Aead
+
+
+class Probe:
+    """One probe of one server. What it finds is in result, whether or not it gets to the end."""
+
+    def __init__(self, question: Question, gnutls: Optional[Gnutls], chronyd: Optional[str] = None) -> None:
+        self.question = question
+        self.gnutls = gnutls
+        # If not null, chronyd does the last stage in the place of this program.
+        self.chronyd = chronyd
+        self.result = {
+            "ok": False,
+            "stage": None,
+            "error": None,
+            "stages": {stage: {"state": "not_reached", "duration_seconds": None} for stage in STAGES},
+            "addresses": [],
+            "address": None,
+            "tls": None,
+            "ke": None,
+            "ntp": None,
+            "warnings": [],
+        }  # type: Row
+        self._stages = {
+            "dns": self._resolve,
+            "tcp": self._reach,
+            "tls": self._shake_hands,
+            "ke": self._exchange_keys,
+            "ntp": self._ask_for_time,
+        }
+        self.session = None  # type: Optional[Session]
+        self.connection = None  # type: Optional[socket.socket]
+        self.agreement = None  # type: Optional[_nts_ke.Agreement]
+        self.found = []  # type: List[Tuple[int, Any]]
+        # Which of the addresses answers.
+        self.number = 0
+
+    def run(self) -> Row:
+        """Go through the stages and return what was found."""
+        try:
+            for stage in STAGES[: STAGES.index(self.question.last_stage) + 1]:
+                self._take(stage)
+            self.result["ok"] = True
+        except ProbeError as error:
+            self._fail(error)
+        finally:
+            self._close()
+        return self.result
+
+    def _take(self, stage: str) -> None:
+        report = self.result["stages"][stage]
+        self.result["stage"] = stage
+        began = time.monotonic()
+        report["state"] = "failed"
+        try:
+            report["state"] = self._stages[stage](began + self.question.timeout)
+        finally:
+            report["duration_seconds"] = round(time.monotonic() - began, 6)
+
+    def _fail(self, error: ProbeError) -> None:
+        question = self.question
+        places = {
+            "name": question.name or question.server,
+            "address": self.result["address"] or question.server,
+            "port": question.ntsport,
+            "seconds": f"{question.timeout:g}",
+            "detail": error.detail,
+            **error.places,
+        }
+        cause, remedy = (sentence.format(**places) for sentence in CAUSES[error.kind])
+        self.result["error"] = {
+            "stage": self.result["stage"],
+            "kind": error.kind,
+            "cause": cause,
+            "remedy": remedy,
+            "detail": error.detail,
+        }
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.session is not None:
+                self.session.close()
+            if self.connection is not None:
+                self.connection.close()
+
+    def _resolve(self, deadline: float) -> str:
+        question = self.question
+        found = resolve(question.server, question.ntsport, question.family, deadline)
+        self.result["addresses"] = [{"address": address[0], "error": None} for _family, address in found]
+        self.found = found
+        return "ok"
+
+    def _reach(self, deadline: float) -> str:
+        first = None  # type: Optional[ProbeError]
+        for number, (_family, address) in enumerate(self.found):
+            left = max(0.0, deadline - time.monotonic()) / (len(self.found) - number)
+            try:
+                self.connection = self._connect(number, left)
+            except ProbeError as error:
+                self.result["addresses"][number]["error"] = error.kind
+                first = first or error
+                continue
+            self.result["address"] = address[0]
+            self.number = number
+            return "ok"
+        assert first is not None  # there is no empty list of addresses
+        raise first
+
+    def _connect(self, number: int, timeout: float) -> socket.socket:
+        family, address = self.found[number]
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(max(timeout, 0.001))
+            connection.connect(address)
+            # What is sent is short, and the answer to it awaited.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            connection.close()
+            raise ProbeError(_connect_kind(error), str(error), address=address[0]) from None
+        return connection
+
+    def _shake_hands(self, deadline: float) -> str:
+        question = self.question
+        name = question.name or question.server
+        assert self.connection is not None  # the stage before has made it
+        try:
+            anchors = read_anchors(list(question.trusted_certs), question.trusted_certs_content)
+            trust = Trust(anchors, question.system_certs, question.check_dates)
+            if self.gnutls is not None:
+                self.session = GnutlsSession(self.gnutls, self.connection, name, _nts_ke.ALPN, trust, deadline)
+            else:
+                self.session = SslSession(
+                    lambda: self._connect(self.number, question.timeout),
+                    self.connection,
+                    name,
+                    _nts_ke.ALPN,
+                    trust,
+                    deadline,
+                )
+        except TlsError as error:
+            raise ProbeError(error.kind, error.detail) from None
+        except DeadlineError:
+            raise ProbeError("tls_timed_out") from None
+        self.result["tls"] = {
+            "library": self.session.library,
+            "version": self.session.version,
+            "group": self.session.group,
+            "alpn": self.session.protocol,
+            "certificates": [_certificates.describe(der) for der in self.session.certificates],
+        }
+        self._judge(self.session, name)
+        return "ok"
+
+    def _judge(self, session: Session, name: str) -> None:
+        if session.protocol != _nts_ke.ALPN:
+            raise ProbeError("alpn")
+        if session.distrust is not None:
+            raise ProbeError(session.distrust.kind, session.distrust.detail)
+        question = self.question
+        leaf = self.result["tls"]["certificates"][0]
+        for wanted, key in (
+            (question.expected_serial, "serial"),
+            (question.expected_fingerprint, "fingerprint_sha256"),
+        ):
+            if wanted is not None and plain_hex(wanted) != plain_hex(leaf[key]):
+                raise ProbeError("certificate_unexpected", f"its {key} is {leaf[key]}, and not {wanted}")
+        days = _certificates.seconds_left(leaf, time.time()) / 86400
+        if question.min_remaining_days is not None and days < question.min_remaining_days:
+            raise ProbeError(
+                "certificate_expires_soon",
+                f"on {leaf['not_after']}, in {days:.1f} days, and {question.min_remaining_days:g} were asked for",
+            )
+        if days < 0:
+            self._warn(f"The server's certificate has expired on {leaf['not_after']}, and its dates were not to count.")
+        if not leaf["subject_alt_names"]:
+            self._warn(
+                f"The server's certificate has no subjectAltName: {name} was found in its subject, where other clients"
+                " do not look."
+            )
+
+    def _warn(self, text: str) -> None:
+        self.result["warnings"].append(text)
+
+    def _exchange_keys(self, deadline: float) -> str:
+        assert self.session is not None  # the stage before has made it
+        offered = [number for number in self.question.aeads if self._has(number)]
+        if not offered:
+            raise ProbeError("no_siv", f"{self.session.library} has none of {list(self.question.aeads)}")
+        try:
+            self.session.send(_nts_ke.request(offered), deadline)
+            self.agreement = _nts_ke.read_response(self._answer(self.session, deadline), offered)
+        except _nts_ke.ProtocolError as error:
+            raise ProbeError(error.kind, error.detail) from None
+        except ClosedError as error:
+            raise ProbeError("ke_closed", str(error)) from None
+        except DeadlineError:
+            raise ProbeError("ke_timed_out") from None
+        agreement = self.agreement
+        self.result["ke"] = {
+            "aead": agreement.aead,
+            "aead_name": _nts_ke.AEAD_NAMES[agreement.aead],
+            "cookies": len(agreement.cookies),
+            "cookie_length_bytes": len(agreement.cookies[0]),
+            "server": agreement.server,
+            "port": agreement.port,
+            "compliant_export": agreement.compliant_export,
+            "ignored_records": agreement.ignored_records,
+        }
+        return "ok"
+
+    def _has(self, aead: int) -> bool:
+        """Say whether an algorithm can be offered: chronyd, too, offers what its library has."""
+        return self.gnutls is None or aead in self.gnutls.aeads()
+
+    def _answer(self, session: Session, deadline: float) -> bytes:
+        data = b""
+        while True:
+            length = _nts_ke.message_length(data)
+            if length is not None and length <= _nts_ke.MAX_MESSAGE_LENGTH:
+                return data[:length]
+            if len(data) > _nts_ke.MAX_MESSAGE_LENGTH:
+                raise ProbeError("ke_too_long", f"more than {_nts_ke.MAX_MESSAGE_LENGTH} bytes")
+            try:
+                data += session.receive(deadline)
+            except ClosedError as error:
+                raise ClosedError(
+                    f"after {len(data)} bytes of the answer{f': {error}' if str(error) else ''}"
+                ) from None
+
+    def _ask_for_time(self, _deadline: float) -> str:
+        assert self.session is not None  # the stages before have made both
+        assert self.agreement is not None
+        if self.chronyd is not None:
+            self.result["ntp"] = self._ask_chronyd(self.chronyd)
+            return "ok"
+        if not isinstance(self.session, GnutlsSession):
+            self._warn(NO_LIBRARY + ".")
+            return "skipped"
+        agreement = self.agreement
+        address = self._ntp_address()
+        target = f"UDP port {address[1][1]} of {address[1][0]}"
+        exchange = Exchange(address, self.question.timeout)
+        old_keys = False
+        with exchange:
+            for keys in self._keys(self.session):
+                number = min(self.question.packets, len(agreement.cookies))
+                exchange.ask([agreement.cookies.pop() for _cookie in range(number)], keys)
+                if exchange.replies or exchange.worst() != "ntp_nak":
+                    break
+                old_keys = True
+        self.result["ntp"] = exchange.report()
+        if not exchange.replies:
+            raise ProbeError(
+                exchange.worst(),
+                exchange.detail(),
+                number=exchange.sent,
+                ntp_server=target,
+                address=address[1][0],
+                port=address[1][1],
+            )
+        self._judge_time(exchange.best().reply)
+        if old_keys:
+            self._warn(
+                "The server derives the keys of AEAD 30 as chrony 4.4 to 4.6 does, and not as RFC 8915 says: clients of"
+                " other make get NTS NAKs. Update it."
+            )
+        return "ok"
+
+    def _ntp_address(self) -> Tuple[int, Any]:
+        assert self.agreement is not None
+        server = self.agreement.server or self.result["address"]
+        port = self.agreement.port or self.question.port
+        family = self.found[self.number][0]
+        try:
+            found = resolve(server, port, "any", time.monotonic() + self.question.timeout)
+        except ProbeError as error:
+            raise ProbeError("ntp_unresolved", error.detail, ntp_server=server) from None
+        # As chronyd: rather an address of the family in which the key exchange was.
+        return next((pair for pair in found if pair[0] == family), found[0])
+
+    def _keys(self, session: GnutlsSession) -> Iterator[Keys]:
+        """Yield the keys, first those of RFC 8915, then those of chrony 4.4 to 4.6 for AEAD 30."""
+        assert self.agreement is not None
+        assert self.gnutls is not None
+        aead = self.agreement.aead
+        contexts = [aead]
+        if aead == _nts_ke.AES_128_GCM_SIV and not self.agreement.compliant_export:
+            contexts.append(_nts_ke.AES_SIV_CMAC_256)
+        for context in contexts:
+            pair = []
+            for to_server in (True, False):
+                key = session.export(
+                    _nts_ke.EXPORTER_LABEL, _nts_ke.exporter_context(context, to_server), _nts_ke.KEY_LENGTHS[aead]
+                )
+                pair.append(self.gnutls.aead(aead, key))
+            yield Keys(*pair)
+
+    def _judge_time(self, reply: _ntp.Reply) -> None:
+        if reply.leap == _ntp.UNSYNCHRONISED:
+            raise ProbeError("ntp_unsynchronised")
+        if reply.stratum == 0:
+            raise ProbeError("ntp_kiss", reply.reference_id)
+        if not reply.cookies:
+            self._warn("The server's answers bring no fresh cookies, so that clients must soon come back for others.")
+
+    def _ask_chronyd(self, chronyd: str) -> Row:
+        """Let a chronyd that sets nothing ask the server (chronyd -Q)."""
+        question = self.question
+        seconds = max(2, round(question.timeout * 2))
+        options = f"nts iburst maxsamples 1 ntsport {question.ntsport} port {question.port}"
+        directives = [f"server {question.name or question.server} {options}"]
+        directives += [f"ntstrustedcerts {path}" for path in question.trusted_certs]
+        directives += [] if question.system_certs else ["nosystemcert"]
+        directives += [] if question.check_dates else ["nocerttimecheck 1"]
+        command = [chronyd, "-Q", "-t", str(seconds), "-u", "root", *directives]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                universal_newlines=True,
+                check=False,
+                timeout=seconds + 5,
+                env=dict(os.environ, LC_ALL="C"),
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ProbeError("chronyd_failed", str(error)) from None
+        found = OFFSET.search(done.stdout)
+        if done.returncode or found is None:
+            raise ProbeError("chronyd_failed", " / ".join(done.stdout.strip().splitlines()[-3:]))
+        # chronyd tells by how much the clock is to be moved.
+        return {"method": "chronyd", "offset_seconds": -float(found.group("offset"))}
+
+
+class Sample(NamedTuple):
+    """A reply with what was measured, in seconds: by how much this host's clock is ahead, and the round trip."""
+
+    offset_seconds: float
+    delay_seconds: float
+    reply: _ntp.Reply
+
+
+class Exchange:
+    """Requests to an NTP server, one after the other, and what came back."""
+
+    def __init__(self, address: Tuple[int, Any], timeout: float) -> None:
+        self.family, self.address = address
+        self.timeout = timeout
+        self.sent = 0
+        self.replies = []  # type: List[Sample]
+        self.refusals = []  # type: List[Tuple[str, str]]
+
+    def __enter__(self) -> "Exchange":
+        self.socket = socket.socket(self.family, socket.SOCK_DGRAM)
+        with contextlib.suppress(OSError):
+            # With this, a port that nobody serves and packets of others are told apart by the kernel.
+            self.socket.connect(self.address)
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        self.socket.close()
+
+    def ask(self, cookies: Sequence[bytes], keys: Keys) -> None:
+        """Send a request with each cookie and wait for its answer; a server that refuses one is not asked again."""
+        self.refusals = []
+        for cookie in cookies:
+            if self.replies:
+                time.sleep(PAUSE_SECONDS)
+            self._ask_once(_ntp.request(cookie, keys.to_server, os.urandom(64)), keys.to_client)
+            if self.refusals and not self.replies:
+                return
+
+    def _ask_once(self, asked: _ntp.Request, aead: _ntp.Aead) -> None:
+        deadline = time.monotonic() + self.timeout / 2
+        self.sent += 1
+        try:
+            sent, began = _ntp.since_1900(time.time()), time.monotonic()
+            self.socket.send(asked.packet)
+            while True:
+                self.socket.settimeout(max(0.001, deadline - time.monotonic()))
+                data = self.socket.recv(2048)
+                # The clock may be stepped meanwhile: the time of the arrival is counted from the request.
+                arrived = sent + int((time.monotonic() - began) * _ntp.TICKS)
+                with self._refusing():
+                    reply = _ntp.read_reply(data, asked, aead)
+                    behind, delay = _ntp.offset_and_delay(sent, reply, arrived)
+                    self.replies.append(Sample(-behind, delay, reply))
+                    return
+                if time.monotonic() >= deadline:
+                    return
+        except socket.timeout:
+            return
+        except OSError as error:
+            self.refusals.append(("ntp_refused", str(error)))
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except _ntp.PacketError as error:
+            self.refusals.append((error.kind, error.detail))
+
+    def worst(self) -> str:
+        """Return the kind of what is wrong. A NAK is not authentic: it counts after all else has failed."""
+        kinds = [kind for kind, _detail in self.refusals]
+        return next(
+            (kind for kind in ("ntp_nak", "ntp_not_authentic", "ntp_refused") if kind in kinds), "ntp_unanswered"
+        )
+
+    def detail(self) -> str:
+        """Return what was found wrong."""
+        return next((detail for kind, detail in self.refusals if kind == self.worst()), "")
+
+    def best(self) -> Sample:
+        """Return the sample with the shortest round trip, whose offset is the most exact."""
+        return min(self.replies, key=lambda sample: sample.delay_seconds)
+
+    def report(self) -> Row:
+        """Return what was measured."""
+        row = {
+            "method": "gnutls",
+            "address": self.address[0],
+            "port": self.address[1],
+            "sent": self.sent,
+            "received": len(self.replies),
+            "nak": any(kind == "ntp_nak" for kind, _detail in self.refusals),
+            "discarded": len(self.refusals),
+        }  # type: Row
+        if self.replies:
+            best = self.best()
+            row["offset_seconds"] = round(best.offset_seconds, 9)
+            row["delay_seconds"] = round(best.delay_seconds, 9)
+            for name in ("leap", "stratum", "reference_id", "root_delay_seconds", "root_dispersion_seconds"):
+                row[name] = getattr(best.reply, name)
+            row["fresh_cookies"] = sum(len(sample.reply.cookies) for sample in self.replies)
+        return row
+
+
+def resolve(name: str, port: int, family: str, deadline: float) -> List[Tuple[int, Any]]:
+    """Return the addresses of a name, each with its family, in the order of the resolver; it cannot hang for longer."""
+    answer = []  # type: List[Any]
+
+    def ask() -> None:
+        try:
+            answer.append(socket.getaddrinfo(name, port, FAMILIES[family], socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(max(0.0, deadline - time.monotonic()))
+    if not answer:
+        raise ProbeError("resolver_failed", "it took too long", name=name)
+    found = answer[0]
+    if isinstance(found, Exception):
+        failed = getattr(found, "errno", None) in (socket.EAI_AGAIN, socket.EAI_FAIL)
+        raise ProbeError("resolver_failed" if failed else "unresolved", str(found), name=name)
+    return [(row[0], row[4]) for row in found]
+
+
+def _connect_kind(error: OSError) -> str:
+    if isinstance(error, socket.timeout):
+        return "timed_out"
+    return {
+        errno.ECONNREFUSED: "refused",
+        errno.ETIMEDOUT: "timed_out",
+        errno.EHOSTUNREACH: "unreachable",
+        errno.ENETUNREACH: "unreachable",
+        errno.EACCES: "denied",
+        errno.EPERM: "denied",
+    }.get(error.errno or 0, "not_connected")
+
+
+def plain_hex(text: str) -> str:
+    """Return hexadecimal digits as they are compared."""
+    return text.replace(":", "").lower().lstrip("0")
