@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 FAST = "iburst minpoll 0 maxpoll 0"
 # The cookies last for half a minute without an answer.
-SLOWLY = "server nts1 nts ntsport 4467 port 11467 iburst minpoll 3 maxpoll 3"
+SLOWLY = "server nts1 nts ntsport 4467 port 11467 minpoll 2 maxpoll 2"
 # An address of the hosts' own network that nobody has, and that answers nothing because its packets go astray.
 ASTRAY = "ip neigh replace 10.89.255.254 lladdr 02:00:00:00:00:01 dev eth0; ip route replace 10.89.255.254 dev eth0"
 # The images have no sudo, and nobody has no shell.
