@@ -69,6 +69,7 @@ def make_pair(
     not_after: datetime.timedelta = 30 * DAY,
     key: PrivateKey | None = None,
     chain: Sequence[Pair] = (),
+    permitted: str | None = None,
 ) -> Pair:
     """Make a certificate, signed by its issuer or by itself; its dates are counted from now."""
     key = key or ec.generate_private_key(ec.SECP256R1())
@@ -89,9 +90,16 @@ def make_pair(
             x509.IPAddress(ipaddress.ip_address(item)) if item[0].isdigit() else x509.DNSName(item) for item in names
         ]
         builder = builder.add_extension(x509.SubjectAlternativeName(told), critical=False)
+    if permitted:
+        constraints = x509.NameConstraints([x509.DNSName(permitted)], None)
+        builder = builder.add_extension(constraints, critical=True)
     signer = issuer.key if issuer else key
     algorithm = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return Pair(folder, builder.sign(signer, algorithm), key, chain)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    return x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
 
 
 @contextlib.contextmanager
@@ -141,6 +149,7 @@ def chronyd(
     *,
     ntsport: int | None = None,
     port: int | None = None,
+    address: str = ADDRESS,
 ) -> Iterator[Server]:
     """Run chronyd of a Debian suite as an NTS server that cannot touch the clock."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +161,7 @@ def chronyd(
         f"ntsport {server.ntsport}",
         f"port {server.port}",
         f"ntsdumpdir {folder}",
-        f"bindaddress {ADDRESS}",
+        f"bindaddress {address}",
         f"pidfile {folder}/pid",
         "bindcmdaddress /",
         "cmdport 0",
@@ -162,7 +171,7 @@ def chronyd(
     config.write_text("".join(f"{line}\n" for line in directives))
     command = [*program(suite, "chrony", "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", config]
     with running(command, server.log) as process:
-        wait_for(lambda: listens(server.ntsport) or process.poll() is not None, 10, lambda: server.log.read_text())
+        wait_for(lambda: listens(server.ntsport, address) or process.poll() is not None, 10, server.log.read_text)
         assert process.poll() is None, server.log.read_text()
         yield server
 
@@ -172,12 +181,17 @@ Behaviour = Callable[[socket.socket], None]
 
 @contextlib.contextmanager
 def misbehaving(
-    behave: Callable[[ssl.SSLSocket], None], pair: Pair, alpn: Sequence[str] = ("ntske/1",)
+    behave: Callable[[ssl.SSLSocket], None],
+    pair: Pair,
+    alpn: Sequence[str] = ("ntske/1",),
+    change: Callable[[ssl.SSLContext], None] | None = None,
 ) -> Iterator[int]:
-    """Serve TLS 1.3 on a port and do as told with each session."""
+    """Serve TLS on a port and do as told with each session."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.chain, pair.key_file)
     context.set_alpn_protocols(list(alpn))
+    if change is not None:
+        change(context)
 
     def serve(connection: socket.socket) -> None:
         with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as session:

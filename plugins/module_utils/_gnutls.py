@@ -139,8 +139,8 @@ class Gnutls:
             return call(self.aead_cipher_encrypt, nonce, text, associated, len(text) + TAG_LENGTH)
 
         def unseal(nonce: bytes, text: bytes, associated: bytes) -> Optional[bytes]:
-            # These lengths GnuTLS would not tell from a mistake of the program's.
-            if len(text) < TAG_LENGTH or (number == 30 and len(nonce) != NONCE_LENGTHS[30]):
+            # Of these lengths GnuTLS makes an error of the program's own, and Nettle even ends it.
+            if len(text) < TAG_LENGTH or not nonce or (number == 30 and len(nonce) != NONCE_LENGTHS[30]):
                 return None
             try:
                 return call(self.aead_cipher_decrypt, nonce, text, associated, len(text) - TAG_LENGTH)

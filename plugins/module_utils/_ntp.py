@@ -178,7 +178,7 @@ def _open(body: bytes) -> Optional[Tuple[bytes, bytes]]:
         return None
     nonce_length, length = struct.unpack_from(">HH", body)
     start = 4 + nonce_length + -nonce_length % 4
-    if nonce_length == 0 or start + length > len(body):
+    if start + length > len(body):
         return None
     return body[4 : 4 + nonce_length], body[start : start + length]
 

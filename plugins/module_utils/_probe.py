@@ -32,7 +32,52 @@ from ansible_collections.securetime.nts.plugins.module_utils._tls import (
 
 Row = Dict[str, Any]
 
-STAGES = ("dns", "tcp", "tls", "ke", "ntp")
+# What can be wrong, by the stage at which it is found: a closed list, told in the documentation of nts_probe.
+KINDS = {
+    "dns": ("unresolved", "resolver_failed"),
+    "tcp": ("refused", "timed_out", "unreachable", "denied", "not_connected"),
+    "tls": (
+        "tls_closed",
+        "tls_timed_out",
+        "not_tls",
+        "tls_version",
+        "tls_alert",
+        "tls_failed",
+        "tls_policy",
+        "alpn",
+        "trust",
+        "certificate_issuer",
+        "certificate_name",
+        "certificate_expired",
+        "certificate_not_yet_valid",
+        "certificate_refused",
+        "certificate_unexpected",
+        "certificate_expires_soon",
+    ),
+    "ke": (
+        "ke_closed",
+        "ke_timed_out",
+        "ke_too_long",
+        "ke_malformed",
+        "ke_critical_record",
+        "ke_error",
+        "ke_no_protocol",
+        "ke_no_aead",
+        "ke_no_cookies",
+        "no_siv",
+    ),
+    "ntp": (
+        "ntp_unresolved",
+        "ntp_unanswered",
+        "ntp_refused",
+        "ntp_nak",
+        "ntp_kiss",
+        "ntp_not_authentic",
+        "ntp_unsynchronised",
+        "chronyd_failed",
+    ),
+}
+STAGES = tuple(KINDS)
 FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 # Between two requests, so that no server takes them for a flood.
 PAUSE_SECONDS = 0.2
@@ -448,7 +493,7 @@ class Exchange:
             if self.replies:
                 time.sleep(PAUSE_SECONDS)
             self._ask_once(_ntp.request(cookie, keys.to_server, os.urandom(64)), keys.to_client)
-            if self.refusals and not self.replies:
+            if self.worst() == "ntp_nak" and not self.replies:
                 return
 
     def _ask_once(self, asked: _ntp.Request, aead: _ntp.Aead) -> None:

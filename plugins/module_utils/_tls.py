@@ -28,9 +28,9 @@ STATUS_KINDS = (
     (1 << 9, "certificate_not_yet_valid"),
     (1 << 10, "certificate_expired"),
 )
-# X509_V_ERR_... of openssl/x509_vfy.h
+# X509_V_ERR_... of openssl/x509_vfy.h (24 and 79: the issuer is no CA, before and since OpenSSL 3.0)
 VERIFY_CODE_KINDS = {
-    **dict.fromkeys((2, 18, 19, 20, 21), "certificate_issuer"),
+    **dict.fromkeys((2, 18, 19, 20, 21, 24, 79), "certificate_issuer"),
     **dict.fromkeys((62, 64), "certificate_name"),
     9: "certificate_not_yet_valid",
     10: "certificate_expired",
@@ -320,7 +320,7 @@ def _ssl_kind(error: Exception) -> str:
         return "tls_version"
     if reason == "TLSV1_ALERT_NO_APPLICATION_PROTOCOL":
         return "alpn"
-    if "_ALERT_" in reason:
+    if reason.startswith(("TLSV1_", "TLSV13_", "SSLV3_ALERT_")):
         return "tls_alert"
     if reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"):
         return "not_tls"

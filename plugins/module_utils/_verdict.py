@@ -214,7 +214,9 @@ def _judge_nts(source: Row, facts: Row, failure: Optional[Failure], log_readable
         return "authenticated", ""
     if failure or (auth["ke_attempts"] > 1 and not auth["cookies"]):
         return "failed", f"{_failed_exchange(auth, failure)}. {_last_answer(source)}"
-    return _judge_reachable(auth) if source["reach"] else _judge_unreachable(source, age)
+    # With -r chronyd begins with the reach of before its start (4.0 to 4.9), and has no answer yet.
+    answered = source["reach"] and (source["ntpdata"] is None or source["ntpdata"]["total_valid_rx"])
+    return _judge_reachable(auth) if answered else _judge_unreachable(source, age)
 
 
 def is_authenticated(source: Row) -> bool:

@@ -109,7 +109,7 @@ class Clients:
             told = [(one["nts"]["state"], " ".join(one["nts"]["reasons"])) for one in facts]
             if all(said == state and re.search(reason, reasons) for said, reasons in told):
                 return facts
-            assert time.monotonic() < end, told
+            assert time.monotonic() < end, "\n".join(map(str, told))
 
 
 CONFIG_FILES = ("/etc/chrony/chrony.conf", "/etc/chrony.conf")

@@ -247,7 +247,15 @@ def test_a_source_that_answered_lately(capture, change, state):
 
 
 @pytest.mark.parametrize(
-    ("ntpdata", "state"), [({"authenticated": False}, P), ({"total_valid_rx": 0}, P), (None, A), ({"total_rx": 99}, A)]
+    ("ntpdata", "state"),
+    [
+        ({"authenticated": False}, P),
+        # With -r the reach is that of before chronyd's start.
+        ({"total_valid_rx": 0, "total_tx": 1}, P),
+        ({"total_valid_rx": 0, "total_tx": 8}, F),
+        (None, A),
+        ({"total_rx": 99}, A),
+    ],
 )
 def test_the_last_valid_packet_must_have_been_authenticated(capture, ntpdata, state):
     def change(reports):

@@ -1,0 +1,555 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The probe asks real servers, and servers that are wrong in every way that it tells apart; all on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from ansible_collections.securetime.nts.plugins.module_utils import _gnutls, _probe
+from ansible_collections.securetime.nts.plugins.module_utils._nts_ke import record
+from ansible_collections.securetime.nts.plugins.module_utils._probe import KINDS, Probe, Question
+from ansible_collections.securetime.nts.tests.nts_servers import (
+    ADDRESS,
+    DAY,
+    NAME,
+    Pair,
+    Server,
+    chronyd,
+    free_port,
+    make_pair,
+    misbehaving,
+    raw,
+)
+from ansible_collections.securetime.nts.tests.unpacked import program
+
+ROOT = Path(__file__).resolve().parents[2]
+# The suites, and the length of their chronyd's cookies: from 4.4 on they are sealed by AES-GCM-SIV, if it is there.
+SUITES = {"bullseye": 100, "bookworm": 100, "trixie": 96, "testing": 96}
+# Where a server for NTP is that is not the one for key exchanges.
+ELSEWHERE = "127.0.0.3"
+GNUTLS = _gnutls.load()
+LIBRARIES = ["gnutls", "ssl"]
+# What a server sends in a key exchange that goes well.
+GOOD = [record(1, b"\0\0", critical=True), record(4, b"\0\x0f"), *[record(5, bytes(100))] * 8]
+END = record(0, critical=True)
+
+
+@dataclass
+class Certificates:
+    """A CA, and what it signed."""
+
+    folder: Path
+    ca: Pair
+    leaf: Pair
+
+    def other(self, name: str, **options: Any) -> Pair:
+        """Make another one."""
+        options.setdefault("issuer", self.ca)
+        return make_pair(self.folder / name, name=name, **options)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    folder = tmp_path_factory.mktemp("certificates")
+    ca = make_pair(folder / "ca", name="ca", authority=True)
+    return Certificates(folder, ca, make_pair(folder / "leaf", ca, name="leaf"))
+
+
+@pytest.fixture(scope="session")
+def server(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A good one."""
+    with chronyd("trixie", tmp_path_factory.mktemp("good"), certificates.leaf) as good:
+        yield good
+
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def ask(certificates: Certificates) -> Ask:
+    """Ask a server as a client that trusts the CA and nobody else."""
+
+    def ask(
+        ntsport: int, library: str = "gnutls", *, chronyd_path: str | None = None, **options: Any
+    ) -> dict[str, Any]:
+        question = Question(
+            **{
+                "server": NAME,
+                "family": "ipv4",
+                "ntsport": ntsport,
+                "trusted_certs": [str(certificates.ca.chain)],
+                "system_certs": False,
+                "timeout": 2.0,
+                **options,
+            }
+        )
+        assert GNUTLS is not None
+        return Probe(question, GNUTLS if library == "gnutls" else None, chronyd_path).run()
+
+    return ask
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_good_server(suite: str, certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
+    with chronyd(suite, tmp_path, certificates.leaf) as good:
+        found = ask(good.ntsport)
+        plain = ask(good.ntsport, "ssl")
+    assert (found["ok"], found["stage"], found["error"], found["warnings"]) == (True, "ntp", None, [])
+    assert [found["stages"][stage]["state"] for stage in _probe.STAGES] == ["ok"] * 5
+    assert all(0 < found["stages"][stage]["duration_seconds"] < 2 for stage in _probe.STAGES)
+    assert (found["address"], found["addresses"]) == (ADDRESS, [{"address": ADDRESS, "error": None}])
+    assert (found["tls"]["version"], found["tls"]["alpn"]) == ("TLS1.3", "ntske/1")
+    assert found["tls"]["group"]
+    assert (found["ke"]["aead"], found["ke"]["cookies"], found["ke"]["cookie_length_bytes"]) == (15, 8, SUITES[suite])
+    assert (found["ke"]["server"], found["ke"]["port"]) == (None, good.port)
+    ntp = found["ntp"]
+    assert (ntp["address"], ntp["port"], ntp["sent"], ntp["received"]) == (ADDRESS, good.port, 3, 3)
+    assert (ntp["nak"], ntp["discarded"], ntp["fresh_cookies"]) == (False, 0, 3)
+    assert (ntp["stratum"], ntp["leap"], ntp["reference_id"]) == (5, 0, "7F7F0101")
+    assert 0 < ntp["delay_seconds"] < 0.05
+    assert abs(ntp["offset_seconds"]) < ntp["delay_seconds"]
+    assert (plain["ok"], plain["stages"]["ntp"]["state"]) == (True, "skipped")
+    assert "libgnutls" in plain["warnings"][0]
+    assert plain["tls"]["certificates"] == found["tls"]["certificates"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (lambda: ec.generate_private_key(ec.SECP256R1()), "ECDSA P-256"),
+        (lambda: ec.generate_private_key(ec.SECP384R1()), "ECDSA P-384"),
+        (ed25519.Ed25519PrivateKey.generate, "Ed25519"),
+        (lambda: rsa.generate_private_key(65537, 2048), "RSA 2048"),
+    ],
+    ids=["P-256", "P-384", "Ed25519", "RSA"],
+)
+def test_a_certificate_is_told_as_it_is(
+    kind: Callable[[], Any], told: str, certificates: Certificates, ask: Ask, tmp_path: Path
+) -> None:
+    issuing = certificates.other("issuing", authority=True)
+    leaf = certificates.other("told", issuer=issuing, key=kind(), chain=[issuing])
+    with chronyd("trixie", tmp_path, leaf) as good:
+        first, second = ask(good.ntsport)["tls"]["certificates"]
+    assert first["key_type"] == told
+    assert (first["subject"], first["issuer"], second["subject"]) == ("CN=told", "CN=issuing", "CN=issuing")
+    assert first["subject_alt_names"] == [f"DNS:{NAME}", f"IP Address:{ADDRESS}"]
+    assert int(first["serial"], 16) == leaf.certificate.serial_number
+    for name in ("not_before", "not_after"):
+        date = datetime.datetime.strptime(first[name], "%Y-%m-%dT%H:%M:%S%z")
+        assert date == getattr(leaf.certificate, f"not_valid_{name[4:]}_utc")
+
+
+def test_names_and_expectations_are_checked(server: Server, certificates: Certificates, ask: Ask) -> None:
+    serial = f"{certificates.leaf.certificate.serial_number:X}"
+    fingerprint = ask(server.ntsport)["tls"]["certificates"][0]["fingerprint_sha256"]
+    colons = ":".join(re.findall("..", fingerprint.upper()))
+    expected = {"expected_serial": serial.lower(), "expected_fingerprint": colons, "min_remaining_days": 29}
+    assert ask(server.ntsport, **expected)["ok"]
+    assert ask(server.ntsport, server=ADDRESS)["ok"]
+    assert ask(server.ntsport, server=ADDRESS, name=NAME)["ok"]
+
+
+def test_folders_and_texts_of_anchors(server: Server, certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "a.pem").write_text("rubbish")
+    (tmp_path / "b.pem").write_bytes(certificates.ca.chain.read_bytes())
+    (tmp_path / "c.pem").symlink_to("nowhere")
+    text = certificates.ca.chain.read_text()
+    for library in LIBRARIES:
+        assert ask(server.ntsport, library, trusted_certs=[str(tmp_path)])["ok"]
+        assert ask(server.ntsport, library, trusted_certs=[], trusted_certs_content=text)["ok"]
+        # Whatever is trusted ends a chain.
+        assert ask(server.ntsport, library, trusted_certs=[str(certificates.leaf.chain)])["ok"]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("dates", [(-2 * DAY, -DAY), (DAY, 2 * DAY)], ids=["expired", "not yet valid"])
+def test_dates_need_not_count(
+    dates: tuple[datetime.timedelta, ...], library: str, certificates: Certificates, ask: Ask, tmp_path: Path
+) -> None:
+    leaf = certificates.other("dates", not_before=dates[0], not_after=dates[1])
+    with chronyd("trixie", tmp_path, leaf) as good:
+        assert ask(good.ntsport, library, check_dates=False)["ok"]
+
+
+def test_a_name_in_the_subject_alone_is_warned_of(certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
+    leaf = make_pair(certificates.folder / "subject", certificates.ca, name=NAME, names=())
+    with chronyd("trixie", tmp_path, leaf) as good:
+        for library in LIBRARIES:
+            found = ask(good.ntsport, library)
+            assert found["ok"]
+            assert "no subjectAltName" in found["warnings"][0]
+
+
+def test_chronyd_agrees(server: Server, ask: Ask, tmp_path: Path) -> None:
+    ours = ask(server.ntsport)
+    theirs = ask(server.ntsport, chronyd_path=chronyd_program(tmp_path))
+    assert theirs["ok"], theirs["error"]
+    assert theirs["ntp"]["method"] == "chronyd"
+    assert abs(theirs["ntp"]["offset_seconds"] - ours["ntp"]["offset_seconds"]) < max(
+        ours["ntp"]["delay_seconds"], 1e-4
+    )
+
+
+def chronyd_program(folder: Path) -> str:
+    """Return the path of a program that is chronyd."""
+    path = folder / "chronyd"
+    words = " ".join(program("trixie", "chrony", "usr/sbin/chronyd"))
+    path.write_text(f'#!/bin/sh\nexec {words} "$@" "pidfile {folder}/pid" "bindcmdaddress /" "cmdport 0"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+# --- What goes wrong ---
+
+
+@dataclass
+class World:
+    """What a fault is made of."""
+
+    certificates: Certificates
+    server: Server
+    folder: Path
+
+
+@pytest.fixture
+def world(certificates: Certificates, server: Server, tmp_path: Path) -> World:
+    return World(certificates, server, tmp_path)
+
+
+@dataclass
+class Fault:
+    """A server that is wrong, what is to be said of it, and to which libraries it happens."""
+
+    kind: str
+    setup: Callable[[World], AbstractContextManager[int]]
+    detail: str = ""
+    libraries: tuple[str, ...] = ("gnutls", "ssl")
+    options: dict[str, Any] | None = None
+    name: str = ""
+
+
+@contextlib.contextmanager
+def good(world: World) -> Iterator[int]:
+    yield world.server.ntsport
+
+
+@contextlib.contextmanager
+def nobody(_world: World) -> Iterator[int]:
+    yield free_port()
+
+
+@contextlib.contextmanager
+def deaf(_world: World) -> Iterator[int]:
+    """A listener whose queue is full: the kernel drops what more comes."""
+    with socket.create_server((ADDRESS, 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        port = listener.getsockname()[1]
+        for _number in range(8):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex((ADDRESS, port))
+        time.sleep(0.1)
+        yield port
+
+
+def by_chronyd(*lines: str, pair: Callable[[Certificates], Pair] | None = None, suite: str = "trixie") -> Any:
+    """A real server that is set up wrongly."""
+
+    @contextlib.contextmanager
+    def setup(world: World) -> Iterator[int]:
+        own = pair(world.certificates) if pair else world.certificates.leaf
+        with chronyd(suite, world.folder / "chronyd", own, lines or ("local stratum 5",)) as wrong:
+            yield wrong.ntsport
+
+    return setup
+
+
+def unreadable(certificates: Certificates) -> Pair:
+    pair = certificates.other("unreadable")
+    pair.key_file.write_text("no key\n")
+    return pair
+
+
+def by_raw(behave: Callable[[socket.socket], None]) -> Any:
+    """A server that does not even speak TLS well."""
+    return lambda _world: raw(behave)
+
+
+def by_tls(behave: Callable[[ssl.SSLSocket], None], alpn: tuple[str, ...] = ("ntske/1",), **options: Any) -> Any:
+    """A server that speaks TLS, and then something else."""
+    return lambda world: misbehaving(behave, world.certificates.leaf, alpn, **options)
+
+
+def answering(*parts: bytes) -> Any:
+    """A server that sends these bytes in the key exchange."""
+
+    def behave(session: ssl.SSLSocket) -> None:
+        session.recv(4096)
+        session.sendall(b"".join(parts))
+        session.unwrap()
+
+    return by_tls(behave)
+
+
+def silent(connection: socket.socket) -> None:
+    time.sleep(3)
+
+
+def dripping(session: ssl.SSLSocket) -> None:
+    for _second in range(40):
+        session.sendall(b"\x40")
+        time.sleep(0.1)
+
+
+def refuse_name(context: ssl.SSLContext) -> None:
+    context.sni_callback = lambda *_unused: ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+
+
+def old_tls(context: ssl.SSLContext) -> None:
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+
+def server_hello_of_nowhere(connection: socket.socket) -> None:
+    """Choose a cipher suite that there is not."""
+    connection.recv(4096)
+    hello = b"\x03\x03" + bytes(32) + b"\0" + b"\x13\x77" + b"\0" + struct.pack(">H", 6) + bytes.fromhex("002b00020304")
+    message = b"\x02" + struct.pack(">I", len(hello))[1:] + hello
+    connection.sendall(b"\x16\x03\x03" + struct.pack(">H", len(message)) + message)
+    silent(connection)
+
+
+Change = Callable[[bytes, list[bytes]], "bytes | None"]
+
+
+@contextlib.contextmanager
+def relayed(world: World, request: Change, reply: Change) -> Iterator[int]:
+    """A real server whose NTP packets go through something that changes them; nothing is passed on for null."""
+    port = free_port(socket.SOCK_DGRAM)
+    lines = ("local stratum 5", f"ntsntpserver {ELSEWHERE}")
+    with (
+        chronyd("trixie", world.folder / "chronyd", world.certificates.leaf, lines, port=port) as real,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as front,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back,
+    ):
+        front.bind((ELSEWHERE, port))
+        front.settimeout(0.1)
+        back.connect((ADDRESS, port))
+        back.settimeout(0.5)
+        stop = threading.Event()
+        seen: tuple[list[bytes], list[bytes]] = ([], [])
+
+        def relay() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(OSError):
+                    data, client = front.recvfrom(2048)
+                    changed = request(data, seen[0])
+                    seen[0].append(data)
+                    if changed is None:
+                        continue
+                    back.send(changed)
+                    data = back.recv(2048)
+                    changed = reply(data, seen[1])
+                    seen[1].append(data)
+                    if changed is not None:
+                        front.sendto(changed, client)
+
+        thread = threading.Thread(target=relay, daemon=True)
+        thread.start()
+        yield real.ntsport
+        stop.set()
+        thread.join()
+
+
+def as_it_is(data: bytes, _seen: list[bytes]) -> bytes:
+    return data
+
+
+def dropped(_data: bytes, _seen: list[bytes]) -> None:
+    return None
+
+
+def flipped(position: int) -> Change:
+    """Change a bit of the byte at a position."""
+
+    def change(data: bytes, _seen: list[bytes]) -> bytes:
+        changed = bytearray(data)
+        changed[position] ^= 1
+        return bytes(changed)
+
+    return change
+
+
+def replayed(_data: bytes, seen: list[bytes]) -> bytes | None:
+    """Send the first answer, which was never delivered, again and again."""
+    return seen[0] if seen else None
+
+
+def of_header_of_now(data: bytes, seen: list[bytes]) -> bytes:
+    """Put an old, authentic answer behind the header of the new one."""
+    return data[:48] + seen[0][48:] if seen else data[:20]
+
+
+@contextlib.contextmanager
+def with_other_keys(world: World) -> Iterator[int]:
+    """An NTP server that does not have the keys of the server for key exchanges."""
+    port = free_port(socket.SOCK_DGRAM)
+    one = chronyd("trixie", world.folder / "one", world.certificates.leaf, (f"ntsntpserver {ELSEWHERE}",), port=port)
+    lines = ("local stratum 5", f"bindaddress {ELSEWHERE}")
+    two = chronyd("trixie", world.folder / "two", world.certificates.leaf, lines, port=port, address=ELSEWHERE)
+    with one as real, two:
+        yield real.ntsport
+
+
+def signed(name: str, **options: Any) -> Callable[[Certificates], Pair]:
+    return lambda certificates: certificates.other(name, **options)
+
+
+def constrained(certificates: Certificates) -> Pair:
+    issuing = certificates.other("constrained", authority=True, permitted="example.com")
+    return certificates.other("violating", issuer=issuing, chain=[issuing])
+
+
+def signed_by_none(certificates: Certificates) -> Pair:
+    issuing = certificates.other("no-ca")
+    return certificates.other("by-no-ca", issuer=issuing, chain=[issuing])
+
+
+FAULTS = [
+    Fault("unresolved", nobody, options={"server": ADDRESS, "family": "ipv6"}),
+    Fault("unresolved", nobody, options={"server": "a..b"}, name="no name"),
+    Fault("refused", nobody),
+    Fault("timed_out", deaf),
+    Fault("tls_closed", by_chronyd(pair=unreadable), name="key unreadable"),
+    Fault("tls_closed", by_chronyd("local", "deny"), name="not allowed"),
+    Fault("tls_timed_out", by_raw(silent)),
+    Fault("not_tls", by_raw(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")), name="SSH"),
+    Fault("not_tls", by_raw(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")), name="HTTP"),
+    Fault("tls_version", by_tls(silent, change=old_tls)),
+    Fault("tls_alert", by_tls(silent, change=refuse_name)),
+    Fault("tls_failed", by_raw(server_hello_of_nowhere)),
+    Fault("alpn", by_tls(silent, ("http/1.1",)), name="refused"),
+    Fault("alpn", by_tls(silent, ()), name="none"),
+    Fault("trust", good, "nowhere.pem: No such file", options={"trusted_certs": ["/nowhere.pem"]}, name="missing"),
+    Fault("trust", good, "holds no certificate", options={"trusted_certs": ["/etc/passwd"]}, name="no certificate"),
+    Fault("trust", good, "holds no certificate", options={"trusted_certs_content": "none"}, name="no text"),
+    Fault("certificate_issuer", by_chronyd(pair=signed("own", issuer=None)), name="self-signed"),
+    Fault("certificate_issuer", good, options={"trusted_certs": []}, name="no anchor"),
+    Fault("certificate_issuer", by_chronyd(pair=signed_by_none), name="issuer is no CA"),
+    Fault("certificate_name", by_chronyd(pair=signed("name", names=["nts.example.com"]))),
+    Fault("certificate_name", by_chronyd(pair=signed("address", names=[NAME])), options={"server": ADDRESS}, name="IP"),
+    Fault("certificate_expired", by_chronyd(pair=signed("expired", not_before=-2 * DAY, not_after=-DAY))),
+    Fault("certificate_not_yet_valid", by_chronyd(pair=signed("early", not_before=DAY))),
+    Fault("certificate_refused", by_chronyd(pair=constrained)),
+    Fault("certificate_unexpected", good, "serial", options={"expected_serial": "AB:CD"}, name="serial"),
+    Fault("certificate_unexpected", good, "fingerprint", options={"expected_fingerprint": "AB:CD"}, name="fingerprint"),
+    Fault("certificate_expires_soon", good, "30 were asked", options={"min_remaining_days": 30}),
+    Fault("ke_closed", answering(), "after 0 bytes", name="at once"),
+    Fault("ke_closed", answering(*GOOD), "after 844 bytes", name="before the end"),
+    Fault("ke_timed_out", by_tls(silent), name="silent"),
+    Fault("ke_timed_out", by_tls(dripping), name="dripping"),
+    Fault("ke_too_long", answering(*[record(0x4000, bytes(4096))] * 5, END)),
+    Fault("ke_malformed", answering(*GOOD, record(7, b"1"), END), "port record"),
+    Fault("ke_critical_record", answering(*GOOD, record(99, critical=True), END), "type 99"),
+    Fault("ke_error", answering(record(2, b"\0\2", critical=True), END), "internal server error"),
+    Fault("ke_no_protocol", answering(record(1, critical=True), END)),
+    Fault("ke_no_aead", answering(GOOD[0], record(4, b"\0\x10"), *GOOD[2:], END), "chose 16", name="another"),
+    Fault("ke_no_aead", answering(GOOD[0], END), "accepts none", name="none"),
+    Fault("ke_no_cookies", answering(*GOOD[:2], END)),
+]
+FAULTS += [
+    Fault(kind, setup, detail, ("gnutls",), options, name)
+    for kind, setup, detail, options, name in (
+        ("ntp_unresolved", by_chronyd("local", "ntsntpserver nowhere.invalid"), "", None, ""),
+        ("ntp_refused", by_chronyd("local", f"ntsntpserver {ELSEWHERE}"), "", None, ""),
+        ("ntp_unanswered", lambda world: relayed(world, dropped, as_it_is), "", None, "dropped on the way there"),
+        ("ntp_unanswered", lambda world: relayed(world, as_it_is, dropped), "", None, "dropped on the way back"),
+        ("ntp_nak", with_other_keys, "", None, "other keys"),
+        ("ntp_nak", lambda world: relayed(world, flipped(100), as_it_is), "", None, "cookie changed"),
+        ("ntp_not_authentic", lambda world: relayed(world, as_it_is, flipped(1)), "wrong", None, "stratum changed"),
+        ("ntp_not_authentic", lambda world: relayed(world, as_it_is, flipped(60)), "wrong", None, "identifier changed"),
+        ("ntp_not_authentic", lambda world: relayed(world, as_it_is, flipped(-1)), "wrong", None, "cookie changed"),
+        ("ntp_not_authentic", lambda world: relayed(world, as_it_is, replayed), "another", None, "replayed"),
+        ("ntp_not_authentic", lambda world: relayed(world, as_it_is, of_header_of_now), "", None, "spliced"),
+        ("ntp_unsynchronised", by_chronyd("log tracking"), "", None, ""),
+    )
+]
+# These happen in a network of their own: nothing is there but what the commands make.
+ALONE = [
+    ("resolver_failed", "", {"server": "nts.example.com"}),
+    ("unreachable", "", {"server": "192.0.2.1"}),
+    ("denied", "ip route add prohibit 192.0.2.1", {"server": "192.0.2.1"}),
+    ("not_connected", "ip route add blackhole 192.0.2.1", {"server": "192.0.2.1"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "library"), [pytest.param(f, n, id=f"{f.kind}-{f.name}-{n}") for f in FAULTS for n in f.libraries]
+)
+def test_fault(
+    fault: Fault, library: str, certificates: Certificates, server: Server, ask: Ask, tmp_path: Path
+) -> None:
+    world = World(certificates, server, tmp_path)
+    with fault.setup(world) as port:
+        began = time.monotonic()
+        found = ask(port, library, **fault.options or {})
+    error = found["error"]
+    assert error["kind"] == fault.kind, error
+    assert fault.detail in error["detail"]
+    assert (found["ok"], found["stage"], error["stage"]) == (False, stage_of(fault.kind), stage_of(fault.kind))
+    assert found["stages"][found["stage"]]["state"] == "failed"
+    assert time.monotonic() - began < 8
+    assert "{" not in error["cause"] + error["remedy"]
+
+
+def stage_of(kind: str) -> str:
+    return next(stage for stage, kinds in KINDS.items() if kind in kinds)
+
+
+# What the probe is run by in a process of its own: question as JSON in, result as JSON out.
+ALONE_CODE = """
+import json, sys
+from ansible_collections.securetime.nts.plugins.module_utils import _gnutls, _probe
+print(json.dumps(_probe.Probe(_probe.Question(**json.load(sys.stdin)), _gnutls.load()).run()))
+"""
+
+
+def in_own_network(commands: str, question: dict[str, Any], folder: Path, **environment: str) -> Any:
+    """Ask in a network namespace whose name server is nobody."""
+    resolver = folder / "resolv.conf"
+    resolver.write_text("nameserver 127.0.0.1\n")
+    script = f'mount --bind {resolver} /etc/resolv.conf; ip link set lo up; {commands}; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-ec", script, "sh", sys.executable, "-c", ALONE_CODE],
+        input=json.dumps({"timeout": 2.0, **question}),
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".build" / "collections"), **environment},
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("kind", "commands", "question"), ALONE, ids=[row[0] for row in ALONE])
+def test_fault_of_the_network(kind: str, commands: str, question: dict[str, Any], tmp_path: Path) -> None:
+    found = in_own_network(commands or "true", question, tmp_path)
+    assert (found["stage"], found["error"]["kind"]) == (stage_of(kind), kind), found["error"]
