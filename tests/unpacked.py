@@ -3,25 +3,53 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Programs of any Debian suite, unpacked and run without installing them. Needs root and mmdebstrap."""
 
+from __future__ import annotations
+
+import contextlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 UNPACKED = Path(__file__).resolve().parents[1] / ".build" / "unpacked"
+# A mirror is allowed to be of yesterday.
+STALE = ['Acquire::Check-Valid-Until "false"']
 
 
 def program(suite: str, package: str, path: str) -> list[str]:
     """Return the command that runs a program of a package; it is unpacked once, with the libraries that it loads."""
     folder = UNPACKED / f"{suite}-{package}"
-    if not folder.exists():
-        UNPACKED.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=UNPACKED) as unfinished:
-            # A mirror is allowed to be of yesterday.
-            root = unpack(suite, Path(unfinished), ['Acquire::Check-Valid-Until "false"'], package)
-            _alone(root, root / path, Path(unfinished) / "alone").rename(folder)
+    with _unfinished(folder) as unfinished:
+        if unfinished:
+            root = unpack(suite, unfinished, STALE, package)
+            _alone(root, root / path, unfinished / "alone").rename(folder)
     return [str(folder / "loader"), "--library-path", str(folder), str(folder / Path(path).name)]
+
+
+def system(suite: str, packages: Sequence[str]) -> Path:
+    """Return a folder with packages and all that they need, to be the root of a program; it is unpacked once."""
+    folder = UNPACKED / f"{suite}-system"
+    with _unfinished(folder) as unfinished:
+        if unfinished:
+            root = unpack(suite, unfinished, STALE, ",".join(packages))
+            # Where nothing is installed, nothing has made the links of the merged /usr.
+            for name in ("bin", "lib", "lib64"):
+                if not (root / name).exists():
+                    (root / name).symlink_to(f"usr/{name}")
+            root.rename(folder)
+    return folder
+
+
+@contextlib.contextmanager
+def _unfinished(folder: Path) -> Iterator[Path | None]:
+    """Yield a folder to make another one in, or nothing if that is there already."""
+    if folder.exists():
+        yield None
+        return
+    UNPACKED.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=UNPACKED) as unfinished:
+        yield Path(unfinished)
 
 
 def _alone(root: Path, path: Path, folder: Path) -> Path:

@@ -13,7 +13,9 @@ PORT = 123
 VERSION = 4
 CLIENT = 3
 SERVER = 4
-UNSYNCHRONISED = 3  # the leap indicator of a server whose clock is not set (RFC 5905, figure 9)
+# The leap indicator and the stratum of a server whose clock is not set (RFC 5905, figures 9 and 11).
+UNSYNCHRONISED = 3
+UNSYNCHRONISED_STRATUM = 16
 
 HEADER = struct.Struct(">BBbbII4s8s8s8s8s")  # RFC 5905, figure 8
 # The extension fields' types (RFC 8915, section 7.5).
@@ -69,6 +71,16 @@ class Reply(NamedTuple):
     received: int
     transmitted: int
     cookies: List[bytes]
+
+    @property
+    def is_kiss(self) -> bool:
+        """Whether it is a kiss-o'-death, whose reference ID is its code (RFC 5905, section 7.4)."""
+        return self.stratum == 0 and self.reference_id.isalpha()
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the server's clock is synchronised, so that its time means something."""
+        return 0 < self.stratum < UNSYNCHRONISED_STRATUM and self.leap != UNSYNCHRONISED
 
 
 class Field(NamedTuple):

@@ -421,10 +421,10 @@ class Probe:
             yield Keys(*pair)
 
     def _judge_time(self, reply: _ntp.Reply) -> None:
-        if reply.leap == _ntp.UNSYNCHRONISED:
-            raise ProbeError("ntp_unsynchronised")
-        if reply.stratum == 0:
+        if reply.is_kiss:
             raise ProbeError("ntp_kiss", reply.reference_id)
+        if not reply.is_time:
+            raise ProbeError("ntp_unsynchronised")
         if not reply.cookies:
             self._warn("The server's answers bring no fresh cookies, so that clients must soon come back for others.")
 
@@ -538,8 +538,8 @@ class Exchange:
         return next((detail for kind, detail in self.refusals if kind == self.worst()), "")
 
     def best(self) -> Sample:
-        """Return the sample with the shortest round trip, whose offset is the most exact."""
-        return min(self.replies, key=lambda sample: sample.delay_seconds)
+        """Return the sample with the shortest round trip, whose offset is the most exact, of those that tell a time."""
+        return min(self.replies, key=lambda sample: (not sample.reply.is_time, sample.delay_seconds))
 
     def report(self) -> Row:
         """Return what was measured."""
@@ -554,7 +554,7 @@ class Exchange:
         }  # type: Row
         if self.replies:
             best = self.best()
-            row["offset_seconds"] = round(best.offset_seconds, 9)
+            row["offset_seconds"] = round(best.offset_seconds, 9) if best.reply.is_time else None
             row["delay_seconds"] = round(best.delay_seconds, 9)
             for name in ("leap", "stratum", "reference_id", "root_delay_seconds", "root_dispersion_seconds"):
                 row[name] = getattr(best.reply, name)

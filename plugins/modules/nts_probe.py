@@ -341,7 +341,9 @@ ntp:
       description: Whether the server refused a cookie (NTS NAK). That answer cannot be authenticated.
       type: bool
     offset_seconds:
-      description: By how many seconds this host's clock is ahead, by the answer with the shortest delay.
+      description:
+        - By how many seconds this host's clock is ahead, by the answer with the shortest delay. Null where the server's
+          own clock is not synchronised.
       type: float
     delay_seconds:
       description: How many seconds that request and its answer were under way.

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib
 import json
 import os
 import re
+import shutil
 import socket
 import ssl
 import struct
@@ -24,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV, AESSIV
 
 from ansible_collections.securetime.nts.plugins.module_utils import _gnutls, _probe
 from ansible_collections.securetime.nts.plugins.module_utils._nts_ke import record
@@ -41,8 +45,9 @@ from ansible_collections.securetime.nts.tests.nts_servers import (
     misbehaving,
     raw,
 )
-from ansible_collections.securetime.nts.tests.unpacked import program
+from ansible_collections.securetime.nts.tests.unpacked import program, system
 
+COLLECTION = "ansible_collections.securetime.nts"
 ROOT = Path(__file__).resolve().parents[2]
 # The suites, and the length of their chronyd's cookies: from 4.4 on they are sealed by AES-GCM-SIV, if it is there.
 SUITES = {"bullseye": 100, "bookworm": 100, "trixie": 96, "testing": 96}
@@ -213,7 +218,7 @@ def test_chronyd_agrees(server: Server, ask: Ask, tmp_path: Path) -> None:
 
 def chronyd_program(folder: Path) -> str:
     """Return the path of a program that is chronyd."""
-    path = folder / "chronyd"
+    path = folder / "chronyd.sh"
     words = " ".join(program("trixie", "chrony", "usr/sbin/chronyd"))
     path.write_text(f'#!/bin/sh\nexec {words} "$@" "pidfile {folder}/pid" "bindcmdaddress /" "cmdport 0"\n')
     path.chmod(0o755)
@@ -420,6 +425,16 @@ def with_other_keys(world: World) -> Iterator[int]:
         yield real.ntsport
 
 
+@contextlib.contextmanager
+def limited(world: World) -> Iterator[int]:
+    """A server that has had enough of this client, and says so (kod: chrony 4.6 and newer)."""
+    lines = ("local stratum 5", "ratelimit interval 12 burst 1 kod 0")
+    with chronyd("testing", world.folder / "chronyd", world.certificates.leaf, lines) as server:
+        anchors = [str(world.certificates.ca.chain)]
+        Probe(Question(NAME, family="ipv4", ntsport=server.ntsport, trusted_certs=anchors), GNUTLS).run()
+        yield server.ntsport
+
+
 def signed(name: str, **options: Any) -> Callable[[Certificates], Pair]:
     return lambda certificates: certificates.other(name, **options)
 
@@ -491,6 +506,7 @@ FAULTS += [
         ("ntp_not_authentic", lambda world: relayed(world, as_it_is, replayed), "another", None, "replayed"),
         ("ntp_not_authentic", lambda world: relayed(world, as_it_is, of_header_of_now), "", None, "spliced"),
         ("ntp_unsynchronised", by_chronyd("log tracking"), "", None, ""),
+        ("ntp_kiss", limited, "RATE", {"packets": 8, "timeout": 0.2}, ""),
     )
 ]
 # These happen in a network of their own: nothing is there but what the commands make.
@@ -533,14 +549,63 @@ print(json.dumps(_probe.Probe(_probe.Question(**json.load(sys.stdin)), _gnutls.l
 """
 
 
-def in_own_network(commands: str, question: dict[str, Any], folder: Path, **environment: str) -> Any:
+def in_own_network(commands: str, question: dict[str, Any], folder: Path) -> Any:
     """Ask in a network namespace whose name server is nobody."""
     resolver = folder / "resolv.conf"
     resolver.write_text("nameserver 127.0.0.1\n")
     script = f'mount --bind {resolver} /etc/resolv.conf; ip link set lo up; {commands}; exec "$@"'
+    alone = ["unshare", "--net", "--mount", "sh", "-ec", script, "sh", sys.executable]
+    return by_itself(alone, {"timeout": 2.0, **question})
+
+
+@pytest.mark.parametrize(("kind", "commands", "question"), ALONE, ids=[row[0] for row in ALONE])
+def test_fault_of_the_network(kind: str, commands: str, question: dict[str, Any], tmp_path: Path) -> None:
+    found = in_own_network(commands or "true", question, tmp_path)
+    assert (found["stage"], found["error"]["kind"]) == (stage_of(kind), kind), found["error"]
+
+
+def test_a_crypto_policy_without_tls_1_3(tmp_path: Path, certificates: Certificates, server: Server) -> None:
+    policy = tmp_path / "policy"
+    policy.write_text("[overrides]\ndisabled-version = tls1.3\n")
+    question = {"server": ADDRESS, "ntsport": server.ntsport, "trusted_certs": [str(certificates.ca.chain)]}
+    found = by_itself([sys.executable], question, GNUTLS_SYSTEM_PRIORITY_FILE=str(policy))
+    assert found["error"]["kind"] == "tls_policy", found["error"]
+
+
+def test_chronyd_that_cannot_is_told(ask: Ask, world: World) -> None:
+    with by_chronyd("local", f"ntsntpserver {ELSEWHERE}")(world) as port:
+        found = ask(port, "ssl", chronyd_path=chronyd_program(world.folder))
+    assert (found["stage"], found["error"]["kind"]) == ("ntp", "chronyd_failed")
+    assert "Timeout reached" in found["error"]["detail"]
+
+
+# --- Other libraries: those of other Debian suites, whose Python runs in a folder of its own ---
+
+
+@pytest.fixture(scope="session", params=["bullseye", "trixie", "testing"])
+def other(request: pytest.FixtureRequest) -> list[str]:
+    return python_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def trixie() -> list[str]:
+    return python_of("trixie")
+
+
+def python_of(suite: str) -> list[str]:
+    """Return the command that runs the Python of a suite, with its GnuTLS."""
+    root = system(suite, ["python3", "libgnutls30" if suite == "bullseye" else "libgnutls30t64"])
+    copy = root / "collections/ansible_collections/securetime/nts/plugins/module_utils"
+    shutil.rmtree(root / "collections", ignore_errors=True)
+    shutil.copytree(ROOT / "plugins" / "module_utils", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return ["chroot", str(root), "python3"]
+
+
+def by_itself(python: list[str], question: Any, code: str = ALONE_CODE, **environment: str) -> Any:
+    """Ask in a process of its own."""
     done = subprocess.run(
-        ["unshare", "--net", "--mount", "sh", "-ec", script, "sh", sys.executable, "-c", ALONE_CODE],
-        input=json.dumps({"timeout": 2.0, **question}),
+        [*python, "-c", code],
+        input=json.dumps(question),
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -549,7 +614,112 @@ def in_own_network(commands: str, question: dict[str, Any], folder: Path, **envi
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(("kind", "commands", "question"), ALONE, ids=[row[0] for row in ALONE])
-def test_fault_of_the_network(kind: str, commands: str, question: dict[str, Any], tmp_path: Path) -> None:
-    found = in_own_network(commands or "true", question, tmp_path)
-    assert (found["stage"], found["error"]["kind"]) == (stage_of(kind), kind), found["error"]
+@pytest.mark.parametrize("suite", SUITES)
+def test_other_libraries(suite: str, other: list[str], certificates: Certificates, tmp_path: Path) -> None:
+    question = {"server": ADDRESS, "trusted_certs_content": certificates.ca.chain.read_text(), "system_certs": False}
+    with chronyd(suite, tmp_path, certificates.leaf) as server:
+        found = by_itself(other, {**question, "ntsport": server.ntsport}, PYTHONPATH="/collections")
+    assert found["ok"], found["error"]
+    new = "bullseye" not in other[1] and suite in ("trixie", "testing")
+    assert found["ke"]["aead"] == (30 if new else 15)
+    assert found["ke"]["compliant_export"] is new
+    assert found["ntp"]["received"] == 3
+    assert found["warnings"] == []
+
+
+def test_keys_of_chrony_4_4_are_found_and_warned_of(
+    certificates: Certificates, server: Server, trixie: list[str]
+) -> None:
+    """chronyd 4.6.1 does as 4.4 with a client that does not ask for the compliant keys."""
+    question = {
+        "server": ADDRESS,
+        "trusted_certs_content": certificates.ca.chain.read_text(),
+        "ntsport": server.ntsport,
+    }
+    old_client = """
+from ansible_collections.securetime.nts.plugins.module_utils import _nts_ke
+ask = _nts_ke.request
+_nts_ke.request = lambda aeads: ask(aeads).replace(_nts_ke.record(_nts_ke.COMPLIANT_128GCM_EXPORT), b"")
+"""
+    found = by_itself(trixie, question, old_client + ALONE_CODE, PYTHONPATH="/collections")
+    assert found["ok"], found["error"]
+    assert (found["ke"]["aead"], found["ke"]["compliant_export"]) == (30, False)
+    assert found["ntp"]["sent"] == 4  # one for the NAK
+    assert "as chrony 4.4 to 4.6 does" in found["warnings"][0]
+
+
+def test_a_library_without_the_algorithm(other: list[str], server: Server, certificates: Certificates) -> None:
+    question = {"server": ADDRESS, "ntsport": server.ntsport, "aeads": [30]}
+    question["trusted_certs_content"] = certificates.ca.chain.read_text()
+    error = by_itself(other, question, PYTHONPATH="/collections")["error"]
+    assert (error and error["kind"]) == ("no_siv" if "bullseye" in other[1] else None)
+
+
+SEAL_CODE = """
+import json, sys
+from ansible_collections.securetime.nts.plugins.module_utils import _gnutls
+gnutls = _gnutls.load()
+done = []
+for number, *texts in json.load(sys.stdin):
+    if number in gnutls.aeads():
+        key, nonce, text, associated = map(bytes.fromhex, texts)
+        aead = gnutls.aead(number, key)
+        sealed = aead.seal(nonce, text, associated)
+        wrong = bytes([sealed[0] ^ 1]) + sealed[1:]
+        tampered = [
+            aead.open(nonce, wrong, associated),
+            aead.open(nonce, sealed, associated + b"x"),
+            aead.open(nonce[::-1], sealed, associated),
+            aead.open(nonce, sealed[:15], associated),
+        ]
+        done.append([number, *texts, sealed.hex(), aead.open(nonce, sealed, associated).hex(), tampered])
+print(json.dumps(done))
+"""
+# RFC 5297, appendix A.1: key, associated text, plaintext, ciphertext.
+RFC_5297 = (
+    "fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
+    "101112131415161718191a1b1c1d1e1f2021222324252627",
+    "112233445566778899aabbccddee",
+    "85632d07c6e8f37f950acd320a2ecc9340c02b9690c4dc04daef7f6afe5c",
+)
+# RFC 8452, appendix C.1: key, nonce, associated text, plaintext, ciphertext.
+RFC_8452 = (
+    ("01" + "00" * 15, "03" + "00" * 11, "", "", "dc20e2d83f25705bb49e439eca56de25"),
+    ("01" + "00" * 15, "03" + "00" * 11, "", "01" + "00" * 7, "b5d839330ac7b786578782fff6013b815b287c22493a364c"),
+    ("01" + "00" * 15, "03" + "00" * 11, "01", "02" + "00" * 7, "1e6daba35669f4273b0a1a2560969cdf790d99759abd1508"),
+)
+
+
+def test_sealing_is_that_of_the_rfcs(other: list[str]) -> None:
+    """RFC 5297 and RFC 8452: GnuTLS against another library, which gives the vectors of both.
+
+    GnuTLS takes one associated text and a nonce, so that RFC 5297's own examples cannot be put to it.
+    """
+    key, plain = bytes.fromhex(RFC_5297[0]), bytes.fromhex(RFC_5297[2])
+    assert AESSIV(key).encrypt(plain, [bytes.fromhex(RFC_5297[1])]).hex() == RFC_5297[3]
+    for key_8452, nonce, associated, text, sealed in RFC_8452:
+        cipher = AESGCMSIV(bytes.fromhex(key_8452))
+        assert cipher.encrypt(*map(bytes.fromhex, (nonce, text, associated))).hex() == sealed
+    cases = []
+    for length in (0, 1, 15, 16, 17, 100, 400):
+        for number, size, nonce_length in ((15, 32, 16), (30, 16, 12)):
+            parts = [os.urandom(size), os.urandom(nonce_length), os.urandom(length), os.urandom(length * 3 % 257)]
+            cases.append((number, *(part.hex() for part in parts)))
+    done = by_itself(other, cases, SEAL_CODE, PYTHONPATH="/collections")
+    assert {number for number, *_rest in done} == ({15} if "bullseye" in other[1] else {15, 30})
+    for number, *texts, sealed, opened, tampered in done:
+        key, nonce, text, associated = map(bytes.fromhex, texts)
+        if number == 15:
+            expected = AESSIV(key).encrypt(text, [associated, nonce])
+        else:
+            expected = AESGCMSIV(key).encrypt(nonce, text, associated)
+        assert (sealed, opened, tampered) == (expected.hex(), text.hex(), [None] * 4)
+
+
+def test_every_kind_is_made_and_told() -> None:
+    made = {fault.kind for fault in FAULTS} | {row[0] for row in ALONE} | {"tls_policy", "no_siv", "chronyd_failed"}
+    told = yaml.safe_load(importlib.import_module(f"{COLLECTION}.plugins.modules.nts_probe").RETURN)
+    lines = told["error"]["contains"]["kind"]["description"]
+    named = {stage: tuple(re.findall(r"V\((\w+)\)", line)) for line in lines for stage in [line.partition(":")[0]]}
+    assert {stage: kinds for stage, kinds in named.items() if kinds} == KINDS
+    assert made == {kind for kinds in KINDS.values() for kind in kinds}

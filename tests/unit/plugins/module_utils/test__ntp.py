@@ -145,3 +145,20 @@ def test_times_are_compared_over_the_end_of_an_era():
     assert after < before
     assert _ntp.difference_seconds(after, before) == 1.0
     assert _ntp.difference_seconds(before, after) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("stratum", "reference", "leap", "expected"),
+    [
+        (2, b"\xc0\0\2\1", 0, (False, True)),
+        (15, b"\xc0\0\2\1", 2, (False, True)),
+        (2, b"\xc0\0\2\1", 3, (False, False)),
+        (16, bytes(4), 0, (False, False)),
+        (0, bytes(4), 3, (False, False)),
+        (0, b"RATE", 3, (True, False)),
+    ],
+)
+def test_only_a_synchronised_server_tells_a_time(asked, stratum, reference, leap, expected):
+    data = answer(asked, first=leap << 6 | 4 << 3 | 4, stratum=stratum, reference=reference)
+    reply = _ntp.read_reply(data, asked, TO_CLIENT)
+    assert (reply.is_kiss, reply.is_time) == expected
