@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A fact that has to stand in two places stands there alike."""
 
+import ast
 import json
 import re
 import runpy
@@ -30,6 +31,7 @@ NAMERS = {"register", "loop_var", "index_var"}
 TYPES = {"flag": "bool", "integer": "int", "number": "float", "parts": "dict", "refused": "raw"}
 # What the role adds to the options of a source, or says in its own way.
 OWN_OPTIONS = {"address", "hostname", "type", "pool"}
+SYMPTOMS = (ROOT / "docs/troubleshooting.md").read_text()
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
@@ -97,6 +99,19 @@ def untold(word: Word, spec: dict) -> Iterator[str]:
 def version(text: str) -> tuple[int, ...]:
     """Return a release, by number or by code name, in a form that can be compared."""
     return tuple(int(number) for number in RELEASES.get(text, text).split("."))
+
+
+def is_a_test(reference: str) -> bool:
+    """Say whether FILE::FUNCTION or FILE::FUNCTION[CASE] is there, the case as a word of its own."""
+    name, _colons, test = reference.partition("::")
+    path = ROOT / name
+    function, _bracket, case = test.removesuffix("]").partition("[")
+    if not path.is_file() or function not in {getattr(node, "name", "") for node in ast.parse(path.read_text()).body}:
+        return False
+    # Cases that are many stand in a folder of the test's name.
+    files = [path, *path.parent.glob(f"{path.stem.removeprefix('test_')}/*.yml")]
+    word = re.compile(rf'"{re.escape(case)}"|^ *{re.escape(case)}:', re.MULTILINE)
+    return not case or any(word.search(file.read_text()) for file in files)
 
 
 @each_role
@@ -196,3 +211,24 @@ def test_the_changelog_names_every_module_and_role() -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/**/*.py")), ids=lambda path: path.name)
 def test_plugins_say_their_licence(path: Path) -> None:
     assert "\n# SPDX-License-Identifier: GPL-3.0-or-later\n" in f"\n{path.read_text()}"
+
+
+def test_symptoms_are_reproduced_by_tests_that_are_there() -> None:
+    sections = re.split(r"^#{2,3} ", SYMPTOMS, flags=re.MULTILINE)[1:]
+    symptoms = {section.partition("\n")[0]: section for section in sections if "**You see**" in section}
+    assert len(symptoms) == 26
+    lines = {
+        title: re.findall(r"^Reproduced by: (.+)\n+\Z", section, re.MULTILINE) for title, section in symptoms.items()
+    }
+    references = {title: re.findall(r"`([^`]+)`", line[0]) for title, line in lines.items() if line}
+    assert len(references) == SYMPTOMS.count("Reproduced by")
+    assert [title for title, found in references.items() if not found] == []
+    assert [reference for found in references.values() for reference in found if not is_a_test(reference)] == []
+    assert len(references) >= 18
+
+
+def test_every_symptom_is_in_the_table_of_contents() -> None:
+    contents, _rest = SYMPTOMS.split("\n## ", 1)
+    listed = re.findall(r"^[-*]+ ?\[(.+)\]\(#(.+)\)(?:\*\*)?$", contents, re.MULTILINE)
+    headings = re.findall(r"^#{2,3} (.+)$", SYMPTOMS, re.MULTILINE)
+    assert listed == [(title, re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")) for title in headings]
