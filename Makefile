@@ -5,6 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
+RUNS ?= 100000
 STAGES ?= unit pythons lint sanity importer integration molecule
 
 VENV := $(CURDIR)/.venv
@@ -27,7 +28,7 @@ export MOLECULE_GLOB := molecule/*/molecule.yml
 export PATH := $(VENV)/bin:$(PATH)
 unexport PYTHONPATH
 
-.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule copy build bench changelog requirements clean
+.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule copy build bench fuzz changelog requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -178,6 +179,13 @@ bench: export ANSIBLE_INVENTORY := $(CURDIR)/molecule/inventory,$(CURDIR)/.lab/d
 bench: export ANSIBLE_PIPELINING := true
 bench: setup ## what a look at chrony costs, on the hosts of the demo
 	@python tests/bench/facts_speed.py client-debian12 client-debian13 client-el
+
+fuzz: setup ## RUNS inputs for what reads the answers of servers; a crash or a hang is kept in .build/fuzz
+	@[[ -e $(BUILD)/fuzz/ready ]] || { $(PYTHON) -m venv $(BUILD)/fuzz && $(BUILD)/fuzz/bin/pip install --quiet --disable-pip-version-check atheris; }
+	mkdir -p $(BUILD)/fuzz/corpus
+	touch $(BUILD)/fuzz/ready
+	PYTHONPATH=$(TREE) $(BUILD)/fuzz/bin/python tests/fuzz/fuzz_nts.py -atheris_runs=$(RUNS) -runs=$(RUNS) -max_len=4096 -timeout=5 \
+	  -rss_limit_mb=512 -artifact_prefix=$(BUILD)/fuzz/ -print_final_stats=1 $(BUILD)/fuzz/corpus
 
 changelog: setup ## write CHANGELOG.md from changelogs/fragments
 	@antsibull-changelog release --update-existing --refresh --reload-plugins

@@ -47,8 +47,14 @@ def decode(pem: str) -> Dict[str, Any]:
 
 
 def describe(der: bytes) -> Dict[str, Any]:
-    """Return what is told of a certificate: names, dates (UTC), serial and fingerprint in hexadecimal, type of key."""
-    fields = decode(ssl.DER_cert_to_PEM_cert(der))
+    """Return what is told of a certificate: names, dates (UTC), serial and fingerprint in hexadecimal, type of key.
+
+    Raise DerError if it cannot be read.
+    """
+    try:
+        fields = decode(ssl.DER_cert_to_PEM_cert(der))
+    except ssl.SSLError as error:
+        raise DerError(str(error)) from None
     return {
         "subject": _name(fields.get("subject", ())),
         "subject_alt_names": [f"{kind}:{value}" for kind, value in fields.get("subjectAltName", ())],
@@ -75,7 +81,15 @@ def seconds_left(description: Dict[str, Any], now: float) -> float:
 
 
 def key_type(der: bytes) -> str:
-    """Return the type of a certificate's key, for example ECDSA P-256 or RSA 2048 (RFC 5280, section 4.1)."""
+    """Return the type of a certificate's key, for example ECDSA P-256 or RSA 2048; raise DerError."""
+    try:
+        return _key_type(der)
+    except IndexError:
+        raise DerError("a value is missing") from None
+
+
+def _key_type(der: bytes) -> str:
+    """Walk to the key (RFC 5280, section 4.1)."""
     fields = _parts(_parts(_parts(der)[0][1])[0][1])
     # The version can be missing. Before the key come serial, signature, issuer, validity and subject.
     algorithm, key = _parts(fields[6 if fields[0][0] == VERSION else 5][1])[:2]

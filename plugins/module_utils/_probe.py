@@ -271,10 +271,17 @@ class Probe:
             "version": self.session.version,
             "group": self.session.group,
             "alpn": self.session.protocol,
-            "certificates": [_certificates.describe(der) for der in self.session.certificates],
+            "certificates": self._describe(self.session.certificates),
         }
         self._judge(self.session, name)
         return "ok"
+
+    @staticmethod
+    def _describe(certificates: List[bytes]) -> List[Row]:
+        try:
+            return [_certificates.describe(der) for der in certificates]
+        except _certificates.DerError as error:
+            raise ProbeError("certificate_refused", str(error)) from None
 
     def _judge(self, session: Session, name: str) -> None:
         if session.protocol != _nts_ke.ALPN:

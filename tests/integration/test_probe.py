@@ -425,16 +425,6 @@ def with_other_keys(world: World) -> Iterator[int]:
         yield real.ntsport
 
 
-@contextlib.contextmanager
-def limited(world: World) -> Iterator[int]:
-    """A server that has had enough of this client, and says so (kod: chrony 4.6 and newer)."""
-    lines = ("local stratum 5", "ratelimit interval 12 burst 1 kod 0")
-    with chronyd("testing", world.folder / "chronyd", world.certificates.leaf, lines) as server:
-        anchors = [str(world.certificates.ca.chain)]
-        Probe(Question(NAME, family="ipv4", ntsport=server.ntsport, trusted_certs=anchors), GNUTLS).run()
-        yield server.ntsport
-
-
 def signed(name: str, **options: Any) -> Callable[[Certificates], Pair]:
     return lambda certificates: certificates.other(name, **options)
 
@@ -506,7 +496,6 @@ FAULTS += [
         ("ntp_not_authentic", lambda world: relayed(world, as_it_is, replayed), "another", None, "replayed"),
         ("ntp_not_authentic", lambda world: relayed(world, as_it_is, of_header_of_now), "", None, "spliced"),
         ("ntp_unsynchronised", by_chronyd("log tracking"), "", None, ""),
-        ("ntp_kiss", limited, "RATE", {"packets": 8, "timeout": 0.2}, ""),
     )
 ]
 # These happen in a network of their own: nothing is there but what the commands make.
@@ -570,6 +559,19 @@ def test_a_crypto_policy_without_tls_1_3(tmp_path: Path, certificates: Certifica
     question = {"server": ADDRESS, "ntsport": server.ntsport, "trusted_certs": [str(certificates.ca.chain)]}
     found = by_itself([sys.executable], question, GNUTLS_SYSTEM_PRIORITY_FILE=str(policy))
     assert found["error"]["kind"] == "tls_policy", found["error"]
+
+
+def test_a_server_that_has_had_enough(ask: Ask, world: World) -> None:
+    """It answers some requests by chance, with a kiss or with its time (kod: chrony 4.6 and newer)."""
+    with by_chronyd("local stratum 5", "ratelimit interval 12 burst 1 leak 4 kod 1", suite="testing")(world) as port:
+        asked = (ask(port, packets=8, timeout=0.2) for _time in range(20))
+        kiss = next((one for one in asked if one["error"] and one["error"]["kind"] == "ntp_kiss"), None)
+    assert kiss is not None
+    assert (kiss["error"]["detail"], kiss["ntp"]["reference_id"], kiss["ntp"]["offset_seconds"]) == (
+        "RATE",
+        "RATE",
+        None,
+    )
 
 
 def test_chronyd_that_cannot_is_told(ask: Ask, world: World) -> None:
@@ -717,7 +719,11 @@ def test_sealing_is_that_of_the_rfcs(other: list[str]) -> None:
 
 
 def test_every_kind_is_made_and_told() -> None:
-    made = {fault.kind for fault in FAULTS} | {row[0] for row in ALONE} | {"tls_policy", "no_siv", "chronyd_failed"}
+    made = (
+        {fault.kind for fault in FAULTS}
+        | {row[0] for row in ALONE}
+        | {"tls_policy", "no_siv", "ntp_kiss", "chronyd_failed"}
+    )
     told = yaml.safe_load(importlib.import_module(f"{COLLECTION}.plugins.modules.nts_probe").RETURN)
     lines = told["error"]["contains"]["kind"]["description"]
     named = {stage: tuple(re.findall(r"V\((\w+)\)", line)) for line in lines for stage in [line.partition(":")[0]]}

@@ -3,30 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Packets with NTS, and what is no answer. The algorithm here is a toy with the shape of the real ones."""
 
-import hashlib
-import hmac
 import struct
 
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _ntp
 from ansible_collections.securetime.nts.plugins.module_utils._ntp import PacketError
+from ansible_collections.securetime.nts.tests.unit.plugins.module_utils.nts_input import TO_CLIENT, TO_SERVER
 
 RANDOM = bytes(range(64))
 COOKIE = bytes(100)
-
-
-def toy(key):
-    def tag(nonce, text, associated):
-        return hmac.new(key, repr((nonce, text, associated)).encode(), hashlib.sha256).digest()[:16]
-
-    def unseal(nonce, text, associated):
-        return text[16:] if text[:16] == tag(nonce, text[16:], associated) else None
-
-    return _ntp.Aead(16, lambda nonce, text, associated: tag(nonce, text, associated) + text, unseal)
-
-
-TO_SERVER, TO_CLIENT = toy(b"there"), toy(b"back")
 
 
 @pytest.fixture

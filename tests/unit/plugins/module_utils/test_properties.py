@@ -8,6 +8,7 @@ import json
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _chronyc, _verdict
+from ansible_collections.securetime.nts.tests.unit.plugins.module_utils import nts_input
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
@@ -142,3 +143,27 @@ def test_any_bytes_of_a_program_are_an_answer_or_none(tmp_path):
         assert "refusal" in reports if reports else told.line is not None
 
     holds()
+
+
+@pytest.mark.parametrize("reader", nts_input.READERS, ids=lambda reader: reader.__name__)
+def test_whatever_a_server_sends_is_read_or_refused(reader):
+    """`make fuzz` does the same for as long as one likes."""
+    good = [seed[1:] for seed in nts_input.seeds() if nts_input.READERS[seed[0]] is reader]
+
+    @SETTINGS
+    @hypothesis.given(st.binary(max_size=600) | changed(st.sampled_from(good)))
+    def holds(data):
+        reader(data)
+
+    holds()
+
+
+@st.composite
+def changed(draw, texts):
+    """Draw bytes that are almost right."""
+    data = bytearray(draw(texts))
+    for _change in range(draw(st.integers(1, 4))):
+        position = draw(st.integers(0, len(data) - 1))
+        data[position : position + draw(st.integers(0, 2))] = draw(st.binary(max_size=3))
+        hypothesis.assume(data)
+    return bytes(data)
