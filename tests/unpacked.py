@@ -14,7 +14,7 @@ UNPACKED = Path(__file__).resolve().parents[1] / ".build" / "unpacked"
 
 def program(suite: str, package: str, path: str) -> list[str]:
     """Return the command that runs a program of a package; it is unpacked once, with the libraries that it loads."""
-    folder = UNPACKED / f"{suite}-{package}"
+    folder = UNPACKED / f"{suite}-{package}-{Path(path).name}"
     if not folder.exists():
         UNPACKED.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=UNPACKED) as unfinished:
