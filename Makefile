@@ -116,8 +116,8 @@ unit: setup ## unit tests, and what must be equal in two places
 pythons: $(LINK) ## unit tests on every Python of managed hosts that this machine has, without Ansible
 	@printf '%s\n' $(PYTHONS) | xargs -P "$$(nproc)" -n 1 $(SHELL) tests/unit_on_python.sh
 
-integration: setup ## tests that run Ansible and need no hosts
-	@pytest -q tests/integration
+integration: setup ## Ansible without hosts, and real daemons of several makes and versions on loopback
+	@pytest -q tests/integration tests/interop
 
 lint: setup ## ansible-lint, yamllint, ruff, mypy, vermin, antsibull-docs, antsibull-changelog
 	@failed=

@@ -19,7 +19,7 @@ STALE = ['Acquire::Check-Valid-Until "false"']
 
 def program(suite: str, package: str, path: str) -> list[str]:
     """Return the command that runs a program of a package; it is unpacked once, with the libraries that it loads."""
-    folder = UNPACKED / f"{suite}-{package}"
+    folder = UNPACKED / f"{suite}-{package}-{Path(path).name}"
     with _unfinished(folder) as unfinished:
         if unfinished:
             root = unpack(suite, unfinished, STALE, package)

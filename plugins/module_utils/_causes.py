@@ -111,8 +111,13 @@ CAUSES = {
         "remove one of the two sources",
     ),
     "trust": Cause(
-        "the key exchange was not even started: chronyd could not load the certificates that it shall trust",
+        "the key exchange was not even started: the certificates that are to be trusted cannot be loaded ({detail})",
         "make every file of ntstrustedcerts exist and readable for chronyd's user (one bad file fails all sources)",
+    ),
+    "credentials": Cause(
+        "the key exchange was not even started: chronyd could not load its certificates",
+        "make every file of ntstrustedcerts exist and readable for chronyd's user (one bad file fails all sources); on"
+        " a server look at ntsservercert and ntsserverkey, too",
     ),
     "tls_session": Cause(
         "the key exchange was not even started: GnuTLS refused the session",
@@ -125,6 +130,11 @@ CAUSES = {
     "no_siv": Cause(
         "the key exchange was not even started: the crypto library of this host has no AES-SIV-CMAC-256",
         "NTS needs it; FIPS mode takes it away",
+    ),
+    "no_aead": Cause(
+        "the key exchange was not even started: the crypto library of this host has no AEAD algorithm to offer"
+        " ({detail})",
+        "offer 15 (AES-SIV-CMAC-256), which all implementations must have; FIPS mode takes it away",
     ),
     "no_name": Cause(
         "the key exchange was not even started: chrony 4.0 cannot check a certificate for an IP address",

@@ -84,7 +84,7 @@ def key_type(der: bytes) -> str:
     """Return the type of a certificate's key, for example ECDSA P-256 or RSA 2048; raise DerError."""
     try:
         return _key_type(der)
-    except IndexError:
+    except LookupError:
         raise DerError("a value is missing") from None
 
 
@@ -92,10 +92,10 @@ def _key_type(der: bytes) -> str:
     """Walk to the key (RFC 5280, section 4.1)."""
     fields = _parts(_parts(_parts(der)[0][1])[0][1])
     # The version can be missing. Before the key come serial, signature, issuer, validity and subject.
-    algorithm, key = _parts(fields[6 if fields[0][0] == VERSION else 5][1])[:2]
-    identifiers = [body.hex() for tag, body in _parts(algorithm[1]) if tag == OBJECT_IDENTIFIER]
+    key = _parts(fields[6 if fields[0][0] == VERSION else 5][1])
+    identifiers = [body.hex() for tag, body in _parts(key[0][1]) if tag == OBJECT_IDENTIFIER]
     if identifiers[0] == RSA:
-        modulus = _parts(_parts(key[1][1:])[0][1])[0][1]
+        modulus = _parts(_parts(key[1][1][1:])[0][1])[0][1]
         return f"RSA {int.from_bytes(modulus, 'big').bit_length()}"
     return KEY_TYPES.get(identifiers[-1], f"OID {identifiers[-1]}")
 

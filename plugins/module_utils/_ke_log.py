@@ -70,11 +70,11 @@ MEANINGS = (
     Meaning(r"Received invalid NTS-KE response from (?P<name>\S+)", "ke_invalid", AFTER_TLS),
     Meaning(r"Could not resolve NTP server (?P<ntp_server>\S+) from (?P<name>\S+)", "ntp_unresolved", AFTER_TLS),
     Meaning(r"Could not change (?P<address>\S+) to negotiated address (?P<ntp_server>\S+)", "ntp_duplicate", AFTER_TLS),
-    Meaning(r"Could not set credentials : ", "trust", None),
+    Meaning(r"Could not set credentials : ", "credentials", None),
     Meaning(r"Could not (?:create|set) TLS session : ", "tls_session", None),
     Meaning(r"Could not initialise priority cache for TLS : ", "tls_policy", None),
     Meaning(r"Missing AES-SIV-CMAC-256", "no_siv", None),
-    Meaning(r"Missing name of IP for NTS-KE", "no_name", None),
+    Meaning(r"Missing name of (?P<address>\S+) for NTS-KE", "no_name", None),
     Meaning(r"Missing NTS support", "no_nts", None),
 )
 

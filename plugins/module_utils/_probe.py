@@ -64,7 +64,7 @@ KINDS = {
         "ke_no_protocol",
         "ke_no_aead",
         "ke_no_cookies",
-        "no_siv",
+        "no_aead",
     ),
     "ntp": (
         "ntp_unresolved",
@@ -317,7 +317,7 @@ class Probe:
         assert self.session is not None  # the stage before has made it
         offered = [number for number in self.question.aeads if self._has(number)]
         if not offered:
-            raise ProbeError("no_siv", f"{self.session.library} has none of {list(self.question.aeads)}")
+            raise ProbeError("no_aead", f"{self.session.library} has none of {list(self.question.aeads)}")
         try:
             self.session.send(_nts_ke.request(offered), deadline)
             self.agreement = _nts_ke.read_response(self._answer(self.session, deadline), offered)

@@ -212,11 +212,17 @@ def _judge_nts(source: Row, facts: Row, failure: Optional[Failure], log_readable
         return _judge_first_exchange(auth, failure, log_readable, age)
     if is_authenticated(source):
         return "authenticated", ""
-    if failure or (auth["ke_attempts"] > 1 and not auth["cookies"]):
+    if failure or (auth["ke_attempts"] > 1 and not auth["cookies"] and not _exchanged_since_answer(source, age)):
         return "failed", f"{_failed_exchange(auth, failure)}. {_last_answer(source)}"
     # With -r chronyd begins with the reach of before its start (4.0 to 4.9), and has no answer yet.
     answered = source["reach"] and (source["ntpdata"] is None or source["ntpdata"]["total_valid_rx"])
     return _judge_reachable(auth) if answered else _judge_unreachable(source, age)
+
+
+def _exchanged_since_answer(source: Row, age: float) -> bool:
+    """Say whether a key exchange has succeeded since the last answer: attempts count until then (nts_ntp_client.c)."""
+    exchanged, answered = source["auth"]["last_ke_seconds"], source["last_rx_seconds"]
+    return exchanged is not None and exchanged <= age and (answered is None or exchanged < answered)
 
 
 def is_authenticated(source: Row) -> bool:
@@ -395,6 +401,8 @@ def _why_not_running(facts: Row) -> List[str]:
     if not unit:
         return ["chronyd is not running, and no unit of it is known to systemd."]
     reasons = [f"chronyd is not running: {unit['name']} is {unit['active_state']} ({unit['unit_file_state']})."]
+    if facts["environment"].get("fips"):
+        reasons.append("This host is in FIPS mode, which takes away what NTS needs: chronyd ends at its start.")
     if unit["active_state"] == "failed":
         reasons.append(f"Its last lines say why: journalctl -u {unit['name']} -n 20.")
     elif unit["skipped"]:

@@ -78,6 +78,17 @@ def test_a_symmetric_key_is_used_and_never_shown() -> None:
     site("--limit", "client-debian13")
 
 
+def test_a_client_that_trusted_the_wrong_ca_is_mended_at_once(tmp_path: Path) -> None:
+    """It would try again only in 17 minutes, and the trust anchor alone is no reason for a restart."""
+    host = get_host("ansible://client-debian12")
+    wrong = ["chrony_nts_verify=none", f"chrony_nts_ca_dir={tmp_path}/other"]
+    site("--limit", "client-debian12", *(word for pair in wrong for word in ("--extra-vars", pair)))
+    host.check_output("systemctl stop chrony; rm -f /var/lib/chrony/*.nts; systemctl start chrony; sleep 3")
+    assert "issuer is unknown" in host.check_output("journalctl -u chrony -n 20")
+    site("--limit", "client-debian12")
+    assert ",NTS,1," in host.check_output("chronyc -c authdata")
+
+
 def test_drop_ins_of_others_are_told_kept_or_refused() -> None:
     host = get_host("ansible://client-debian12")
     path = "/etc/chrony/conf.d/other.conf"

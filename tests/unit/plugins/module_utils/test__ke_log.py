@@ -34,11 +34,11 @@ LINES = [
     ("Received invalid NTS-KE response from a.test", "no algorithm that both have"),
     ("Could not resolve NTP server ntp.test. from a.test", "ntp.test., has no address"),
     ("Could not change 192.0.2.1 to negotiated address 192.0.2.2", "192.0.2.2, is already another source"),
-    ("Could not set credentials : Error while reading file.", "could not load the certificates"),
+    ("Could not set credentials : Error while reading file.", "could not load its certificates"),
     ("Could not create TLS session : Insufficient credentials for that request.", "GnuTLS refused"),
     ("Could not initialise priority cache for TLS : No or insufficient priorities were set.", "forbids TLS 1.3"),
     ("Missing AES-SIV-CMAC-256", "no AES-SIV-CMAC-256"),
-    ("Missing name of IP for NTS-KE", "chrony 4.0"),
+    ("Missing name of 192.0.2.1 for NTS-KE", "chrony 4.0"),
     ("Missing NTS support", "built without NTS"),
 ]
 
