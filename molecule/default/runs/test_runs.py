@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from testinfra import get_host
@@ -20,12 +22,18 @@ BENCH = Path(__file__).resolve().parents[3] / "tests/bench/facts_speed.py"
 PASSPHRASE = "horse-battery-staple"
 
 
+def playbook(name: str, *arguments: str, **environment: str) -> str:
+    """What ansible-playbook prints for a run of a playbook of the collection."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), f"securetime.nts.{name}", *arguments]
+    environment = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+    return done.stdout + done.stderr
+
+
 def site(*arguments: str) -> str:
     """What ansible-playbook prints for a run of the site playbook."""
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "securetime.nts.site", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    return done.stdout + done.stderr
+    return playbook("site", *arguments)
 
 
 def modules_run_on(host: Host, since: str) -> list[str]:
@@ -87,6 +95,31 @@ def test_a_client_that_trusted_the_wrong_ca_is_mended_at_once(tmp_path: Path) ->
     assert "issuer is unknown" in host.check_output("journalctl -u chrony -n 20")
     site("--limit", "client-debian12")
     assert ",NTS,1," in host.check_output("chronyc -c authdata")
+
+
+def test_verify_names_the_server_that_serves_no_nts(tmp_path: Path) -> None:
+    """Every port is open, every unit runs, and every client still has its cookies: only asking shows it."""
+    host = get_host("ansible://nts2")
+    assert "No faults." in playbook("verify")
+    mend = "chmod 0640 /etc/chrony/nts/server.key; systemctl restart chronyd"
+    host.check_output("chmod 0600 /etc/chrony/nts/server.key; systemctl restart chronyd")
+    try:
+        junit = {"ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(tmp_path)}
+        with pytest.raises(AssertionError) as failed:
+            playbook("verify", **junit)
+    finally:
+        host.check_output(mend)
+    told = str(failed.value)
+    for name in ("client-debian12", "client-debian13", "client-el"):
+        assert f"{name} -> nts2: tls, tls_closed: the server closed the key exchange at once" in told
+        assert f"{name} cannot use nts2: the server closed the key exchange at once" in told
+    assert "3 faults." in told
+    assert "Could not set credentials" in told
+    (report,) = tmp_path.glob("*.xml")
+    found = ElementTree.parse(report)
+    # From ansible-core 2.19 on, the callback counts a failed assertion among the errors.
+    assert len(found.findall(".//failure") + found.findall(".//error")) == 3
+    assert "No faults." in playbook("verify")
 
 
 def test_drop_ins_of_others_are_told_kept_or_refused() -> None:
