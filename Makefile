@@ -117,7 +117,7 @@ pythons: $(LINK) ## unit tests on every Python of managed hosts that this machin
 	@printf '%s\n' $(PYTHONS) | xargs -P "$$(nproc)" -n 1 $(SHELL) tests/unit_on_python.sh
 
 integration: setup ## Ansible without hosts, and real daemons of several makes and versions on loopback
-	@pytest -q tests/integration tests/interop
+	@pytest -q --numprocesses 4 --dist loadfile tests/integration tests/interop
 
 lint: setup ## ansible-lint, yamllint, ruff, mypy, vermin, antsibull-docs, antsibull-changelog
 	@failed=

@@ -169,7 +169,7 @@ def chronyd(
         *lines,
     )
     config.write_text("".join(f"{line}\n" for line in directives))
-    command = [*program(suite, "chrony", "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", config]
+    command = [*program(suite, "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", config]
     with running(command, server.log) as process:
         wait_for(lambda: listens(server.ntsport, address) or process.poll() is not None, 10, server.log.read_text)
         assert process.poll() is None, server.log.read_text()

@@ -6,33 +6,39 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-UNPACKED = Path(__file__).resolve().parents[1] / ".build" / "unpacked"
+# Outside the tree, because there are tools that copy all of it, and these folders have links that lead nowhere.
+UNPACKED = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "securetime-nts" / "unpacked"
+# They cannot be installed together.
+CHRONY_PACKAGES = "chrony,python3,coreutils"
+NTPSEC_PACKAGES = "ntpsec"
 # A mirror is allowed to be of yesterday.
 STALE = ['Acquire::Check-Valid-Until "false"']
 
 
-def program(suite: str, package: str, path: str) -> list[str]:
-    """Return the command that runs a program of a package; it is unpacked once, with the libraries that it loads."""
-    folder = UNPACKED / f"{suite}-{package}-{Path(path).name}"
+def program(suite: str, path: str, packages: str = CHRONY_PACKAGES) -> list[str]:
+    """Return the command that runs a program of a suite with its own libraries, copied once to be alone."""
+    folder = UNPACKED / f"{suite}-{Path(path).name}"
+    root = system(suite, packages)
     with _unfinished(folder) as unfinished:
         if unfinished:
-            root = unpack(suite, unfinished, STALE, package)
             _alone(root, root / path, unfinished / "alone").rename(folder)
     return [str(folder / "loader"), "--library-path", str(folder), str(folder / Path(path).name)]
 
 
-def system(suite: str, packages: Sequence[str]) -> Path:
-    """Return a folder with packages and all that they need, to be the root of a program; it is unpacked once."""
-    folder = UNPACKED / f"{suite}-system"
+def system(suite: str, packages: str = CHRONY_PACKAGES) -> Path:
+    """Return a folder with packages of a suite and all that they need, unpacked once; a program can have it as root."""
+    folder = UNPACKED / f"{suite}-{packages.partition(',')[0]}"
     with _unfinished(folder) as unfinished:
         if unfinished:
-            root = unpack(suite, unfinished, STALE, ",".join(packages))
+            root = unpack(suite, unfinished, STALE, packages)
             # Where nothing is installed, nothing has made the links of the merged /usr.
             for name in ("bin", "lib", "lib64"):
                 if not (root / name).exists():
@@ -43,13 +49,11 @@ def system(suite: str, packages: Sequence[str]) -> Path:
 
 @contextlib.contextmanager
 def _unfinished(folder: Path) -> Iterator[Path | None]:
-    """Yield a folder to make another one in, or nothing if that is there already."""
-    if folder.exists():
-        yield None
-        return
+    """Yield a folder to make another one in, or nothing if that is there already. Only one at a time makes one."""
     UNPACKED.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=UNPACKED) as unfinished:
-        yield Path(unfinished)
+    with (UNPACKED / f"{folder.name}.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=UNPACKED) as unfinished:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield None if folder.exists() else Path(unfinished)
 
 
 def _alone(root: Path, path: Path, folder: Path) -> Path:
@@ -65,13 +69,14 @@ def _alone(root: Path, path: Path, folder: Path) -> Path:
     return folder
 
 
-def unpack(suite: str, folder: Path, options: Sequence[str] = (), package: str = "chrony") -> Path:
-    """Unpack a package and its libraries from a Debian suite, off the mirror that this machine uses."""
+def unpack(suite: str, folder: Path, options: Sequence[str] = (), packages: str = "chrony") -> Path:
+    """Unpack packages and their libraries from a Debian suite, off the mirror that this machine uses."""
     indexes = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
     mirror = subprocess.run(indexes, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
     root = folder / suite
     command = ["mmdebstrap", "--quiet", *(f"--aptopt={option}" for option in options), "--variant=extract"]
-    subprocess.run([*command, f"--include={package}", suite, str(root), f"deb {mirror} {suite} main"], check=True)
+    command += [f"--include={packages}", suite, str(root), f"deb {mirror} {suite} main"]
+    subprocess.run(command, check=True)
     root.chmod(0o755)
     return root
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of chrony.conf says what real chronyds of three versions say of every directive and every option.
 
-chrony of Debian's suites is unpacked once, into .build/unpacked.
+chrony of Debian's suites is unpacked once (tests/unpacked.py).
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ class Chronyd:
     """The chronyd of a Debian suite."""
 
     def __init__(self, suite: str) -> None:
-        self.command = program(suite, "chrony", "usr/sbin/chronyd")
+        self.command = program(suite, "usr/sbin/chronyd")
         banner = subprocess.run([*self.command, "-v"], check=True, capture_output=True, text=True).stdout
         self.version = banner.split("version ")[1].split()[0]
 

@@ -17,6 +17,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -219,7 +220,7 @@ def test_chronyd_agrees(server: Server, ask: Ask, tmp_path: Path) -> None:
 def chronyd_program(folder: Path) -> str:
     """Return the path of a program that is chronyd."""
     path = folder / "chronyd.sh"
-    words = " ".join(program("trixie", "chrony", "usr/sbin/chronyd"))
+    words = " ".join(program("trixie", "usr/sbin/chronyd"))
     path.write_text(f'#!/bin/sh\nexec {words} "$@" "pidfile {folder}/pid" "bindcmdaddress /" "cmdport 0"\n')
     path.chmod(0o755)
     return str(path)
@@ -585,22 +586,23 @@ def test_chronyd_that_cannot_is_told(ask: Ask, world: World) -> None:
 
 
 @pytest.fixture(scope="session", params=["bullseye", "trixie", "testing"])
-def other(request: pytest.FixtureRequest) -> list[str]:
-    return python_of(request.param)
+def other(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    yield from python_of(request.param)
 
 
 @pytest.fixture(scope="session")
-def trixie() -> list[str]:
-    return python_of("trixie")
+def trixie() -> Iterator[list[str]]:
+    yield from python_of("trixie")
 
 
-def python_of(suite: str) -> list[str]:
-    """Return the command that runs the Python of a suite, with its GnuTLS."""
-    root = system(suite, ["python3", "libgnutls30" if suite == "bullseye" else "libgnutls30t64"])
-    copy = root / "collections/ansible_collections/securetime/nts/plugins/module_utils"
-    shutil.rmtree(root / "collections", ignore_errors=True)
+def python_of(suite: str) -> Iterator[list[str]]:
+    """Yield the command that runs the Python of a suite, with its GnuTLS."""
+    root = system(suite)
+    collections = Path(tempfile.mkdtemp(dir=root, prefix="collections."))
+    copy = collections / "ansible_collections/securetime/nts/plugins/module_utils"
     shutil.copytree(ROOT / "plugins" / "module_utils", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    return ["chroot", str(root), "python3"]
+    yield ["chroot", str(root), "env", f"PYTHONPATH=/{collections.name}", "python3"]
+    shutil.rmtree(collections)
 
 
 def by_itself(python: list[str], question: Any, code: str = ALONE_CODE, **environment: str) -> Any:
@@ -620,7 +622,7 @@ def by_itself(python: list[str], question: Any, code: str = ALONE_CODE, **enviro
 def test_other_libraries(suite: str, other: list[str], certificates: Certificates, tmp_path: Path) -> None:
     question = {"server": ADDRESS, "trusted_certs_content": certificates.ca.chain.read_text(), "system_certs": False}
     with chronyd(suite, tmp_path, certificates.leaf) as server:
-        found = by_itself(other, {**question, "ntsport": server.ntsport}, PYTHONPATH="/collections")
+        found = by_itself(other, {**question, "ntsport": server.ntsport})
     assert found["ok"], found["error"]
     new = "bullseye" not in other[1] and suite in ("trixie", "testing")
     assert found["ke"]["aead"] == (30 if new else 15)
@@ -643,7 +645,7 @@ from ansible_collections.securetime.nts.plugins.module_utils import _nts_ke
 ask = _nts_ke.request
 _nts_ke.request = lambda aeads: ask(aeads).replace(_nts_ke.record(_nts_ke.COMPLIANT_128GCM_EXPORT), b"")
 """
-    found = by_itself(trixie, question, old_client + ALONE_CODE, PYTHONPATH="/collections")
+    found = by_itself(trixie, question, old_client + ALONE_CODE)
     assert found["ok"], found["error"]
     assert (found["ke"]["aead"], found["ke"]["compliant_export"]) == (30, False)
     assert found["ntp"]["sent"] == 4  # one for the NAK
@@ -653,7 +655,7 @@ _nts_ke.request = lambda aeads: ask(aeads).replace(_nts_ke.record(_nts_ke.COMPLI
 def test_a_library_without_the_algorithm(other: list[str], server: Server, certificates: Certificates) -> None:
     question = {"server": ADDRESS, "ntsport": server.ntsport, "aeads": [30]}
     question["trusted_certs_content"] = certificates.ca.chain.read_text()
-    error = by_itself(other, question, PYTHONPATH="/collections")["error"]
+    error = by_itself(other, question)["error"]
     assert (error and error["kind"]) == ("no_aead" if "bullseye" in other[1] else None)
 
 
@@ -707,7 +709,7 @@ def test_sealing_is_that_of_the_rfcs(other: list[str]) -> None:
         for number, size, nonce_length in ((15, 32, 16), (30, 16, 12)):
             parts = [os.urandom(size), os.urandom(nonce_length), os.urandom(length), os.urandom(length * 3 % 257)]
             cases.append((number, *(part.hex() for part in parts)))
-    done = by_itself(other, cases, SEAL_CODE, PYTHONPATH="/collections")
+    done = by_itself(other, cases, SEAL_CODE)
     assert {number for number, *_rest in done} == ({15} if "bullseye" in other[1] else {15, 30})
     for number, *texts, sealed, opened, tampered in done:
         key, nonce, text, associated = map(bytes.fromhex, texts)

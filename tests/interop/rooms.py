@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ansible_collections.securetime.nts.tests.nts_servers import DAY, Pair, running, wait_for
-from ansible_collections.securetime.nts.tests.unpacked import program
+from ansible_collections.securetime.nts.tests.unpacked import NTPSEC_PACKAGES, program
 
 NAME = "time.example.org"
 IPV4 = "192.0.2.1"
@@ -137,7 +137,7 @@ class Chrony(Daemon):
         # A newer one gives up root's rights to a user who need not be here.
         user = [] if self.suite in ("bullseye", "bookworm", "trixie") else ["-u", "root"]
         path = str(self.folder / "run" / "sock")
-        command = [*program(self.suite, "chrony", "usr/bin/chronyc"), *user, "-h", path, "-n", *words]
+        command = [*program(self.suite, "usr/bin/chronyc"), *user, "-h", path, "-n", *words]
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=False
         )
@@ -161,7 +161,7 @@ def chronyd(place: Room, suite: str, folder: Path, lines: Sequence[str]) -> Iter
     config = folder / "chrony.conf"
     directives = (f"bindcmdaddress {folder}/run/sock", "cmdport 0", f"pidfile {folder}/pid", *lines)
     config.write_text("".join(f"{line}\n" for line in directives))
-    command = [*program(suite, "chrony", "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", str(config)]
+    command = [*program(suite, "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", str(config)]
     with running(place.command(command), daemon.log) as process:
         wait_for(lambda: daemon.ask("tracking") != "" or process.poll() is not None, 10, daemon.told)
         assert process.poll() is None, daemon.told()
@@ -206,7 +206,7 @@ def ntpd(place: Room, suite: str, folder: Path, lines: Sequence[str]) -> Iterato
     config = folder / "ntp.conf"
     # Nothing is to become of what it measures. It answers queries only where a line allows them.
     config.write_text("".join(f"{line}\n" for line in ("disable ntp", "restrict 127.0.0.1", *lines)))
-    command = [*program(suite, "ntpsec", "usr/sbin/ntpd"), "-n", "-c", str(config), "-l", str(daemon.log)]
+    command = [*program(suite, "usr/sbin/ntpd", NTPSEC_PACKAGES), "-n", "-c", str(config), "-l", str(daemon.log)]
     with running(place.command(command), folder / "output") as process:
 
         def answers() -> bool:

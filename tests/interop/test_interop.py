@@ -22,7 +22,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._probe import Probe
 from ansible_collections.securetime.nts.tests.interop import rooms
 from ansible_collections.securetime.nts.tests.interop.rooms import Certificates, Daemon, Room
 from ansible_collections.securetime.nts.tests.nts_servers import wait_for
-from ansible_collections.securetime.nts.tests.unpacked import program
+from ansible_collections.securetime.nts.tests.unpacked import NTPSEC_PACKAGES, program
 
 CHRONY = ("bullseye", "bookworm", "trixie", "testing")
 NTPSEC = ("bookworm", "trixie")
@@ -197,10 +197,10 @@ def outcomes(
         "address outside": rooms.of_the_role(folder / "address", permitted=BUT_THE_ADDRESS),
     }
     for suite in CHRONY:
-        program(suite, "chrony", "usr/sbin/chronyd")
-        program(suite, "chrony", "usr/bin/chronyc")
+        program(suite, "usr/sbin/chronyd")
+        program(suite, "usr/bin/chronyc")
     for suite in NTPSEC:
-        program(suite, "ntpsec", "usr/sbin/ntpd")
+        program(suite, "usr/sbin/ntpd", NTPSEC_PACKAGES)
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
     wanted = [item.callspec.params["meeting"] for item in items if item.path == request.path]
     meetings = [meeting for meeting in wanted if isinstance(meeting, Meeting)]
