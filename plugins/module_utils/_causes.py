@@ -22,6 +22,15 @@ class Cause(NamedTuple):
     remedy: str
 
 
+class NtsError(Exception):
+    """Something that failed: kind is a key of CAUSES, detail what was found or what a library said."""
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
 CAUSES = {
     "refused": Cause(
         "the key exchange found no server: {address} refuses connections to TCP port {port}",

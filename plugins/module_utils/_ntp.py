@@ -9,6 +9,8 @@ Bytes in, values out: nothing here opens a socket or knows the time.
 import struct
 from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
+from ansible_collections.securetime.nts.plugins.module_utils._causes import NtsError
+
 PORT = 123
 VERSION = 4
 CLIENT = 3
@@ -41,13 +43,8 @@ class Aead(NamedTuple):
     open: Callable[[bytes, bytes, bytes], Optional[bytes]]
 
 
-class PacketError(Exception):
-    """The packet is no answer to the request: kind is one of _causes.CAUSES, detail what was found."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
+class PacketError(NtsError):
+    """The packet is no answer to the request."""
 
 
 class Request(NamedTuple):

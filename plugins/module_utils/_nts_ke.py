@@ -9,6 +9,8 @@ Bytes in, values out: nothing here opens a connection.
 import struct
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.securetime.nts.plugins.module_utils._causes import NtsError
+
 PORT = 4460
 ALPN = "ntske/1"
 EXPORTER_LABEL = "EXPORTER-network-time-security"  # RFC 8915, section 4.3
@@ -40,13 +42,8 @@ MAX_COOKIES = 8
 MAX_SERVER_NAME_LENGTH = 255
 
 
-class ProtocolError(Exception):
-    """The answer is not what RFC 8915 asks for: kind is one of _causes.CAUSES, detail what was found."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
+class ProtocolError(NtsError):
+    """The answer is not what RFC 8915 asks for."""
 
 
 class Record(NamedTuple):

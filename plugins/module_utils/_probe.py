@@ -17,7 +17,7 @@ import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils import _certificates, _ntp, _nts_ke
-from ansible_collections.securetime.nts.plugins.module_utils._causes import CAUSES
+from ansible_collections.securetime.nts.plugins.module_utils._causes import CAUSES, NtsError
 from ansible_collections.securetime.nts.plugins.module_utils._gnutls import Gnutls
 from ansible_collections.securetime.nts.plugins.module_utils._tls import (
     ClosedError,
@@ -109,13 +109,11 @@ class Question(NamedTuple):
     last_stage: str = "ntp"
 
 
-class ProbeError(Exception):
-    """A stage that failed: kind is one of _causes.CAUSES, places are those of its sentences."""
+class ProbeError(NtsError):
+    """A stage that failed: places are those of its sentences."""
 
     def __init__(self, kind: str, detail: str = "", **places: Any) -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
+        super().__init__(kind, detail)
         self.places = places
 
 

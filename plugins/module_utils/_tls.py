@@ -16,6 +16,7 @@ import ssl
 import time
 from typing import Callable, List, NamedTuple, Optional, TypeVar
 
+from ansible_collections.securetime.nts.plugins.module_utils._causes import NtsError
 from ansible_collections.securetime.nts.plugins.module_utils._certificates import CERTIFICATE
 from ansible_collections.securetime.nts.plugins.module_utils._gnutls import CLOSE_WRITING, Gnutls, GnutlsError
 
@@ -46,13 +47,8 @@ NOT_TLS_CODES = (-8, -9, -15, -417)
 CLOSED_CODES = (-110, -54, -53)
 
 
-class TlsError(Exception):
-    """A session that failed: kind is one of _causes.CAUSES, detail what the library says of it."""
-
-    def __init__(self, kind: str, detail: str = "") -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
+class TlsError(NtsError):
+    """A session that failed."""
 
 
 class ClosedError(Exception):

@@ -123,7 +123,7 @@ def test_a_good_server(suite: str, certificates: Certificates, ask: Ask, tmp_pat
         plain = ask(good.ntsport, "ssl")
     assert (found["ok"], found["stage"], found["error"], found["warnings"]) == (True, "ntp", None, [])
     assert [found["stages"][stage]["state"] for stage in _probe.STAGES] == ["ok"] * 5
-    assert all(0 < found["stages"][stage]["duration_seconds"] < 2 for stage in _probe.STAGES)
+    assert all(0 < found["stages"][stage]["duration_seconds"] < 3 for stage in _probe.STAGES)
     assert (found["address"], found["addresses"]) == (ADDRESS, [{"address": ADDRESS, "error": None}])
     assert (found["tls"]["version"], found["tls"]["alpn"]) == ("TLS1.3", "ntske/1")
     assert found["tls"]["group"]
@@ -133,7 +133,7 @@ def test_a_good_server(suite: str, certificates: Certificates, ask: Ask, tmp_pat
     assert (ntp["address"], ntp["port"], ntp["sent"], ntp["received"]) == (ADDRESS, good.port, 3, 3)
     assert (ntp["nak"], ntp["discarded"], ntp["fresh_cookies"]) == (False, 0, 3)
     assert (ntp["stratum"], ntp["leap"], ntp["reference_id"]) == (5, 0, "7F7F0101")
-    assert 0 < ntp["delay_seconds"] < 0.05
+    assert 0 < ntp["delay_seconds"] < 1
     assert abs(ntp["offset_seconds"]) < ntp["delay_seconds"]
     assert (plain["ok"], plain["stages"]["ntp"]["state"]) == (True, "skipped")
     assert "libgnutls" in plain["warnings"][0]

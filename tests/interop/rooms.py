@@ -9,6 +9,7 @@ killed.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import ctypes
 import datetime
@@ -114,15 +115,15 @@ def _harmless(pid: int) -> bool:
     return all(int(rights, 16) >> CAP_SYS_TIME & 1 == 0 for rights in sets)
 
 
-class Daemon:
+class Daemon(abc.ABC):
     """A daemon in a room."""
 
     def __init__(self, place: Room, folder: Path, suite: str, log: Path) -> None:
         self.room, self.folder, self.suite, self.log = place, folder, suite, log
 
+    @abc.abstractmethod
     def authentic(self) -> int:
         """Return how many requests of clients were authenticated."""
-        raise NotImplementedError
 
     def told(self) -> str:
         """Return what the daemon has logged."""
