@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -42,9 +43,11 @@ from ansible_collections.securetime.nts.tests.nts_servers import (
     Server,
     chronyd,
     free_port,
+    listens,
     make_pair,
     misbehaving,
     raw,
+    wait_for,
 )
 from ansible_collections.securetime.nts.tests.unpacked import program, system
 
@@ -205,6 +208,26 @@ def test_a_name_in_the_subject_alone_is_warned_of(certificates: Certificates, as
             found = ask(good.ntsport, library)
             assert found["ok"]
             assert "no subjectAltName" in found["warnings"][0]
+
+
+def test_a_renewed_certificate_needs_a_restart(certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
+    old = certificates.other("renewed")
+    with chronyd("trixie", tmp_path, old) as server:
+        new = certificates.other("renewed")  # in the same files
+        serial = f"{new.certificate.serial_number:X}"
+        error = ask(server.ntsport, expected_serial=serial)["error"]
+        assert error["kind"] == "certificate_unexpected"
+        assert "restart" in error["remedy"]
+    with chronyd("trixie", tmp_path, new) as server:
+        assert ask(server.ntsport, expected_serial=serial)["ok"]
+
+
+def test_sighup_is_no_reload(certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
+    with chronyd("trixie", tmp_path, certificates.leaf) as server:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGHUP)
+        wait_for(lambda: not listens(server.ntsport), 5, server.log.read_text)
+        assert "chronyd exiting" in server.log.read_text()
+        assert ask(server.ntsport)["error"]["kind"] == "refused"
 
 
 def test_chronyd_agrees(server: Server, ask: Ask, tmp_path: Path) -> None:
@@ -631,9 +654,7 @@ def test_other_libraries(suite: str, other: list[str], certificates: Certificate
     assert found["warnings"] == []
 
 
-def test_keys_of_chrony_4_4_are_found_and_warned_of(
-    certificates: Certificates, server: Server, trixie: list[str]
-) -> None:
+def test_keys_of_chrony_4_4_are_warned_of(certificates: Certificates, server: Server, trixie: list[str]) -> None:
     """chronyd 4.6.1 does as 4.4 with a client that does not ask for the compliant keys."""
     question = {
         "server": ADDRESS,
