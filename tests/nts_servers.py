@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cryptography import x509
@@ -179,13 +180,12 @@ def chronyd(
 Behaviour = Callable[[socket.socket], None]
 
 
-@contextlib.contextmanager
 def misbehaving(
     behave: Callable[[ssl.SSLSocket], None],
     pair: Pair,
     alpn: Sequence[str] = ("ntske/1",),
     change: Callable[[ssl.SSLContext], None] | None = None,
-) -> Iterator[int]:
+) -> AbstractContextManager[int]:
     """Serve TLS on a port and do as told with each session."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.chain, pair.key_file)
@@ -197,8 +197,7 @@ def misbehaving(
         with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as session:
             behave(session)
 
-    with raw(serve) as port:
-        yield port
+    return raw(serve)
 
 
 @contextlib.contextmanager

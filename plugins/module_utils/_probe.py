@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from ansible_collections.securetime.nts.plugins.module_utils import _certificates, _ntp, _nts_ke
 from ansible_collections.securetime.nts.plugins.module_utils._causes import CAUSES, NtsError
@@ -30,7 +30,10 @@ from ansible_collections.securetime.nts.plugins.module_utils._tls import (
     read_anchors,
 )
 
+T = TypeVar("T")
 Row = Dict[str, Any]
+# A family and what its sockets connect to.
+Address = Tuple[int, Any]
 
 # What can be wrong, by the stage at which it is found: a closed list, told in the documentation of nts_probe.
 KINDS = {
@@ -144,41 +147,45 @@ class Probe:
             "ntp": None,
             "warnings": [],
         }  # type: Row
-        self._stages = {
-            "dns": self._resolve,
-            "tcp": self._reach,
-            "tls": self._shake_hands,
-            "ke": self._exchange_keys,
-            "ntp": self._ask_for_time,
-        }
-        self.session = None  # type: Optional[Session]
-        self.connection = None  # type: Optional[socket.socket]
-        self.agreement = None  # type: Optional[_nts_ke.Agreement]
-        self.found = []  # type: List[Tuple[int, Any]]
-        # Which of the addresses answers.
-        self.number = 0
 
     def run(self) -> Row:
         """Go through the stages and return what was found."""
         try:
-            for stage in STAGES[: STAGES.index(self.question.last_stage) + 1]:
-                self._take(stage)
+            with contextlib.ExitStack() as stack:
+                for _taken in self._go(stack):
+                    if self.result["stage"] == self.question.last_stage:
+                        break
             self.result["ok"] = True
         except ProbeError as error:
             self._fail(error)
-        finally:
-            self._close()
         return self.result
 
-    def _take(self, stage: str) -> None:
+    def _go(self, stack: contextlib.ExitStack) -> Iterator[None]:
+        """Take one stage after the other; what one has made, the next one gets."""
+        found = self._take("dns", self._resolve)
+        yield
+        connection = self._take("tcp", lambda deadline: self._reach(found, deadline))
+        stack.callback(connection.close)
+        yield
+        session = self._take("tls", lambda deadline: self._shake_hands(connection, deadline))
+        stack.callback(session.close)
+        yield
+        agreement = self._take("ke", lambda deadline: self._exchange_keys(session, deadline))
+        yield
+        self._take("ntp", lambda _deadline: self._ask_for_time(session, agreement, connection.family))
+        yield
+
+    def _take(self, stage: str, function: Callable[[float], T]) -> T:
         report = self.result["stages"][stage]
         self.result["stage"] = stage
-        began = time.monotonic()
         report["state"] = "failed"
+        began = time.monotonic()
         try:
-            report["state"] = self._stages[stage](began + self.question.timeout)
+            made = function(began + self.question.timeout)
         finally:
             report["duration_seconds"] = round(time.monotonic() - began, 6)
+        report["state"] = "ok" if stage != "ntp" or self.result["ntp"] else "skipped"
+        return made
 
     def _fail(self, error: ProbeError) -> None:
         question = self.question
@@ -199,80 +206,53 @@ class Probe:
             "detail": error.detail,
         }
 
-    def _close(self) -> None:
-        with contextlib.suppress(OSError):
-            if self.session is not None:
-                self.session.close()
-            if self.connection is not None:
-                self.connection.close()
-
-    def _resolve(self, deadline: float) -> str:
+    def _resolve(self, deadline: float) -> List[Address]:
         question = self.question
         found = resolve(question.server, question.ntsport, question.family, deadline)
         self.result["addresses"] = [{"address": address[0], "error": None} for _family, address in found]
-        self.found = found
-        return "ok"
+        return found
 
-    def _reach(self, deadline: float) -> str:
-        first = None  # type: Optional[ProbeError]
-        for number, (_family, address) in enumerate(self.found):
-            left = max(0.0, deadline - time.monotonic()) / (len(self.found) - number)
+    def _reach(self, found: List[Address], deadline: float) -> socket.socket:
+        first = ProbeError("unresolved")
+        for number, pair in enumerate(found):
+            left = max(0.0, deadline - time.monotonic()) / (len(found) - number)
             try:
-                self.connection = self._connect(number, left)
+                connection = connect(pair, left)
             except ProbeError as error:
                 self.result["addresses"][number]["error"] = error.kind
-                first = first or error
+                first = first if number else error
                 continue
-            self.result["address"] = address[0]
-            self.number = number
-            return "ok"
-        assert first is not None  # there is no empty list of addresses
+            self.result["address"] = pair[1][0]
+            return connection
         raise first
 
-    def _connect(self, number: int, timeout: float) -> socket.socket:
-        family, address = self.found[number]
-        connection = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(max(timeout, 0.001))
-            connection.connect(address)
-            # What is sent is short, and the answer to it awaited.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            connection.close()
-            raise ProbeError(_connect_kind(error), str(error), address=address[0]) from None
-        return connection
-
-    def _shake_hands(self, deadline: float) -> str:
+    def _shake_hands(self, connection: socket.socket, deadline: float) -> Session:
         question = self.question
         name = question.name or question.server
-        assert self.connection is not None  # the stage before has made it
+        again = (connection.family, connection.getpeername())
         try:
             anchors = read_anchors(list(question.trusted_certs), question.trusted_certs_content)
             trust = Trust(anchors, question.system_certs, question.check_dates)
+            session: Session
             if self.gnutls is not None:
-                self.session = GnutlsSession(self.gnutls, self.connection, name, _nts_ke.ALPN, trust, deadline)
+                session = GnutlsSession(self.gnutls, connection, name, _nts_ke.ALPN, trust, deadline)
             else:
-                self.session = SslSession(
-                    lambda: self._connect(self.number, question.timeout),
-                    self.connection,
-                    name,
-                    _nts_ke.ALPN,
-                    trust,
-                    deadline,
+                session = SslSession(
+                    lambda: connect(again, question.timeout), connection, name, _nts_ke.ALPN, trust, deadline
                 )
         except TlsError as error:
             raise ProbeError(error.kind, error.detail) from None
         except DeadlineError:
             raise ProbeError("tls_timed_out") from None
         self.result["tls"] = {
-            "library": self.session.library,
-            "version": self.session.version,
-            "group": self.session.group,
-            "alpn": self.session.protocol,
-            "certificates": self._describe(self.session.certificates),
+            "library": session.library,
+            "version": session.version,
+            "group": session.group,
+            "alpn": session.protocol,
+            "certificates": self._describe(session.certificates),
         }
-        self._judge(self.session, name)
-        return "ok"
+        self._judge(session, name)
+        return session
 
     @staticmethod
     def _describe(certificates: List[bytes]) -> List[Row]:
@@ -311,21 +291,19 @@ class Probe:
     def _warn(self, text: str) -> None:
         self.result["warnings"].append(text)
 
-    def _exchange_keys(self, deadline: float) -> str:
-        assert self.session is not None  # the stage before has made it
+    def _exchange_keys(self, session: Session, deadline: float) -> _nts_ke.Agreement:
         offered = [number for number in self.question.aeads if self._has(number)]
         if not offered:
-            raise ProbeError("no_aead", f"{self.session.library} has none of {list(self.question.aeads)}")
+            raise ProbeError("no_aead", f"{session.library} has none of {list(self.question.aeads)}")
         try:
-            self.session.send(_nts_ke.request(offered), deadline)
-            self.agreement = _nts_ke.read_response(self._answer(self.session, deadline), offered)
+            session.send(_nts_ke.request(offered), deadline)
+            agreement = _nts_ke.read_response(self._answer(session, deadline), offered)
         except _nts_ke.ProtocolError as error:
             raise ProbeError(error.kind, error.detail) from None
         except ClosedError as error:
             raise ProbeError("ke_closed", str(error)) from None
         except DeadlineError:
             raise ProbeError("ke_timed_out") from None
-        agreement = self.agreement
         self.result["ke"] = {
             "aead": agreement.aead,
             "aead_name": _nts_ke.AEAD_NAMES[agreement.aead],
@@ -336,7 +314,7 @@ class Probe:
             "compliant_export": agreement.compliant_export,
             "ignored_records": agreement.ignored_records,
         }
-        return "ok"
+        return agreement
 
     def _has(self, aead: int) -> bool:
         """Say whether an algorithm can be offered: chronyd, too, offers what its library has."""
@@ -357,22 +335,19 @@ class Probe:
                     f"after {len(data)} bytes of the answer{f': {error}' if str(error) else ''}"
                 ) from None
 
-    def _ask_for_time(self, _deadline: float) -> str:
-        assert self.session is not None  # the stages before have made both
-        assert self.agreement is not None
+    def _ask_for_time(self, session: Session, agreement: _nts_ke.Agreement, family: int) -> None:
         if self.chronyd is not None:
             self.result["ntp"] = self._ask_chronyd(self.chronyd)
-            return "ok"
-        if not isinstance(self.session, GnutlsSession):
+            return
+        if not isinstance(session, GnutlsSession):
             self._warn(NO_LIBRARY + ".")
-            return "skipped"
-        agreement = self.agreement
-        address = self._ntp_address()
+            return
+        address = self._ntp_address(agreement, family)
         target = f"UDP port {address[1][1]} of {address[1][0]}"
         exchange = Exchange(address, self.question.timeout)
         old_keys = False
         with exchange:
-            for keys in self._keys(self.session):
+            for keys in self._keys(session, agreement):
                 number = min(self.question.packets, len(agreement.cookies))
                 exchange.ask([agreement.cookies.pop() for _cookie in range(number)], keys)
                 if exchange.replies or exchange.worst() != "ntp_nak":
@@ -394,13 +369,10 @@ class Probe:
                 "The server derives the keys of AEAD 30 as chrony 4.4 to 4.6 does, and not as RFC 8915 says: clients of"
                 " other make get NTS NAKs. Update it."
             )
-        return "ok"
 
-    def _ntp_address(self) -> Tuple[int, Any]:
-        assert self.agreement is not None
-        server = self.agreement.server or self.result["address"]
-        port = self.agreement.port or self.question.port
-        family = self.found[self.number][0]
+    def _ntp_address(self, agreement: _nts_ke.Agreement, family: int) -> Address:
+        server = agreement.server or self.result["address"]
+        port = agreement.port or self.question.port
         try:
             found = resolve(server, port, "any", time.monotonic() + self.question.timeout)
         except ProbeError as error:
@@ -408,13 +380,12 @@ class Probe:
         # As chronyd: rather an address of the family in which the key exchange was.
         return next((pair for pair in found if pair[0] == family), found[0])
 
-    def _keys(self, session: GnutlsSession) -> Iterator[Keys]:
+    @staticmethod
+    def _keys(session: GnutlsSession, agreement: _nts_ke.Agreement) -> Iterator[Keys]:
         """Yield the keys, first those of RFC 8915, then those of chrony 4.4 to 4.6 for AEAD 30."""
-        assert self.agreement is not None
-        assert self.gnutls is not None
-        aead = self.agreement.aead
+        aead = agreement.aead
         contexts = [aead]
-        if aead == _nts_ke.AES_128_GCM_SIV and not self.agreement.compliant_export:
+        if aead == _nts_ke.AES_128_GCM_SIV and not agreement.compliant_export:
             contexts.append(_nts_ke.AES_SIV_CMAC_256)
         for context in contexts:
             pair = []
@@ -422,7 +393,7 @@ class Probe:
                 key = session.export(
                     _nts_ke.EXPORTER_LABEL, _nts_ke.exporter_context(context, to_server), _nts_ke.KEY_LENGTHS[aead]
                 )
-                pair.append(self.gnutls.aead(aead, key))
+                pair.append(session.gnutls.aead(aead, key))
             yield Keys(*pair)
 
     def _judge_time(self, reply: _ntp.Reply) -> None:
@@ -474,7 +445,7 @@ class Sample(NamedTuple):
 class Exchange:
     """Requests to an NTP server, one after the other, and what came back."""
 
-    def __init__(self, address: Tuple[int, Any], timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float) -> None:
         self.family, self.address = address
         self.timeout = timeout
         self.sent = 0
@@ -567,7 +538,7 @@ class Exchange:
         return row
 
 
-def resolve(name: str, port: int, family: str, deadline: float) -> List[Tuple[int, Any]]:
+def resolve(name: str, port: int, family: str, deadline: float) -> List[Address]:
     """Return the addresses of a name, each with its family, in the order of the resolver; it cannot hang for longer."""
     answer = []  # type: List[Any]
 
@@ -587,6 +558,20 @@ def resolve(name: str, port: int, family: str, deadline: float) -> List[Tuple[in
         failed = getattr(found, "errno", None) in (socket.EAI_AGAIN, socket.EAI_FAIL)
         raise ProbeError("resolver_failed" if failed else "unresolved", str(found), name=name)
     return [(row[0], row[4]) for row in found]
+
+
+def connect(address: Address, timeout: float) -> socket.socket:
+    """Return a connection, or raise ProbeError."""
+    connection = socket.socket(address[0], socket.SOCK_STREAM)
+    try:
+        connection.settimeout(max(timeout, 0.001))
+        connection.connect(address[1])
+        # What is sent is short, and the answer to it awaited.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        connection.close()
+        raise ProbeError(_connect_kind(error), str(error), address=address[1][0]) from None
+    return connection
 
 
 def _connect_kind(error: OSError) -> str:

@@ -133,7 +133,7 @@ class GnutlsSession(Session):
     ) -> None:
         super().__init__()
         self.library = f"GnuTLS {gnutls.version()}"
-        self._gnutls = gnutls
+        self.gnutls = gnutls
         self._connection = connection
         connection.setblocking(False)
         try:
@@ -159,10 +159,10 @@ class GnutlsSession(Session):
 
     def _repeat(self, call: Callable[[], int], deadline: float) -> int:
         while True:
-            result = self._gnutls.attempt(self._session, call())
+            result = self.gnutls.attempt(self._session, call())
             if result is not None:
                 return result
-            writing = self._gnutls.record_get_direction(self._session) == 1
+            writing = self.gnutls.record_get_direction(self._session) == 1
             ends = [self._connection]
             left = deadline - time.monotonic()
             if left <= 0 or not any(select.select([] if writing else ends, ends if writing else [], [], left)):
@@ -177,13 +177,13 @@ class GnutlsSession(Session):
     def receive(self, deadline: float) -> bytes:
         """Return the next bytes."""
         buffer = ctypes.create_string_buffer(4096)
-        size = self._transfer(lambda: self._gnutls.record_recv(self._session, buffer, len(buffer)), deadline)
+        size = self._transfer(lambda: self.gnutls.record_recv(self._session, buffer, len(buffer)), deadline)
         if size == 0:
             raise ClosedError
         return buffer.raw[:size]
 
     def _send_some(self, data: bytes, deadline: float) -> int:
-        return self._transfer(lambda: self._gnutls.record_send(self._session, data, len(data)), deadline)
+        return self._transfer(lambda: self.gnutls.record_send(self._session, data, len(data)), deadline)
 
     def _transfer(self, call: Callable[[], int], deadline: float) -> int:
         try:
@@ -193,13 +193,13 @@ class GnutlsSession(Session):
 
     def close(self) -> None:
         """End the session."""
-        self._gnutls.bye(self._session, CLOSE_WRITING)
-        self._gnutls.deinit(self._session)
-        self._gnutls.certificate_free_credentials(self._credentials)
+        self.gnutls.bye(self._session, CLOSE_WRITING)
+        self.gnutls.deinit(self._session)
+        self.gnutls.certificate_free_credentials(self._credentials)
 
     def export(self, label: str, context: bytes, length: int) -> bytes:
         """Return a key of this session (RFC 8446, section 7.5)."""
-        return self._gnutls.export(self._session, label, context, length)
+        return self.gnutls.export(self._session, label, context, length)
 
 
 def _gnutls_kind(error: GnutlsError) -> str:

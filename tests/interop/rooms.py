@@ -151,7 +151,7 @@ class Chrony(Daemon):
     def value(self, report: str, label: str) -> str:
         """Return one value of a report of chronyc."""
         lines = (line.partition(":") for line in self.ask(report).splitlines())
-        return next((value.strip() for name, _, value in lines if name.strip() == label), "")
+        return next((value.strip() for name, _colon, value in lines if name.strip() == label), "")
 
 
 @contextlib.contextmanager
@@ -176,7 +176,8 @@ class Ntpd(Daemon):
     def variables(self, *names: str, association: int = 0) -> dict[str, str]:
         """Return variables of ntpd, or of one of its associations."""
         text = self._control(READ_VARIABLES, association, ",".join(names).encode()).decode()
-        return {name.strip(): value.strip() for name, _, value in (item.partition("=") for item in text.split(","))}
+        pairs = (item.partition("=") for item in text.split(","))
+        return {name.strip(): value.strip() for name, _equals, value in pairs}
 
     def authentic(self) -> int:
         """Return how many requests of clients were authenticated."""

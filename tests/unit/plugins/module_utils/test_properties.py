@@ -151,7 +151,7 @@ def test_whatever_a_server_sends_is_read_or_refused(reader):
     good = [seed[1:] for seed in nts_input.seeds() if nts_input.READERS[seed[0]] is reader]
 
     @SETTINGS
-    @hypothesis.given(st.binary(max_size=600) | changed(st.sampled_from(good)))
+    @hypothesis.given(st.one_of(st.binary(max_size=600), changed(st.sampled_from(good))))
     def holds(data):
         reader(data)
 
