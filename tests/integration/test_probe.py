@@ -445,7 +445,7 @@ def with_other_keys(world: World) -> Iterator[int]:
     one = chronyd("trixie", world.folder / "one", world.certificates.leaf, (f"ntsntpserver {ELSEWHERE}",), port=port)
     lines = ("local stratum 5", f"bindaddress {ELSEWHERE}")
     two = chronyd("trixie", world.folder / "two", world.certificates.leaf, lines, port=port, address=ELSEWHERE)
-    with one as real, two:
+    with two, one as real:
         yield real.ntsport
 
 
