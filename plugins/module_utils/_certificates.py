@@ -46,6 +46,14 @@ def decode(pem: str) -> Dict[str, Any]:
         return dict(ssl._ssl._test_decode_cert(file.name))  # type: ignore[attr-defined]
 
 
+def pem_to_der(pem: str) -> bytes:
+    """Return the bytes of a certificate in PEM; raise DerError."""
+    try:
+        return ssl.PEM_cert_to_DER_cert(pem.strip())
+    except ValueError as error:
+        raise DerError(str(error)) from None
+
+
 def describe(der: bytes) -> Dict[str, Any]:
     """Return what is told of a certificate: names, dates (UTC), serial and fingerprint in hexadecimal, type of key.
 

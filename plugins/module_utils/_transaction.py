@@ -74,6 +74,8 @@ class Options(NamedTuple):
     check_mode: bool = False
     # Whether chronyd is to run afterwards.
     run: bool = True
+    # Whether what was there before the first change is kept for ever.
+    originals: bool = True
 
 
 class Unit:
@@ -157,7 +159,8 @@ def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bo
     if (changes or actions) and not options.check_mode:
         _carry_out(host, unit, changes, before, actions, state, options)
     if reasons and not options.check_mode:
-        save(host, LOADED, loaded)
+        # Another program may know of other files.
+        save(host, LOADED, {**load(host, LOADED), **loaded})
     return {
         "changed": bool(changes or actions or recovered),
         "changed_files": [item.path for item in changes],
@@ -274,7 +277,8 @@ def _carry_out(
     }
     try:
         for item in changes:
-            _keep_original(host, item.path, before[item.path])
+            if options.originals:
+                _keep_original(host, item.path, before[item.path])
             _files.remove(item.path + _files.OLD)
         save(host, PLAN, plan)
     except OSError as problem:

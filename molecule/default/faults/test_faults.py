@@ -21,6 +21,8 @@ import pytest
 from testinfra import get_host
 from testinfra.host import Host
 
+from ansible_collections.securetime.nts.tests.lab_hosts import full_disk
+
 UTILS = Path(__file__).resolve().parents[3] / "plugins" / "module_utils"
 PACKAGE = "ansible_collections/securetime/nts/plugins/module_utils"
 ANSIBLE = [sys.executable, "-m", "ansible", "adhoc"]
@@ -225,28 +227,13 @@ def test_a_configuration_that_is_too_new_after_a_downgrade() -> None:
     assert host.service("chrony").is_running
 
 
-def as_root_of_the_machine(host: Host, command: str) -> None:
-    """What a host in a container may not do itself."""
-    container = host.backend.get_variables()["lab_container"]
-    subprocess.run(["podman", "exec", "--privileged", container, "sh", "-c", command], check=True, timeout=60)
-
-
 @pytest.mark.parametrize("folder", ["/etc/chrony", "/var/lib/securetime-nts"])
 @pytest.mark.parametrize(("options", "message"), [("size=64k", "No space left"), ("ro", "Read-only file system")])
 def test_a_disk_that_takes_nothing_more(client: Host, folder: str, options: str, message: str) -> None:
-    as_root_of_the_machine(
-        client,
-        f"mkdir -p {folder} /run/fault && cp -a {folder}/. /run/fault"
-        f" && mount -t tmpfs -o size=1m,mode=755 fault {folder}"
-        f" && cp -a /run/fault/. {folder} && mount -o remount,{options} {folder}"
-        f" && (dd if=/dev/zero of={folder}/filler bs=1k 2>/dev/null || true)",
-    )
-    try:
+    with full_disk(client, folder, options):
         # Larger than what the smallest free block could still take.
         content = config(client) + "! a line to fill the disk with\n" * 400
         refused(client, f"{message}.*nothing was changed", {"path": CONFIG, "content": content})
-    finally:
-        as_root_of_the_machine(client, f"umount -l {folder}; rm -r /run/fault")
 
 
 def test_two_runs_at_once(client: Host) -> None:

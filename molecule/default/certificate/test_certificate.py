@@ -1,0 +1,184 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program nts-certificate on real servers, with real clients that must not notice it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from testinfra import get_host
+from testinfra.host import Host
+
+from ansible_collections.securetime.nts.tests.lab_hosts import full_disk
+
+PAIR = ("/etc/chrony/nts/server.pem", "/etc/chrony/nts/server.key")
+SETTINGS = "/etc/chrony/nts/certificate.json"
+# What makes a new pair for the fault of a test, from the server's own issuing CA; run in a folder of its own.
+MAKE = """
+openssl ecparam -name prime256v1 -genkey -noout -out key
+openssl req -new -key key -subj /CN=test -out csr
+printf 'subjectAltName={names}\\nbasicConstraints=critical,CA:FALSE\\n' >ext
+openssl x509 -req -in csr -CA /etc/chrony/nts/chain/2-issuing.pem -CAkey /etc/chrony/nts/issuing/issuing.key \\
+  -CAcreateserial -CAserial serial -extfile ext {dates} -out leaf 2>/dev/null
+cat leaf /etc/chrony/nts/chain/2-issuing.pem >chain
+"""
+# Who refuses what: before anything is changed, or after the restart, which is then taken back.
+FAULTS = {
+    "key of another": (MAKE + "openssl ecparam -name prime256v1 -genkey -noout -out key", "do not belong together"),
+    "no certificate": ("echo none >chain; echo none >key", "no certificate in the file"),
+    "expired": (MAKE, "expired"),
+    "not yet valid": (MAKE, "not valid before"),
+    "for another name": (MAKE, "is not for nts1"),
+    "chain in the wrong order": (MAKE + "cat /etc/chrony/nts/chain/2-issuing.pem leaf >chain", "do not belong"),
+    "leaf of another chain": (MAKE + "cat leaf leaf >chain", "not a chain"),
+    "name outside the constraint": (MAKE, "taken back.*certificate check"),
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Host]:
+    host = get_host("ansible://nts1")
+    settings = host.file(SETTINGS).content_string
+    yield host
+    configure(host, json.loads(settings))
+
+
+def configure(host: Host, settings: dict[str, Any]) -> None:
+    host.check_output("printf %%s %s >%s", json.dumps(settings), SETTINGS)
+
+
+def status(host: Host) -> dict[str, Any]:
+    return dict(json.loads(host.check_output("nts-certificate status --json")))
+
+
+def started(host: Host) -> str:
+    """When the running chronyd was started."""
+    return host.check_output("systemctl show --value --property ExecMainStartTimestampMonotonic chronyd")
+
+
+@pytest.mark.parametrize("name", ["nts1", "nts2"])
+def test_the_timer_waits_and_the_pair_is_well(name: str) -> None:
+    host = get_host(f"ansible://{name}")
+    assert host.service("nts-certificate.timer").is_enabled
+    assert host.service("nts-certificate.timer").is_running
+    found = status(host)
+    assert (found["problems"], found["warnings"], found["due"], found["serves_nts"]) == ([], [], False, True)
+    assert found["served"] == found["file"]
+    assert 89 < found["remaining_days"] <= 90
+    assert "chronyd serves it." in host.check_output("nts-certificate check")
+
+
+@pytest.mark.parametrize("name", ["nts1", "nts2"])
+def test_the_service_renews_and_the_clients_do_not_notice(name: str) -> None:
+    host = get_host(f"ansible://{name}")
+    client = get_host("ansible://client-debian12")
+    before, source = status(host), authenticated(client, name)
+    settings = json.loads(host.file(SETTINGS).content_string)
+    configure(host, {**settings, "renew_fraction": 1.0})
+    try:
+        host.check_output("systemctl start nts-certificate.service")
+    finally:
+        configure(host, settings)
+    after = status(host)
+    assert after["served"]["serial"] != before["served"]["serial"]
+    assert (after["problems"], after["served"]) == ([], after["file"])
+    assert after["file"]["subject_alt_names"] == before["file"]["subject_alt_names"]
+    assert after["file"]["key_type"] == "ECDSA P-256"
+    now = authenticated(client, name)
+    assert now["auth"]["key_id"] == source["auth"]["key_id"]
+    assert (now["auth"]["nak"], now["auth"]["ke_attempts"], now["nts"]["state"]) == (False, 0, "authenticated")
+    # One that has no cookies is given the new certificate.
+    probe = client.ansible(
+        "securetime.nts.nts_probe",
+        f"server={name} trusted_certs=/etc/chrony/nts/trusted.pem expected_serial={after['file']['serial']}",
+        check=False,
+    )
+    assert probe["ok"], probe
+    assert "serves, as before" in host.check_output("nts-certificate renew")
+
+
+def authenticated(client: Host, name: str) -> dict[str, Any]:
+    """What a client says of a server."""
+    facts = client.ansible("securetime.nts.chronyc_facts", "", check=False)["ansible_facts"]["chrony"]
+    return next(source for source in facts["sources"] if source["name"] == name)
+
+
+def test_rollback_brings_back_the_pair_before(server: Host) -> None:
+    before = status(server)["served"]["serial"]
+    server.check_output("nts-certificate renew --force")
+    assert status(server)["served"]["serial"] != before
+    assert before in server.check_output("nts-certificate rollback")
+    assert status(server)["served"]["serial"] == before
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_pair_that_would_not_serve_is_not_deployed(server: Host, fault: str) -> None:
+    script, told = FAULTS[fault]
+    names = "DNS:elsewhere" if fault == "for another name" else "DNS:nts1"
+    names += ",DNS:other.example" if fault == "name outside the constraint" else ""
+    dates = {"expired": "2020", "not yet valid": "2099"}.get(fault)
+    dates = f"-not_before {dates}0101000000Z -not_after {dates}0201000000Z" if dates else "-days 30"
+    before, since = status(server), started(server)
+    pair = [server.file(path).content_string for path in PAIR]
+    script = script.format(names=names, dates=dates) if "{names}" in script else script
+    made = f"rm -rf /root/pair; mkdir -m 700 /root/pair; cd /root/pair; {script}"
+    server.check_output("sh -ec %s", made)
+    done = server.run("nts-certificate deploy --certificate /root/pair/chain --key /root/pair/key")
+    assert (done.rc, done.stdout) == (1, "")
+    assert re.search(told, done.stderr), done.stderr
+    assert [server.file(path).content_string for path in PAIR] == pair
+    after = status(server)
+    assert (after["problems"], after["served"]) == ([], before["served"])
+    assert (started(server) == since) == ("taken back" not in told)
+
+
+def test_a_key_that_chronyd_cannot_read_is_mended(server: Host) -> None:
+    server.check_output("chmod 0600 /etc/chrony/nts/server.key; systemctl restart chronyd")
+    done = server.run("nts-certificate check")
+    assert done.rc == 3
+    assert "chronyd serves no NTS" in done.stdout
+    assert server.run("systemctl start nts-certificate.service").rc == 0
+    assert status(server)["problems"] == []
+    assert server.file("/etc/chrony/nts/server.key").mode == 0o640
+
+
+def test_a_server_without_its_issuing_key_says_so_and_serves_on(server: Host) -> None:
+    server.check_output("mv /etc/chrony/nts/issuing/issuing.key /root/")
+    try:
+        done = server.run("nts-certificate renew --force")
+    finally:
+        server.check_output("mv /root/issuing.key /etc/chrony/nts/issuing/")
+    assert done.rc == 1
+    assert "issuing.key" in done.stderr
+    assert status(server)["problems"] == []
+
+
+def test_a_full_disk_changes_nothing(server: Host) -> None:
+    before = status(server)["served"]
+    with full_disk(server, "/etc/chrony"):
+        done = server.run("nts-certificate renew --force")
+        assert (done.rc, "No space left" in done.stderr) == (1, True), done.stderr
+    assert status(server)["served"] == before
+
+
+def test_it_waits_for_a_run_of_ansible(server: Host) -> None:
+    server.check_output("nohup flock /var/lib/securetime-nts/lock sleep 6 >/dev/null 2>&1 & sleep 0.5")
+    began = time.monotonic()
+    server.check_output("nts-certificate renew --force")
+    assert time.monotonic() - began > 5
+    assert status(server)["problems"] == []
+
+
+def test_wrong_settings_are_told(server: Host) -> None:
+    for text, told in (("{", "cannot be read"), ('{"names": []}', "missing"), (None, "No such file")):
+        server.check_output("rm -f /root/settings.json")
+        if text is not None:
+            server.check_output("printf %%s %s >/root/settings.json", text)
+        done = server.run("nts-certificate --settings /root/settings.json check")
+        assert (done.rc, told in done.stderr) == (2, True), done.stderr
