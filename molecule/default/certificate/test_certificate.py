@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,15 +47,19 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Host]:
-    host = get_host("ansible://nts1")
-    settings = host.file(SETTINGS).content_string
-    yield host
-    configure(host, json.loads(settings))
+def server() -> Host:
+    return get_host("ansible://nts1")
 
 
-def configure(host: Host, settings: dict[str, Any]) -> None:
-    host.check_output("printf %%s %s >%s", json.dumps(settings), SETTINGS)
+@contextlib.contextmanager
+def settings(host: Host, **changes: Any) -> Iterator[None]:
+    """Let the program have other settings for a while."""
+    text = host.file(SETTINGS).content_string
+    host.check_output("printf %%s %s >%s", json.dumps({**json.loads(text), **changes}), SETTINGS)
+    try:
+        yield
+    finally:
+        host.check_output("printf %%s %s >%s", text, SETTINGS)
 
 
 def status(host: Host) -> dict[str, Any]:
@@ -79,12 +88,8 @@ def test_the_service_renews_and_the_clients_do_not_notice(name: str) -> None:
     host = get_host(f"ansible://{name}")
     client = get_host("ansible://client-debian12")
     before, source = status(host), authenticated(client, name)
-    settings = json.loads(host.file(SETTINGS).content_string)
-    configure(host, {**settings, "renew_fraction": 1.0})
-    try:
+    with settings(host, renew_fraction=1.0):
         host.check_output("systemctl start nts-certificate.service")
-    finally:
-        configure(host, settings)
     after = status(host)
     assert after["served"]["serial"] != before["served"]["serial"]
     assert (after["problems"], after["served"]) == ([], after["file"])
@@ -101,6 +106,25 @@ def test_the_service_renews_and_the_clients_do_not_notice(name: str) -> None:
     )
     assert probe["ok"], probe
     assert "serves, as before" in host.check_output("nts-certificate renew")
+
+
+def test_the_role_leaves_the_new_pair_alone(server: Host) -> None:
+    server.check_output("nts-certificate renew --force")
+    serial = status(server)["served"]["serial"]
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "securetime.nts.site", "--limit", "nts1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, env=dict(os.environ))
+    assert re.search(r"nts1 .* changed=0 ", done.stdout), done.stdout[-3000:]
+    assert status(server)["served"]["serial"] == serial
+
+
+@pytest.mark.parametrize("key_type", ["ECDSA P-384", "Ed25519", "RSA 3072"])
+def test_another_type_of_key_is_a_reason_to_renew(server: Host, key_type: str) -> None:
+    with settings(server, key_type=key_type, new_key=True):
+        server.check_output("nts-certificate renew")
+        assert status(server)["served"]["key_type"] == key_type
+    with settings(server, new_key=True):
+        server.check_output("nts-certificate renew")
+    assert status(server)["served"]["key_type"] == "ECDSA P-256"
 
 
 def authenticated(client: Host, name: str) -> dict[str, Any]:
