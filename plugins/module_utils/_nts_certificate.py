@@ -347,9 +347,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         keeper = Keeper(read_settings(words.settings), this_host())
         text, code = run(keeper, words)
     except CertificateError as error:
-        print(f"nts-certificate {words.command}: {error}", file=sys.stderr)
+        sys.stderr.write(f"nts-certificate {words.command}: {error}\n")
         return error.status
-    print(text)
+    sys.stdout.write(f"{text}\n")
     return code
 
 
@@ -369,7 +369,7 @@ def run(keeper: Keeper, words: Any) -> Tuple[str, int]:
     }
     done = acts[words.command]()
     for warning in keeper.status()["warnings"]:
-        print(f"nts-certificate {words.command}: {warning}", file=sys.stderr)
+        sys.stderr.write(f"nts-certificate {words.command}: {warning}\n")
     leaf = done["served"]
     what = "now serves" if done["changed"] else "serves, as before,"
     return f"chronyd {what} the certificate {leaf['serial']}, valid until {leaf['not_after']}.", WELL

@@ -63,7 +63,7 @@ from ansible_collections.securetime.nts.plugins.module_utils import _nts_certifi
 from ansible_collections.securetime.nts.plugins.module_utils._files import read
 
 PACKAGE = _nts_certificate.__name__.rpartition(".")[0]
-MAIN = f"import sys\n\nfrom {_nts_certificate.__name__} import main\n\nsys.exit(main())\n"
+MAIN = f"from {_nts_certificate.__name__} import main\n\nraise SystemExit(main())\n"
 # Files of an archive have a date; with a fixed one, the same program is the same file.
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
