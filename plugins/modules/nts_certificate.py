@@ -50,12 +50,14 @@ path:
   returned: success
 """
 
+import importlib.util
 import io
 import os
 import pkgutil
 import sys
 import tempfile
 import zipfile
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -98,7 +100,7 @@ def program(interpreter: str) -> bytes:
     for count in range(1, len(parts) + 1):
         files["/".join([*parts[:count], "__init__.py"])] = b""
     for name in names:
-        files["/".join([*parts, f"{name}.py"])] = pkgutil.get_data(PACKAGE, f"{name}.py") or b""
+        files["/".join([*parts, f"{name}.py"])] = source(f"{PACKAGE}.{name}")
     archive = io.BytesIO()
     archive.write(f"#!{interpreter}\n".encode())
     # Not compressed: that would depend on the library that does it.
@@ -106,6 +108,12 @@ def program(interpreter: str) -> bytes:
         for name, content in sorted(files.items()):
             opened.writestr(zipfile.ZipInfo(name, LONG_AGO), content)
     return archive.getvalue()
+
+
+def source(name: str) -> bytes:
+    """Return the source of a module, also out of the archive in which Ansible brings it."""
+    loader: Any = getattr(importlib.util.find_spec(name), "loader", None)
+    return str(loader.get_source(name)).encode()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What nts-certificate says of what it finds. What it does is tried on real servers (molecule/default/certificate)."""
+
+import json
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils import _nts_certificate
+from ansible_collections.securetime.nts.plugins.module_utils._nts_certificate import (
+    CertificateError,
+    Keeper,
+    Settings,
+    carries,
+)
+
+SETTINGS = {
+    "names": ["nts1.example.org", "2001:db8::1"],
+    "certificate": "/etc/chrony/nts/server.pem",
+    "key": "/etc/chrony/nts/server.key",
+    "group": "_chrony",
+    "config_file": "/etc/chrony/chrony.conf",
+    "service": "chrony.service",
+    "provider": "ownca",
+}
+LEAF = {
+    "serial": "AB",
+    "fingerprint_sha256": "00ab",
+    "subject_alt_names": ["DNS:NTS1.example.org", "IP Address:2001:DB8:0:0:0:0:0:1"],
+    "not_before": "2026-11-23T00:00:00Z",
+    "not_after": "2027-02-21T00:00:00Z",
+    "key_type": "ECDSA P-256",
+}
+SERVED = {"ok": True, "error": None}
+CLOSED = {"ok": False, "error": {"cause": "the server closed it", "remedy": "look at the key"}}
+
+
+def problems(leaf, left=86400.0, probe=None, served=None, **settings):
+    keeper = Keeper(Settings(**dict(SETTINGS, **settings)), None)
+    return keeper.problems(leaf, left, probe or SERVED, served or leaf)
+
+
+def test_a_pair_that_is_served_has_no_problems():
+    assert problems(LEAF) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "arguments"),
+    [
+        ("serves no NTS: the server closed it; look at the key.", {"probe": CLOSED}),
+        ("another certificate (CD)", {"served": dict(LEAF, serial="CD", fingerprint_sha256="00cd")}),
+        ("has expired on 2027-02-21", {"left": -1.0}),
+        ("is not for nts2.example.org.", {"names": ["nts1.example.org", "nts2.example.org"]}),
+    ],
+)
+def test_what_is_wrong_is_told(told, arguments):
+    (problem,) = problems(LEAF, **arguments)
+    assert told in problem
+
+
+@pytest.mark.parametrize(("days", "number"), [(None, 0), (60.0, 0), (59.0, 1), (-1.0, 1)])
+def test_the_end_of_the_issuing_ca_is_warned_of_in_time(days, number):
+    assert len(Keeper.warnings(None if days is None else days * 86400)) == number
+
+
+def test_names_and_addresses_are_found_in_any_form():
+    assert carries(LEAF, "nts1.EXAMPLE.org")
+    assert carries(LEAF, "2001:db8::1")
+    assert not carries(LEAF, "example.org")
+    assert not carries(LEAF, "2001:db8::2")
+
+
+def test_lifetime_is_from_the_first_to_the_last_second():
+    assert Keeper.lifetime(LEAF) == 90 * 86400
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [(None, "No such file"), ("{", "cannot be read"), ('{"names": []}', "missing"), ("[]", "mapping")]
+)
+def test_settings_that_cannot_be_read_are_told(text, told, tmp_path):
+    path = tmp_path / "certificate.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(CertificateError, match=told) as caught:
+        _nts_certificate.read_settings(str(path))
+    assert caught.value.status == 2
+
+
+def test_settings(tmp_path):
+    path = tmp_path / "certificate.json"
+    path.write_text(json.dumps(SETTINGS))
+    found = _nts_certificate.read_settings(str(path))
+    assert (found.names, found.ntsport, found.renew_fraction) == (SETTINGS["names"], 4460, 1 / 3)
