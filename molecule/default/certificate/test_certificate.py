@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -111,10 +110,35 @@ def test_the_service_renews_and_the_clients_do_not_notice(name: str) -> None:
 def test_the_role_leaves_the_new_pair_alone(server: Host) -> None:
     server.check_output("nts-certificate renew --force")
     serial = status(server)["served"]["serial"]
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "securetime.nts.site", "--limit", "nts1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, env=dict(os.environ))
-    assert re.search(r"nts1 .* changed=0 ", done.stdout), done.stdout[-3000:]
+    done = playbook("site", "--limit", "nts1")
+    assert re.search(r"nts1 .* changed=0 .* failed=0 ", done), done[-3000:]
     assert status(server)["served"]["serial"] == serial
+
+
+def playbook(name: str, *arguments: str) -> str:
+    """What ansible-playbook prints, whether or not it fails."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), f"securetime.nts.{name}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout
+
+
+def test_servers_are_renewed_one_after_the_other_until_one_fails(server: Host) -> None:
+    other = get_host("ansible://nts2")
+    serials = [status(host)["served"]["serial"] for host in (server, other)]
+    done = playbook("renew", "--extra-vars", "chrony_nts_renew_force=true")
+    assert len(re.findall(r"nts[12] .* changed=1 .* failed=0 ", done)) == 2, done[-3000:]
+    now = [status(host)["served"]["serial"] for host in (server, other)]
+    assert not set(now) & set(serials)
+    assert not re.search(r"changed=1", playbook("renew"))
+    # Nobody but this host itself is served any more: the next one is left alone.
+    server.check_output("sed -i 's/^allow 0.0.0.0.*/deny all/; /^allow ::/d' /etc/chrony/chrony.conf")
+    try:
+        done = playbook("renew", "--extra-vars", "chrony_nts_renew_force=true")
+    finally:
+        playbook("site", "--limit", "nts1")
+    assert re.search(r"nts1 .* failed=1 ", done), done[-3000:]
+    assert "closed the key exchange at once" in done
+    assert status(other)["served"]["serial"] == now[1]
+    assert status(server)["problems"] == []
 
 
 @pytest.mark.parametrize("key_type", ["ECDSA P-384", "Ed25519", "RSA 3072"])
