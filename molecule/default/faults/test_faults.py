@@ -204,7 +204,7 @@ def test_a_port_in_use(server: Host) -> None:
 
 
 def test_a_clock_that_would_follow_nothing_any_more(client: Host) -> None:
-    sources = re.sub(r"^server nts.*", "", config(client), flags=re.MULTILINE) + "server 192.0.2.1 nts iburst\n"
+    sources = re.sub(r"^sourcedir .*", "", config(client), flags=re.MULTILINE) + "server 192.0.2.1 nts iburst\n"
     refused(
         client,
         "the clock is not authenticated after .*192.0.2.1: ",
