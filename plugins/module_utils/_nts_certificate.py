@@ -173,7 +173,7 @@ class Keeper:
         """Bring a new pair into use, or raise CertificateError, and the old one is in use."""
         settings = self.settings
         new = describe_all(certificate)[0]
-        self.keep_previous()
+        before = [_files.read(path) for path in (settings.certificate, settings.key)]
         files = [
             Wanted(settings.key, key, "root", settings.group, 0o640),
             Wanted(settings.certificate, certificate, "root", "root", 0o644),
@@ -194,6 +194,8 @@ class Keeper:
                 self.must_serve(new)
         except TransactionError as error:
             raise CertificateError(str(error), self.silent_or_failed()) from None
+        if settings.certificate in done["changed_files"]:
+            self.keep(before)
         return {"changed": done["changed"], "served": new, "actions": done["actions"]}
 
     def must_serve(self, new: Row) -> None:
@@ -210,17 +212,14 @@ class Keeper:
             return FAILED if self.served()["ok"] else SILENT
         return SILENT
 
-    def keep_previous(self) -> None:
-        """Keep the pair that is in use, if it is one."""
-        settings = self.settings
-        for source, name in zip((settings.certificate, settings.key), PREVIOUS):
-            existing = _files.read(source)
-            if existing is None:
-                return
-            place = os.path.join(self.host.state, name)
-            os.makedirs(self.host.state, mode=0o700, exist_ok=True)
-            _files.write(place + _files.NEW, existing.content, 0o600, 0, 0)
-            os.replace(place + _files.NEW, place)
+    def keep(self, pair: Sequence[Optional[_files.Existing]]) -> None:
+        """Keep the pair that was in use until now, for rollback."""
+        os.makedirs(self.host.state, mode=0o700, exist_ok=True)
+        for existing, name in zip(pair, PREVIOUS):
+            if existing is not None:
+                place = os.path.join(self.host.state, name)
+                _files.write(place + _files.NEW, existing.content, 0o600, 0, 0)
+                os.replace(place + _files.NEW, place)
 
     def rollback(self) -> Row:
         """Bring back the pair before the last one."""
