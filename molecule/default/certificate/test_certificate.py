@@ -22,6 +22,7 @@ from testinfra.host import Host
 from ansible_collections.securetime.nts.tests.lab_hosts import full_disk
 
 PAIR = ("/etc/chrony/nts/server.pem", "/etc/chrony/nts/server.key")
+KEPT = "/var/lib/securetime-nts/previous.pem"
 SETTINGS = "/etc/chrony/nts/certificate.json"
 # What makes a new pair for the fault of a test, from the server's own issuing CA; run in a folder of its own.
 MAKE = """
@@ -173,14 +174,14 @@ def test_a_pair_that_would_not_serve_is_not_deployed(server: Host, fault: str) -
     dates = {"expired": "2020", "not yet valid": "2099"}.get(fault)
     dates = f"-not_before {dates}0101000000Z -not_after {dates}0201000000Z" if dates else "-days 30"
     before, since = status(server), started(server)
-    pair = [server.file(path).content_string for path in PAIR]
+    pair = [server.file(path).content_string for path in (*PAIR, KEPT)]
     script = script.format(names=names, dates=dates) if "{names}" in script else script
     made = f"rm -rf /root/pair; mkdir -m 700 /root/pair; cd /root/pair; {script}"
     server.check_output("sh -ec %s", made)
     done = server.run("nts-certificate deploy --certificate /root/pair/chain --key /root/pair/key")
     assert (done.rc, done.stdout) == (1, "")
     assert re.search(told, done.stderr), done.stderr
-    assert [server.file(path).content_string for path in PAIR] == pair
+    assert [server.file(path).content_string for path in (*PAIR, KEPT)] == pair
     after = status(server)
     assert (after["problems"], after["served"]) == ([], before["served"])
     assert (started(server) == since) == ("taken back" not in told)
