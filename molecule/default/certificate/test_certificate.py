@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -119,7 +120,9 @@ def test_the_role_leaves_the_new_pair_alone(server: Host) -> None:
 def playbook(name: str, *arguments: str) -> str:
     """What ansible-playbook prints, whether or not it fails."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), f"securetime.nts.{name}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout
+    # Molecule asks Ansible for colours.
+    plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=plain).stdout
 
 
 def test_servers_are_renewed_one_after_the_other_until_one_fails(server: Host) -> None:
