@@ -43,6 +43,7 @@ def decode(pem: str) -> Dict[str, Any]:
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
         file.write(pem + "\n")
         file.flush()
+        # Python has no public reader, and typeshed therefore no type of this one, which is there from 3.6 to 3.14.
         return dict(ssl._ssl._test_decode_cert(file.name))  # type: ignore[attr-defined]
 
 

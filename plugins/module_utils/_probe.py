@@ -245,7 +245,7 @@ class Probe:
         except DeadlineError:
             raise ProbeError("tls_timed_out") from None
         self.result["tls"] = {
-            "library": session.library,
+            "library": session.tls_library,
             "version": session.version,
             "group": session.group,
             "alpn": session.protocol,
@@ -294,7 +294,7 @@ class Probe:
     def _exchange_keys(self, session: Session, deadline: float) -> _nts_ke.Agreement:
         offered = [number for number in self.question.aeads if self._has(number)]
         if not offered:
-            raise ProbeError("no_aead", f"{session.library} has none of {list(self.question.aeads)}")
+            raise ProbeError("no_aead", f"{session.tls_library} has none of {list(self.question.aeads)}")
         try:
             session.send(_nts_ke.request(offered), deadline)
             agreement = _nts_ke.read_response(self._answer(session, deadline), offered)

@@ -70,7 +70,7 @@ class Trust(NamedTuple):
 class Session(abc.ABC):
     """A session after its handshake."""
 
-    library = ""
+    tls_library = ""
     version: Optional[str] = None
     group: Optional[str] = None
     protocol: Optional[str] = None
@@ -132,7 +132,7 @@ class GnutlsSession(Session):
         self, gnutls: Gnutls, connection: socket.socket, name: str, protocol: str, trust: Trust, deadline: float
     ) -> None:
         super().__init__()
-        self.library = f"GnuTLS {gnutls.version()}"
+        self.tls_library = f"GnuTLS {gnutls.version()}"
         self.gnutls = gnutls
         self._connection = connection
         connection.setblocking(False)
@@ -215,7 +215,7 @@ def _gnutls_kind(error: GnutlsError) -> str:
 class SslSession(Session):
     """A session by Python's ssl. It knows neither group nor chain (before Python 3.13), and cannot export keys."""
 
-    library = ssl.OPENSSL_VERSION
+    tls_library = ssl.OPENSSL_VERSION
 
     def __init__(
         self,
