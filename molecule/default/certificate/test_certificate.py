@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 from typing import Any
 
 import pytest
@@ -120,9 +121,10 @@ def test_the_role_leaves_the_new_pair_alone(server: Host) -> None:
 def playbook(name: str, *arguments: str) -> str:
     """What ansible-playbook prints, whether or not it fails."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), f"securetime.nts.{name}", *arguments]
-    # Molecule asks Ansible for colours.
+    # Molecule asks Ansible for colours, and for failures on stderr.
     plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=plain).stdout
+    done = subprocess.run(command, stdout=PIPE, stderr=STDOUT, text=True, timeout=300, check=False, env=plain)
+    return done.stdout
 
 
 def test_servers_are_renewed_one_after_the_other_until_one_fails(server: Host) -> None:
@@ -140,7 +142,7 @@ def test_servers_are_renewed_one_after_the_other_until_one_fails(server: Host) -
     finally:
         playbook("site", "--limit", "nts1")
     assert re.search(r"nts1 .* failed=1 ", done), done[-3000:]
-    assert "closed the key exchange at once" in done
+    assert "closed the key exchange at once" in done, done[-3000:]
     assert status(other)["served"]["serial"] == now[1]
     assert status(server)["problems"] == []
 
