@@ -166,13 +166,29 @@ importer: setup copy ## galaxy-importer, as Galaxy and Automation Hub run it
 	# The importer itself only warns.
 	! grep --quiet '^WARNING' log
 
-molecule: setup ## every scenario on real hosts, or the one of SCENARIO=name
-	@# From nothing, also after a run that was cut.
-	python molecule/images/lab.py down --state .lab/molecule
-	rm -rf .lab/molecule $(MOLECULE_EPHEMERAL_DIRECTORY)
-	molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all) --no-command-borders 2>&1 | tee $(BUILD)/molecule.log
-	# Molecule itself only warns when a playbook of the sequence is not there.
-	! grep --quiet 'Missing playbook' $(BUILD)/molecule.log
+SCENARIO ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+
+molecule: setup ## every scenario on real hosts of its own, side by side, or those of SCENARIO="name ..."
+	@failed= running=()
+	for scenario in $(SCENARIO); do
+	  export NTS_LAB=$$scenario MOLECULE_EPHEMERAL_DIRECTORY=$(BUILD)/molecule/$$scenario
+	  # From nothing, also after a run that was cut.
+	  python molecule/images/lab.py down --state .lab/$$scenario
+	  rm -rf .lab/$$scenario $$MOLECULE_EPHEMERAL_DIRECTORY
+	  mkdir -p $$MOLECULE_EPHEMERAL_DIRECTORY
+	  # Images are made once, by the first.
+	  [[ -n $${running[*]} ]] || python molecule/images/lab.py build
+	  molecule test --scenario-name $$scenario --no-command-borders &>$(BUILD)/molecule/$$scenario.log &
+	  running+=($$!)
+	done
+	for scenario in $(SCENARIO); do
+	  wait $${running[0]} || failed+=" $$scenario"
+	  running=("$${running[@]:1}")
+	  cat $(BUILD)/molecule/$$scenario.log
+	  # Molecule itself only warns when a playbook of the sequence is not there.
+	  ! grep --quiet 'Missing playbook' $(BUILD)/molecule/$$scenario.log || failed+=" $$scenario"
+	done
+	[[ -z $$failed ]] || { echo "Failed:$$failed" >&2; exit 1; }
 
 bench: export LAB_STATE := $(CURDIR)/.lab/demo
 bench: export ANSIBLE_INVENTORY := $(CURDIR)/molecule/inventory,$(CURDIR)/.lab/demo/inventory.yml

@@ -13,13 +13,15 @@ import re
 import ssl
 import stat
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
-from ansible_collections.securetime.nts.plugins.module_utils._certificates import CERTIFICATE, decode
+from ansible_collections.securetime.nts.plugins.module_utils._certificates import CERTIFICATE, carries, decode
 from ansible_collections.securetime.nts.plugins.module_utils._files import Host, TransactionError, Wanted
 
 PARSE_ERROR = re.compile(r"Fatal error : (?P<what>.*) at line (?P<line>\d+)(?: in file .*)?$", re.MULTILINE)
 DEFAULT_USER = re.compile(r"^ *-u USER\s.*\((?P<user>[^)]*)\)$", re.MULTILINE)
+# What certificates must be for, by their paths.
+Names = Mapping[str, Sequence[str]]
 SOURCE_WORDS = ("server", "pool", "peer")
 CHRONYD = ("/usr/sbin/chronyd", "/sbin/chronyd")
 
@@ -38,14 +40,14 @@ def chronyd_path() -> Optional[str]:
 
 
 def check(
-    host: Host, staged: Dict[str, Wanted], config_file: str, names: Sequence[str] = (), whole: bool = True
+    host: Host, staged: Dict[str, Wanted], config_file: str, names: Optional[Names] = None, whole: bool = True
 ) -> bool:
     """Raise TransactionError with what chronyd could not use; False where there is no chronyd to ask.
 
     staged are the files of the change by path. Their new content waits beside their place, because the distributions'
     confinement lets chronyd read there and hardly anywhere else (Debian's AppArmor profile: /etc/chrony). names are
-    those that a server's certificate must carry. Not the whole, but the syntax alone, is checked where files that other
-    tasks make are not there yet (check mode).
+    those that a certificate must carry, by its path. Not the whole, but the syntax alone, is checked where files that
+    other tasks make are not there yet (check mode).
     """
     chronyd = chronyd_path()
     if chronyd is None:
@@ -62,7 +64,7 @@ def check(
         return True
     reader = _reader(host, chronyd, directives)
     _check_anchors(directives, staged, reader)
-    _check_pairs(directives, staged, reader, names)
+    _check_pairs(directives, staged, reader, names or {})
     return True
 
 
@@ -137,7 +139,7 @@ def _check_anchors(directives: Dict[str, List[List[str]]], staged: Dict[str, Wan
 
 
 def _check_pairs(
-    directives: Dict[str, List[List[str]]], staged: Dict[str, Wanted], reader: Reader, names: Sequence[str]
+    directives: Dict[str, List[List[str]]], staged: Dict[str, Wanted], reader: Reader, names: Names
 ) -> None:
     """With a pair that it cannot use chronyd runs on, listens, and serves no NTS."""
     certificates = [arguments[0] for arguments in directives.get("ntsservercert", []) if arguments]
@@ -151,7 +153,7 @@ def _check_pairs(
         _must_be_readable(certificate, staged, reader, "ntsservercert")
         _must_be_readable(key, staged, reader, "ntsserverkey")
         _must_match(certificate, _now(certificate, staged), key, _now(key, staged))
-        _must_be_valid(certificate, _now(certificate, staged), names)
+        _must_be_valid(certificate, _now(certificate, staged), names.get(certificate, ()))
 
 
 def _must_match(certificate: str, certificate_now: str, key: str, key_now: str) -> None:
@@ -181,7 +183,7 @@ def _must_be_valid(path: str, now: str, names: Sequence[str]) -> None:
                 " was changed."
             )
     carried = {value for _kind, value in chain[0].get("subjectAltName", ())}
-    missing = [name for name in names if name not in carried]
+    missing = [name for name in names if not carries(carried, name)]
     if missing:
         raise TransactionError(
             f"The certificate in {path} is not for {', '.join(missing)} (it is for {', '.join(sorted(carried))});"

@@ -4,12 +4,14 @@
 """Private to securetime.nts. What a certificate says (RFC 5280), by Python's standard library alone."""
 
 import calendar
+import contextlib
 import hashlib
 import re
 import ssl
 import tempfile
 import time
-from typing import Any, Dict, List, Tuple
+from ipaddress import ip_address
+from typing import Any, Dict, Iterable, List, Tuple
 
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -87,6 +89,18 @@ def _date(text: str) -> str:
 def seconds_left(description: Dict[str, Any], now: float) -> float:
     """Return for how many seconds a described certificate will be valid."""
     return calendar.timegm(time.strptime(description["not_after"], "%Y-%m-%dT%H:%M:%SZ")) - now
+
+
+def carries(alt_names: Iterable[str], name: str) -> bool:
+    """Say whether the names of a certificate are for a name or address."""
+    return plain_name(name) in map(plain_name, alt_names)
+
+
+def plain_name(name: str) -> str:
+    """Return a name or an address in one form: OpenSSL writes IPv6 addresses in its own."""
+    with contextlib.suppress(ValueError):
+        return str(ip_address(name.strip()))
+    return name.lower()
 
 
 def key_type(der: bytes) -> str:

@@ -158,6 +158,8 @@ def put_back(path: str, existed: bool) -> None:
     """Make the file what it was before keep(). What was not kept yet was not swapped yet."""
     if os.path.exists(path + OLD):
         os.replace(path + OLD, path)
+        # Between two names of the same file, rename does nothing.
+        remove(path + OLD)
     elif not existed:
         remove(path)
     remove(path + NEW)
@@ -191,12 +193,6 @@ def sync(path: str) -> None:
 def digest(content: bytes) -> str:
     """Return the SHA-256 of content in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
-
-
-def digest_of_file(path: str) -> str:
-    """Return the SHA-256 of the file in hexadecimal, or the empty string where there is none."""
-    existing = read(path)
-    return hashlib.sha256(existing.content).hexdigest() if existing else ""
 
 
 def _uid(name: str) -> Optional[int]:

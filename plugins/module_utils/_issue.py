@@ -40,7 +40,7 @@ def new_key(key_type: str) -> str:
 
 def issue(settings: Any) -> Tuple[str, str]:
     """Return a new chain and its key, in PEM."""
-    with open(settings.issuing_certificate, "rb") as file:
+    with open(settings.staged_certificate[-1], "rb") as file:
         issuing_pem = file.read()
     issuer = x509.load_pem_x509_certificate(issuing_pem, default_backend())
     with open(settings.issuing_key, "rb") as file:

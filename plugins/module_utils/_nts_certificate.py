@@ -15,35 +15,43 @@ import os
 import subprocess
 import sys
 import time
-from ipaddress import ip_address
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.securetime.nts.plugins.module_utils import _files, _gnutls, _transaction
+from ansible_collections.securetime.nts.plugins.module_utils import _files, _transaction
 from ansible_collections.securetime.nts.plugins.module_utils._certificates import (
     CERTIFICATE,
     DerError,
+    carries,
     describe,
     pem_to_der,
     seconds_left,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._chronyc import TRACKING, parse
 from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host, TransactionError, Wanted
 from ansible_collections.securetime.nts.plugins.module_utils._issue import HAS_CRYPTOGRAPHY, issue
-from ansible_collections.securetime.nts.plugins.module_utils._probe import Probe, Question
+from ansible_collections.securetime.nts.plugins.module_utils._served import (
+    Place,
+    ask,
+    certificate_of,
+    is_another,
+    must_serve,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._transaction import Options
 
 Row = Dict[str, Any]
 
 SETTINGS = "/etc/chrony/nts/certificate.json"
-# Below the state folder of the transactions: the pair before the last one.
-PREVIOUS = ("previous.pem", "previous.key")
+# Below the state folder of the transactions, behind the pair's id: the pair before the last one.
+PREVIOUS = (".previous.pem", ".previous.key")
 WELL, FAILED, USAGE, SILENT = 0, 1, 2, 3
 # An issuing CA must be renewed by whoever has its root's key: that takes people, and time.
 ISSUER_WARNING_DAYS = 60.0
 
 
 class Settings(NamedTuple):
-    """What the role has written down for the program."""
+    """What the role has written down of one pair."""
 
+    id: str
     names: List[str]
     certificate: str
     key: str
@@ -59,10 +67,13 @@ class Settings(NamedTuple):
     renew_fraction: float = 1 / 3
     key_type: str = "ECDSA P-256"
     new_key: bool = False
-    # Of the server's own issuing CA; beside them, the role keeps the server's certificate alone.
-    issuing_certificate: str = ""
+    # Where whoever makes the pair leaves it: the files of the chain, and the key.
+    staged_certificate: Sequence[str] = ()
+    staged_key: str = ""
+    # The key of the server's own issuing CA, whose certificate is the last of the chain.
     issuing_key: str = ""
-    leaf: str = ""
+    # Makes a new pair there, if somebody else does it on this host: an ACME client.
+    command: Sequence[str] = ()
 
 
 class CertificateError(Exception):
@@ -73,13 +84,12 @@ class CertificateError(Exception):
         self.status = status
 
 
-def read_settings(path: str) -> Settings:
-    """Return the settings in a file."""
+def read_settings(path: str) -> List[Settings]:
+    """Return the settings of every pair in a file."""
     try:
         with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-        return Settings(**found)
-    except (OSError, ValueError, TypeError) as error:
+            return [Settings(**pair) for pair in json.load(file)["pairs"]]
+    except (OSError, ValueError, TypeError, LookupError) as error:
         raise CertificateError(f"The settings {path} cannot be read: {error}.", USAGE) from None
 
 
@@ -96,19 +106,14 @@ class Keeper:
         """Describe the certificates in the file, the server's first."""
         return describe_all(_text(self.settings.certificate))
 
+    @property
+    def place(self) -> Place:
+        """Return where this host asks itself."""
+        return Place(self.settings.address, self.settings.ntsport)
+
     def served(self) -> Row:
-        """Ask chronyd on this host for a key exchange, as nts_probe does; whom to trust is the file itself."""
-        settings = self.settings
-        question = Question(
-            settings.address,
-            name=settings.names[0],
-            ntsport=settings.ntsport,
-            # The last of a chain stands for the root, which need not be on this host.
-            trusted_certs_content=CERTIFICATE.findall(_text(settings.certificate))[-1],
-            system_certs=False,
-            last_stage="ke",
-        )
-        return Probe(question, _gnutls.load()).run()
+        """Ask chronyd on this host for a key exchange."""
+        return ask(self.place, self.settings.names[0], _text(self.settings.certificate))
 
     def status(self) -> Row:
         """Return everything that is known of the pair, and what is wrong with it, in sentences."""
@@ -118,20 +123,22 @@ class Keeper:
         leaf = chain[0]
         left = seconds_left(leaf, now)
         probe = self.served()
-        served = probe["tls"]["certificates"][0] if probe["tls"] and probe["tls"]["certificates"] else None
+        served = certificate_of(probe)
         issuer_left = min((seconds_left(issuer, now) for issuer in chain[1:]), default=None)
         return {
+            "id": settings.id,
             "provider": settings.provider,
             "names": settings.names,
             "file": leaf,
             "served": served,
-            "serves_nts": probe["ok"],
+            # What is refused because it is not what the file says is still served.
+            "serves_nts": probe["ok"] or is_another(probe, leaf),
             "probe_error": probe["error"],
             "remaining_days": left / 86400,
             "lifetime_days": self.lifetime(leaf) / 86400,
             "due": left <= self.lifetime(leaf) * settings.renew_fraction,
             "issuer_remaining_days": None if issuer_left is None else issuer_left / 86400,
-            "problems": self.problems(leaf, left, probe, served),
+            "problems": self.problems(leaf, left, probe),
             "warnings": self.warnings(issuer_left),
         }
 
@@ -140,23 +147,31 @@ class Keeper:
         """Return for how many seconds a certificate was made."""
         return seconds_left(leaf, 0) - seconds_left(dict(leaf, not_after=leaf["not_before"]), 0)
 
-    def problems(self, leaf: Row, left: float, probe: Row, served: Optional[Row]) -> List[str]:
+    def problems(self, leaf: Row, left: float, probe: Row) -> List[str]:
         """Return what is wrong, the worst first."""
         found = []
-        if not probe["ok"]:
+        if is_another(probe, leaf):
+            serial = (certificate_of(probe) or {})["serial"]
+            found.append(
+                f"chronyd serves another certificate ({serial}) than the file has ({leaf['serial']}): restart it."
+            )
+        elif not probe["ok"]:
             error = probe["error"]
             found.append(f"chronyd serves no NTS: {error['cause']}; {error['remedy']}.")
-        elif served is not None and served["fingerprint_sha256"] != leaf["fingerprint_sha256"]:
-            found.append(
-                f"chronyd serves another certificate ({served['serial']}) than the file has ({leaf['serial']}): restart"
-                " it."
-            )
         if left < 0:
             found.append(f"The certificate has expired on {leaf['not_after']}.")
-        missing = [name for name in self.settings.names if not carries(leaf, name)]
+        if left > self.lifetime(leaf):
+            # Made when this host's clock was ahead.
+            found.append(f"The certificate is not valid before {leaf['not_before']}.")
+        missing = self.missing(leaf)
         if missing:
             found.append(f"The certificate is not for {', '.join(missing)}.")
         return found
+
+    def missing(self, leaf: Row) -> List[str]:
+        """Return the names that a certificate should carry, and does not."""
+        carried = [text.partition(":")[2] for text in leaf["subject_alt_names"]]
+        return [name for name in self.settings.names if not carries(carried, name)]
 
     @staticmethod
     def warnings(issuer_left: Optional[float]) -> List[str]:
@@ -178,38 +193,36 @@ class Keeper:
             Wanted(settings.key, key, "root", settings.group, 0o640),
             Wanted(settings.certificate, certificate, "root", "root", 0o644),
         ]
-        if settings.leaf:
+        if settings.issuing_key:
+            # Ansible compares with these: what it did not make itself must not look like a change to it.
             leaf = CERTIFICATE.findall(certificate)[0] + "\n"
-            files.append(Wanted(settings.leaf, leaf, "root", "root", 0o644, "nothing"))
-        options = Options(
-            config_file=settings.config_file,
-            service=settings.service,
-            server_names=settings.names,
-            verify=lambda: self.must_serve(new),
-            originals=False,
-        )
+            files.append(Wanted(settings.staged_certificate[0], leaf, "root", "root", 0o644, "nothing"))
+            files.append(Wanted(settings.staged_key, key, "root", "root", 0o600, "nothing"))
         try:
-            done = _transaction.apply(self.host, files, options)
+            done = _transaction.apply(self.host, files, self.options(certificate))
             if not done["actions"]:
-                self.must_serve(new)
+                must_serve(self.place, settings.names, certificate)
         except TransactionError as error:
             raise CertificateError(str(error), self.silent_or_failed()) from None
         if settings.certificate in done["changed_files"]:
             self.keep(before)
         return {"changed": done["changed"], "served": new, "actions": done["actions"]}
 
-    def must_serve(self, new: Row) -> None:
-        """Raise TransactionError unless chronyd serves this certificate in a key exchange."""
-        probe = self.served()
-        if not probe["ok"]:
-            raise TransactionError(f"chronyd serves no NTS ({probe['error']['cause']})")
-        if probe["tls"]["certificates"][0]["fingerprint_sha256"] != new["fingerprint_sha256"]:
-            raise TransactionError("chronyd serves another certificate than the new one")
+    def options(self, certificate: str) -> Options:
+        """Return how a new pair comes into use."""
+        settings = self.settings
+        return Options(
+            config_file=settings.config_file,
+            service=settings.service,
+            names={settings.certificate: settings.names},
+            verify=lambda: must_serve(self.place, settings.names, certificate),
+            originals=False,
+        )
 
     def silent_or_failed(self) -> int:
         """Return the exit status of a failure: worse if nothing is served any more."""
         with contextlib.suppress(OSError, DerError, IndexError):
-            return FAILED if self.served()["ok"] else SILENT
+            return FAILED if self.status()["serves_nts"] else SILENT
         return SILENT
 
     def keep(self, pair: Sequence[Optional[_files.Existing]]) -> None:
@@ -217,33 +230,61 @@ class Keeper:
         os.makedirs(self.host.state, mode=0o700, exist_ok=True)
         for existing, name in zip(pair, PREVIOUS):
             if existing is not None:
-                place = os.path.join(self.host.state, name)
+                place = self.previous(name)
                 _files.write(place + _files.NEW, existing.content, 0o600, 0, 0)
                 os.replace(place + _files.NEW, place)
 
+    def previous(self, name: str) -> str:
+        """Return where one of PREVIOUS is."""
+        return os.path.join(self.host.state, self.settings.id + name)
+
     def rollback(self) -> Row:
         """Bring back the pair before the last one."""
-        texts = [_text(os.path.join(self.host.state, name)) for name in PREVIOUS]
-        return self.deploy(*texts)
+        certificate, key = (_text(self.previous(name)) for name in PREVIOUS)
+        return self.deploy(certificate, key)
+
+    def staged(self) -> Tuple[str, str]:
+        """Return the pair that whoever makes it has left on this host."""
+        chain = "".join(_text(path).rstrip("\n") + "\n" for path in self.settings.staged_certificate)
+        return chain, _text(self.settings.staged_key)
 
     def renew(self, force: bool = False) -> Row:
         """Make a new pair if it is time to, and deploy it; mend what is served otherwise."""
         settings = self.settings
+        # A run that was cut has left neither the old pair nor the new one.
+        self.recover()
+        if settings.command and self.staged()[0] != _text(settings.certificate):
+            # Somebody has told the ACME client to renew, and its hook did not come to its end.
+            return self.deploy(*self.staged())
         status = self.status()
-        if not force and not status["due"] and not self.must_be_made_anew(status):
-            if status["problems"]:
-                # A pair that was swapped by hand, or whose key chronyd may not read any more.
-                done = self.deploy(_text(settings.certificate), _text(settings.key))
-                left = self.status()["problems"]
-                if left:
-                    raise CertificateError(" ".join(left))
-                return done
-            return {"changed": False, "served": status["served"], "actions": []}
-        if settings.provider not in ("ownca", "selfsigned"):
+        wanted = status["due"] or self.must_be_made_anew(status)
+        if not force and not wanted:
+            if not status["problems"]:
+                return {"changed": False, "served": status["served"], "actions": []}
+            try:
+                return self.mend()
+            except CertificateError:
+                if not (settings.command or settings.issuing_key):
+                    raise
+        if not force and not self.knows_the_time():
+            raise CertificateError(
+                "The certificate would be renewed by this host's clock, which chronyd has not synchronised: its dates"
+                " could be such that no client accepts it. It is tried again later; --force does it now.",
+                FAILED if status["serves_nts"] else SILENT,
+            )
+        return self.make(status)
+
+    def make(self, status: Row) -> Row:
+        """Make a new pair, or have it made, and deploy it."""
+        settings = self.settings
+        if settings.command:
+            self.obtain(status)
+            return self.deploy(*self.staged())
+        if not settings.issuing_key:
             raise CertificateError(
                 f"The certificate has {status['remaining_days']:.1f} days left, and this host cannot make a new one by"
-                f" itself (chrony_nts_certificate_provider is {settings.provider}): bring one by nts-certificate"
-                " deploy."
+                " itself: run the playbook securetime.nts.site where the controller gets one"
+                f" (chrony_nts_certificate_provider is {settings.provider}), or bring one by nts-certificate deploy."
             )
         if not HAS_CRYPTOGRAPHY:
             raise CertificateError("To make a new certificate, Python's cryptography must be installed on this host.")
@@ -253,12 +294,43 @@ class Keeper:
             raise CertificateError(f"A new certificate could not be made: {error}.") from None
         return self.deploy(certificate, key)
 
+    def recover(self) -> None:
+        """Undo what a run that was cut has begun."""
+        try:
+            _transaction.recover_alone(self.host, self.options(""))
+        except (TransactionError, OSError) as error:
+            raise CertificateError(str(error), self.silent_or_failed()) from None
+
+    def mend(self) -> Row:
+        """Bring the pair that is there into use: swapped by hand, or with a key that chronyd may not read any more."""
+        done = self.deploy(_text(self.settings.certificate), _text(self.settings.key))
+        left = self.status()["problems"]
+        if left:
+            raise CertificateError(" ".join(left))
+        return done
+
+    def obtain(self, status: Row) -> None:
+        """Let the ACME client get a new pair, or raise CertificateError: what is served is not touched."""
+        done = self.host.run(list(self.settings.command))
+        if done.status:
+            said = " | ".join(line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip())
+            raise CertificateError(
+                f"{os.path.basename(self.settings.command[0])} got no new certificate, and the one in use has"
+                f" {status['remaining_days']:.1f} days left. It says: {said[-600:]}",
+                FAILED if status["serves_nts"] else SILENT,
+            )
+
     def must_be_made_anew(self, status: Row) -> bool:
-        """Say whether the certificate is not what the settings ask for."""
+        """Say whether the certificate is not what the settings ask for, and this host can make one that is."""
         leaf = status["file"]
-        return leaf["key_type"] != self.settings.key_type or any(
-            not carries(leaf, name) for name in self.settings.names
-        )
+        early = status["remaining_days"] > status["lifetime_days"]
+        other = early or leaf["key_type"] != self.settings.key_type or self.missing(leaf)
+        return bool((self.settings.issuing_key and other) or (self.settings.command and early))
+
+    def knows_the_time(self) -> bool:
+        """Say whether chronyd has synchronised the clock by which certificates are made."""
+        rows = parse(TRACKING, self.host.run(["chronyc", "-c", "tracking"]).stdout).rows
+        return any(row["leap_status"] not in (None, "not_synchronised") for row in rows)
 
 
 def describe_all(text: str) -> List[Row]:
@@ -270,18 +342,6 @@ def describe_all(text: str) -> List[Row]:
         return [describe(pem_to_der(pem)) for pem in found]
     except DerError as error:
         raise CertificateError(f"A certificate cannot be read: {error}.") from None
-
-
-def carries(leaf: Row, name: str) -> bool:
-    """Say whether a described certificate is for a name or address."""
-    return plain_name(name) in {plain_name(text.partition(":")[2]) for text in leaf["subject_alt_names"]}
-
-
-def plain_name(name: str) -> str:
-    """Return a name or an address in one form: OpenSSL writes IPv6 addresses in its own."""
-    with contextlib.suppress(ValueError):
-        return str(ip_address(name))
-    return name.lower()
 
 
 def _text(path: str) -> str:
@@ -332,21 +392,57 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--settings", default=SETTINGS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.required = True
-    commands.add_parser("check", help="say what is wrong with what is served, if anything")
-    status = commands.add_parser("status", help="say what is in the file and what is served")
-    status.add_argument("--json", action="store_true")
-    renew = commands.add_parser("renew", help="make a new pair and deploy it, if it is time to")
+
+    def command(name: str, what: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what)
+        added.add_argument("--pair", metavar="ID", help="only this one of several pairs (deploy: default the first)")
+        return added
+
+    command("check", "say what is wrong with what is served, if anything")
+    command("status", "say what is in the file and what is served").add_argument("--json", action="store_true")
+    renew = command("renew", "make a new pair and deploy it, if it is time to")
     renew.add_argument("--force", action="store_true", help="also if it is not")
-    deploy = commands.add_parser("deploy", help="bring a new pair into use")
-    deploy.add_argument("--certificate", required=True, metavar="FILE", help="the chain, in PEM")
-    deploy.add_argument("--key", required=True, metavar="FILE")
-    commands.add_parser("rollback", help="bring back the pair before the last one")
+    deploy = command("deploy", "bring a new pair into use")
+    deploy.add_argument("--certificate", metavar="FILE", help="the chain, in PEM")
+    deploy.add_argument("--key", metavar="FILE")
+    deploy.add_argument("--lineage", metavar="FOLDER", help="certbot's $RENEWED_LINEAGE, in the place of the two")
+    command("rollback", "bring back the pair before the last one")
     words = parser.parse_args(arguments)
+    if words.command == "deploy" and not words.lineage and not (words.certificate and words.key):
+        parser.error("deploy needs --certificate and --key, or --lineage")
     try:
-        keeper = Keeper(read_settings(words.settings), this_host())
-        text, code = run(keeper, words)
+        keepers = chosen(words, [Keeper(settings, this_host()) for settings in read_settings(words.settings)])
     except CertificateError as error:
         sys.stderr.write(f"nts-certificate {words.command}: {error}\n")
+        return error.status
+    if words.command == "status" and words.json:
+        sys.stdout.write(json.dumps([keeper.status() for keeper in keepers], indent=2, sort_keys=True) + "\n")
+        return WELL
+    # One pair that cannot be helped does not keep the others from being renewed.
+    return max((act(keeper, words) for keeper in keepers), default=WELL)
+
+
+def chosen(words: Any, keepers: Sequence[Keeper]) -> Sequence[Keeper]:
+    """Return the keepers of the pairs that a command is about."""
+    if words.command == "deploy" and words.lineage:
+        folder = os.path.join(os.path.abspath(words.lineage), "")
+        # certbot calls its hook for every certificate on the host: most are none of ours.
+        return [keeper for keeper in keepers if keeper.settings.staged_key.startswith(folder)]
+    if not words.pair:
+        return keepers[:1] if words.command == "deploy" else keepers
+    found = [keeper for keeper in keepers if keeper.settings.id == words.pair]
+    if not found:
+        known = ", ".join(keeper.settings.id for keeper in keepers)
+        raise CertificateError(f"There is no pair {words.pair}, only {known}.", USAGE)
+    return found
+
+
+def act(keeper: Keeper, words: Any) -> int:
+    """Do what the command line asks for of one pair, tell it, and return the exit status."""
+    try:
+        text, code = run(keeper, words)
+    except CertificateError as error:
+        sys.stderr.write(f"nts-certificate {words.command}: {keeper.settings.id}: {error}\n")
         return error.status
     sys.stdout.write(f"{text}\n")
     return code
@@ -357,13 +453,12 @@ def run(keeper: Keeper, words: Any) -> Tuple[str, int]:
     if words.command in ("check", "status"):
         status = keeper.status()
         broken = FAILED if status["serves_nts"] else SILENT
-        code = broken if status["problems"] and words.command == "check" else WELL
-        if words.command == "status" and words.json:
-            return json.dumps(status, indent=2, sort_keys=True), code
-        return tell(status), code
+        return tell(status), broken if status["problems"] and words.command == "check" else WELL
     acts: Dict[str, Callable[[], Row]] = {
         "renew": lambda: keeper.renew(words.force),
-        "deploy": lambda: keeper.deploy(_text(words.certificate), _text(words.key)),
+        "deploy": lambda: keeper.deploy(
+            *(keeper.staged() if words.lineage else (_text(words.certificate), _text(words.key)))
+        ),
         "rollback": keeper.rollback,
     }
     done = acts[words.command]()

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils import _files
 from ansible_collections.securetime.nts.plugins.module_utils._candidate import check
@@ -26,7 +26,6 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import (
     differs,
     diffs,
     digest,
-    digest_of_file,
     read,
 )
 
@@ -64,8 +63,8 @@ class Options(NamedTuple):
 
     config_file: str
     service: str
-    read_at_start: Sequence[str] = ()
-    server_names: Sequence[str] = ()
+    # What the server's certificates must be for, by their paths.
+    names: Mapping[str, Sequence[str]] = {}
     start_timeout: float = 30.0
     settle_time: float = 3.0
     lock_timeout: float = 60.0
@@ -129,6 +128,12 @@ def apply(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, A
         raise TransactionError(_told(problem, begun=load(host, PLAN) != {})) from None
 
 
+def recover_alone(host: Host, options: Options) -> bool:
+    """Undo what a run that was cut has left, when no other run is at work; say whether there was something."""
+    with locked(host, options.lock_timeout):
+        return recover(host, options)
+
+
 def _apply_alone(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, Any]:
     with locked(host, options.lock_timeout):
         recovered = recover(host, options)
@@ -148,7 +153,6 @@ def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bo
             f"There is no unit {options.service} on this host, so nothing was changed. Install chrony first."
         )
     loaded = {item.path: digest(item.data) for item in wanted if item.data is not None}
-    loaded.update((path, digest_of_file(path)) for path in options.read_at_start)
     if options.run:
         actions, reasons = decide(host, wanted, changes, loaded, load(host, LOADED), state)
     else:
@@ -238,7 +242,7 @@ def _stage_and_check(host: Host, changes: Sequence[Wanted], options: Options) ->
                 _files.stage(host, item)
         if options.check_mode and any(not os.path.exists(i.staged) for i in changes if i.path == options.config_file):
             return False
-        return check(host, staged, options.config_file, options.server_names, whole=not options.check_mode)
+        return check(host, staged, options.config_file, options.names, whole=not options.check_mode)
     except OSError as problem:
         raise _unchanged(changes, _told(problem)) from None
     except TransactionError as problem:

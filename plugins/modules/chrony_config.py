@@ -62,6 +62,14 @@ options:
       content:
         description: The whole content. O(secrets) has it for a file that is not to be shown.
         type: str
+      from:
+        description:
+          - Files on the host whose contents, one after the other, are the content. For what was made there, like a
+            private key that does not leave the host.
+          - In check mode, a file whose content is not made yet is passed over.
+        type: list
+        elements: path
+        default: []
       owner:
         description: Name of the user that owns the file.
         type: str
@@ -105,12 +113,6 @@ options:
     description: What the host is like, kept at the first change and never overwritten, for RV(remembered) at the end.
     type: dict
     default: {}
-  read_at_start:
-    description: Paths of further files that chronyd reads only when it starts, like certificates. A change of one needs
-      a restart.
-    type: list
-    elements: path
-    default: []
   start_timeout:
     description: Seconds for which chronyd is given time to come up.
     type: float
@@ -119,11 +121,33 @@ options:
     description: Seconds for which it must stay up after that.
     type: float
     default: 3.0
-  server_names:
-    description: Names and addresses that the certificates of C(ntsservercert) must carry.
+  serves:
+    description:
+      - Certificates that an NTS server is to serve. Each must be for its names, and after a restart chronyd is asked
+        for it by a key exchange, as M(securetime.nts.nts_probe) does. If it does not serve it, the change is taken
+        back.
+      - C(allow) must let this host ask itself.
     type: list
-    elements: str
+    elements: dict
     default: []
+    suboptions:
+      certificate:
+        description: Path, as in C(ntsservercert).
+        type: path
+        required: true
+      names:
+        description: Names and addresses that the certificate must carry. By the first of them, chronyd is asked.
+        type: list
+        elements: str
+        required: true
+  serves_at:
+    description: Address of this host at which chronyd is asked for O(serves).
+    type: str
+    default: 127.0.0.1
+  ntsport:
+    description: TCP port of that.
+    type: int
+    default: 4460
   lock_timeout:
     description: Seconds to wait for another run that is changing chrony on the same host.
     type: float
@@ -195,6 +219,7 @@ checked:
   type: bool
 """
 
+import os
 from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
@@ -207,7 +232,9 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import (
     Host,
     TransactionError,
     Wanted,
+    read,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._served import Place, must_serve
 from ansible_collections.securetime.nts.plugins.module_utils._transaction import (
     MANIFEST,
     REMEMBERED,
@@ -233,6 +260,7 @@ def main() -> None:
                     "path": {"type": "path", "required": True},
                     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                     "content": {"type": "str"},
+                    "from": {"type": "list", "elements": "path", "default": []},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "str", "default": "0644"},
@@ -246,8 +274,17 @@ def main() -> None:
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "state": {"type": "str", "choices": ["present", "original"], "default": "present"},
             "remember": {"type": "dict", "default": {}},
-            "read_at_start": {"type": "list", "elements": "path", "default": []},
-            "server_names": {"type": "list", "elements": "str", "default": []},
+            "serves": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "certificate": {"type": "path", "required": True},
+                    "names": {"type": "list", "elements": "str", "required": True},
+                },
+            },
+            "serves_at": {"type": "str", "default": "127.0.0.1"},
+            "ntsport": {"type": "int", "default": 4460},
             "start_timeout": {"type": "float", "default": 30.0},
             "settle_time": {"type": "float", "default": 3.0},
             "lock_timeout": {"type": "float", "default": 60.0},
@@ -263,6 +300,11 @@ def main() -> None:
         module.set_context_if_different(staged, module.selinux_default_context(path), False)
 
     def verify() -> None:
+        place = Place(wanted["serves_at"], wanted["ntsport"])
+        for pair in wanted["serves"]:
+            must_serve(place, pair["names"], text_of(pair["certificate"]))
+        if wanted["verify"] == "none":
+            return
         look = Look(
             wanted["verify"],
             wanted["verify_min_sources"],
@@ -291,16 +333,16 @@ def main() -> None:
                 item["effect"],
             )
             for item in wanted["files"]
+            if not (module.check_mode and item["from"] and not all(map(os.path.exists, item["from"])))
         ]
         options = Options(
             config_file=wanted["config_file"],
             service=wanted["service"],
-            read_at_start=wanted["read_at_start"],
-            server_names=wanted["server_names"],
+            names={pair["certificate"]: pair["names"] for pair in wanted["serves"]},
             start_timeout=wanted["start_timeout"],
             settle_time=wanted["settle_time"],
             lock_timeout=wanted["lock_timeout"],
-            verify=None if wanted["verify"] == "none" else verify,
+            verify=verify,
             check_mode=module.check_mode,
             run=not original or boolean(remembered.get("active", True)),
         )
@@ -314,7 +356,7 @@ def main() -> None:
         result["remembered"] = remembered
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
-    result["diff"] = [hidden(pair) if pair["before_header"] in wanted["secrets"] else pair for pair in result["diff"]]
+    result["diff"] = [hidden(pair) if is_secret(pair, wanted["secrets"]) else pair for pair in result["diff"]]
     module.exit_json(**result)
 
 
@@ -323,9 +365,24 @@ def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:
     if item["state"] == "absent":
         return None
     content = secrets.get(item["path"], item["content"])
-    if content is None:
-        raise ValueError(f"{item['path']} has no content: set its content, or its state to absent.")
-    return str(content)
+    if content is not None:
+        return str(content)
+    if item["from"]:
+        return "".join(text_of(path).rstrip("\n") + "\n" for path in item["from"])
+    raise ValueError(f"{item['path']} has no content: set its content, or its state to absent.")
+
+
+def text_of(path: str) -> str:
+    """Return what is in a file, or raise TransactionError."""
+    found = read(path)
+    if found is None:
+        raise TransactionError(f"{path} is not on this host, so nothing was changed.")
+    return found.content.decode("utf-8", "surrogateescape")
+
+
+def is_secret(pair: Dict[str, str], secrets: Dict[str, str]) -> bool:
+    """Say whether a pair of the diff is of a secret, or of a private key."""
+    return pair["before_header"] in secrets or "PRIVATE KEY" in pair["before"] + pair["after"]
 
 
 def hidden(pair: Dict[str, str]) -> Dict[str, str]:

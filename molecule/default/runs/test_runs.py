@@ -150,7 +150,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     output = site("-vvv", "--diff", "--limit", "nts1", "--extra-vars", f"chrony_nts_ca_dir={folder}/made-by-test")
     secret = (folder / "made-by-test" / "root.key").read_text()
     public = ""
-    for key in ("/etc/chrony/nts/server.key", "/etc/chrony/nts/issuing/issuing.key"):
+    for key in ("/etc/chrony/nts/server.key", "/etc/chrony/nts/staging/server/ownca/issuing.key"):
         secret += host.check_output(f"cat {key}")
         # A private key in PEM holds the public one too, which Ansible may well show.
         public += host.check_output(f"openssl pkey -pubout -in {key}")

@@ -18,19 +18,19 @@ GROUP = {"debian": "_chrony", "almalinux": "chrony"}
 def test_private_keys_are_readable_for_those_who_need_them(host: Host) -> None:
     key = host.file("/etc/chrony/nts/server.key")
     assert (key.user, key.group, key.mode) == ("root", GROUP[host.system_info.distribution], 0o640)
-    issuing = host.file("/etc/chrony/nts/issuing/issuing.key")
+    issuing = host.file("/etc/chrony/nts/staging/server/ownca/issuing.key")
     assert (issuing.user, issuing.group, issuing.mode) == ("root", "root", 0o600)
-    assert host.file("/etc/chrony/nts/issuing").mode == 0o700
+    assert host.file("/etc/chrony/nts/staging").mode == 0o700
 
 
 def test_certificate_carries_the_names_and_its_ca_is_constrained(host: Host) -> None:
     variables = host.ansible.get_variables()
     names = variables.get("chrony_nts_server_names", [variables["inventory_hostname"]])
     leaf = host.ansible(
-        "community.crypto.x509_certificate_info", "path=/etc/chrony/nts/chain/1-server.pem", check=False
+        "community.crypto.x509_certificate_info", "path=/etc/chrony/nts/staging/server/ownca/leaf.pem", check=False
     )
     issuing = host.ansible(
-        "community.crypto.x509_certificate_info", "path=/etc/chrony/nts/chain/2-issuing.pem", check=False
+        "community.crypto.x509_certificate_info", "path=/etc/chrony/nts/staging/server/ownca/issuing.pem", check=False
     )
     assert {name.split(":", 1)[1] for name in leaf["subject_alt_name"]} == set(names)
     assert (leaf["public_key_type"], leaf["public_key_data"]["curve"]) == ("ECC", "secp256r1")
@@ -42,7 +42,7 @@ def test_certificate_carries_the_names_and_its_ca_is_constrained(host: Host) -> 
 def test_chain_holds_the_leaf_and_then_its_ca(host: Host) -> None:
     chain, leaf, issuing = (
         host.file(f"/etc/chrony/nts/{name}").content_string
-        for name in ("server.pem", "chain/1-server.pem", "chain/2-issuing.pem")
+        for name in ("server.pem", "staging/server/ownca/leaf.pem", "staging/server/ownca/issuing.pem")
     )
     assert chain.split() == (leaf + issuing).split()
 

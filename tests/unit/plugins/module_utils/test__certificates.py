@@ -66,3 +66,12 @@ def test_what_is_no_certificate_has_no_key(der, told):
 def test_what_is_no_certificate_is_not_described():
     with pytest.raises(_certificates.DerError):
         _certificates.describe(DER[:-1])
+
+
+def test_names_and_addresses_are_found_in_any_form():
+    # As OpenSSL writes them.
+    carried = ["NTS1.example.org", "2001:DB8:0:0:0:0:0:1\n"]
+    assert _certificates.carries(carried, "nts1.EXAMPLE.org")
+    assert _certificates.carries(carried, "2001:db8::1")
+    assert not _certificates.carries(carried, "example.org")
+    assert not _certificates.carries(carried, "2001:db8::2")

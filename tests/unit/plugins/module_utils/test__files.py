@@ -140,9 +140,3 @@ def test_diff_of_a_mode_shows_no_content(change, tmp_path):
 def test_diff_of_a_new_file_shows_it_whole(tmp_path):
     (pair,) = _files.diffs(wanted(tmp_path / "file"), None)
     assert (pair["before"], pair["after"]) == ("", "new\n")
-
-
-def test_digest_of_a_file_is_that_of_its_content(change, tmp_path):
-    change(wanted(tmp_path / "file", content="x"))
-    assert _files.digest_of_file(str(tmp_path / "file")) == _files.digest(b"x")
-    assert _files.digest_of_file(str(tmp_path / "none")) == ""

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What nts-certificate says of what it finds. What it does is tried on real servers (molecule/default/certificate)."""
+"""What nts-certificate says of what it finds. What it does is tried on real servers (molecule/certificate)."""
 
 import json
 
@@ -12,10 +12,10 @@ from ansible_collections.securetime.nts.plugins.module_utils._nts_certificate im
     CertificateError,
     Keeper,
     Settings,
-    carries,
 )
 
 SETTINGS = {
+    "id": "server",
     "names": ["nts1.example.org", "2001:db8::1"],
     "certificate": "/etc/chrony/nts/server.pem",
     "key": "/etc/chrony/nts/server.key",
@@ -32,13 +32,15 @@ LEAF = {
     "not_after": "2027-02-21T00:00:00Z",
     "key_type": "ECDSA P-256",
 }
-SERVED = {"ok": True, "error": None}
-CLOSED = {"ok": False, "error": {"cause": "the server closed it", "remedy": "look at the key"}}
+SERVED = {"ok": True, "error": None, "tls": {"certificates": [LEAF]}}
+CLOSED = {"ok": False, "error": {"cause": "the server closed it", "remedy": "look at the key"}, "tls": None}
+# What somebody has put into the file does not vouch for what is served: the key exchange is refused.
+OTHER = {**CLOSED, "tls": {"certificates": [{**LEAF, "serial": "CD", "fingerprint_sha256": "00cd"}]}}
 
 
-def problems(leaf, left=86400.0, probe=None, served=None, **settings):
+def problems(leaf, left=86400.0, probe=None, **settings):
     keeper = Keeper(Settings(**dict(SETTINGS, **settings)), None)
-    return keeper.problems(leaf, left, probe or SERVED, served or leaf)
+    return keeper.problems(leaf, left, probe or SERVED)
 
 
 def test_a_pair_that_is_served_has_no_problems():
@@ -49,7 +51,7 @@ def test_a_pair_that_is_served_has_no_problems():
     ("told", "arguments"),
     [
         ("serves no NTS: the server closed it; look at the key.", {"probe": CLOSED}),
-        ("another certificate (CD)", {"served": dict(LEAF, serial="CD", fingerprint_sha256="00cd")}),
+        ("another certificate (CD)", {"probe": OTHER}),
         ("has expired on 2027-02-21", {"left": -1.0}),
         ("is not for nts2.example.org.", {"names": ["nts1.example.org", "nts2.example.org"]}),
     ],
@@ -64,19 +66,19 @@ def test_the_end_of_the_issuing_ca_is_warned_of_in_time(days, number):
     assert len(Keeper.warnings(None if days is None else days * 86400)) == number
 
 
-def test_names_and_addresses_are_found_in_any_form():
-    assert carries(LEAF, "nts1.EXAMPLE.org")
-    assert carries(LEAF, "2001:db8::1")
-    assert not carries(LEAF, "example.org")
-    assert not carries(LEAF, "2001:db8::2")
-
-
 def test_lifetime_is_from_the_first_to_the_last_second():
     assert Keeper.lifetime(LEAF) == 90 * 86400
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [(None, "No such file"), ("{", "cannot be read"), ('{"names": []}', "missing"), ("[]", "mapping")]
+    ("text", "told"),
+    [
+        (None, "No such file"),
+        ("{", "cannot be read"),
+        ('{"pairs": [{}]}', "missing"),
+        ("{}", "pairs"),
+        ("[]", "cannot"),
+    ],
 )
 def test_settings_that_cannot_be_read_are_told(text, told, tmp_path):
     path = tmp_path / "certificate.json"
@@ -89,6 +91,42 @@ def test_settings_that_cannot_be_read_are_told(text, told, tmp_path):
 
 def test_settings(tmp_path):
     path = tmp_path / "certificate.json"
-    path.write_text(json.dumps(SETTINGS))
-    found = _nts_certificate.read_settings(str(path))
+    path.write_text(json.dumps({"pairs": [SETTINGS]}))
+    (found,) = _nts_certificate.read_settings(str(path))
     assert (found.names, found.ntsport, found.renew_fraction) == (SETTINGS["names"], 4460, 1 / 3)
+
+
+class Words:
+    """A command line as argparse reads it."""
+
+    def __init__(self, command, pair=None, lineage=None):
+        self.command, self.pair, self.lineage = command, pair, lineage
+
+
+KEEPERS = [
+    Keeper(Settings(**dict(SETTINGS, id=name, staged_key=f"/etc/letsencrypt/live/{name}/privkey.pem")), None)
+    for name in ("server", "server-2", "other")
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        (Words("renew"), ["server", "server-2", "other"]),
+        (Words("renew", pair="other"), ["other"]),
+        (Words("deploy"), ["server"]),
+        (Words("deploy", pair="other"), ["other"]),
+        (Words("deploy", lineage="/etc/letsencrypt/live/server"), ["server"]),
+        (Words("deploy", lineage="/etc/letsencrypt/live/server-2/"), ["server-2"]),
+        # certbot tells of every certificate of the host.
+        (Words("deploy", lineage="/etc/letsencrypt/live/www"), []),
+    ],
+)
+def test_a_command_is_about_the_pairs_that_it_names(words, ids):
+    assert [keeper.settings.id for keeper in _nts_certificate.chosen(words, KEEPERS)] == ids
+
+
+def test_a_pair_that_is_not_there_is_told():
+    with pytest.raises(CertificateError, match="no pair new, only server, server-2, other") as caught:
+        _nts_certificate.chosen(Words("renew", pair="new"), KEEPERS)
+    assert caught.value.status == 2

@@ -24,16 +24,17 @@ from testinfra.host import Host
 from ansible_collections.securetime.nts.tests.lab_hosts import full_disk
 
 PAIR = ("/etc/chrony/nts/server.pem", "/etc/chrony/nts/server.key")
-KEPT = "/var/lib/securetime-nts/previous.pem"
+KEPT = "/var/lib/securetime-nts/server.previous.pem"
 SETTINGS = "/etc/chrony/nts/certificate.json"
 # What makes a new pair for the fault of a test, from the server's own issuing CA; run in a folder of its own.
 MAKE = """
+cp /etc/chrony/nts/staging/server/ownca/issuing.* .
 openssl ecparam -name prime256v1 -genkey -noout -out key
 openssl req -new -key key -subj /CN=test -out csr
 printf 'subjectAltName={names}\\nbasicConstraints=critical,CA:FALSE\\n' >ext
-openssl x509 -req -in csr -CA /etc/chrony/nts/chain/2-issuing.pem -CAkey /etc/chrony/nts/issuing/issuing.key \\
+openssl x509 -req -in csr -CA issuing.pem -CAkey issuing.key \\
   -CAcreateserial -CAserial serial -extfile ext {dates} -out leaf 2>/dev/null
-cat leaf /etc/chrony/nts/chain/2-issuing.pem >chain
+cat leaf issuing.pem >chain
 """
 # Who refuses what: before anything is changed, or after the restart, which is then taken back.
 FAULTS = {
@@ -42,7 +43,7 @@ FAULTS = {
     "expired": (MAKE, "expired"),
     "not yet valid": (MAKE, "not valid before"),
     "for another name": (MAKE, "is not for nts1"),
-    "chain in the wrong order": (MAKE + "cat /etc/chrony/nts/chain/2-issuing.pem leaf >chain", "do not belong"),
+    "chain in the wrong order": (MAKE + "cat issuing.pem leaf >chain", "do not belong"),
     "leaf of another chain": (MAKE + "cat leaf leaf >chain", "not a chain"),
     "name outside the constraint": (MAKE, "taken back.*certificate check"),
 }
@@ -55,9 +56,10 @@ def server() -> Host:
 
 @contextlib.contextmanager
 def settings(host: Host, **changes: Any) -> Iterator[None]:
-    """Let the program have other settings for a while."""
+    """Let the program have other settings of its only pair for a while."""
     text = host.file(SETTINGS).content_string
-    host.check_output("printf %%s %s >%s", json.dumps({**json.loads(text), **changes}), SETTINGS)
+    (pair,) = json.loads(text)["pairs"]
+    host.check_output("printf %%s %s >%s", json.dumps({"pairs": [{**pair, **changes}]}), SETTINGS)
     try:
         yield
     finally:
@@ -65,7 +67,8 @@ def settings(host: Host, **changes: Any) -> Iterator[None]:
 
 
 def status(host: Host) -> dict[str, Any]:
-    return dict(json.loads(host.check_output("nts-certificate status --json")))
+    (pair,) = json.loads(host.check_output("nts-certificate status --json"))
+    return dict(pair)
 
 
 def started(host: Host) -> str:
@@ -192,30 +195,109 @@ def test_a_pair_that_would_not_serve_is_not_deployed(server: Host, fault: str) -
     assert (started(server) == since) == ("taken back" not in told)
 
 
-def test_a_key_that_chronyd_cannot_read_is_mended(server: Host) -> None:
-    server.check_output("chmod 0600 /etc/chrony/nts/server.key; systemctl restart chronyd")
+# chronyd drops every group but its user's first one.
+NOT_READABLE = {
+    "mode": "chmod 0600 {key}",
+    "supplementary group": "groupadd -f nts-keys; usermod -aG nts-keys _chrony; chgrp nts-keys {key}",
+}
+
+
+@pytest.mark.parametrize("fault", NOT_READABLE)
+def test_a_key_that_chronyd_cannot_read_is_mended(server: Host, fault: str) -> None:
+    server.check_output(NOT_READABLE[fault].format(key=PAIR[1]) + "; systemctl restart chronyd")
     done = server.run("nts-certificate check")
     assert done.rc == 3
     assert "chronyd serves no NTS" in done.stdout
     assert server.run("systemctl start nts-certificate.service").rc == 0
     assert status(server)["problems"] == []
-    assert server.file("/etc/chrony/nts/server.key").mode == 0o640
+    key = server.file(PAIR[1])
+    assert (key.group, key.mode) == ("_chrony", 0o640)
 
 
 def test_a_server_without_its_issuing_key_says_so_and_serves_on(server: Host) -> None:
-    server.check_output("mv /etc/chrony/nts/issuing/issuing.key /root/")
+    server.check_output("mv /etc/chrony/nts/staging/server/ownca/issuing.key /root/")
     try:
         done = server.run("nts-certificate renew --force")
     finally:
-        server.check_output("mv /root/issuing.key /etc/chrony/nts/issuing/")
+        server.check_output("mv /root/issuing.key /etc/chrony/nts/staging/server/ownca/")
     assert done.rc == 1
     assert "issuing.key" in done.stderr
     assert status(server)["problems"] == []
 
 
+# Kills the program when it has swapped the first of two files.
+KILLED = """
+import os, sys
+sys.path.insert(0, "/usr/local/sbin/nts-certificate")
+from ansible_collections.securetime.nts.plugins.module_utils import _files, _nts_certificate
+swap = _files.swap
+def swap_and_die(wanted):
+    swap(wanted)
+    os.kill(os.getpid(), 9)
+_files.swap = swap_and_die
+_nts_certificate.main(["renew", "--force"])
+"""
+
+
+def test_a_cut_between_the_two_files_is_mended(server: Host) -> None:
+    before = status(server)["served"]
+    with settings(server, new_key=True):
+        assert "137" in server.check_output("python3 -c %s; echo $?", KILLED)
+        # The host boots with what the cut has left: another key than the certificate's.
+        server.check_output("systemctl restart chronyd")
+        assert server.run("nts-certificate check").rc == 3
+        assert server.run("systemctl start nts-certificate.service").rc == 0
+    after = status(server)
+    assert (after["problems"], after["served"]) == ([], before)
+    assert server.run("ls /etc/chrony/nts/*securetime-nts-*").rc != 0
+
+
+def test_a_clock_that_nobody_has_set_makes_no_certificate(server: Host) -> None:
+    """Its dates could be years away; a server that starts with such a clock would lock out its clients."""
+    before = status(server)["served"]
+    server.check_output("sed -i 's/^local /# local /' /etc/chrony/chrony.conf; systemctl restart chronyd")
+    try:
+        with settings(server, renew_fraction=1.0):
+            done = server.run("nts-certificate renew")
+            assert (done.rc, "has not synchronised" in done.stderr) == (1, True), done
+            assert status(server)["served"] == before
+    finally:
+        server.check_output("sed -i 's/^# local /local /' /etc/chrony/chrony.conf; systemctl restart chronyd")
+    with settings(server, renew_fraction=1.0):
+        server.check_output("nts-certificate renew")
+    assert status(server)["served"] != before
+
+
+def test_the_keys_of_one_server_do_not_speak_for_another(server: Host) -> None:
+    """What a thief has of nts2 lets him be nts2, and no other server that the clients know."""
+    stolen = get_host("ansible://nts2")
+    client = get_host("ansible://client-debian13")
+    name = ",".join(f"DNS:{name}" for name in ("nts1",))
+    server.check_output("rm -rf /root/pair /root/kept; mkdir -m 700 /root/pair; cp -a /etc/chrony/nts /root/kept")
+    for file in ("issuing.pem", "issuing.key"):
+        text = stolen.file(f"/etc/chrony/nts/staging/server/ownca/{file}").content_string
+        server.check_output("printf %%s %s >/root/pair/%s", text, file)
+    script = MAKE.format(names=name, dates="-days 30").replace("cp ", ": ")
+    server.check_output("sh -ec %s", f"cd /root/pair; {script}")
+    server.check_output("cat /root/pair/chain >%s; cat /root/pair/key >%s; systemctl restart chronyd", *PAIR)
+    asked = {"server": "nts1", "trusted_certs": ["/etc/chrony/nts/trusted.pem"]}
+    try:
+        probe = client.ansible("securetime.nts.nts_probe", json.dumps(asked), check=False)
+        own = client.run(
+            "chronyd -Q -t 8 'server nts1 iburst nts maxsamples 1' 'ntstrustedcerts %s'", asked["trusted_certs"][0]
+        )
+    finally:
+        server.check_output("cp -a /root/kept/. /etc/chrony/nts; rm -r /root/kept; systemctl restart chronyd")
+    assert (probe["ok"], probe["error"]["kind"]) == (False, "certificate_refused"), probe
+    assert probe["tls"]["certificates"][0]["subject_alt_names"] == ["DNS:nts1"]
+    assert own.rc != 0, own
+    assert "violates the signer's constraints" in own.stdout + own.stderr, own
+    assert status(server)["problems"] == []
+
+
 def test_a_full_disk_changes_nothing(server: Host) -> None:
     before = status(server)["served"]
-    with full_disk(server, "/etc/chrony"):
+    with full_disk(server, "/etc/chrony", "size=256k"):
         done = server.run("nts-certificate renew --force")
         assert (done.rc, "No space left" in done.stderr) == (1, True), done.stderr
     assert status(server)["served"] == before
@@ -230,7 +312,7 @@ def test_it_waits_for_a_run_of_ansible(server: Host) -> None:
 
 
 def test_wrong_settings_are_told(server: Host) -> None:
-    for text, told in (("{", "cannot be read"), ('{"names": []}', "missing"), (None, "No such file")):
+    for text, told in (("{", "cannot be read"), ('{"pairs": [{}]}', "missing"), (None, "No such file")):
         server.check_output("rm -f /root/settings.json")
         if text is not None:
             server.check_output("printf %%s %s >/root/settings.json", text)

@@ -1,0 +1,125 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The pairs of certificate and key that one NTS server has, and what is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import PurePath
+from typing import Any
+
+Pair = dict[str, Any]
+
+MAIN = "server"
+# Names of files and folders of their own.
+TAKEN = {"trusted", "staging", "certificate"}
+RENEW = ["certbot", "renew", "--non-interactive", "--force-renewal", "--no-random-sleep-on-renew", "--cert-name"]
+ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+def pairs(main: Pair, folder: str, more: list[Pair]) -> list[Pair]:
+    """Return every pair with what its kind and its names make of it; what one of more does not say is as in main.
+
+    Its content is its own: no two pairs are the same.
+    """
+    common = {**main, "content": "", "key_content": ""}
+    return [_whole({**main, "id": MAIN}, folder), *(_whole({**common, **pair}, folder) for pair in more)]
+
+
+def _whole(pair: Pair, folder: str) -> Pair:
+    # What one CA has made is not taken for what another was asked for.
+    staging = f"{folder}/staging/{pair['id']}/{pair['provider']}"
+    directory = hashlib.sha256(pair["acme_directory"].encode()).hexdigest()[:8]
+    alone = f"{folder}/{pair['id']}"
+    lineage = f"/etc/letsencrypt/live/securetime-nts-{pair['id']}"
+    by_certbot = pair["provider"] == "acme" and pair["acme_client"] == "certbot"
+    issues = pair["provider"] in ("ownca", "selfsigned")
+    chain = [f"{staging}/leaf.pem", f"{staging}/issuing.pem"] if issues else [f"{staging}/chain-{directory}.pem"]
+    addresses = [address for address in map(_address, pair["names"]) if address]
+    names = [name for name in pair["names"] if not _address(name)]
+    return {
+        **pair,
+        "certificate": f"{alone}.pem",
+        "key": f"{alone}.key",
+        "staging": staging,
+        "lineage": lineage,
+        "issues": issues,
+        "by_certbot": by_certbot,
+        "not_for_certbot": by_certbot and (addresses != [] or pair["key_type"] == "Ed25519"),
+        # The program asks it only when its own timer did not do it.
+        "command": [*RENEW, PurePath(lineage).name] if by_certbot else [],
+        "requests": pair["provider"] == "files" and not pair["content"],
+        "half": pair["provider"] == "files" and bool(pair["content"]) != bool(pair["key_content"]),
+        "staged_certificate": [f"{lineage}/fullchain.pem"] if by_certbot else chain,
+        "staged_key": f"{lineage}/privkey.pem" if by_certbot else f"{staging}/leaf.key",
+        "alt_names": [f"DNS:{name}" for name in names] + [f"IP:{address}" for address in addresses],
+        # What the server's own issuing CA may sign for. A kind of name that is not permitted anywhere is not restricted
+        # at all (RFC 5280, section 4.2.1.10), so the kind that is not used is excluded whole.
+        "permitted": [f"DNS:{name}" for name in names]
+        + [f"IP:{address}/{address.max_prefixlen}" for address in addresses],
+        "excluded": ([] if names else ["DNS:"]) + ([] if addresses else ["IP:0.0.0.0/0", "IP:::/0"]),
+    }
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(name)
+    except ValueError:
+        return None
+
+
+def files(found: list[Pair], group: str) -> dict[str, Any]:
+    """Return the pairs as chrony_config is given them."""
+    named = [pair for pair in found if pair["provider"] == "files" and pair["content"]]
+    entries: list[Pair] = []
+    for pair in found:
+        given = pair in named
+        entries += [
+            {"path": pair["key"], "group": group, "mode": "0640", "from": [] if given else [pair["staged_key"]]},
+            {"path": pair["certificate"], "content": pair["content"]}
+            if given
+            else {"path": pair["certificate"], "from": pair["staged_certificate"]},
+        ]
+    return {
+        "files": entries,
+        "secrets": {pair["key"]: pair["key_content"].rstrip() + "\n" for pair in named},
+        "serves": [{"certificate": pair["certificate"], "names": pair["names"]} for pair in found],
+    }
+
+
+def problems(found: list[Pair]) -> list[str]:
+    """Return a sentence for each mistake in what pairs() has returned."""
+    ids = [pair["id"] for pair in found]
+    names = [name.lower() for pair in found for name in pair["names"]]
+    told = []
+    for pair in found[1:]:
+        told += _own_problems(pair)
+    if len(set(ids)) < len(ids):
+        told.append(
+            "Two entries of chrony_nts_more_certificates have the same id, or one is called 'server', as the first pair"
+            " is. Give each an id of its own."
+        )
+    if len(set(names)) < len(names):
+        told.append(
+            "Two certificates of this server are for the same name, and a client that asks for it could be sent either."
+            " Name each once in chrony_nts_server_names and in the names of chrony_nts_more_certificates."
+        )
+    return told
+
+
+def _own_problems(pair: Pair) -> list[str]:
+    told = []
+    if not ID.fullmatch(pair["id"]) or pair["id"] in TAKEN:
+        told.append(
+            f"The id '{pair['id']}' in chrony_nts_more_certificates must be of lower case letters, digits and hyphens,"
+            f" and none of {', '.join(sorted(TAKEN))}."
+        )
+    if not pair["names"] or _address(pair["names"][0]):
+        told.append(
+            f"The first of the names of '{pair['id']}' in chrony_nts_more_certificates must be a host name: a client"
+            " that asks for an address does not say which (RFC 6066, section 3), and is sent the first pair."
+        )
+    return told

@@ -1,0 +1,114 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pairs of a server, from the operator's words to the files of the transaction."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _pairs
+
+MAIN = {
+    "names": ["nts.example.org", "192.0.2.1", "2001:DB8::1"],
+    "provider": "ownca",
+    "acme_client": "certbot",
+    "acme_directory": "https://acme.example.org/directory",
+    "key_type": "ECDSA P-256",
+    "lifetime_days": 90,
+    "new_key": False,
+    "content": "",
+    "key_content": "",
+}
+
+
+def pairs(*more, **main):
+    return _pairs.pairs({**MAIN, **main}, "/etc/chrony/nts", list(more))
+
+
+def test_a_ca_may_sign_for_the_names_of_its_server_alone():
+    (pair,) = pairs()
+    assert pair["permitted"] == ["DNS:nts.example.org", "IP:192.0.2.1/32", "IP:2001:db8::1/128"]
+    assert pair["excluded"] == []
+    assert pair["alt_names"] == ["DNS:nts.example.org", "IP:192.0.2.1", "IP:2001:db8::1"]
+
+
+@pytest.mark.parametrize(("names", "excluded"), [(["nts"], ["IP:0.0.0.0/0", "IP:::/0"]), (["192.0.2.1"], ["DNS:"])])
+def test_a_kind_of_name_that_is_not_used_is_excluded_whole(names, excluded):
+    assert pairs(names=names)[0]["excluded"] == excluded
+
+
+def test_what_a_further_pair_does_not_say_is_as_for_the_first():
+    _first, second = pairs({"id": "public", "names": ["time.example.org"], "provider": "acme"}, key_type="RSA 2048")
+    assert (second["provider"], second["key_type"]) == ("acme", "RSA 2048")
+    assert second["certificate"] == "/etc/chrony/nts/public.pem"
+    assert second["staged_key"] == "/etc/letsencrypt/live/securetime-nts-public/privkey.pem"
+    assert second["command"][-1] == "securetime-nts-public"
+
+
+def test_the_content_of_a_pair_is_its_own():
+    _first, second = pairs({"id": "a", "names": ["a"]}, provider="files", content="C", key_content="K")
+    assert (second["requests"], second["content"], second["key_content"]) == (True, "", "")
+
+
+def test_a_key_of_the_operator_is_a_secret_and_one_of_the_server_never_leaves_it():
+    found = pairs({"id": "own", "names": ["own.example.org"], "provider": "files", "content": "C", "key_content": "K"})
+    done = _pairs.files(found, "_chrony")
+    assert done["secrets"] == {"/etc/chrony/nts/own.key": "K\n"}
+    assert [file.get("from") for file in done["files"]] == [
+        ["/etc/chrony/nts/staging/server/ownca/leaf.key"],
+        ["/etc/chrony/nts/staging/server/ownca/leaf.pem", "/etc/chrony/nts/staging/server/ownca/issuing.pem"],
+        [],
+        None,
+    ]
+    assert {file["mode"] for file in done["files"] if file["path"].endswith(".key")} == {"0640"}
+    assert done["serves"][1] == {"certificate": "/etc/chrony/nts/own.pem", "names": ["own.example.org"]}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([{"id": "server", "names": ["a"]}], "same id"),
+        ([{"id": "a", "names": ["a"]}, {"id": "a", "names": ["b"]}], "same id"),
+        ([{"id": "a", "names": ["NTS.example.org"]}], "for the same name"),
+        ([{"id": "A b", "names": ["a"]}], "lower case"),
+        ([{"id": "trusted", "names": ["a"]}], "none of certificate, staging, trusted"),
+        ([{"id": "a", "names": ["192.0.2.2", "a"]}], "must be a host name"),
+        ([{"id": "a", "names": []}], "must be a host name"),
+    ],
+)
+def test_what_keeps_pairs_from_being_told_apart_is_said(more, told):
+    (problem,) = _pairs.problems(pairs(*more))
+    assert told in problem
+
+
+def test_pairs_that_can_be_told_apart_have_no_problems():
+    assert _pairs.problems(pairs({"id": "a", "names": ["a", "192.0.2.2"]})) == []
+
+
+@pytest.mark.parametrize(
+    ("pair", "half", "requests"),
+    [
+        ({"content": "C", "key_content": "K"}, False, False),
+        ({"content": "C"}, True, False),
+        ({"key_content": "K"}, True, True),
+        ({}, False, True),
+    ],
+)
+def test_half_a_pair_is_none(pair, half, requests):
+    found = pairs(provider="files", **pair)[0]
+    assert (found["half"], found["requests"]) == (half, requests)
+
+
+@pytest.mark.parametrize(
+    ("pair", "refused"),
+    [
+        ({"names": ["nts"]}, False),
+        ({"names": ["192.0.2.1"]}, True),
+        ({"names": ["nts"], "key_type": "Ed25519"}, True),
+        ({"names": ["192.0.2.1"], "acme_client": "controller"}, False),
+        ({"names": ["192.0.2.1"], "provider": "ownca"}, False),
+    ],
+)
+def test_what_certbot_cannot_ask_for_is_known(pair, refused):
+    assert pairs(**{"provider": "acme", **pair})[0]["not_for_certbot"] is refused
