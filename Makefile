@@ -28,7 +28,7 @@ export MOLECULE_GLOB := molecule/*/molecule.yml
 export PATH := $(VENV)/bin:$(PATH)
 unexport PYTHONPATH
 
-.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule copy build bench fuzz changelog requirements clean
+.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule copy build bench bench-ke fuzz changelog requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -195,6 +195,9 @@ bench: export ANSIBLE_INVENTORY := $(CURDIR)/molecule/inventory,$(CURDIR)/.lab/d
 bench: export ANSIBLE_PIPELINING := true
 bench: setup ## what a look at chrony costs, on the hosts of the demo
 	@python tests/bench/facts_speed.py client-debian12 client-debian13 client-el
+
+bench-ke: setup ## what a key exchange costs chronyd, by its certificate, on loopback; OPTIONS=--all: more types of keys
+	@PYTHONPATH=$(TREE) python tests/bench/ke_speed.py $(OPTIONS)
 
 fuzz: setup ## RUNS inputs for what reads the answers of servers; a crash or a hang is kept in .build/fuzz
 	@[[ -e $(BUILD)/fuzz/ready ]] || { $(PYTHON) -m venv $(BUILD)/fuzz && $(BUILD)/fuzz/bin/pip install --quiet --disable-pip-version-check atheris; }

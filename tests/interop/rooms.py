@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ansible_collections.securetime.nts.tests.nts_servers import DAY, Pair, running, wait_for
+from ansible_collections.securetime.nts.tests.nts_servers import DAY, Pair, PrivateKey, running, wait_for
 from ansible_collections.securetime.nts.tests.unpacked import NTPSEC_PACKAGES, program
 
 NAME = "time.example.org"
@@ -229,9 +229,10 @@ def _sign(
     issuer: Pair | None = None,
     not_before: datetime.timedelta = -DAY,
     not_after: datetime.timedelta = 3650 * DAY,
+    key: PrivateKey | None = None,
 ) -> Pair:
     """Make a certificate as community.crypto does: with identifiers of the keys, signed by the issuer or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.timezone.utc)
     builder = (
@@ -279,7 +280,9 @@ class Certificates:
         self.server, self.trusted = server, trusted
 
 
-def of_the_role(folder: Path, names: Sequence[str] = NAMES, permitted: Sequence[str] = NAMES) -> Certificates:
+def of_the_role(
+    folder: Path, names: Sequence[str] = NAMES, permitted: Sequence[str] = NAMES, key: PrivateKey | None = None
+) -> Certificates:
     """Make what the role makes: a root, an issuing CA for the server's names only, and the server's certificate."""
     root = _sign(
         folder / "root",
@@ -309,6 +312,7 @@ def of_the_role(folder: Path, names: Sequence[str] = NAMES, permitted: Sequence[
         issuing,
         not_before=-DAY / 24,
         not_after=90 * DAY,
+        key=key,
     )
     return Certificates(leaf, root.chain)
 
