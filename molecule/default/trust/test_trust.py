@@ -102,7 +102,7 @@ class Watch:
 
     def start(self) -> None:
         for host in self.hosts.values():
-            host.check_output("systemd-run --quiet --unit=samples sh -c %s", f"({SAMPLE}) >/run/samples")
+            host.check_output("systemd-run --collect --quiet --unit=samples sh -c %s", f"({SAMPLE}) >/run/samples")
         time.sleep(1)
 
     def stop(self) -> None:
