@@ -254,25 +254,26 @@ def test_anchors_count_in_their_set_alone_and_not_when_they_are_taken_away(tmp_p
     for host in hosts.values():
         assert {source(facts(host), name)["auth"]["cookies"] for name in ("nts1", "nts2")} == {8}
 
-    # Set 0 does not have the CA any more: nts2 had cookies until now.
-    anchors = [{"content": own, "set": 2}]
-    done = site(",".join(names), **sources, chrony_nts_trust_anchors=anchors, chrony_nts_trust_own_ca=False)
-    assert is_well(done), done[-3000:]
-    for host in hosts.values():
-        wait_for(host, "nts1", "authenticated")
-        refused(host, "nts2")
-        assert not host.file(TRUSTED).exists
-        assert host.file("/etc/chrony/nts/trusted-2.pem").content_string == own.strip() + "\n"
+    try:
+        # Set 0 does not have the CA any more: nts2 had cookies until now.
+        anchors = [{"content": own, "set": 2}]
+        done = site(",".join(names), **sources, chrony_nts_trust_anchors=anchors, chrony_nts_trust_own_ca=False)
+        assert is_well(done), done[-3000:]
+        for host in hosts.values():
+            wait_for(host, "nts1", "authenticated")
+            refused(host, "nts2")
+            assert not host.file(TRUSTED).exists
+            assert host.file("/etc/chrony/nts/trusted-2.pem").content_string == own.strip() + "\n"
 
-    # Set 2 has somebody else, and it does not help that set 0 has the CA.
-    anchors = [{"content": own}, {"content": other, "set": 2}]
-    done = site(",".join(names), **sources, chrony_nts_trust_anchors=anchors, chrony_nts_trust_own_ca=False)
-    assert is_well(done), done[-3000:]
-    for host in hosts.values():
-        wait_for(host, "nts2", "authenticated")
-        refused(host, "nts1")
-
-    done = playbook("site", "--limit", ",".join(names))
+        # Set 2 has somebody else, and it does not help that set 0 has the CA.
+        anchors = [{"content": own}, {"content": other, "set": 2}]
+        done = site(",".join(names), **sources, chrony_nts_trust_anchors=anchors, chrony_nts_trust_own_ca=False)
+        assert is_well(done), done[-3000:]
+        for host in hosts.values():
+            wait_for(host, "nts2", "authenticated")
+            refused(host, "nts1")
+    finally:
+        done = playbook("site", "--limit", ",".join(names))
     assert is_well(done), done[-3000:]
     for host in hosts.values():
         assert "ntstrustedcerts 2" not in host.check_output("chronyd -p")
