@@ -13,10 +13,11 @@ import re
 import ssl
 import stat
 import time
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._certificates import CERTIFICATE, carries, decode
 from ansible_collections.securetime.nts.plugins.module_utils._files import Host, TransactionError, Wanted
+from ansible_collections.securetime.nts.plugins.module_utils._trust import Directives, words_of
 
 PARSE_ERROR = re.compile(r"Fatal error : (?P<what>.*) at line (?P<line>\d+)(?: in file .*)?$", re.MULTILINE)
 DEFAULT_USER = re.compile(r"^ *-u USER\s.*\((?P<user>[^)]*)\)$", re.MULTILINE)
@@ -59,13 +60,23 @@ def check(
     if candidate is not None and candidate.content is None:
         return True
     path = candidate.staged if candidate else config_file
-    directives = _read(_parse(host, chronyd, path, candidate))
+    directives = words_of(_parse(host, chronyd, path, candidate))
     if not whole:
         return True
     reader = _reader(host, chronyd, directives)
     _check_anchors(directives, staged, reader)
     _check_pairs(directives, staged, reader, names or {})
     return True
+
+
+def in_force(host: Host, path: str) -> Directives:
+    """Return the directives of a configuration and of what it includes; of the text alone if chronyd refuses it."""
+    chronyd = chronyd_path()
+    if chronyd is not None:
+        done = host.run([chronyd, "-p", "-f", path])
+        if done.status == 0:
+            return words_of(done.stdout)
+    return words_of(_text(path))
 
 
 def _parse(host: Host, chronyd: str, path: str, candidate: Optional[Wanted]) -> str:
@@ -101,17 +112,7 @@ def _check_sources(host: Host, chronyd: str, item: Wanted) -> None:
     _parse(host, chronyd, item.staged, item)
 
 
-def _read(text: str) -> Dict[str, List[List[str]]]:
-    """Return the arguments of each directive that chronyd prints, in their order."""
-    directives = {}  # type: Dict[str, List[List[str]]]
-    for line in text.splitlines():
-        words = line.split()
-        if words:
-            directives.setdefault(words[0].lower(), []).append(words[1:])
-    return directives
-
-
-def _reader(host: Host, chronyd: str, directives: Dict[str, List[List[str]]]) -> Reader:
+def _reader(host: Host, chronyd: str, directives: Directives) -> Reader:
     compiled = DEFAULT_USER.search(host.run([chronyd, "--help"]).stdout)
     given = [arguments[0] for arguments in directives.get("user", []) if arguments]
     name = given[-1] if given else compiled.group("user") if compiled else "root"
@@ -125,7 +126,7 @@ def _reader(host: Host, chronyd: str, directives: Dict[str, List[List[str]]]) ->
     return Reader(name, user.pw_uid, user.pw_gid)
 
 
-def _check_anchors(directives: Dict[str, List[List[str]]], staged: Dict[str, Wanted], reader: Reader) -> None:
+def _check_anchors(directives: Directives, staged: Dict[str, Wanted], reader: Reader) -> None:
     """One trust anchor that cannot be read keeps every source of its set from authenticating (tls_gnutls.c)."""
     for arguments in directives.get("ntstrustedcerts", []):
         path = arguments[-1]
@@ -138,9 +139,7 @@ def _check_anchors(directives: Dict[str, List[List[str]]], staged: Dict[str, Wan
                 )
 
 
-def _check_pairs(
-    directives: Dict[str, List[List[str]]], staged: Dict[str, Wanted], reader: Reader, names: Names
-) -> None:
+def _check_pairs(directives: Directives, staged: Dict[str, Wanted], reader: Reader, names: Names) -> None:
     """With a pair that it cannot use chronyd runs on, listens, and serves no NTS."""
     certificates = [arguments[0] for arguments in directives.get("ntsservercert", []) if arguments]
     keys = [arguments[0] for arguments in directives.get("ntsserverkey", []) if arguments]

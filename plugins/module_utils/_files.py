@@ -7,15 +7,18 @@ Nothing here needs room on the disk once the new files are staged: the old ones 
 """
 
 import contextlib
+import glob
 import grp
 import hashlib
 import os
 import pwd
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 # Beside the file that it is about, and read by nothing: neither *.sources, *.conf nor *.service.
 NEW = ".securetime-nts-new"
 OLD = ".securetime-nts-old"
+# Cookies and keys that a client has of a server, in chronyd's ntsdumpdir; the keys of a server are in ntskeys.
+COOKIES = "*.nts"
 
 
 class Finished(NamedTuple):
@@ -170,6 +173,32 @@ def forget(path: str) -> None:
     """Remove what the steps above left beside the file."""
     remove(path + NEW)
     remove(path + OLD)
+
+
+def owned(patterns: Sequence[str]) -> List[str]:
+    """Return the paths that match, also of what is only left over beside one of them."""
+    found = [(path, end) for pattern in patterns for end in ("", NEW, OLD) for path in glob.glob(pattern + end)]
+    return sorted({path[: len(path) - len(end)] for path, end in found})
+
+
+def set_aside_cookies(folder: str) -> None:
+    """Keep from chronyd the cookies that it has saved, without needing room."""
+    for path in glob.glob(os.path.join(glob.escape(folder), COOKIES)):
+        os.replace(path, path + OLD)
+    sync(os.path.join(folder, COOKIES))
+
+
+def put_back_cookies(folder: str) -> None:
+    """Give chronyd back the cookies that were set aside."""
+    for path in glob.glob(os.path.join(glob.escape(folder), COOKIES + OLD)):
+        os.replace(path, path[: -len(OLD)])
+    sync(os.path.join(folder, COOKIES))
+
+
+def forget_cookies(folder: str) -> None:
+    """Remove the cookies that were set aside."""
+    for path in glob.glob(os.path.join(glob.escape(folder), COOKIES + OLD)):
+        remove(path)
 
 
 def remove(path: str) -> None:

@@ -14,10 +14,10 @@ import os
 import re
 import shutil
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.securetime.nts.plugins.module_utils import _files
-from ansible_collections.securetime.nts.plugins.module_utils._candidate import check
+from ansible_collections.securetime.nts.plugins.module_utils import _files, _trust
+from ansible_collections.securetime.nts.plugins.module_utils._candidate import check, in_force
 from ansible_collections.securetime.nts.plugins.module_utils._files import (
     Existing,
     Host,
@@ -47,6 +47,7 @@ COMMANDS = {
     "disable": ("systemctl", "disable", UNIT),
     "daemon-reload": ("systemctl", "daemon-reload"),
     "enable": ("systemctl", "enable", UNIT),
+    "drop-cookies": ("systemctl", "stop", UNIT),
     "restart": (),
     "reload-sources": ("chronyc", "reload", "sources"),
     "rekey": ("chronyc", "rekey"),
@@ -75,6 +76,8 @@ class Options(NamedTuple):
     run: bool = True
     # Whether what was there before the first change is kept for ever.
     originals: bool = True
+    # Patterns of files of nobody else's: what matches and is not wanted is removed.
+    owns: Sequence[str] = ()
 
 
 class Unit:
@@ -137,14 +140,15 @@ def recover_alone(host: Host, options: Options) -> bool:
 def _apply_alone(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, Any]:
     with locked(host, options.lock_timeout):
         recovered = recover(host, options)
-        for item in wanted:
+        for path in [item.path for item in wanted] + _files.owned(options.owns):
             # A run that was cut before it had a plan leaves what it staged; one that was cut after, what it kept.
-            _files.forget(item.path)
+            _files.forget(path)
         return _apply(host, wanted, options, recovered)
 
 
 def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bool) -> Dict[str, Any]:
     unit = Unit(host, options.service)
+    wanted = [*wanted, *_not_wanted(wanted, options)]
     before = {item.path: read(item.path) for item in wanted}
     changes = [item for item in wanted if differs(item, before[item.path])]
     state = unit.show()
@@ -158,10 +162,15 @@ def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bo
     else:
         actions, reasons = decide_to_stop(changes, state)
     checked = False
+    lost = Lost([], [])
     if changes or reasons:
-        checked = _stage_and_check(host, changes, options)
+        checked, lost = _stage_and_check(host, changes, before, options)
+    if lost.trust and options.run:
+        # The restart does what the two others would.
+        actions = [action for action in actions if action not in ("reload-sources", "rekey", "restart")]
+        actions, reasons = [*actions, "drop-cookies", "restart"], reasons + lost.trust
     if (changes or actions) and not options.check_mode:
-        _carry_out(host, unit, changes, before, actions, state, options)
+        _carry_out(host, unit, changes, before, actions, lost.folders, state, options)
     if reasons and not options.check_mode:
         # Another program may know of other files.
         save(host, LOADED, {**load(host, LOADED), **loaded})
@@ -173,6 +182,52 @@ def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bo
         "checked": checked,
         "diff": [pair for item in changes for pair in diffs(item, before[item.path])],
     }
+
+
+def _not_wanted(wanted: Sequence[Wanted], options: Options) -> List[Wanted]:
+    """Return what takes away the files that match and are not wanted."""
+    paths = {item.path for item in wanted}
+    left = [path for path in _files.owned(options.owns) if path not in paths and os.path.exists(path)]
+    return [Wanted(path, None, "root", "root", 0o644, NOTHING) for path in left]
+
+
+class Lost(NamedTuple):
+    """Sentences about whom a client trusts no more, and the folders of the cookies that it must not use any more."""
+
+    trust: List[str]
+    folders: List[str]
+
+
+def _lost(host: Host, changes: Sequence[Wanted], before: Dict[str, Optional[Existing]], options: Options) -> Lost:
+    """Compare whom the files trust with whom the staged ones do."""
+    staged = {item.path: item for item in changes}
+    main = staged.get(options.config_file)
+    if not changes or not os.path.exists(options.config_file) or (main is not None and main.content is None):
+        return Lost([], [])
+    old = in_force(host, options.config_file)
+    new = old if main is None else in_force(host, main.staged)
+    sources = [item for item in changes if item.effect == SOURCES]
+    old_sources = [_trust.words_of(_decoded(before[item.path])) for item in sources]
+    new_sources = [_trust.words_of(item.content or "") for item in sources]
+    trusted = _trust.trust_of(old, lambda path: map(_decoded, _behind(path)), old_sources)
+    trusts = _trust.trust_of(
+        new,
+        lambda path: [staged[path].content or ""] if path in staged else map(_decoded, _behind(path)),
+        new_sources,
+    )
+    lost = _trust.taken_away(trusted, trusts)
+    return Lost(lost, _trust.dump_folders(old, new) if lost else [])
+
+
+def _behind(path: str) -> List[Optional[Existing]]:
+    """Return the file, or the files in the folder."""
+    inside = sorted(os.listdir(path)) if os.path.isdir(path) else []
+    paths = [os.path.join(path, name) for name in inside] if inside else [path]
+    return [read(item) for item in paths if not os.path.isdir(item)]
+
+
+def _decoded(existing: Optional[Existing]) -> str:
+    return existing.content.decode("utf-8", "replace") if existing else ""
 
 
 def decide_to_stop(changes: Sequence[Wanted], state: Dict[str, str]) -> "Decision":
@@ -232,7 +287,9 @@ def reloads_sources(host: Host) -> bool:
     return package.status == 0 and bool(RELOADS_IN_DEBIAN.match(package.stdout))
 
 
-def _stage_and_check(host: Host, changes: Sequence[Wanted], options: Options) -> bool:
+def _stage_and_check(
+    host: Host, changes: Sequence[Wanted], before: Dict[str, Optional[Existing]], options: Options
+) -> Tuple[bool, Lost]:
     """Write the new files beside their places, and ask chronyd; on refusal or a full disk nothing was changed."""
     staged = {item.path: item for item in changes}
     try:
@@ -241,8 +298,9 @@ def _stage_and_check(host: Host, changes: Sequence[Wanted], options: Options) ->
             if item.content is not None and (not options.check_mode or _can_be_tried(item, options)):
                 _files.stage(host, item)
         if options.check_mode and any(not os.path.exists(i.staged) for i in changes if i.path == options.config_file):
-            return False
-        return check(host, staged, options.config_file, options.names, whole=not options.check_mode)
+            return False, Lost([], [])
+        checked = check(host, staged, options.config_file, options.names, whole=not options.check_mode)
+        return checked, _lost(host, changes, before, options) if checked else Lost([], [])
     except OSError as problem:
         raise _unchanged(changes, _told(problem)) from None
     except TransactionError as problem:
@@ -270,6 +328,7 @@ def _carry_out(
     changes: Sequence[Wanted],
     before: Dict[str, Optional[Existing]],
     actions: Sequence[str],
+    cookies: Sequence[str],
     state: Dict[str, str],
     options: Options,
 ) -> None:
@@ -277,6 +336,7 @@ def _carry_out(
         "service": unit.name,
         "files": {item.path: before[item.path] is not None for item in changes},
         "actions": list(actions),
+        "cookies": list(cookies),
         "was_active": state.get("ActiveState") == "active",
     }
     try:
@@ -293,26 +353,33 @@ def _carry_out(
         # The main file is the last: until then, everything that it names is there, old or new.
         for item in sorted(changes, key=lambda item: item.path == options.config_file):
             _files.swap(item)
-        _act(host, unit, actions, options)
+        _act(host, unit, actions, cookies, options)
     except (TransactionError, OSError) as problem:
         log = unit.log() if "restart" in actions else []
         now_runs = undo(host, plan, options)
         raise TransactionError(
             f"The change was taken back: {str(problem).rstrip('.')}.{_quoted(log)} {now_runs}"
         ) from problem
+    # Before the plan: without it nobody would know where they are. Who is cut here does without them.
+    for folder in cookies:
+        _files.forget_cookies(folder)
     _files.remove(os.path.join(host.state, PLAN))
     _files.sync(os.path.join(host.state, PLAN))
     for item in changes:
         _files.forget(item.path)
 
 
-def _act(host: Host, unit: Unit, actions: Sequence[str], options: Options) -> None:
+def _act(host: Host, unit: Unit, actions: Sequence[str], cookies: Sequence[str], options: Options) -> None:
     for action, command in COMMANDS.items():
         if action == "restart" and action in actions:
             unit.restart()
             watch(host, unit, options)
         elif action in actions:
             _must(host, [unit.name if word == UNIT else word for word in command])
+        if action == "drop-cookies" and action in actions:
+            # At its end chronyd has saved all that it had.
+            for folder in cookies:
+                _files.set_aside_cookies(folder)
     if options.verify and READING & set(actions):
         options.verify()
 
@@ -335,6 +402,10 @@ def undo(host: Host, plan: Dict[str, Any], options: Options) -> str:
     unit = Unit(host, plan["service"])
     for path, existed in plan["files"].items():
         _files.put_back(path, existed)
+    for folder in plan.get("cookies", []):
+        # Otherwise it would save those that it has now in their place.
+        host.run(["systemctl", "stop", unit.name])
+        _files.put_back_cookies(folder)
     if "daemon-reload" in plan["actions"]:
         host.run(["systemctl", "daemon-reload"])
     for done, opposite in (("enable", "disable"), ("disable", "enable")):

@@ -20,6 +20,10 @@ description:
     time changes a host.
   - chronyd is also made to read a file that changed since it did, so that nothing is forgotten.
   - What was there before the first change of a file is kept once in F(/var/lib/securetime-nts/original).
+  - When somebody is not trusted any more, namely when a certificate is not in its set of trust anchors any more,
+    C(nosystemcert) is new, or an NTS source changes to a set that does not have all of the old one, chronyd is started
+    without the cookies that it has saved. It would use them for up to four weeks without asking for a certificate. Who
+    is only trusted in addition costs no cookies.
 attributes:
   check_mode:
     description: Predicts the result. The candidate is read by chronyd, for which it is put beside the configuration
@@ -100,6 +104,12 @@ options:
         output, nor in a log.
     type: dict
     default: {}
+  owns:
+    description:
+      - Patterns of paths, as of the shell. What matches and is not among O(files) is removed, in the same change.
+    type: list
+    elements: path
+    default: []
   state:
     description:
       - V(present) - the files are as O(files) says.
@@ -198,7 +208,8 @@ changed_files:
   elements: str
 actions:
   description: What was, or would be, done, out of V(recover) (a run that was cut has been undone),
-    V(daemon-reload), V(enable), V(restart), V(reload-sources), V(rekey), V(stop) and V(disable).
+    V(daemon-reload), V(enable), V(drop-cookies) (chronyd is stopped, and the cookies that it has saved for itself as a
+    client are removed), V(restart), V(reload-sources), V(rekey), V(stop) and V(disable).
   returned: success
   type: list
   elements: str
@@ -273,6 +284,7 @@ def main() -> None:
             },
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "state": {"type": "str", "choices": ["present", "original"], "default": "present"},
+            "owns": {"type": "list", "elements": "path", "default": []},
             "remember": {"type": "dict", "default": {}},
             "serves": {
                 "type": "list",
@@ -345,6 +357,7 @@ def main() -> None:
             verify=verify,
             check_mode=module.check_mode,
             run=not original or boolean(remembered.get("active", True)),
+            owns=() if original else wanted["owns"],
         )
         if original and not load(host, MANIFEST):
             module.exit_json(changed=False, changed_files=[], actions=[], reasons=[], checked=False, remembered={})

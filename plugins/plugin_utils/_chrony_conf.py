@@ -369,6 +369,24 @@ def render_sources(sources: Collection[Mapping[str, Any]]) -> list[str]:
     return [_join(SOURCE, source) for source in sources]
 
 
+def trust_files(
+    anchors: Collection[Mapping[str, Any]], folder: str, own: Collection[str] = (), version: str | None = None
+) -> dict[int, dict[str, str]]:
+    """Return a file for each set of trust anchors, by its number. Other sets than 0 came with chronyd 4.1."""
+    sets: dict[int, dict[str, None]] = {}
+    for anchor in [*anchors, *({"content": text} for text in own)]:
+        number = int(anchor.get("set") or 0)
+        if anchor["content"].strip() and (number == 0 or not _is_newer("4.1", version)):
+            sets.setdefault(number, {})[anchor["content"].strip()] = None
+    return {
+        number: {
+            "path": f"{folder}/trusted{f'-{number}' if number else ''}.pem",
+            "content": "\n".join(sets[number]) + "\n",
+        }
+        for number in sorted(sets)
+    }
+
+
 def supported(wanted: Any, version: str | None) -> Any:
     """Return directives, or a list of sources, without what chronyd of this version does not know."""
     if isinstance(wanted, Mapping):

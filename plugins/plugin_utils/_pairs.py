@@ -14,8 +14,8 @@ from typing import Any
 Pair = dict[str, Any]
 
 MAIN = "server"
-# Names of files and folders of their own.
-TAKEN = {"trusted", "staging", "certificate"}
+# What the names of other files begin with.
+TAKEN = ("certificate", "staging", "trusted")
 RENEW = ["certbot", "renew", "--non-interactive", "--force-renewal", "--no-random-sleep-on-renew", "--cert-name"]
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
@@ -112,10 +112,10 @@ def problems(found: list[Pair]) -> list[str]:
 
 def _own_problems(pair: Pair) -> list[str]:
     told = []
-    if not ID.fullmatch(pair["id"]) or pair["id"] in TAKEN:
+    if not ID.fullmatch(pair["id"]) or pair["id"].startswith(TAKEN):
         told.append(
             f"The id '{pair['id']}' in chrony_nts_more_certificates must be of lower case letters, digits and hyphens,"
-            f" and none of {', '.join(sorted(TAKEN))}."
+            f" and begin with none of {', '.join(TAKEN)}."
         )
     if not pair["names"] or _address(pair["names"][0]):
         told.append(

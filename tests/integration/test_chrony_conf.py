@@ -313,6 +313,7 @@ VARIABLES = {
         "opencommands": ["tracking"],
     },
     "chrony_nts_raw_lines": ["# Ours", "maxdistance 2"],
+    "chrony_nts_trust_anchors": [{"content": "A"}, {"content": "B", "set": 2}],
 }
 PLAYBOOK = """
 - hosts: localhost
@@ -346,6 +347,8 @@ def test_the_files_of_the_role_hold_what_chronyd_knows(chronyd: Chronyd, tmp_pat
     lines = (tmp_path / "chrony.conf").read_text().splitlines()
     assert chronyd.refusal(lines) == ""
     assert lines[-2:] == ["# Ours", "maxdistance 2"]
+    trusted = ["ntstrustedcerts /etc/chrony/nts/trusted.pem", "ntstrustedcerts 2 /etc/chrony/nts/trusted-2.pem"]
+    assert [line for line in lines if line.startswith("ntstrustedcerts")] == trusted
     assert [since for line, since in SINCE.items() if line in lines] == [
         since for since in SINCE.values() if newest(since, chronyd.version) == chronyd.version
     ]

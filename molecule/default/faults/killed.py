@@ -20,7 +20,12 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import Finis
 
 CONFIG_FILE, UNIT = sys.argv[1:]
 FOLDER = os.path.join(os.path.dirname(CONFIG_FILE), "killed")
-OPTIONS = _transaction.Options(config_file=CONFIG_FILE, service=UNIT, settle_time=0.1)
+# A trust anchor that is not wanted in the end, and cookies that are then not to be used any more.
+ANCHOR = FOLDER + "/anchor-3.pem"
+COOKIES = "/var/lib/chrony/192.0.2.77.nts"
+OPTIONS = _transaction.Options(
+    config_file=CONFIG_FILE, service=UNIT, settle_time=0.1, owns=[os.path.join(FOLDER, "anchor-*.pem")]
+)
 
 
 def run(argv):
@@ -58,29 +63,40 @@ def killed_at(step, wanted):
 def main():
     with open(CONFIG_FILE) as file:
         config = file.read()
+    with open("/etc/chrony/nts/trusted.pem") as file:
+        anchor = file.read()
 
     def files(label):
+        trusts = f"ntstrustedcerts 3 {ANCHOR}\n" if label == "old" else ""
         return {
-            CONFIG_FILE: f"{config}\n! {label}\n",
+            CONFIG_FILE: f"{config}\n! {label}\n{trusts}",
+            ANCHOR: anchor if label == "old" else None,
             FOLDER + "/changed": f"{label}\n",
             FOLDER + "/added": f"{label}\n" if label == "new" else None,
             FOLDER + "/removed": f"{label}\n" if label == "old" else None,
         }
 
     def wanted(label):
-        return [Wanted(path, content, "root", "root", 0o644) for path, content in files(label).items()]
+        listed = [item for item in files(label).items() if item != (ANCHOR, None)]
+        return [Wanted(path, content, "root", "root", 0o644) for path, content in listed]
 
     def contents():
         return {path: _files.read(path) and _files.read(path).content.decode() for path in files("old")}
 
     def left_behind():
-        return glob.glob(os.path.dirname(CONFIG_FILE) + "/**/*securetime-nts-*", recursive=True)
+        folders = os.path.dirname(CONFIG_FILE), os.path.dirname(COOKIES)
+        return [path for each in folders for path in glob.glob(each + "/**/*securetime-nts-*", recursive=True)]
+
+    def save_cookies():
+        with open(COOKIES, "w") as file:
+            file.write("cookies")
 
     wrong = []
     step = 0
     _transaction.apply(HOST, wanted("old"), OPTIONS)
     while True:
         step += 1
+        save_cookies()
         was_killed = killed_at(step, wanted("new"))
         now = contents()
         wrong += [
@@ -90,18 +106,24 @@ def main():
         ]
         if not was_killed:
             wrong += [] if now == files("new") else [f"step {step}: not new in the end"]
+            wrong += [f"step {step}: the cookies are still there"] if os.path.exists(COOKIES) else []
             break
         # Half of the steps are followed by the same run again, the others by one that wants the old files.
         label = "new" if step % 2 else "old"
+        begun = _transaction.load(HOST, _transaction.PLAN) != {}
+        kept = os.path.exists(COOKIES) or os.path.exists(COOKIES + _files.OLD)
         _transaction.apply(HOST, wanted(label), OPTIONS)
+        if label == "new" or begun:
+            expected = label == "old" and kept
+            wrong += [] if os.path.exists(COOKIES) == expected else [f"step {step}: cookies are not {expected}"]
         wrong += [] if contents() == files(label) else [f"step {step}: not {label} after the next run"]
         wrong += [f"step {step}: {path} was left behind" for path in left_behind()]
         wrong += [] if run(["systemctl", "is-active", UNIT]).status == 0 else [f"step {step}: chronyd does not run"]
         wrong += [] if _transaction.load(HOST, _transaction.PLAN) == {} else [f"step {step}: the plan is still there"]
         _transaction.apply(HOST, wanted("old"), OPTIONS)
-    _transaction.apply(HOST, [item._replace(content=None) for item in wanted("old")[1:]], OPTIONS)
-    with open(CONFIG_FILE, "w") as file:
-        file.write(config)
+    last = [item._replace(content=None) for item in wanted("old")[1:]]
+    _transaction.apply(HOST, [wanted("old")[0]._replace(content=config), *last], OPTIONS)
+    _files.remove(COOKIES)
     print(json.dumps({"steps": step - 1, "wrong": wrong}))
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils import _transaction
+from ansible_collections.securetime.nts.plugins.module_utils import _files, _transaction
 from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host, TransactionError, Wanted
 
 ACTIVE = {"ActiveState": "active", "UnitFileState": "enabled"}
@@ -137,3 +137,91 @@ def test_one_run_at_a_time(host):
         assert 0.3 <= time.monotonic() - begin < 2
     with _transaction.locked(host, 0.0):
         pass
+
+
+@pytest.fixture
+def client(host, tmp_path):
+    """Return a function that applies files to a client with a saved cookie, and returns what was done."""
+    (tmp_path / "dump").mkdir()
+    (tmp_path / "ca-2.pem").write_text(ANCHOR)
+    config = tmp_path / "chrony.conf"
+    config.write_text(f"ntstrustedcerts 2 {tmp_path}/ca-2.pem\nntsdumpdir {tmp_path}/dump\n")
+    (tmp_path / "dump/ntskeys").write_text("of the server")
+    done = []
+
+    def run(argv):
+        if argv[0] == "chronyd":
+            return Finished(0, "chronyd (chrony) version 4.8 (+NTS)", "")
+        if argv[0].endswith("chronyd"):
+            return Finished(1, "", "")
+        done.append(" ".join(argv[:2]))
+        if argv[:2] == ["systemctl", "stop"]:
+            (tmp_path / "dump/192.0.2.1.nts").write_text("cookies")
+        return Finished(0, "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=1\n", "")
+
+    host.run = run
+    _transaction.save(host, _transaction.LOADED, {str(config): _files.digest(config.read_bytes())})
+
+    def apply(files, **options):
+        done.clear()
+        me = _files.user_name(os.getuid()), _files.group_name(os.getgid())
+        files = [Wanted(str(tmp_path / path), content, *me, 0o644, effect) for path, content, effect in files]
+        options = dict({"settle_time": 0.0, "owns": [str(tmp_path / "ca-[0-9].pem")]}, **options)
+        result = _transaction.apply(host, files, _transaction.Options(str(config), "chronyd", **options))
+        return result, list(done), sorted(os.listdir(str(tmp_path / "dump")))
+
+    return apply
+
+
+ANCHOR = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+OTHER = ANCHOR.replace("AA", "BB")
+
+
+@pytest.fixture(autouse=True)
+def no_questions(monkeypatch):
+    """Let nothing be asked of a chronyd that is not the one of the test."""
+    monkeypatch.setattr(_transaction, "check", lambda *_arguments, **_options: True)
+
+
+def test_who_is_not_trusted_any_more_costs_the_cookies(client):
+    result, done, left = client([("ca-2.pem", OTHER, "nothing")])
+    assert result["actions"] == ["drop-cookies", "restart"]
+    assert result["reasons"][0].startswith("set 2 of trust anchors does not trust what is no certificate (SHA-256 ")
+    assert done.index("systemctl stop") < done.index("systemctl restart")
+    assert left == ["ntskeys"]
+
+
+def test_who_is_trusted_in_addition_costs_nothing(client):
+    result, done, _left = client([("ca-2.pem", ANCHOR + OTHER, "nothing")])
+    assert (result["changed"], result["actions"], result["reasons"]) == (True, [], [])
+    assert "systemctl stop" not in done
+
+
+def test_a_check_only_says_it(client, tmp_path):
+    result, done, left = client([("ca-2.pem", OTHER, "nothing")], check_mode=True)
+    assert result["actions"] == ["drop-cookies", "restart"]
+    assert (done, left) == (["systemctl show"], ["ntskeys"])
+    assert (tmp_path / "ca-2.pem").read_text() == ANCHOR
+
+
+def test_what_is_owned_and_not_wanted_is_removed(client, tmp_path):
+    (tmp_path / "ca-x.pem").touch()
+    (tmp_path / f"ca-3.pem{_files.OLD}").touch()
+    config = f"ntsdumpdir {tmp_path}/dump\n"
+    result, _done, left = client([("chrony.conf", config, "restart")])
+    assert result["changed_files"] == [str(tmp_path / "chrony.conf"), str(tmp_path / "ca-2.pem")]
+    assert result["actions"] == ["drop-cookies", "restart"]
+    assert sorted(path.name for path in tmp_path.glob("ca-*")) == ["ca-x.pem"]
+    assert left == ["ntskeys"]
+    result, _done, _left = client([("chrony.conf", config, "restart")])
+    assert result["changed"] is False
+
+
+def test_what_is_taken_back_has_its_cookies_again(client, tmp_path):
+    def refuse():
+        raise TransactionError("the clock follows nobody")
+
+    with pytest.raises(TransactionError, match="taken back: the clock follows nobody"):
+        client([("ca-2.pem", OTHER, "nothing")], verify=refuse)
+    assert (tmp_path / "ca-2.pem").read_text() == ANCHOR
+    assert sorted(os.listdir(str(tmp_path / "dump"))) == ["192.0.2.1.nts", "ntskeys"]

@@ -16,6 +16,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import
     render_directives,
     render_sources,
     supported,
+    trust_files,
 )
 
 SERVER = {"type": "server", "address": "a.example.org"}
@@ -204,3 +205,18 @@ def test_the_input_is_left_alone() -> None:
     given = {"local": {"stratum": 10, "activate": 1.0}, "log": ["selection"]}
     supported(given, "4.0")
     assert given == {"local": {"stratum": 10, "activate": 1.0}, "log": ["selection"]}
+
+
+def test_trust_anchors_are_sorted_into_a_file_for_each_set() -> None:
+    anchors = [
+        {"content": "B\n", "set": 2},
+        {"content": " A\n\n"},
+        {"content": "A", "set": 0},
+        {"content": "C", "set": "2"},
+    ]
+    assert trust_files(anchors, "/nts", ["D\n", ""], "4.1") == {
+        0: {"path": "/nts/trusted.pem", "content": "A\nD\n"},
+        2: {"path": "/nts/trusted-2.pem", "content": "B\nC\n"},
+    }
+    assert list(trust_files(anchors, "/nts", version="4.0")) == [0]
+    assert trust_files([], "/nts") == {}

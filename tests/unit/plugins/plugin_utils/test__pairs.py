@@ -72,7 +72,7 @@ def test_a_key_of_the_operator_is_a_secret_and_one_of_the_server_never_leaves_it
         ([{"id": "a", "names": ["a"]}, {"id": "a", "names": ["b"]}], "same id"),
         ([{"id": "a", "names": ["NTS.example.org"]}], "for the same name"),
         ([{"id": "A b", "names": ["a"]}], "lower case"),
-        ([{"id": "trusted", "names": ["a"]}], "none of certificate, staging, trusted"),
+        ([{"id": "trusted-2", "names": ["a"]}], "none of certificate, staging, trusted"),
         ([{"id": "a", "names": ["192.0.2.2", "a"]}], "must be a host name"),
         ([{"id": "a", "names": []}], "must be a host name"),
     ],
