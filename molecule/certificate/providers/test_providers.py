@@ -94,26 +94,6 @@ def leaf(client: Host, server: str, **question: Any) -> dict[str, Any]:
     return dict(probe["tls"]["certificates"][0])
 
 
-def test_the_tutorials_certificate_can_be_had(debian: Host, client: Host, lab_ca: Path) -> None:
-    """Signed by the server itself, RSA 4096, a year: by variables alone, and clients get what they must trust."""
-    wanted = {
-        "chrony_nts_certificate_provider": "selfsigned",
-        "chrony_nts_certificate_key_type": "RSA 4096",
-        "chrony_nts_certificate_lifetime_days": 365,
-    }
-    assert changes(site("--limit", "nts1", **wanted), "nts1") > 0
-    assert changes(site("--limit", "nts1", **wanted), "nts1") == 0
-    anchor = (lab_ca / "servers/nts1.pem").read_text()
-    found = leaf(client, "nts1", trusted_certs_content=anchor)
-    assert found["key_type"] == "RSA 4096"
-    serial = found["serial"]
-    debian.check_output("nts-certificate renew --force")
-    assert leaf(client, "nts1", trusted_certs_content=anchor)["serial"] != serial
-    assert changes(site("--limit", "nts1", **wanted), "nts1") == 0
-    site("--limit", "client-debian13")
-    assert anchor.strip() in client.file(TRUSTED).content_string
-
-
 @pytest.fixture(scope="module")
 def lab_ca() -> Iterator[Path]:
     """The folder of the lab's CA; what the tests add to it is taken away again."""
@@ -135,34 +115,6 @@ def pair(folder: Path, *options: str, names: str = "DNS:nts1") -> tuple[str, str
     return (folder / "pem").read_text(), (folder / "key").read_text()
 
 
-def test_a_pair_of_the_operators_own(debian: Host, client: Host, tmp_path: Path) -> None:
-    certificate, key = pair(tmp_path / "good")
-    wanted = {
-        "chrony_nts_certificate_provider": "files",
-        "chrony_nts_certificate_content": certificate,
-        "chrony_nts_certificate_key_content": key,
-    }
-    done = site("--limit", "nts1", "--diff", **wanted)
-    assert changes(done, "nts1") > 0
-    assert "PRIVATE KEY" not in done
-    assert key.splitlines()[1] not in done
-    serial = leaf(client, "nts1", trusted_certs_content=certificate)["serial"]
-    assert changes(site("--limit", "nts1", **wanted), "nts1") == 0
-    # A pair that would not serve is refused, and what was served is served.
-    elsewhere = pair(tmp_path / "elsewhere", names="DNS:elsewhere")
-    for bad, bad_key, told in ((*elsewhere, "is not for nts1"), (certificate, elsewhere[1], "do not belong together")):
-        other = {"chrony_nts_certificate_content": bad, "chrony_nts_certificate_key_content": bad_key}
-        done = site("--limit", "nts1", **{**wanted, **other})
-        assert re.search("nts1 .* failed=1 ", done)
-        assert told in done, done[-3000:]
-        assert bad_key.splitlines()[1] not in done
-        assert leaf(client, "nts1", trusted_certs_content=certificate)["serial"] == serial
-    # It cannot be renewed here, and says so in time.
-    with renewed_at(debian, 1.0):
-        failed = debian.run("nts-certificate renew")
-    assert (failed.rc, "cannot make a new one by itself" in failed.stderr) == (1, True), failed
-
-
 @contextlib.contextmanager
 def renewed_at(host: Host, fraction: float) -> Iterator[None]:
     """Let a certificate be due when this part of its lifetime is left."""
@@ -176,98 +128,82 @@ def renewed_at(host: Host, fraction: float) -> Iterator[None]:
         host.check_output("printf %%s %s >%s", text, place)
 
 
-def test_a_request_is_signed_elsewhere_in_two_runs(debian: Host, client: Host, lab_ca: Path, tmp_path: Path) -> None:
-    wanted = {"chrony_nts_certificate_provider": "files"}
-    before = debian.check_output("sha256sum /etc/chrony/nts/server.*")
-    done = site("--limit", "nts1", **wanted)
-    request, signed = lab_ca / "requests/nts1.csr", lab_ca / "signed/nts1.pem"
-    assert f"Have {request} signed" in " ".join(done.split()), done[-3000:]
-    assert debian.check_output("sha256sum /etc/chrony/nts/server.*") == before
-    root, _key = pair(tmp_path / "root", names="DNS:root")
-    subprocess.run(
-        [
-            "openssl",
-            "x509",
-            "-req",
-            "-in",
-            str(request),
-            "-CA",
-            "pem",
-            "-CAkey",
-            "key",
-            "-copy_extensions",
-            "copy",
-            "-out",
-            str(signed),
-            "-days",
-            "30",
-        ],
-        check=True,
-        cwd=tmp_path / "root",
-        capture_output=True,
-    )
-    assert changes(site("--limit", "nts1", **wanted), "nts1") > 0
-    assert leaf(client, "nts1", trusted_certs_content=root)["key_type"] == "ECDSA P-256"
+def test_several_pairs_of_several_providers(debian: Host, client: Host, lab_ca: Path, tmp_path: Path) -> None:
+    """The tutorial's certificate (RSA 4096, a year, no root), and one of the operator's own, beside the first."""
+    certificate, key = pair(tmp_path / "own", names="DNS:own.example.org")
+    tutorial = {
+        "id": "tutorial",
+        "names": ["tutorial.example.org"],
+        "provider": "selfsigned",
+        "key_type": "RSA 4096",
+        "lifetime_days": 365,
+    }
+    own = {"id": "own", "names": ["own.example.org"], "provider": "files", "content": certificate, "key_content": key}
+    wanted = {"chrony_nts_more_certificates": [tutorial, own]}
+    done = site("--limit", "nts1", "--diff", **wanted)
+    assert changes(done, "nts1") > 0
+    assert "PRIVATE KEY" not in done
+    assert key.splitlines()[1] not in done
+    anchors = {
+        "tutorial.example.org": (lab_ca / "servers/nts1-tutorial.pem").read_text(),
+        "own.example.org": certificate,
+    }
+
+    def all_served() -> dict[str, dict[str, Any]]:
+        others = {name: leaf(client, "nts1", name=name, trusted_certs_content=anchors[name]) for name in anchors}
+        return {"nts1": leaf(client, "nts1", trusted_certs=[TRUSTED]), **others}
+
+    before = all_served()
+    assert [found["key_type"] for found in before.values()] == ["ECDSA P-256", "RSA 4096", "ECDSA P-256"]
+    listed = json.loads(debian.check_output("nts-certificate status --json"))
+    assert [(found["id"], found["problems"]) for found in listed] == [("server", []), ("tutorial", []), ("own", [])]
+    assert round(listed[1]["lifetime_days"]) == 365
+    debian.check_output("nts-certificate renew --force --pair tutorial")
+    after = all_served()
+    assert [name for name in before if before[name] != after[name]] == ["tutorial.example.org"]
+    # What the role finds is what it wants, also after the server has renewed by itself.
     assert changes(site("--limit", "nts1", **wanted), "nts1") == 0
+    # One that would not serve is refused, and what was served is served.
+    elsewhere = pair(tmp_path / "elsewhere", names="DNS:elsewhere")
+    wrong = {**own, "content": elsewhere[0], "key_content": elsewhere[1]}
+    done = site("--limit", "nts1", chrony_nts_more_certificates=[tutorial, wrong])
+    assert re.search("nts1 .* failed=1 ", done)
+    assert "is not for own.example.org" in " ".join(done.split()), done[-3000:]
+    assert elsewhere[1].splitlines()[1] not in done
+    assert all_served() == after
+    # It cannot be renewed here, and says so in time.
+    with renewed_at(debian, 1.0):
+        failed = debian.run("nts-certificate renew --pair own")
+    assert (failed.rc, "cannot make a new one by itself" in failed.stderr) == (1, True), failed
+    site("--limit", "client-debian13")
+    assert anchors["tutorial.example.org"].strip() in client.file(TRUSTED).content_string
 
 
-def test_a_company_signs_the_issuing_ca(client: Host, tmp_path: Path) -> None:
-    """The root is not ours: its certificate alone is there, and the server's CA is signed by hand, once."""
+def sign(request: Path, root: Path, signed: Path) -> None:
+    """What the operator's company does by hand."""
+    command = ["openssl", "x509", "-req", "-in", str(request), "-CA", "pem", "-CAkey", "key", "-days", "300"]
+    command += ["-copy_extensions", "copy", "-out", str(signed)]
+    subprocess.run(command, check=True, cwd=root, capture_output=True)
+
+
+def test_what_a_company_signs_elsewhere(debian: Host, client: Host, tmp_path: Path) -> None:
+    """The root is not ours: a server's CA, and another server's certificate, are signed by hand."""
     company, folder = tmp_path / "company", tmp_path / "ca"
     root, _key = pair(company, "-addext", "keyUsage=keyCertSign", names="DNS:root")
     folder.mkdir(mode=0o700)
     (folder / "root.pem").write_text(root)
-    wanted = {"chrony_nts_ca_dir": str(folder)}
-    # A new issuing CA is asked for, because this root has not signed the one that is there.
-    done = site("--limit", "nts1", **wanted)
-    request, signed = folder / "requests/nts1.csr", folder / "signed/nts1.pem"
-    assert f"Have {request} signed" in " ".join(done.split()), done[-3000:]
-    subprocess.run(
-        [
-            "openssl",
-            "x509",
-            "-req",
-            "-in",
-            str(request),
-            "-CA",
-            "pem",
-            "-CAkey",
-            "key",
-            "-copy_extensions",
-            "copy",
-            "-out",
-            str(signed),
-            "-days",
-            "300",
-        ],
-        check=True,
-        cwd=company,
-        capture_output=True,
-    )
+    other = {"id": "other", "names": ["other.example.org"], "provider": "files"}
+    wanted = {"chrony_nts_ca_dir": str(folder), "chrony_nts_more_certificates": [other]}
+    before = debian.check_output("sha256sum /etc/chrony/nts/server.*")
+    for name in ("nts1", "nts1-other"):
+        # A new issuing CA is asked for, because this root has not signed the one that is there.
+        done = site("--limit", "nts1", **wanted)
+        assert f"Have {folder}/requests/{name}.csr signed" in " ".join(done.split()), done[-3000:]
+        assert debian.check_output("sha256sum /etc/chrony/nts/server.*") == before
+        sign(folder / f"requests/{name}.csr", company, folder / f"signed/{name}.pem")
     assert changes(site("--limit", "nts1", **wanted), "nts1") > 0
     assert leaf(client, "nts1", trusted_certs_content=root)
-    assert changes(site("--limit", "nts1", **wanted), "nts1") == 0
-
-
-def test_several_pairs_are_served_by_name(debian: Host, client: Host) -> None:
-    wanted = {
-        "chrony_nts_more_certificates": [
-            {"id": "other", "names": ["other.example.org"], "key_type": "ECDSA P-384", "provider": "selfsigned"}
-        ]
-    }
-    assert changes(site("--limit", "nts1", **wanted), "nts1") > 0
-    assert changes(site("--limit", "nts1", **wanted), "nts1") == 0
-    anchor = debian.file("/etc/chrony/nts/staging/other/selfsigned/issuing.pem").content_string
-    first = leaf(client, "nts1", trusted_certs=[TRUSTED])
-    other = leaf(client, "nts1", name="other.example.org", trusted_certs_content=anchor)
-    assert (first["key_type"], other["key_type"]) == ("ECDSA P-256", "ECDSA P-384")
-    debian.check_output("nts-certificate renew --force --pair other")
-    assert leaf(client, "nts1", trusted_certs=[TRUSTED]) == first
-    assert leaf(client, "nts1", name="other.example.org", trusted_certs_content=anchor)["serial"] != other["serial"]
-    assert [found["id"] for found in json.loads(debian.check_output("nts-certificate status --json"))] == [
-        "server",
-        "other",
-    ]
+    assert leaf(client, "nts1", name="other.example.org", trusted_certs_content=root)
 
 
 def test_certbot_gets_it_and_its_hook_deploys_it(debian: Host, client: Host, acme: AcmeServer) -> None:
@@ -281,7 +217,6 @@ def test_certbot_gets_it_and_its_hook_deploys_it(debian: Host, client: Host, acm
     assert changes(done, "nts1") > 0
     first = leaf(client, "nts1", trusted_certs_content=root)
     assert "Pebble" in first["issuer"]
-    assert changes(site("--limit", "nts1", **wanted), "nts1") == 0
     # certbot's own timer would do this.
     debian.check_output("certbot renew --force-renewal --no-random-sleep-on-renew")
     second = leaf(client, "nts1", trusted_certs_content=root)
