@@ -48,8 +48,18 @@ def accepted(socket: Path) -> int:
     return int(told["NTS-KE connections accepted"])
 
 
+def measured(clients: Clients) -> dict[str, list[Round]]:
+    """Measure for as long as a machine that is busy with other tests needs."""
+    try:
+        return ke_speed.compare(CERTIFICATES, clients, rounds=1, seconds=0.2)
+    except BenchError as error:
+        if "measure for longer" not in str(error):
+            raise
+    return ke_speed.compare(CERTIFICATES, clients, rounds=1, seconds=3)
+
+
 def test_every_certificate_has_figures(clients: Clients) -> None:
-    found = ke_speed.compare(CERTIFICATES, clients, rounds=1, seconds=0.2)
+    found = measured(clients)
     figures = ("rate", "server_cpu", "client_cpu", "bytes_each", "busy_percent")
     assert list(found) == list(CERTIFICATES)
     assert all(getattr(one, figure) > 0 for (one,) in found.values() for figure in figures), found

@@ -281,21 +281,32 @@ class Certificates:
 
 
 def of_the_role(
-    folder: Path, names: Sequence[str] = NAMES, permitted: Sequence[str] = NAMES, key: PrivateKey | None = None
+    folder: Path,
+    names: Sequence[str] = NAMES,
+    permitted: Sequence[str] | None = NAMES,
+    key: PrivateKey | None = None,
+    *,
+    rooted: bool = True,
 ) -> Certificates:
-    """Make what the role makes: a root, an issuing CA for the server's names only, and the server's certificate."""
-    root = _sign(
-        folder / "root",
-        "NTS root CA",
-        [(x509.BasicConstraints(ca=True, path_length=1), True), (_usage(authority=True), True)],
-    )
+    """Make what the role makes: a root, an issuing CA for the server's names only, and the server's certificate.
+
+    Without constraints it is what an ACME server issues; the provider selfsigned has no root, and is trusted as it is.
+    """
+    root = None
+    if rooted:
+        root = _sign(
+            folder / "root",
+            "NTS root CA",
+            [(x509.BasicConstraints(ca=True, path_length=1), True), (_usage(authority=True), True)],
+        )
+    constraints = [(x509.NameConstraints(_general(permitted, networks=True), None), True)] if permitted else []
     issuing = _sign(
         folder / "issuing",
         f"NTS issuing CA of {names[0]}",
         [
             (x509.BasicConstraints(ca=True, path_length=0), True),
             (_usage(authority=True), True),
-            (x509.NameConstraints(_general(permitted, networks=True), None), True),
+            *constraints,
         ],
         root,
         not_after=1095 * DAY,
@@ -314,7 +325,7 @@ def of_the_role(
         not_after=90 * DAY,
         key=key,
     )
-    return Certificates(leaf, root.chain)
+    return Certificates(leaf, (root or issuing).chain)
 
 
 def self_signed(folder: Path) -> Certificates:

@@ -45,6 +45,8 @@ CASES = {
     "IPv6 address": Case("role", rooms.IPV6),
     "name of an IPv6 address": Case("role", rooms.NAME_OF_IPV6),
     "self-signed": Case("self-signed"),
+    "provider selfsigned": Case("provider selfsigned"),
+    "provider acme": Case("provider acme"),
 }
 # In the words of GnuTLS and of OpenSSL.
 ISSUER = "certificate issuer is unknown|unable to get local issuer certificate"
@@ -192,6 +194,8 @@ def outcomes(
     certificates = {
         "role": role,
         "self-signed": rooms.self_signed(folder / "self-signed"),
+        "provider selfsigned": rooms.of_the_role(folder / "selfsigned", rooted=False),
+        "provider acme": rooms.of_the_role(folder / "acme", permitted=None),
         "another CA": Certificates(role.server, another.trusted),
         "name outside": rooms.of_the_role(folder / "name", permitted=BUT_THE_NAME),
         "address outside": rooms.of_the_role(folder / "address", permitted=BUT_THE_ADDRESS),

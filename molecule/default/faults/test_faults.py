@@ -132,7 +132,8 @@ def test_a_pair_that_the_server_cannot_use(server: Host, certificate: str, key: 
     kept = [line for line in config(server).splitlines() if not line.startswith("ntsserver")]
     pair = [f"ntsservercert {MADE}/{certificate}", f"ntsserverkey {MADE}/{key}", ""]
     file = {"path": CONFIG, "content": "\n".join(kept + pair)}
-    refused(server, message, file, server_names=["nts1"])
+    serves = [{"certificate": f"{MADE}/{certificate}", "names": ["nts1"]}]
+    refused(server, message, file, serves=serves)
 
 
 def test_an_anchor_that_is_none(server: Host) -> None:
