@@ -412,12 +412,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         parser.error("deploy needs --certificate and --key, or --lineage")
     try:
         keepers = chosen(words, [Keeper(settings, this_host()) for settings in read_settings(words.settings)])
+        if words.command == "status" and words.json:
+            sys.stdout.write(json.dumps([keeper.status() for keeper in keepers], indent=2, sort_keys=True) + "\n")
+            return WELL
     except CertificateError as error:
         sys.stderr.write(f"nts-certificate {words.command}: {error}\n")
         return error.status
-    if words.command == "status" and words.json:
-        sys.stdout.write(json.dumps([keeper.status() for keeper in keepers], indent=2, sort_keys=True) + "\n")
-        return WELL
     # One pair that cannot be helped does not keep the others from being renewed.
     return max((act(keeper, words) for keeper in keepers), default=WELL)
 

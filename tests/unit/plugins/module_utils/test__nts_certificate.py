@@ -130,3 +130,12 @@ def test_a_pair_that_is_not_there_is_told():
     with pytest.raises(CertificateError, match="no pair new, only server, server-2, other") as caught:
         _nts_certificate.chosen(Words("renew", pair="new"), KEEPERS)
     assert caught.value.status == 2
+
+
+@pytest.mark.parametrize("words", [["status", "--json"], ["status"], ["check"], ["renew"], ["rollback"]])
+def test_a_pair_that_is_not_there_is_a_sentence_and_no_traceback(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_nts_certificate._transaction, "recover_alone", lambda *_arguments: False)
+    path = tmp_path / "certificate.json"
+    path.write_text(json.dumps({"pairs": [dict(SETTINGS, id="none", certificate=str(tmp_path / "none.pem"))]}))
+    assert _nts_certificate.main(["--settings", str(path), *words]) == 1
+    assert "cannot be read: No such file" in capsys.readouterr().err
