@@ -175,10 +175,11 @@ def test_the_oldest_platforms_are_the_ones_the_role_accepts(role: Path) -> None:
             assert min(map(version, platform["versions"])) == version(accepted), platform["name"]
 
 
-def test_platforms_have_test_hosts_and_test_hosts_are_platforms() -> None:
+def test_platforms_have_test_hosts_and_test_hosts_are_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "molecule/images"))
     lab = runpy.run_path(str(ROOT / "molecule/images/lab.py"))
     platforms = [p for role in ROLES for p in load(role / "meta/main.yml")["galaxy_info"]["platforms"]]
-    families = {"Debian" if image in lab["SUITES"] else {"el-standin": "RedHat"}[image] for image in lab["IMAGES"]}
+    families = {"Debian" if image in lab["SUITES"] else {"el-standin": "RedHat"}[image] for image in lab["CONTAINERS"]}
     assert {FAMILIES[platform["name"]] for platform in platforms} == families
     assert set(lab["SUITES"].values()) <= {suite for p in platforms if p["name"] == "Debian" for suite in p["versions"]}
 

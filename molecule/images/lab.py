@@ -1,15 +1,17 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the test images and run labs of them: containers with systemd as PID 1, reached by SSH as real hosts are.
+"""Build the test images and run labs of them: containers with systemd as PID 1 and virtual machines, reached by SSH as
+real hosts are.
 
 lab.py packages                             the Debian packages this needs
-lab.py build [IMAGE ...]                    build what is missing of: debian12 debian13 el-standin
+lab.py build [IMAGE ...]                    build what is missing of: debian12 debian13 el-standin (default: these),
+                                            vm-debian13 vm-el-standin
 lab.py up --state DIR HOST=IMAGE [...]      start these hosts, keep those that run; writes DIR/inventory.yml
 lab.py status --state DIR                   table of the lab's hosts
 lab.py down --state DIR                     remove the lab's hosts, its network and its files
 
-DIR names the lab. Hosts of a lab resolve each other by HOST. An image's tag is a hash of its
+DIR names the lab. Hosts of a lab resolve each other by HOST; containers and machines do not see each other. An image's tag is a hash of its
 recipe, so an image is built once and again when its recipe changes. DEBIAN_IMAGE and EL_IMAGE (environment) name images
 to use in place of debian12/debian13 and el-standin; such an image needs systemd, the rest is installed at start.
 """
@@ -34,16 +36,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import machine
+from machine import Machine, MachineError
+
 RECIPES = Path(__file__).resolve().parent
 SUITES = {"debian12": "bookworm", "debian13": "trixie"}
-BASES = {"el-standin": "debian13"}
-IMAGES = [*SUITES, *BASES]
+BASES = {"el-standin": "debian13", "vm-debian13": "debian13", "vm-el-standin": "el-standin"}
+# What confines the daemons of a machine.
+MACHINES = {"vm-debian13": "apparmor", "vm-el-standin": "selinux"}
+CONTAINERS = [image for image in (*SUITES, *BASES) if image not in MACHINES]
 REPOSITORY = "localhost/securetime-nts"
 LABEL = "securetime-nts.lab"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "securetime-nts"
 PACKAGES = (
     "podman netavark aardvark-dns iptables nftables runc fuse-overlayfs uidmap slirp4netns passt "
-    "mmdebstrap debian-archive-keyring openssh-client"
+    f"mmdebstrap debian-archive-keyring openssh-client {machine.PACKAGES}"
 )
 
 
@@ -52,7 +59,7 @@ class LabError(Exception):
 
 
 class Host(NamedTuple):
-    """A container of the lab, as podman sees it."""
+    """A container of the lab, as podman sees it, or a machine, which has the name of no container."""
 
     name: str
     container: str
@@ -110,18 +117,25 @@ def restrictions() -> tuple[list[str], list[str]]:
     return engine, limits
 
 
+def recipe_of(image: str) -> Path:
+    """The folder that says what an image is made of."""
+    return RECIPES / ("debian" if image in SUITES else "vm" if image in MACHINES else image)
+
+
 def tag(image: str) -> str:
     """The image's name in podman's store, with a hash of all that it is made of."""
-    recipe = RECIPES / ("debian" if image in SUITES else image)
+    recipe = recipe_of(image)
     digest = hashlib.sha256((tag(BASES[image]) if image in BASES else SUITES[image]).encode())
-    for path in sorted(path for path in recipe.rglob("*") if path.is_file()):
-        digest.update(f"\0{path.relative_to(recipe)}\0".encode() + path.read_bytes())
+    files = [path for path in recipe.rglob("*") if path.is_file()]
+    for path in sorted(files):
+        digest.update(f"\0{path.relative_to(RECIPES)}\0".encode() + path.read_bytes())
     return f"{REPOSITORY}/{image}:{digest.hexdigest()[:12]}"
 
 
 def reference(image: str) -> str:
     """The image to run: the one that the environment names, or the one that is built here."""
-    return os.environ.get("EL_IMAGE" if image in BASES else "DEBIAN_IMAGE") or tag(image)
+    named = os.environ.get("EL_IMAGE" if image in BASES else "DEBIAN_IMAGE")
+    return tag(image) if image in MACHINES else named or tag(image)
 
 
 def image_id(name: str) -> str:
@@ -168,7 +182,8 @@ def build(image: str) -> None:
                     run("podman", "import", "--change", 'CMD ["/sbin/init"]', archive.name, name, timeout_seconds=600)
             else:
                 options = [*limits, "--network=host", "--layers=false", f"--build-arg=BASE={tag(BASES[image])}"]
-                run("podman", *engine, "build", *options, f"--tag={name}", str(RECIPES / image), timeout_seconds=1800)
+                options += [f"--build-arg=SECURITY={MACHINES[image]}"] if image in MACHINES else []
+                run("podman", *engine, "build", *options, f"--tag={name}", str(recipe_of(image)), timeout_seconds=1800)
         former = run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{REPOSITORY}/{image}").split()
         for old in set(former) - {name}:
             # One that a running lab uses stays until the next build.
@@ -186,6 +201,48 @@ def ensure_image(image: str) -> str:
             with timed(f"{name} pulled"):
                 run("podman", "pull", name, timeout_seconds=1800)
     return image_id(name)
+
+
+def machine_folder(image: str) -> Path:
+    """Where the image of a machine is."""
+    return CACHE / "machines" / tag(image).rpartition("/")[2].replace(":", "-")
+
+
+def ensure_machine(image: str) -> Path:
+    """Make the disk and the saved states of a machine unless they are there; return their folder."""
+    folder = machine_folder(image)
+    if folder.exists():
+        return folder
+    build(image)
+    engine, limits = restrictions()
+
+    def unpack(root: Path) -> None:
+        container = run("podman", *engine, "create", *limits, "--pull=never", tag(image), "true").strip()
+        try:
+            with tempfile.TemporaryFile() as archive:
+                run("podman", "export", container, stdout=archive, timeout_seconds=600)
+                archive.seek(0)
+                subprocess.run(["tar", "-x", "-C", str(root)], stdin=archive, check=True, timeout=600)
+        finally:
+            run("podman", "rm", container)
+
+    def label(root: Path) -> None:
+        contexts = root / "etc/selinux/default/contexts/files/file_contexts"
+        if contexts.exists():
+            # The compiled ones may be of another version than the program that reads them.
+            for compiled in contexts.parent.glob("*.bin"):
+                compiled.unlink()
+            options = [*limits, "--rm", "--privileged", "--network=none", f"--volume={root}:/mnt"]
+            inside = f"/mnt/{contexts.relative_to(root)}"
+            run("podman", *engine, "run", *options, tag(image), "setfiles", "-F", "-r", "/mnt", inside, "/mnt")
+
+    with timed(f"{image}: machine made"):
+        made = machine.build(folder, unpack, label)
+    if made:
+        # A running lab keeps what it has open.
+        for old in set(folder.parent.glob(f"{image}-*")) - {folder, Path(f"{folder}.lock")}:
+            shutil.rmtree(old, ignore_errors=True)
+    return folder
 
 
 def lab_name(state: Path) -> str:
@@ -250,12 +307,48 @@ def inventory(state: Path, hosts: list[Host]) -> str:
             "lab_image": host.image,
             "lab_container": host.container,
         }
+        for each in machine.known(state):
+            if each.name == host.name:
+                variables["ansible_ssh_private_key_file"] = str(each.image / "id_ed25519")
+                variables["ansible_ssh_common_args"] = shlex.join(machine.ssh_options(each))
         lines += [f"    {host.name}:", *(f"      {key}: {json.dumps(value)}" for key, value in variables.items())]
     return "\n".join(lines) + "\n"
 
 
+def machine_hosts(state: Path) -> list[Host]:
+    """The machines of this lab."""
+    return [
+        Host(each.name, "", each.image.name, "", "running" if machine.runs(each) else "off", each.port)
+        for each in machine.known(state)
+    ]
+
+
+def up_machines(state: Path, wanted: dict[str, str]) -> None:
+    """Start the machines that are wanted and do not run, each from its image's state `ready`."""
+    images = {image: ensure_machine(image) for image in sorted(set(wanted.values()))}
+    all_of_them = [
+        Machine(state / name, images[image], machine.free_port(), number)
+        for number, (name, image) in enumerate(sorted(wanted.items()))
+    ]
+    running = [each.name for each in machine.known(state) if machine.runs(each)]
+
+    def bring_up(each: Machine) -> None:
+        if each.name not in running:
+            with timed(f"{each.name}: {wanted[each.name]} started"):
+                machine.start(each, all_of_them)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(bring_up, all_of_them))
+
+
 def up(state: Path, wanted: dict[str, str]) -> None:
     """Bring up the hosts that are wanted, beside those that run, and write the inventory of all."""
+    machines = {name: image for name, image in wanted.items() if image in MACHINES}
+    wanted = {name: image for name, image in wanted.items() if image not in MACHINES}
+    up_machines(state, machines)
+    if not wanted and machines:
+        (state / "inventory.yml").write_text(inventory(state, machine_hosts(state)))
+        return
     present = {host.name: host for host in lab_hosts(state)}
     ids = {image: ensure_image(image) for image in sorted(set(wanted.values()))}
     state.mkdir(parents=True, exist_ok=True)
@@ -285,13 +378,13 @@ def up(state: Path, wanted: dict[str, str]) -> None:
         public_key = Path(f"{key}.pub").read_text().strip()
         known_hosts = list(pool.map(lambda host: prepare(host, public_key), hosts))
     (state / "known_hosts").write_text("".join(known_hosts))
-    (state / "inventory.yml").write_text(inventory(state, hosts))
+    (state / "inventory.yml").write_text(inventory(state, hosts + machine_hosts(state)))
 
 
 def status(state: Path) -> None:
     """Print the lab's hosts."""
     rows = [("HOST", "IMAGE", "STATE", "SSH", "CONTAINER")]
-    rows += [(host.name, host.image, host.state, f"127.0.0.1:{host.port}", host.container) for host in lab_hosts(state)]
+    rows += [(host.name, host.image, host.state, f"127.0.0.1:{host.port}", host.container) for host in [*lab_hosts(state), *machine_hosts(state)]]
     for row in rows:
         print("{:<16} {:<12} {:<10} {:<16} {}".format(*row))
 
@@ -299,7 +392,11 @@ def status(state: Path) -> None:
 def down(state: Path) -> None:
     """Remove what belongs to the lab."""
     hosts = lab_hosts(state)
-    with timed(" ".join(["down", *(host.name for host in hosts)])):
+    machines = machine.known(state)
+    with timed(" ".join(["down", *(host.name for host in hosts), *(each.name for each in machines)])):
+        for each in machines:
+            machine.cut(each)
+            shutil.rmtree(each.folder)
         if hosts:
             run("podman", "rm", "--force", "--time=0", "--volumes", *(host.container for host in hosts))
         for network in run(
@@ -314,8 +411,8 @@ def down(state: Path) -> None:
 
 def image_name(text: str) -> str:
     """Check an argument that names an image."""
-    if text not in IMAGES:
-        raise argparse.ArgumentTypeError(f"no image '{text}': there are {' '.join(IMAGES)}")
+    if text not in [*CONTAINERS, *MACHINES]:
+        raise argparse.ArgumentTypeError(f"no image '{text}': there are {' '.join([*CONTAINERS, *MACHINES])}")
     return text
 
 
@@ -345,15 +442,15 @@ def main() -> int:
     try:
         require("podman")
         if arguments.command == "build":
-            for image in arguments.images or IMAGES:
-                ensure_image(image)
+            for image in arguments.images or CONTAINERS:
+                (ensure_machine if image in MACHINES else ensure_image)(image)
         elif arguments.command == "up":
             up(arguments.state, dict(arguments.hosts))
         elif arguments.command == "status":
             status(arguments.state)
         else:
             down(arguments.state)
-    except (LabError, OSError) as error:
+    except (LabError, MachineError, OSError, subprocess.SubprocessError) as error:
         print(f"lab.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

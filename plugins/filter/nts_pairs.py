@@ -27,6 +27,10 @@ options:
     type: list
     elements: dict
     required: true
+  made_in:
+    description: The folder below which they are made, if it is another one.
+    type: path
+    default: ""
 """
 
 EXAMPLES = r"""

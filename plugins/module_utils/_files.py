@@ -10,9 +10,10 @@ import contextlib
 import glob
 import grp
 import hashlib
+import json
 import os
 import pwd
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 # Beside the file that it is about, and read by nothing: neither *.sources, *.conf nor *.service.
 NEW = ".securetime-nts-new"
@@ -66,14 +67,14 @@ class TransactionError(Exception):
 class Host:
     """What the transaction needs of a host.
 
-    run(argv) executes a program and returns its Finished; label(staged, path) gives a staged file the security label
-    that belongs to its place.
+    run(argv) executes a program and returns its Finished; label(file, path) gives a file the security label that
+    belongs to this place, and says whether it had another.
     """
 
     def __init__(
         self,
         run: Callable[[List[str]], Finished],
-        label: Callable[[str, str], None],
+        label: Callable[[str, str], Optional[bool]],
         state: str = "/var/lib/securetime-nts",
     ):
         self.run = run
@@ -252,3 +253,22 @@ def group_name(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
+
+
+def load(host: Host, name: str) -> Dict[str, Any]:
+    """Return what was saved under this name; empty if nothing was, or nothing that can be read."""
+    existing = read(os.path.join(host.state, name))
+    try:
+        found = json.loads(existing.content.decode()) if existing else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def save(host: Host, name: str, content: Dict[str, Any]) -> None:
+    """Save under this name, whole or not at all, down to the disk."""
+    path = os.path.join(host.state, name)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    write(path + NEW, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode(), 0o600, 0, 0)
+    os.replace(path + NEW, path)
+    sync(path)

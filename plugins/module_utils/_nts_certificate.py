@@ -375,8 +375,11 @@ def this_host() -> Host:
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def label(staged: str, path: str) -> None:
-        if os.path.exists("/sys/fs/selinux/enforce") and os.path.exists(path):
-            run(["chcon", f"--reference={path}", staged])
+        if os.path.exists("/sys/fs/selinux/enforce"):
+            # What the policy says and not what the file there has, which may have come from elsewhere.
+            context = run(["matchpathcon", "-n", path]).stdout.strip()
+            if context.count(":") > 1:
+                run(["chcon", context, staged])
 
     return Host(run, label)
 

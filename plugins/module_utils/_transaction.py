@@ -16,7 +16,7 @@ import shutil
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.securetime.nts.plugins.module_utils import _files, _trust
+from ansible_collections.securetime.nts.plugins.module_utils import _confinement, _files, _trust
 from ansible_collections.securetime.nts.plugins.module_utils._candidate import check, in_force
 from ansible_collections.securetime.nts.plugins.module_utils._files import (
     Existing,
@@ -26,7 +26,9 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import (
     differs,
     diffs,
     digest,
+    load,
     read,
+    save,
 )
 
 # Below the state folder: what the running daemon has loaded, by path; what is being done; what was there at first.
@@ -78,6 +80,8 @@ class Options(NamedTuple):
     originals: bool = True
     # Patterns of files of nobody else's: what matches and is not wanted is removed.
     owns: Sequence[str] = ()
+    # What SELinux and AppArmor must let chronyd do; None leaves that as it is.
+    uses: Optional[_confinement.Uses] = None
 
 
 class Unit:
@@ -119,13 +123,14 @@ def apply(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, A
     """Bring the files and the service to the wanted state, whole or not at all.
 
     Returns changed, changed_files (paths), actions (recover and those of COMMANDS), reasons (sentences, why chronyd was
-    made to read something), checked (whether chronyd itself read the candidate) and diff (Ansible's before/after
-    pairs). Raises TransactionError when the candidate is refused (nothing was changed) or when chronyd does not come up
+    made to read something), checked (whether chronyd itself read the candidate), confinement (sentences about what
+    SELinux and AppArmor were told), warnings and diff (Ansible's before/after pairs). Raises TransactionError when the candidate is refused (nothing was changed) or when chronyd does not come up
     (everything was put back).
     """
     try:
         if options.check_mode:
-            return _apply(host, wanted, options, load(host, PLAN) != {})
+            result = _apply(host, wanted, options, load(host, PLAN) != {})
+            return _told_of(result, _confinement.retain(host, options.uses, True)) if options.uses else result
         return _apply_alone(host, wanted, options)
     except OSError as problem:
         raise TransactionError(_told(problem, begun=load(host, PLAN) != {})) from None
@@ -143,7 +148,28 @@ def _apply_alone(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict
         for path in [item.path for item in wanted] + _files.owned(options.owns):
             # A run that was cut before it had a plan leaves what it staged; one that was cut after, what it kept.
             _files.forget(path)
-        return _apply(host, wanted, options, recovered)
+        if options.uses is None:
+            return _apply(host, wanted, options, recovered)
+        # First more than the old files need, and in the end no more than the new ones do.
+        before = _confinement.used(host)
+        try:
+            more = _confinement.allow(host, options.uses)
+            result = _apply(host, wanted, options, recovered)
+        except (TransactionError, OSError):
+            with contextlib.suppress(TransactionError, OSError):
+                _confinement.retain(host, before)
+            raise
+        return _told_of(result, more, _confinement.retain(host, options.uses))
+
+
+def _told_of(result: Dict[str, Any], *outcomes: _confinement.Outcome) -> Dict[str, Any]:
+    """Add to the result what became of the confinement."""
+    for outcome in outcomes:
+        result["confinement"] += outcome.changes
+        result["diff"] += outcome.diff
+        result["warnings"] += [said for said in outcome.warnings if said not in result["warnings"]]
+    result["changed"] = result["changed"] or result["confinement"] != []
+    return result
 
 
 def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bool) -> Dict[str, Any]:
@@ -151,6 +177,12 @@ def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bo
     wanted = [*wanted, *_not_wanted(wanted, options)]
     before = {item.path: read(item.path) for item in wanted}
     changes = [item for item in wanted if differs(item, before[item.path])]
+    # A file that was moved into its place from elsewhere may have the label of that.
+    relabelled = [
+        item.path
+        for item in wanted
+        if before[item.path] is not None and item not in changes and host.label(item.path, item.path)
+    ]
     state = unit.show()
     if state.get("LoadState") == "not-found" and not options.check_mode:
         raise TransactionError(
@@ -175,11 +207,13 @@ def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bo
         # Another program may know of other files.
         save(host, LOADED, {**load(host, LOADED), **loaded})
     return {
-        "changed": bool(changes or actions or recovered),
-        "changed_files": [item.path for item in changes],
+        "changed": bool(changes or relabelled or actions or recovered),
+        "changed_files": [item.path for item in changes] + relabelled,
         "actions": (["recover"] if recovered else []) + actions,
         "reasons": reasons,
         "checked": checked,
+        "confinement": [],
+        "warnings": [],
         "diff": [pair for item in changes for pair in diffs(item, before[item.path])],
     }
 
@@ -479,25 +513,6 @@ def locked(host: Host, timeout: float) -> Iterator[None]:
                     ) from None
                 time.sleep(0.2)
         yield
-
-
-def load(host: Host, name: str) -> Dict[str, Any]:
-    """Return what was saved under this name; empty if nothing was, or nothing that can be read."""
-    existing = read(os.path.join(host.state, name))
-    try:
-        found = json.loads(existing.content.decode()) if existing else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def save(host: Host, name: str, content: Dict[str, Any]) -> None:
-    """Save under this name, whole or not at all, down to the disk."""
-    path = os.path.join(host.state, name)
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    _files.write(path + _files.NEW, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode(), 0o600, 0, 0)
-    os.replace(path + _files.NEW, path)
-    _files.sync(path)
 
 
 def remember(host: Host, facts: Dict[str, Any]) -> None:

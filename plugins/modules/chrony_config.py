@@ -110,6 +110,23 @@ options:
     type: list
     elements: path
     default: []
+  ntske_ports:
+    description:
+      - TCP ports at which chronyd listens for key exchanges, or connects to. Where SELinux is on, one that no service
+        has for itself is given the type C(ntske_port_t) before the change and loses it when it is no longer named here.
+        One that was labelled by somebody else stays so.
+      - Needs C(semanage) for a port other than 4460.
+    type: list
+    elements: int
+    default: []
+  certificate_dirs:
+    description:
+      - Folders outside F(/etc/chrony) from which chronyd reads certificates and keys. While one is named here,
+        AppArmor's profile has a rule for it, in a marked block of F(/etc/apparmor.d/local/usr.sbin.chronyd), and SELinux
+        labels it as it does F(/etc).
+    type: list
+    elements: path
+    default: []
   state:
     description:
       - V(present) - the files are as O(files) says.
@@ -223,6 +240,12 @@ remembered:
   returned: success
   type: dict
   sample: {installed: false}
+confinement:
+  description: What SELinux and AppArmor were, or would be, told about chronyd.
+  returned: success
+  type: list
+  elements: str
+  sample: ["SELinux lets chronyd use TCP port 4461 (ntske_port_t)"]
 checked:
   description: Whether chronyd read the new configuration before it was written. False where it did not change or
     chronyd is not installed yet.
@@ -236,6 +259,7 @@ from typing import Any, Dict, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.securetime.nts.plugins.module_utils._confinement import Uses
 from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted as Look
 from ansible_collections.securetime.nts.plugins.module_utils._facts import see
 from ansible_collections.securetime.nts.plugins.module_utils._files import (
@@ -285,6 +309,8 @@ def main() -> None:
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "state": {"type": "str", "choices": ["present", "original"], "default": "present"},
             "owns": {"type": "list", "elements": "path", "default": []},
+            "ntske_ports": {"type": "list", "elements": "int", "default": []},
+            "certificate_dirs": {"type": "list", "elements": "path", "default": []},
             "remember": {"type": "dict", "default": {}},
             "serves": {
                 "type": "list",
@@ -308,8 +334,8 @@ def main() -> None:
     )
     wanted = module.params
 
-    def label(staged: str, path: str) -> None:
-        module.set_context_if_different(staged, module.selinux_default_context(path), False)
+    def label(file: str, path: str) -> bool:
+        return bool(module.set_context_if_different(file, module.selinux_default_context(path), False))
 
     def verify() -> None:
         place = Place(wanted["serves_at"], wanted["ntsport"])
@@ -358,9 +384,10 @@ def main() -> None:
             check_mode=module.check_mode,
             run=not original or boolean(remembered.get("active", True)),
             owns=() if original else wanted["owns"],
+            uses=Uses() if original else Uses(sorted(set(wanted["ntske_ports"])), sorted(wanted["certificate_dirs"])),
         )
         if original and not load(host, MANIFEST):
-            module.exit_json(changed=False, changed_files=[], actions=[], reasons=[], checked=False, remembered={})
+            module.exit_json(changed=False, changed_files=[], actions=[], reasons=[], checked=False, remembered={}, confinement=[])
         if not original and not module.check_mode:
             remember(host, wanted["remember"])
         result = apply(host, originals(host) if original else files, options)
@@ -369,6 +396,8 @@ def main() -> None:
         result["remembered"] = remembered
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
+    for warning in result.pop("warnings"):
+        module.warn(warning)
     result["diff"] = [hidden(pair) if is_secret(pair, wanted["secrets"]) else pair for pair in result["diff"]]
     module.exit_json(**result)
 

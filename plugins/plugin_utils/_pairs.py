@@ -20,18 +20,19 @@ RENEW = ["certbot", "renew", "--non-interactive", "--force-renewal", "--no-rando
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
-def pairs(main: Pair, folder: str, more: list[Pair]) -> list[Pair]:
+def pairs(main: Pair, folder: str, more: list[Pair], made_in: str = "") -> list[Pair]:
     """Return every pair with what its kind and its names make of it; what one of more does not say is as in main.
 
-    Its content is its own: no two pairs are the same.
+    Its content is its own: no two pairs are the same. chronyd reads them from the folder; they are made below the other.
     """
     common = {**main, "content": "", "key_content": ""}
-    return [_whole({**main, "id": MAIN}, folder), *(_whole({**common, **pair}, folder) for pair in more)]
+    every = [{**main, "id": MAIN}, *({**common, **pair} for pair in more)]
+    return [_whole(pair, folder, made_in or folder) for pair in every]
 
 
-def _whole(pair: Pair, folder: str) -> Pair:
+def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
     # What one CA has made is not taken for what another was asked for.
-    staging = f"{folder}/staging/{pair['id']}/{pair['provider']}"
+    staging = f"{made_in}/staging/{pair['id']}/{pair['provider']}"
     directory = hashlib.sha256(pair["acme_directory"].encode()).hexdigest()[:8]
     alone = f"{folder}/{pair['id']}"
     lineage = f"/etc/letsencrypt/live/securetime-nts-{pair['id']}"
