@@ -139,7 +139,8 @@ def _qemu(machine: Machine, accelerator: str, disk: Path | None, *more: str) -> 
         *("-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "Nehalem", "-smp", "1", "-m", MEMORY),
         *("-kernel", str(machine.image / "vmlinuz"), "-initrd", str(machine.image / "initrd"), "-append"),
         f"root=/dev/vda rw rdinit=/pause console=ttyS0 quiet net.ifnames=0 mitigations=off panic=1 {security}",
-        *("-drive", "if=none,id=disk,cache=unsafe," + (f"file={disk}" if disk else "file.driver=null-co")),
+        # What the machine has flushed outlives a cut, and of the rest nothing is sure to.
+        *("-drive", "if=none,id=disk,cache=writeback," + (f"file={disk}" if disk else "file.driver=null-co")),
         *("-device", "virtio-blk-pci,drive=disk", "-device", "virtio-rng-pci"),
         *("-netdev", f"user,id=controller,hostfwd=tcp:127.0.0.1:{machine.port}-:22"),
         *("-device", "virtio-net-pci,netdev=controller,romfile="),
@@ -203,10 +204,10 @@ def _save_state(machine: Machine, path: Path) -> None:
     path.with_name(path.name + ".new").rename(path)
 
 
-def _from_state(machine: Machine, state: str, disk: Path) -> None:
-    """Start a machine where a state of its image has left off."""
+def _from_state(machine: Machine, state: Path, disk: Path) -> None:
+    """Start a machine where a state has left off."""
     accelerator = (machine.image / "accelerator").read_text()
-    _qemu(machine, accelerator, disk, "-incoming", f"exec:zstd -qdc '{machine.image / state}'")
+    _qemu(machine, accelerator, disk, "-incoming", f"exec:zstd -qdc '{state}'")
     _wait(
         lambda: qmp(machine, "query-status")["status"] not in ("inmigrate", "prelaunch"),
         60,
@@ -222,17 +223,16 @@ def _overlay(disk: Path, upon: Path) -> None:
 
 def boot(machine: Machine, disk: Path | None = None, clock_seconds: float | None = None) -> None:
     """Boot from the machine's disk, or from another one, with a clock of its own (default: the right one)."""
-    _from_state(machine, "boot.state", disk or machine.disk)
+    _from_state(machine, machine.image / "boot.state", disk or machine.disk)
     clock = time.time() if clock_seconds is None else clock_seconds
     _pause(machine, f"{clock:.0f} {clock:.0f}\n", "going on", 60)
 
 
 def _pause(machine: Machine, said: str, answer: str, timeout_seconds: float) -> None:
     """Say something to the pause, if there is something to say, and wait for what it answers."""
-    with socket.socket(socket.AF_UNIX) as line:
+    with second_line(machine) as line:
         line.settimeout(timeout_seconds)
         try:
-            line.connect(_socket_path(machine.folder / "pause"))
             line.sendall(said.encode())
             with line.makefile() as stream:
                 while answer not in (heard := stream.readline()):
@@ -242,6 +242,14 @@ def _pause(machine: Machine, said: str, answer: str, timeout_seconds: float) -> 
                         line.sendall(said.encode())
         except OSError as error:
             raise MachineError(f"{machine.name}: the kernel does not come to its pause: {error}") from error
+
+
+@contextlib.contextmanager
+def second_line(machine: Machine) -> Iterator[socket.socket]:
+    """Yield the other end of the machine's ttyS1, which keeps nothing while nobody is there."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(_socket_path(machine.folder / "pause"))
+        yield line
 
 
 # --- inside ----------------------------------------------------------------------------------------------------------
@@ -258,13 +266,29 @@ def ssh_options(machine: Machine) -> list[str]:
 
 def inside(machine: Machine, script: str, timeout_seconds: float = 120, check: bool = True) -> str:
     """Run a script of the shell on the machine; return what it printed."""
-    command = ["ssh", *ssh_options(machine), "-o", "LogLevel=ERROR", "-p", str(machine.port), "root@127.0.0.1"]
     done = subprocess.run(
-        [*command, "sh -eu"], input=script, capture_output=True, text=True, timeout=timeout_seconds, check=False
+        [*_ssh(machine), "sh -eu"], input=script, capture_output=True, text=True, timeout=timeout_seconds, check=False
     )
     if check and done.returncode:
         raise MachineError(f"{machine.name}: exit status {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
     return done.stdout
+
+
+def _ssh(machine: Machine) -> list[str]:
+    return ["ssh", *ssh_options(machine), "-o", "LogLevel=ERROR", "-p", str(machine.port), "root@127.0.0.1"]
+
+
+@contextlib.contextmanager
+def begun(machine: Machine, command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command on the machine and yield the process that waits for its end."""
+    process = subprocess.Popen(
+        [*_ssh(machine), command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def _await_ssh(machine: Machine, timeout_seconds: float = 240) -> None:
@@ -303,7 +327,7 @@ def start(machine: Machine, others: Sequence[Machine]) -> None:
     machine.disk.unlink(missing_ok=True)
     _overlay(machine.disk, machine.image / "ready.qcow2")
     machine.save()
-    _from_state(machine, "ready.state", machine.disk)
+    _from_state(machine, machine.image / "ready.state", machine.disk)
     _await_ssh(machine)
     identify(machine, others)
 
@@ -311,6 +335,34 @@ def start(machine: Machine, others: Sequence[Machine]) -> None:
 def await_boot(machine: Machine) -> None:
     """Return when a machine that boots answers SSH."""
     _await_ssh(machine)
+
+
+def freeze(machine: Machine) -> None:
+    """Save a running machine as it is, for thaw(); it has no power afterwards."""
+    inside(machine, "sync")
+    _save_state(machine, machine.folder / "point.state")
+    machine.disk.rename(machine.folder / "point.qcow2")
+    as_frozen(machine)
+
+
+def as_frozen(machine: Machine) -> None:
+    """Take the power away, and give a machine the disk that it had when it was frozen."""
+    cut(machine)
+    machine.disk.unlink(missing_ok=True)
+    _overlay(machine.disk, machine.folder / "point.qcow2")
+
+
+def thaw(machine: Machine) -> None:
+    """Let a machine go on from where it was frozen, with the right time."""
+    as_frozen(machine)
+    _from_state(machine, machine.folder / "point.state", machine.disk)
+    _await_ssh(machine)
+    inside(machine, f"date -s @{time.time():.3f} >/dev/null")
+
+
+def is_frozen(machine: Machine) -> bool:
+    """Say whether there is something to thaw."""
+    return (machine.folder / "point.qcow2").exists()
 
 
 # --- images ----------------------------------------------------------------------------------------------------------

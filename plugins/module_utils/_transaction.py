@@ -4,7 +4,8 @@
 """Private to securetime.nts. One change of chronyd's files: compare, check, write, apply, watch, and take back.
 
 What is about to be done is written down first. A run that is cut at any point leaves a plan, and the next one undoes
-it before it does anything else: the host then has every old file and runs with them.
+it before it does anything else: the host then has every old file and runs with them. It leaves a script, too, that puts
+the files back without Python: where power is cut, the unit of the role's runs it before chronyd starts at the next boot.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -34,6 +36,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import (
 # Below the state folder: what the running daemon has loaded, by path; what is being done; what was there at first.
 LOADED = "loaded.json"
 PLAN = "plan.json"
+UNDO = "undo.sh"
 ORIGINAL = "original"
 MANIFEST = "original/manifest.json"
 REMEMBERED = "original/remembered.json"
@@ -42,6 +45,26 @@ LOCK = "lock"
 USELESS = re.compile(r"Could not set credentials : .*|Could not open (?:NTP|NTS-KE) socket on .*")
 # How a change of a file is applied, the dearest first.
 RESTART, SOURCES, KEYS, NOTHING = "restart", "sources", "keys", "nothing"
+# As put_back() and put_back_cookies() of _files: kept by a test.
+SCRIPT = """\
+#!/bin/sh
+# Written by securetime.nts before a change of chronyd's files, and removed after it. If it is still there when chronyd
+# starts, the change was cut: this puts back what was there.
+put_back() {{
+  if [ -e "$1{old}" ]; then
+    mv -f "$1{old}" "$1"
+    rm -f "$1{old}"
+  elif [ "$2" = new ]; then
+    rm -f "$1"
+  fi
+  rm -f "$1{new}"
+}}
+put_back_cookies() {{
+  for saved in "$1"/*.nts{old}; do
+    [ ! -e "$saved" ] || mv -f "$saved" "${{saved%{old}}}"
+  done
+}}
+"""
 # Every action in its order; after READING, chronyd must read files again.
 UNIT = "UNIT"
 COMMANDS = {
@@ -378,6 +401,7 @@ def _carry_out(
             if options.originals:
                 _keep_original(host, item.path, before[item.path])
             _files.remove(item.path + _files.OLD)
+        _write_undo(host, plan)
         save(host, PLAN, plan)
     except OSError as problem:
         raise _unchanged(changes, _told(problem)) from None
@@ -385,7 +409,8 @@ def _carry_out(
         for item in changes:
             _files.keep(item.path)
         # The main file is the last: until then, everything that it names is there, old or new.
-        for item in sorted(changes, key=lambda item: item.path == options.config_file):
+        # What undoes it all at a boot is the first.
+        for item in sorted(changes, key=lambda item: (item.path == options.config_file, "/systemd/" not in item.path)):
             _files.swap(item)
         _act(host, unit, actions, cookies, options)
     except (TransactionError, OSError) as problem:
@@ -397,8 +422,7 @@ def _carry_out(
     # Before the plan: without it nobody would know where they are. Who is cut here does without them.
     for folder in cookies:
         _files.forget_cookies(folder)
-    _files.remove(os.path.join(host.state, PLAN))
-    _files.sync(os.path.join(host.state, PLAN))
+    _forget_plan(host)
     for item in changes:
         _files.forget(item.path)
 
@@ -458,9 +482,29 @@ def undo(host: Host, plan: Dict[str, Any], options: Options) -> str:
             said = "The files are as they were, and chronyd runs with them."
         except TransactionError as problem:
             said = f"The files are as they were, but chronyd does not run with them either: {problem}"
-    _files.remove(os.path.join(host.state, PLAN))
-    _files.sync(os.path.join(host.state, PLAN))
+    _forget_plan(host)
     return said
+
+
+def _forget_plan(host: Host) -> None:
+    # In this order: without the script, the next run would still undo what has the plan.
+    for name in (UNDO, PLAN):
+        _files.remove(os.path.join(host.state, name))
+    _files.sync(os.path.join(host.state, PLAN))
+
+
+def _write_undo(host: Host, plan: Dict[str, Any]) -> None:
+    path = os.path.join(host.state, UNDO)
+    _files.write(path + _files.NEW, undo_script(plan, path).encode("utf-8", "surrogateescape"), 0o600, 0, 0)
+    os.replace(path + _files.NEW, path)
+
+
+def undo_script(plan: Dict[str, Any], own_path: str) -> str:
+    """Return what does in the shell to the files what undo() does; afterwards it removes itself, and the plan stays."""
+    lines = [SCRIPT.format(old=_files.OLD, new=_files.NEW)]
+    lines += [f"put_back {shlex.quote(path)} {'old' if old else 'new'}" for path, old in plan["files"].items()]
+    lines += [f"put_back_cookies {shlex.quote(folder)}" for folder in plan["cookies"]]
+    return "\n".join([*lines, "sync", f"rm -f {shlex.quote(own_path)}", ""])
 
 
 def watch(host: Host, unit: Unit, options: Options) -> None:

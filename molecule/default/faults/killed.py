@@ -22,6 +22,7 @@ CONFIG_FILE, UNIT = sys.argv[1:]
 FOLDER = os.path.join(os.path.dirname(CONFIG_FILE), "killed")
 # A trust anchor that is not wanted in the end, and cookies that are then not to be used any more.
 ANCHOR = FOLDER + "/anchor-3.pem"
+UNDO = "/var/lib/securetime-nts/undo.sh"
 COOKIES = "/var/lib/chrony/192.0.2.77.nts"
 OPTIONS = _transaction.Options(
     config_file=CONFIG_FILE, service=UNIT, settle_time=0.1, owns=[os.path.join(FOLDER, "anchor-*.pem")]
@@ -108,6 +109,12 @@ def main():
             wrong += [] if now == files("new") else [f"step {step}: not new in the end"]
             wrong += [f"step {step}: the cookies are still there"] if os.path.exists(COOKIES) else []
             break
+        # As a start of chronyd does.
+        if step % 4 < 2 and os.path.exists(UNDO):
+            run(["sh", UNDO])
+            wrong += [] if contents() == files("old") else [f"step {step}: the script leaves something else than old"]
+            wrong += [f"step {step}: the script leaves {path}" for path in left_behind()]
+            wrong += [f"step {step}: the script is still there"] if os.path.exists(UNDO) else []
         # Half of the steps are followed by the same run again, the others by one that wants the old files.
         label = "new" if step % 2 else "old"
         begun = _transaction.load(HOST, _transaction.PLAN) != {}

@@ -5,6 +5,7 @@
 
 import os
 import stat
+import subprocess
 import time
 
 import pytest
@@ -225,3 +226,33 @@ def test_what_is_taken_back_has_its_cookies_again(client, tmp_path):
         client([("ca-2.pem", OTHER, "nothing")], verify=refuse)
     assert (tmp_path / "ca-2.pem").read_text() == ANCHOR
     assert sorted(os.listdir(str(tmp_path / "dump"))) == ["192.0.2.1.nts", "ntskeys"]
+
+
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize("there", ["", "path", "old", "new", "path old", "path new", "path old new", "linked"])
+def test_the_script_does_what_undo_does(tmp_path, existed, there):
+    def files(folder):
+        """Make what a cut has left, and return its paths."""
+        folder.mkdir()
+        path = folder / "it's a file"
+        paths = {"path": path, "old": folder / (path.name + _files.OLD), "new": folder / (path.name + _files.NEW)}
+        for name in there.replace("linked", "path").split():
+            paths[name].write_text(name)
+        if there == "linked":
+            os.link(paths["path"], paths["old"])
+        (folder / ("192.0.2.1.nts" + _files.OLD)).write_text("cookies")
+        return path
+
+    def found(folder):
+        return {path.name: path.read_text() for path in folder.iterdir()}
+
+    by_script, by_undo = tmp_path / "a folder", tmp_path / "undo"
+    path = files(by_script)
+    own = tmp_path / "undo.sh"
+    plan = {"files": {str(path): existed}, "cookies": [str(by_script)]}
+    own.write_text(_transaction.undo_script(plan, str(own)))
+    subprocess.run(["sh", str(own)], check=True)
+    _files.put_back(str(files(by_undo)), existed)
+    _files.put_back_cookies(str(by_undo))
+    assert found(by_script) == found(by_undo)
+    assert not own.exists()
