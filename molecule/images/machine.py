@@ -332,6 +332,11 @@ def start(machine: Machine, others: Sequence[Machine]) -> None:
     identify(machine, others)
 
 
+def await_end(machine: Machine) -> None:
+    """Return when a machine that shuts down has."""
+    _wait(lambda: not runs(machine), 120, f"{machine.name}: does not shut down")
+
+
 def await_boot(machine: Machine) -> None:
     """Return when a machine that boots answers SSH."""
     _await_ssh(machine)
@@ -341,7 +346,12 @@ def freeze(machine: Machine) -> None:
     """Save a running machine as it is, for thaw(); it has no power afterwards."""
     inside(machine, "sync")
     _save_state(machine, machine.folder / "point.state")
-    machine.disk.rename(machine.folder / "point.qcow2")
+    point = machine.folder / "point.qcow2"
+    if point.exists():
+        # The disk lies upon the point before.
+        _tool("qemu-img", "commit", "-q", str(machine.disk))
+    else:
+        machine.disk.rename(point)
     as_frozen(machine)
 
 

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
+import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,13 +21,15 @@ from ansible_collections.securetime.nts.molecule.images.machine import Machine
 # A sample of the cases that take long is tried, or every one of them (`make machines`).
 EVERY = bool(os.environ.get("NTS_EVERY"))
 T = TypeVar("T")
-# On a machine, what the role has installed there; its own modules print the same.
+UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
+PACKAGE = "ansible_collections/securetime/nts/plugins/module_utils"
+# What chronyc_facts prints, without the time that Ansible takes.
 FACTS = """
 import json, sys
-sys.path.insert(0, "/usr/local/sbin/nts-certificate")
+sys.path.insert(0, "/root/utils")
 from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted, see
-goal, seconds = sys.argv[1], float(sys.argv[2])
-look = Wanted(goal if goal != "none" else None, 1, None, seconds, 5.0, log_lines=True, reports=("sourcestats",))
+goal, seconds, sources = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+look = Wanted(goal if goal != "none" else None, sources, 0.5 if goal == "authenticated" else None, seconds, 5.0, log_lines=True, reports=())
 seen = see(look)
 print(json.dumps({"reached": seen.reached, "waited_seconds": seen.waited_seconds, **seen.facts}))
 """
@@ -42,9 +47,9 @@ def both(do: Callable[[Machine], T]) -> dict[str, T]:
         return dict(zip(machines, pool.map(do, machines.values()), strict=True))
 
 
-def facts(machine: Machine, goal: str = "none", timeout_seconds: float = 0) -> dict[str, Any]:
-    """Return what chronyc_facts would, after waiting for its goal."""
-    script = f"python3 - {goal} {timeout_seconds} <<'END'\n{FACTS}\nEND\n"
+def facts(machine: Machine, goal: str = "none", timeout_seconds: float = 0, sources: int = 1) -> dict[str, Any]:
+    """Return what chronyc_facts would, after waiting for its goal, with the clock less than 0.5 s off."""
+    script = f"python3 - {goal} {timeout_seconds} {sources} <<'END'\n{FACTS}\nEND\n"
     answer: dict[str, Any] = json.loads(power.inside(machine, script, timeout_seconds + 120))
     return answer
 
@@ -64,14 +69,29 @@ WantedBy=multi-user.target
 
 def prepare(machine: Machine) -> None:
     """Put on a machine what the tests need at its next boots."""
-    program = (Path(__file__).parent / "power/cut.py").read_text()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for path in UTILS.glob("*.py"):
+            tar.add(path, f"{PACKAGE}/{path.name}")
     power.inside(
         machine,
+        f"mkdir -p /root/utils\nbase64 -d <<'END' | tar -xz -C /root/utils\n{base64.b64encode(packed.getvalue()).decode()}\nEND\n"
         f"cat >/etc/systemd/system/after-time.service <<'END'\n{AFTER_TIME}END\n"
-        f"cat >/root/cut.py <<'END'\n{program}\nEND\n"
-        "systemctl daemon-reload\nsystemctl enable -q after-time chrony-wait\npython3 /root/cut.py prepare\n",
-        300,
+        # With it, systemd would keep the clock from being before the last run of systemd-timesyncd.
+        "rm -rf /var/lib/systemd/timesync\n"
+        "systemctl daemon-reload\nsystemctl enable -q after-time chrony-wait\n",
     )
+
+
+def image_of(machine: Machine) -> str:
+    """Return the name of the image that a machine is made of."""
+    return machine.image.name.rpartition("-")[0]
+
+
+def settled(machine: Machine) -> dict[str, Any]:
+    """Let a machine that has been thawed be as it was when it was frozen; return its facts."""
+    power.inside(machine, "chronyc -a burst 4/4\nchronyc waitsync 10 0 0 1\nchronyc makestep\n", check=False)
+    return facts(machine, "authenticated", 120, {"nts1": 1, "nts2": 2}[machine.name])
 
 
 def note(text: str) -> None:

@@ -27,6 +27,10 @@ MOST_COOKIES = 8
 FIRST_KEY_EXCHANGE_SECONDS = 20.0
 # chronyd asks for an address at its start and then after 28 s.
 FIRST_RESOLUTION_SECONDS = 10.0
+# From there on the role's makestep steps the clock at the start.
+FAR_OFF_SECONDS = 1.0
+# chronyd's maxslewrate where it is not set: 83333.333 ppm.
+SLEW_RATE = 1 / 12
 # One lost packet proves nothing.
 PROOF_REQUESTS = 3
 # Test 6 of chronyd's tests 5 to 7: the server says that it is synchronised.
@@ -98,7 +102,7 @@ def judge(host: Row, reports: Row, log: Log) -> Row:
     facts["refused"] = reports.get("refused", {})
     judged = [judge_source(source, facts, log) for source in facts["sources"] or []]
     state, reasons = judge_host(facts, judged, reports)
-    reasons = reasons + _what_is_refused(facts)
+    reasons = reasons + _how_far_off(facts) + _what_is_refused(facts)
     if facts["sources"]:
         facts["sources"] = [dict(row, nts=verdict._asdict()) for row, verdict in zip(facts["sources"], judged)]
     facts["nts"] = {
@@ -380,6 +384,18 @@ def _why_without_nts(facts: Row, judged: List[Judged]) -> List[str]:
         "No source is configured with NTS.",
         *(text for source in judged for text in source.reasons),
         *_own_reference(facts),
+    ]
+
+
+def _how_far_off(facts: Row) -> List[str]:
+    """Say so if the clock of a daemon that knows the time is wrong, as after somebody has set it."""
+    tracking = facts["tracking"]
+    offset = tracking["offset_seconds"] if tracking and tracking["synchronised"] else None
+    if offset is None or abs(offset) < FAR_OFF_SECONDS:
+        return []
+    return [
+        f"The clock is {abs(offset):.3f} s {'fast' if offset > 0 else 'slow'}, and chronyd only slews it, for"
+        f" {abs(offset) / SLEW_RATE:.0f} s or more: chronyc makestep sets it at once."
     ]
 
 

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -13,11 +16,12 @@ import pytest
 
 from ansible_collections.securetime.nts.molecule.images import machine as power
 from ansible_collections.securetime.nts.molecule.images.machine import Machine
-from ansible_collections.securetime.nts.molecule.machine.machines import EVERY, both, facts, known, note
+from ansible_collections.securetime.nts.molecule.machine.machines import EVERY, both, facts, image_of, known, note, settled
 
 pytestmark = pytest.mark.usefixtures("frozen")
 
 DAY_SECONDS = 86400
+YEAR_SECONDS = 365 * DAY_SECONDS
 OFFSETS = {"a month": 30, "a year": 365, "ten years": 3652}
 # On which machine it is fast; on the other it is slow.
 CASES = [(by, fast) for by in OFFSETS for fast in ("nts1", "nts2")] if EVERY else [("ten years", "nts1")]
@@ -42,7 +46,7 @@ def boot(machine: Machine, offset_seconds: float, timeout_seconds: float = 120) 
     seen = facts(machine, "authenticated", timeout_seconds)
     told = power.inside(
         machine,
-        "for i in $(seq 60); do [ -e /run/after-time ] && break; sleep 1; done\n"
+        "for i in $(seq 20); do [ -e /run/after-time ] && break; sleep 1; done\n"
         "journalctl -b -o cat SYSLOG_IDENTIFIER=chronyd --no-pager | grep stepped || true\n"
         "cat /run/after-time || printf '0\\n0 0\\n'\ncut -d' ' -f1 /proc/uptime\ndate +%s.%N\n",
     )
@@ -65,7 +69,7 @@ def test_wrong_clock_becomes_right_by_the_defaults(by: str, fast: str) -> None:
         return boot(machine, OFFSETS[by] * DAY_SECONDS * (1 if machine.name == fast else -1))
 
     for name, seen in both(one).items():
-        image = known()[name].image.name.rpartition("-")[0]
+        image = image_of(known()[name])
         sign = "+" if name == fast else "-"
         note(f"clock {sign}{by}: {image}: right {seen.service_after:.1f} s after the boot, stepped {seen.stepped_by}")
         assert seen.facts["reached"], (name, seen.facts["nts"])
@@ -75,3 +79,82 @@ def test_wrong_clock_becomes_right_by_the_defaults(by: str, fast: str) -> None:
         # chrony-wait holds back what is ordered after time-sync.target.
         assert seen.service_after > 0, name
         assert abs(seen.service_wrong_by) < 2, (name, seen)
+
+
+def test_step_under_a_running_client_is_noticed() -> None:
+    def one(machine: Machine) -> list[dict[str, Any]]:
+        power.thaw(machine)
+        seen = [settled(machine)]
+        power.inside(machine, "date -s '+1 hour'")
+        seen.append(facts(machine))
+        # Its offset is not waited for.
+        seen.append(facts(machine, "synchronised", 120))
+        power.inside(machine, "chronyc makestep")
+        seen.append(facts(machine, "authenticated", 120))
+        return seen
+
+    for name, (before, at_once, later, stepped) in both(one).items():
+        assert before["reached"], (name, before["nts"])
+        assert before["nts"]["reasons"] == [], (name, before["nts"])
+        assert at_once["nts"]["state"] == "pending", (name, at_once["nts"])
+        assert later["reached"], (name, later["nts"])
+        # The default makestep is for the first three updates: afterwards chronyd only slews, and says by how much.
+        assert re.match(r"The clock is 359\d\.\d+ s fast", later["nts"]["reasons"][-1]), (name, later["nts"])
+        assert later["tracking"]["offset_seconds"] > 3500, name
+        assert stepped["nts"]["reasons"] == [], (name, stepped["nts"])
+
+
+def test_reboot_keeps_what_chronyd_knows() -> None:
+    kept = (
+        "# The first two lines say how old they are.\ntail -n +3 /var/lib/chrony/ntskeys | sha256sum\nchronyc -n -c authdata\nls /var/lib/chrony\n"
+        "cut -d' ' -f1 /var/lib/chrony/*drift | head -c 8\n"
+    )
+
+    def one(machine: Machine) -> list[Any]:
+        power.thaw(machine)
+        before = settled(machine), power.inside(machine, kept)
+        with power.begun(machine, "systemctl reboot") as process:
+            process.wait(60)
+        power.await_end(machine)
+        power.boot(machine)
+        power.await_boot(machine)
+        after = facts(machine, "authenticated", 90, len(before[0]["sources"]))
+        return [*before, after, power.inside(machine, kept)]
+
+    def key_ids(found: dict[str, Any]) -> dict[str, int]:
+        return {row["name"]: row["auth"]["key_id"] for row in found["sources"]}
+
+    for name, (before, kept_before, after, kept_after) in both(one).items():
+        assert before["reached"], name
+        assert after["reached"], (name, after["nts"])
+        assert kept_before.splitlines()[0] == kept_after.splitlines()[0], f"{name}: the server's keys are others"
+        # A key exchange would have counted one more.
+        assert key_ids(before) == key_ids(after), name
+        assert all(row["auth"]["cookies"] for row in after["sources"]), name
+        note(f"reboot: {image_of(known()[name])}: authenticated {after['waited_seconds']} s after SSH, no key exchange")
+
+
+@pytest.mark.skipif(not EVERY, reason="takes minutes: make machines")
+def test_wrong_clock_stays_wrong_where_the_operator_is_strict() -> None:
+    strict = {"chrony_nts_nocerttimecheck": 0, "chrony_nts_directives": {"makestep": {"threshold": 1.0, "limit": 0}}}
+    both(power.thaw)
+    run = [sys.executable, "-m", "ansible", "playbook", "securetime.nts.site", "--extra-vars", json.dumps(strict)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+    def one(machine: Machine) -> Boot:
+        # Cookies of before would do without a key exchange and its certificate.
+        stop = "systemctl stop chronyd 2>/dev/null || systemctl stop chrony"
+        power.inside(machine, f"{stop}\nrm -f /var/lib/chrony/*.nts\nsync\n")
+        power.cut(machine)
+        return boot(machine, YEAR_SECONDS * (1 if machine.name == "nts1" else -1), 40)
+
+    for name, seen in both(one).items():
+        assert not seen.facts["reached"], name
+        assert seen.facts["nts"]["state"] in ("pending", "failed"), (name, seen.facts["nts"])
+        assert abs(seen.wrong_by) > 30 * DAY_SECONDS, (name, seen.wrong_by)
+        # chrony-wait is still waiting.
+        assert seen.service_after == 0, name
+        said = " ".join(seen.facts["nts"]["reasons"])
+        note(f"strict: {image_of(known()[name])}: {said}")
+        assert "certificate" in said, (name, said)

@@ -8,8 +8,8 @@
     python3 cut.py certificate STEP     a renewal of the server's certificate, with all that it does
     python3 cut.py look                 print what is there
 
-A step is whatever reaches the disk or another program; 0 means that all are taken, and prints how many there were. The
-code is what the role has installed for renewals, which is that of the modules.
+A step is whatever changes something on the disk, or stops or starts chronyd; the power goes before it. 0 means that all
+are taken, and prints them. The code is what the role has installed for renewals, which is that of the modules.
 """
 
 import glob
@@ -35,27 +35,39 @@ FOLDER = "/etc/chrony/cut"
 STATE = "/var/lib/securetime-nts"
 # What no power cut may take.
 PRECIOUS = [SETTINGS["key"], SETTINGS["staged_key"], SETTINGS["issuing_key"], "/var/lib/chrony/ntskeys"]
-taken = 0
+FUNCTIONS = {name: getattr(os, name) for name in ("replace", "unlink", "link", "fsync")}
+FUNCTIONS["run"] = subprocess.run
+taken = []
 
 
-def counted(function, cut_at):
+def step(name, subject):
+    """Describe a call if it changes something."""
+    if name == "run":
+        return " ".join(subject) if subject[:2] in (["systemctl", "stop"], ["systemctl", "restart"]) else ""
+    if name == "fsync":
+        path = os.readlink(f"/proc/self/fd/{subject}")
+        return f"write {path}" if os.path.isfile(path) else ""
+    return f"{name} {subject}" if os.path.lexists(subject) and not str(subject).startswith("/tmp/") else ""
+
+
+def counted(name, cut_at):
     def call(*arguments, **options):
-        global taken
-        taken += 1
-        if taken == cut_at:
-            with open("/dev/ttyS1", "w") as line:
-                line.write("cut\n")
-            time.sleep(60)
-        return function(*arguments, **options)
+        what = step(name, arguments[0])
+        if what:
+            taken.append(what)
+            if len(taken) == cut_at:
+                with open("/dev/ttyS1", "w") as line:
+                    line.write("cut\n")
+                time.sleep(60)
+        return FUNCTIONS[name](*arguments, **options)
 
     return call
 
 
 def count(cut_at):
-    """Count steps from now on, and stop at one."""
-    for name in ("replace", "unlink", "link", "fsync"):
-        setattr(os, name, counted(getattr(os, name), cut_at))
-    subprocess.run = counted(subprocess.run, cut_at)
+    """Count steps from now on, and stop before one."""
+    for name in FUNCTIONS:
+        setattr(subprocess if name == "run" else os, name, counted(name, cut_at))
 
 
 def files(label):
@@ -115,9 +127,14 @@ def main():
         count(int(sys.argv[2]))
         if what == "config":
             change("new")
-        elif _nts_certificate.main(["renew", "--force"]):
-            sys.exit(1)
-        print(taken)
+        else:
+            # With a new key, so that neither file is of any use without the other.
+            with open("/root/settings.json", "w") as file:
+                json.dump({"pairs": [dict(SETTINGS, new_key=True)]}, file)
+            if _nts_certificate.main(["--settings", "/root/settings.json", "renew", "--force"]):
+                sys.exit(1)
+        print("\n".join(taken))
+        print(len(taken))
 
 
 main()
