@@ -125,7 +125,7 @@ lint: setup ## ansible-lint, yamllint, ruff, mypy, vermin, antsibull-docs, antsi
 	check ruff check
 	check ruff format --check
 	check mypy
-	check mypy molecule/images/lab.py
+	check mypy molecule/images/lab.py molecule/images/machine.py
 	check vermin --quiet --no-tips --violations --target=3.6- plugins/modules plugins/module_utils
 	check shellcheck $$(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
 	check yamllint --strict .

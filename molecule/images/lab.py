@@ -11,9 +11,10 @@ lab.py up --state DIR HOST=IMAGE [...]      start these hosts, keep those that r
 lab.py status --state DIR                   table of the lab's hosts
 lab.py down --state DIR                     remove the lab's hosts, its network and its files
 
-DIR names the lab. Hosts of a lab resolve each other by HOST; containers and machines do not see each other. An image's tag is a hash of its
-recipe, so an image is built once and again when its recipe changes. DEBIAN_IMAGE and EL_IMAGE (environment) name images
-to use in place of debian12/debian13 and el-standin; such an image needs systemd, the rest is installed at start.
+DIR names the lab. Hosts of a lab resolve each other by HOST; containers and machines do not see each other. An image's
+tag is a hash of its recipe, so an image is built once and again when its recipe changes. DEBIAN_IMAGE and EL_IMAGE
+(environment) name images to use in place of debian12/debian13 and el-standin; such an image needs systemd, the rest is
+installed at start.
 """
 
 import argparse
@@ -127,6 +128,8 @@ def tag(image: str) -> str:
     recipe = recipe_of(image)
     digest = hashlib.sha256((tag(BASES[image]) if image in BASES else SUITES[image]).encode())
     files = [path for path in recipe.rglob("*") if path.is_file()]
+    if image in MACHINES:
+        files.append(RECIPES / "machine.py")
     for path in sorted(files):
         digest.update(f"\0{path.relative_to(RECIPES)}\0".encode() + path.read_bytes())
     return f"{REPOSITORY}/{image}:{digest.hexdigest()[:12]}"
@@ -384,7 +387,10 @@ def up(state: Path, wanted: dict[str, str]) -> None:
 def status(state: Path) -> None:
     """Print the lab's hosts."""
     rows = [("HOST", "IMAGE", "STATE", "SSH", "CONTAINER")]
-    rows += [(host.name, host.image, host.state, f"127.0.0.1:{host.port}", host.container) for host in [*lab_hosts(state), *machine_hosts(state)]]
+    rows += [
+        (host.name, host.image, host.state, f"127.0.0.1:{host.port}", host.container)
+        for host in [*lab_hosts(state), *machine_hosts(state)]
+    ]
     for row in rows:
         print("{:<16} {:<12} {:<10} {:<16} {}".format(*row))
 

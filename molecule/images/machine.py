@@ -85,7 +85,7 @@ def _tool(*command: str, **options: Any) -> str:
         raise MachineError(f"no end within {error.timeout:g} s: {' '.join(command)}") from error
     if done.returncode:
         raise MachineError(f"exit status {done.returncode} from {' '.join(command)}: {done.stderr.strip()[-2000:]}")
-    return done.stdout
+    return str(done.stdout)
 
 
 def free_port() -> int:
@@ -316,7 +316,7 @@ def identify(machine: Machine, others: Sequence[Machine], clock_seconds: float |
         "cat >/etc/systemd/network/20-lab.network <<'END'\n"
         f"[Match]\nName=eth1\n[Link]\nMACAddress=52:54:00:6e:74:{machine.number:02x}\n"
         f"[Network]\nAddress={ipv4}/24\nAddress={ipv6}/64\nIPv6AcceptRA=no\nLinkLocalAddressing=no\nEND\n"
-        "! command -v restorecon >/dev/null || restorecon -F /etc/hostname /etc/hosts /etc/systemd/network/20-lab.network\n"
+        "! command -v restorecon >/dev/null || restorecon -FR /etc/hostname /etc/hosts /etc/systemd/network\n"
         "systemctl restart systemd-networkd\nsync\n",
     )
 
@@ -427,8 +427,29 @@ def build(folder: Path, unpack: Callable[[Path], None], label: Callable[[Path], 
         shutil.rmtree(root)
         _save_states(image)
     # Backing files are named by their paths, which have changed with the folder's name.
-    _tool("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", str(folder / "base.img"), str(folder / "ready.qcow2"))
+    _tool(
+        "qemu-img",
+        "rebase",
+        "-u",
+        "-f",
+        "qcow2",
+        "-F",
+        "raw",
+        "-b",
+        str(folder / "base.img"),
+        str(folder / "ready.qcow2"),
+    )
     return True
+
+
+def _pauses(machine: Machine, accelerator: str, disk: Path) -> bool:
+    """Start the kernel, and say whether it comes to its pause."""
+    with contextlib.suppress(MachineError):
+        _qemu(machine, accelerator, disk)
+        _pause(machine, "", "paused", 20 if accelerator == "kvm" else 120)
+        return True
+    cut(machine)
+    return False
 
 
 def _save_states(image: Path) -> None:
@@ -436,17 +457,12 @@ def _save_states(image: Path) -> None:
     ready = image / "ready.qcow2"
     _overlay(ready, image / "base.img")
     # A KVM that is there may not work: then it does not get as far as the pause.
-    for accelerator, patience_seconds in [("kvm", 20), ("tcg", 120)] if kvm_may_work() else [("tcg", 120)]:
-        try:
-            _qemu(machine, accelerator, ready)
-            _pause(machine, "", "paused", patience_seconds)
-        except MachineError:
-            cut(machine)
-            if accelerator == "tcg":
-                raise
-        else:
-            (image / "accelerator").write_text(accelerator)
-            break
+    accelerator = "kvm" if kvm_may_work() and _pauses(machine, "kvm", ready) else "tcg"
+    if accelerator == "tcg" and not _pauses(machine, "tcg", ready):
+        raise MachineError(
+            f"the kernel does not come to its pause: {(machine.folder / 'qemu.log').read_text()[-1000:]}"
+        )
+    (image / "accelerator").write_text(accelerator)
     _save_state(machine, image / "boot.state")
     boot(machine, ready)
     _await_ssh(machine)

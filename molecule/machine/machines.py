@@ -29,8 +29,8 @@ import json, sys
 sys.path.insert(0, "/root/utils")
 from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted, see
 goal, seconds, sources = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
-look = Wanted(goal if goal != "none" else None, sources, 0.5 if goal == "authenticated" else None, seconds, 5.0, log_lines=True, reports=())
-seen = see(look)
+offset = 0.5 if goal == "authenticated" else None
+seen = see(Wanted(goal if goal != "none" else None, sources, offset, seconds, 5.0, log_lines=True, reports=()))
 print(json.dumps({"reached": seen.reached, "waited_seconds": seen.waited_seconds, **seen.facts}))
 """
 
@@ -73,9 +73,10 @@ def prepare(machine: Machine) -> None:
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for path in UTILS.glob("*.py"):
             tar.add(path, f"{PACKAGE}/{path.name}")
+    archive = base64.b64encode(packed.getvalue()).decode()
     power.inside(
         machine,
-        f"mkdir -p /root/utils\nbase64 -d <<'END' | tar -xz -C /root/utils\n{base64.b64encode(packed.getvalue()).decode()}\nEND\n"
+        f"mkdir -p /root/utils\nbase64 -d <<'END' | tar -xz -C /root/utils\n{archive}\nEND\n"
         f"cat >/etc/systemd/system/after-time.service <<'END'\n{AFTER_TIME}END\n"
         # With it, systemd would keep the clock from being before the last run of systemd-timesyncd.
         "rm -rf /var/lib/systemd/timesync\n"

@@ -50,6 +50,9 @@ class Places(NamedTuple):
     usual: str = "/etc/chrony"
 
 
+HERE = Places()
+
+
 class Outcome(NamedTuple):
     """Sentences about what changed, or would, Ansible's diffs of it, and what the administrator should know."""
 
@@ -58,7 +61,7 @@ class Outcome(NamedTuple):
     warnings: List[str]
 
 
-def allow(host: Host, uses: Uses, check_mode: bool = False, places: Places = Places()) -> Outcome:
+def allow(host: Host, uses: Uses, check_mode: bool = False, places: Places = HERE) -> Outcome:
     """Let chronyd use these, too. Raises TransactionError where the host's own tools refuse."""
     record = load(host, RECORD)
     before = _used(record)
@@ -66,7 +69,7 @@ def allow(host: Host, uses: Uses, check_mode: bool = False, places: Places = Pla
     return _bring(host, both, record, check_mode, places)
 
 
-def retain(host: Host, uses: Uses, check_mode: bool = False, places: Places = Places()) -> Outcome:
+def retain(host: Host, uses: Uses, check_mode: bool = False, places: Places = HERE) -> Outcome:
     """Let chronyd use these, and nothing more of what was once added for it."""
     record = load(host, RECORD)
     outcome = _bring(host, uses, record, check_mode, places)
@@ -167,7 +170,7 @@ def port_types(listing: str) -> List[Tuple[str, int, int]]:
 
 
 def type_of(port: int, types: Sequence[Tuple[str, int, int]]) -> str:
-    """Return the type of a port: that of the smallest range it is in, as the policy has it; nothing if there is none."""
+    """Return the type of a port, which is that of the smallest range it is in; nothing if it is in none."""
     ranges = [(last - first, name) for name, first, last in types if first <= port <= last]
     return min(ranges)[1] if ranges else ""
 

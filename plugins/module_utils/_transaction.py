@@ -5,12 +5,11 @@
 
 What is about to be done is written down first. A run that is cut at any point leaves a plan, and the next one undoes
 it before it does anything else: the host then has every old file and runs with them. It leaves a script, too, that puts
-the files back without Python: where power is cut, the unit of the role's runs it before chronyd starts at the next boot.
+the files back without Python: after a power cut, the role's drop-in of the unit runs it before chronyd starts again.
 """
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import shlex
@@ -147,8 +146,8 @@ def apply(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, A
 
     Returns changed, changed_files (paths), actions (recover and those of COMMANDS), reasons (sentences, why chronyd was
     made to read something), checked (whether chronyd itself read the candidate), confinement (sentences about what
-    SELinux and AppArmor were told), warnings and diff (Ansible's before/after pairs). Raises TransactionError when the candidate is refused (nothing was changed) or when chronyd does not come up
-    (everything was put back).
+    SELinux and AppArmor were told), warnings and diff (Ansible's before/after pairs). Raises TransactionError when the
+    candidate is refused (nothing was changed) or when chronyd does not come up (everything was put back).
     """
     try:
         if options.check_mode:

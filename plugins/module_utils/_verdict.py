@@ -393,10 +393,10 @@ def _how_far_off(facts: Row) -> List[str]:
     offset = tracking["offset_seconds"] if tracking and tracking["synchronised"] else None
     if offset is None or abs(offset) < FAR_OFF_SECONDS:
         return []
-    return [
-        f"The clock is {abs(offset):.3f} s {'fast' if offset > 0 else 'slow'}, and chronyd only slews it, for"
-        f" {abs(offset) / SLEW_RATE:.0f} s or more: chronyc makestep sets it at once."
-    ]
+    wrong = f"{abs(offset):.3f} s {'fast' if offset > 0 else 'slow'}"
+    slewing_seconds = abs(offset) / SLEW_RATE
+    slews = f"chronyd only slews it, for {slewing_seconds:.0f} s or more: chronyc makestep sets it at once"
+    return [f"The clock is {wrong}, and {slews}."]
 
 
 def _what_is_refused(facts: Row) -> List[str]:

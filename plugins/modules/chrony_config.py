@@ -122,8 +122,8 @@ options:
   certificate_dirs:
     description:
       - Folders outside F(/etc/chrony) from which chronyd reads certificates and keys. While one is named here,
-        AppArmor's profile has a rule for it, in a marked block of F(/etc/apparmor.d/local/usr.sbin.chronyd), and SELinux
-        labels it as it does F(/etc).
+        AppArmor's profile has a rule for it, in a marked block of F(/etc/apparmor.d/local/usr.sbin.chronyd), and
+        SELinux labels it as it does F(/etc).
     type: list
     elements: path
     default: []
@@ -267,6 +267,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import (
     Host,
     TransactionError,
     Wanted,
+    load,
     read,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._served import Place, must_serve
@@ -276,7 +277,6 @@ from ansible_collections.securetime.nts.plugins.module_utils._transaction import
     Options,
     apply,
     forget_everything,
-    load,
     originals,
     remember,
 )
@@ -384,10 +384,12 @@ def main() -> None:
             check_mode=module.check_mode,
             run=not original or boolean(remembered.get("active", True)),
             owns=() if original else wanted["owns"],
-            uses=Uses() if original else Uses(sorted(set(wanted["ntske_ports"])), sorted(wanted["certificate_dirs"])),
+            uses=Uses() if original else uses_of(wanted),
         )
         if original and not load(host, MANIFEST):
-            module.exit_json(changed=False, changed_files=[], actions=[], reasons=[], checked=False, remembered={}, confinement=[])
+            module.exit_json(
+                changed=False, changed_files=[], actions=[], reasons=[], checked=False, remembered={}, confinement=[]
+            )
         if not original and not module.check_mode:
             remember(host, wanted["remember"])
         result = apply(host, originals(host) if original else files, options)
@@ -396,10 +398,14 @@ def main() -> None:
         result["remembered"] = remembered
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
-    for warning in result.pop("warnings"):
-        module.warn(warning)
     result["diff"] = [hidden(pair) if is_secret(pair, wanted["secrets"]) else pair for pair in result["diff"]]
+    # Ansible itself shows what is returned as warnings.
     module.exit_json(**result)
+
+
+def uses_of(wanted: Dict[str, Any]) -> Uses:
+    """Return what the confinement must allow."""
+    return Uses(sorted(set(wanted["ntske_ports"])), sorted(set(wanted["certificate_dirs"])))
 
 
 def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:

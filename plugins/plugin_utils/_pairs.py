@@ -23,7 +23,7 @@ ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 def pairs(main: Pair, folder: str, more: list[Pair], made_in: str = "") -> list[Pair]:
     """Return every pair with what its kind and its names make of it; what one of more does not say is as in main.
 
-    Its content is its own: no two pairs are the same. chronyd reads them from the folder; they are made below the other.
+    Its content is its own: no two pairs are the same. chronyd reads them from the folder; they are made below made_in.
     """
     common = {**main, "content": "", "key_content": ""}
     every = [{**main, "id": MAIN}, *({**common, **pair} for pair in more)]

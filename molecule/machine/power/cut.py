@@ -22,7 +22,7 @@ import time
 
 sys.path.insert(0, "/usr/local/sbin/nts-certificate")
 
-from ansible_collections.securetime.nts.plugins.module_utils import (  # noqa: E402
+from ansible_collections.securetime.nts.plugins.module_utils import (
     _files,
     _nts_certificate,
     _transaction,
@@ -93,7 +93,7 @@ def text(path):
 
 
 def output(*argv):
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return done.returncode, done.stdout
 
 

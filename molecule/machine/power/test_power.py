@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,8 @@ def cut_at(machine: Machine, kind: str, step: int) -> bool:
         line.settimeout(0.5)
         heard = b""
         while b"cut" not in heard and process.poll() is None:
-            try:
+            with contextlib.suppress(TimeoutError):
                 heard += line.recv(100)
-            except socket.timeout:
-                continue
         power.cut(machine)
     return b"cut" in heard
 
