@@ -28,7 +28,7 @@ export MOLECULE_GLOB := molecule/*/molecule.yml
 export PATH := $(VENV)/bin:$(PATH)
 unexport PYTHONPATH
 
-.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule copy build bench bench-ke fuzz changelog requirements clean
+.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule machines copy build bench bench-ke fuzz changelog requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -189,6 +189,11 @@ molecule: setup ## every scenario on real hosts of its own, side by side, or tho
 	  ! grep --quiet 'Missing playbook' $(BUILD)/molecule/$$scenario.log || failed+=" $$scenario"
 	done
 	[[ -z $$failed ]] || { echo "Failed:$$failed" >&2; exit 1; }
+
+machines: export NTS_EVERY := 1
+machines: ## every case of the scenario `machine`, of which `test` tries a sample; takes about an hour
+	@$(MAKE) molecule SCENARIO=machine
+	cat $(BUILD)/machine-figures.txt
 
 bench: export LAB_STATE := $(CURDIR)/.lab/demo
 bench: export ANSIBLE_INVENTORY := $(CURDIR)/molecule/inventory,$(CURDIR)/.lab/demo/inventory.yml

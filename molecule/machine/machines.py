@@ -21,6 +21,7 @@ from ansible_collections.securetime.nts.molecule.images.machine import Machine
 # A sample of the cases that take long is tried, or every one of them (`make machines`).
 EVERY = bool(os.environ.get("NTS_EVERY"))
 T = TypeVar("T")
+FIGURES = Path(__file__).resolve().parents[2] / ".build" / "machine-figures.txt"
 UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 PACKAGE = "ansible_collections/securetime/nts/plugins/module_utils"
 # What chronyc_facts prints, without the time that Ansible takes.
@@ -97,5 +98,5 @@ def settled(machine: Machine) -> dict[str, Any]:
 
 def note(text: str) -> None:
     """Keep a figure for docs/reliability.md."""
-    with (Path(os.environ["LAB_STATE"]) / "figures.txt").open("a") as file:
+    with FIGURES.open("a") as file:
         file.write(text + "\n")
