@@ -18,6 +18,7 @@ import functools
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -89,10 +90,15 @@ def _tool(*command: str, **options: Any) -> str:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback that nobody uses at the moment."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """Return a TCP port of the loopback that nobody uses at the moment.
+
+    Not one that the kernel gives to connections, for it has to be free at every start of the machine.
+    """
+    while True:
+        port = random.randrange(20000, 32000)
+        with contextlib.suppress(OSError), socket.socket() as taken:
+            taken.bind(("127.0.0.1", port))
+            return port
 
 
 # --- qemu ------------------------------------------------------------------------------------------------------------
@@ -133,7 +139,8 @@ def _qemu(machine: Machine, accelerator: str, disk: Path | None, *more: str) -> 
     mac = f"52:54:00:6e:74:{machine.number:02x}"
     group = 20000 + int(hashlib.sha256(str(folder.parent).encode()).hexdigest()[:4], 16) % 10000
     command = [
-        *("timeout", "--signal=KILL", str(LIFETIME_SECONDS)),
+        # Emulated, a machine eats a processor: whatever else runs goes first.
+        *("nice", "-n", "5", "timeout", "--signal=KILL", str(LIFETIME_SECONDS)),
         *("qemu-system-x86_64", "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"),
         # One processor: Linux patches its own code while others run it, which an emulation of several gets wrong.
         *("-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "Nehalem", "-smp", "1", "-m", MEMORY),
@@ -191,7 +198,17 @@ def cut(machine: Machine) -> None:
     os.killpg(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
-    _wait(lambda: not runs(machine), 10, f"{machine.name}: qemu does not end")
+    _wait(lambda: not _is_alive(pid), 20, f"{machine.name}: qemu does not end")
+
+
+def _is_alive(group: int) -> bool:
+    """Say whether a process of the group has something open still."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _parent, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def _save_state(machine: Machine, path: Path) -> None:

@@ -8,8 +8,9 @@
     python3 cut.py certificate STEP     a renewal of the server's certificate, with all that it does
     python3 cut.py look                 print what is there
 
-A step is whatever changes something on the disk, or stops or starts chronyd; the power goes before it. 0 means that all
-are taken, and prints them. The code is what the role has installed for renewals, which is that of the modules.
+A step is whatever changes something on the disk, or stops or starts chronyd; the power goes before it. STEP is its
+number or what it does, and 0 where all are taken, which prints them. The code is what the role has installed for
+renewals, which is that of the modules.
 """
 
 import glob
@@ -55,7 +56,7 @@ def counted(name, cut_at):
         what = step(name, arguments[0])
         if what:
             taken.append(what)
-            if len(taken) == cut_at:
+            if cut_at in (str(len(taken)), what):
                 with open("/dev/ttyS1", "w") as line:
                     line.write("cut\n")
                 time.sleep(60)
@@ -124,7 +125,7 @@ def main():
         change("old")
         os.sync()
     else:
-        count(int(sys.argv[2]))
+        count(sys.argv[2])
         if what == "config":
             change("new")
         else:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +22,23 @@ from ansible_collections.securetime.nts.molecule.machine.machines import EVERY, 
 
 # Steps of each kind of change, as counted by a change that is not cut.
 STEPS = {"config": 24, "certificate": 29}
-CUTS = [(kind, step) for kind, count in STEPS.items() for step in range(1, count + 1)]
+CUTS: list[tuple[str, str]] = [(kind, str(step)) for kind, count in STEPS.items() for step in range(1, count + 1)]
 # Two at a time, one on each machine. In `make test`: between the swaps of two files that need each other, where only
 # what runs before chronyd at the next boot can help.
 ROUNDS = [CUTS[first : first + 2] for first in range(0, len(CUTS), 2)]
 if not EVERY:
-    ROUNDS = [[("certificate", 14), ("config", 15)]]
+    PAIR = "replace /etc/chrony/nts/server.pem.securetime-nts-new"
+    ROUNDS = [[("certificate", PAIR), ("config", "unlink /etc/chrony/cut/removed")]]
+# Tasks of a first installation, and after how many seconds the power goes.
+MOMENTS = [
+    ("Install the packages", 8),
+    ("Install the packages", 16),
+    ("Make the issuing CA's key", 2),
+    ("Sign the server's certificate", 2),
+    ("Bring the files and the daemon", 4),
+    ("Bring the files and the daemon", 7),
+    ("Write its settings and its units", 5),
+]
 
 pytestmark = pytest.mark.usefixtures("frozen")
 
@@ -48,11 +63,11 @@ def old_files() -> None:
     both(prepare)
 
 
-def cut_at(machine: Machine, kind: str, step: int) -> bool:
+def cut_at(machine: Machine, kind: str, step: str) -> bool:
     """Begin a change on a machine and take the power away at a step; say whether there was one."""
     power.thaw(machine)
     power.inside(machine, PROGRAM)
-    with power.second_line(machine) as line, power.begun(machine, f"python3 /root/cut.py {kind} {step}") as process:
+    with power.second_line(machine) as line, power.begun(machine, f"python3 /root/cut.py {kind} '{step}'") as process:
         line.settimeout(0.5)
         heard = b""
         while b"cut" not in heard and process.poll() is None:
@@ -63,7 +78,7 @@ def cut_at(machine: Machine, kind: str, step: int) -> bool:
 
 
 @pytest.mark.parametrize("cuts", ROUNDS, ids=str)
-def test_power_cut_amid_a_change(cuts: list[tuple[str, int]]) -> None:
+def test_power_cut_amid_a_change(cuts: list[tuple[str, str]]) -> None:
     of = dict(zip(sorted(known()), cuts, strict=False))
 
     def one(machine: Machine) -> dict[str, Any]:
@@ -92,6 +107,7 @@ def test_power_cut_amid_a_change(cuts: list[tuple[str, int]]) -> None:
             assert seen[when]["lost"] == [], told
 
 
+@pytest.mark.skipif(not EVERY, reason="takes a minute: make machines")
 def test_steps_are_all_tried() -> None:
     def steps(machine: Machine) -> dict[str, int]:
         found = {}
@@ -102,3 +118,48 @@ def test_steps_are_all_tried() -> None:
         return found
 
     assert both(steps) == dict.fromkeys(known(), STEPS)
+
+
+@pytest.mark.skipif(not EVERY, reason="takes minutes: make machines")
+def test_power_cuts_amid_the_first_installation() -> None:
+    """Each run goes on from where the power left the one before."""
+
+    def playbook(machine: Machine) -> subprocess.Popen[str]:
+        run = [sys.executable, "-m", "ansible", "playbook", "securetime.nts.site", "--limit", machine.name]
+        environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false", "PYTHONUNBUFFERED": "1"}
+        return subprocess.Popen(
+            run, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+
+    def one(machine: Machine) -> tuple[list[str], str]:
+        power.cut(machine)
+        power.start(machine, list(known().values()))
+        cuts = []
+        for task, seconds in MOMENTS:
+            with playbook(machine) as run:
+                assert run.stdout
+                heard = []
+                for line in run.stdout:
+                    heard.append(line)
+                    if line.startswith("TASK") and task in line and "(Debian)" not in line:
+                        break
+                    assert "fatal:" not in line, "".join(heard[-30:])
+                time.sleep(seconds)
+                power.cut(machine)
+                run.kill()
+            cuts.append(f"{task} + {seconds} s")
+            power.boot(machine)
+            power.await_boot(machine)
+        with playbook(machine) as run:
+            said = run.communicate(timeout=900)[0]
+            assert run.returncode == 0, said[-3000:]
+        left = "find /etc /var/lib/securetime-nts -name '*securetime-nts-new' -o -name '*securetime-nts-old'"
+        return cuts, power.inside(
+            machine,
+            f"{left}\n/usr/local/sbin/nts-certificate check\n"
+            "! command -v apt-get >/dev/null || dpkg --audit\nls /usr/sbin/policy-rc.d 2>/dev/null || true\n",
+        )
+
+    for name, (cuts, said) in both(one).items():
+        note(f"power, first installation: {image_of(known()[name])}: {len(cuts)} cuts: {', '.join(cuts)}")
+        assert len(said.splitlines()) == 1, (name, said)

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.securetime.nts.molecule.images.machine import inside
+from ansible_collections.securetime.nts.molecule.images.machine import Machine, inside
 from ansible_collections.securetime.nts.molecule.machine.machines import both, known
 
 PLAYBOOK = [sys.executable, "-m", "ansible", "playbook"]
 # What is ours in a line of the kernel's log; the machines' own systemd and semanage quarrel with Debian's policy, too.
+TRUSTED = "/etc/chrony/nts/trusted.pem"
 OURS = r"chrony|securetime|nts-certificate|/etc/chrony|DENIED"
 DENIALS = f"journalctl -k -b --no-pager | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true"
 
@@ -59,14 +60,20 @@ def test_unit_is_the_distributions() -> None:
 
 
 def test_facts_and_probe_are_well() -> None:
-    for name, sources in (("nts1", 1), ("nts2", 2)):
-        facts = ansible(name, "securetime.nts.chronyc_facts", wait_for="authenticated", min_sources=sources, timeout=90)
-        assert facts["reached"], facts
+    def one(machine: Machine) -> list[dict[str, Any]]:
+        sources = {"nts1": 1, "nts2": 2}[machine.name]
+        other = {"nts1": "nts2", "nts2": "nts1"}[machine.name]
+        wait = {"wait_for": "authenticated", "min_sources": sources, "timeout": 90}
+        return [
+            ansible(machine.name, "securetime.nts.chronyc_facts", **wait),
+            ansible(machine.name, "securetime.nts.nts_probe", server=other, trusted_certs=[TRUSTED]),
+        ]
+
+    for name, (facts, probed) in both(one).items():
+        assert facts["reached"], (name, facts)
         nts = facts["ansible_facts"]["chrony"]["nts"]
-        assert (nts["state"], nts["reasons"]) == ("authenticated", []), nts
-        other = "nts1" if name == "nts2" else "nts2"
-        probed = ansible(name, "securetime.nts.nts_probe", server=other, trusted_certs=["/etc/chrony/nts/trusted.pem"])
-        assert probed["ok"], probed
+        assert (nts["state"], nts["reasons"]) == ("authenticated", []), (name, nts)
+        assert probed["ok"], (name, probed)
 
 
 def test_renewal_works_in_its_own_unit() -> None:
@@ -103,17 +110,20 @@ def test_nothing_was_denied() -> None:
     assert denials() == {"nts1": "", "nts2": ""}
 
 
-@pytest.mark.parametrize("host", ["nts1", "nts2"])
-def test_the_tutorials_paths_are_refused(host: str) -> None:
+def test_the_tutorials_paths_are_refused() -> None:
     """Key and certificate in /var/lib/chrony/nts, made by root at home, as people do, and moved there."""
-    config = {"nts1": "/etc/chrony/chrony.conf", "nts2": "/etc/chrony.conf"}[host]
-    user = {"nts1": "_chrony", "nts2": "chrony"}[host]
-    folder = "/var/lib/chrony/nts"
-    script = f"""
+
+    def one(machine: Machine) -> str:
+        config = {"nts1": "/etc/chrony/chrony.conf", "nts2": "/etc/chrony.conf"}[machine.name]
+        user = {"nts1": "_chrony", "nts2": "chrony"}[machine.name]
+        folder = "/var/lib/chrony/nts"
+        return inside(
+            machine,
+            f"""
 cp -p {config} /root/config
 mkdir -p {folder} && cd /root
 make="openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-$make -subj /CN={host} -keyout server.key -out server.crt 2>/dev/null
+$make -subj /CN={machine.name} -keyout server.key -out server.crt 2>/dev/null
 mv server.key server.crt {folder}/
 chown -R {user}:{user} {folder}; chmod 600 {folder}/server.key
 sed -i -e '/^ntsserver/d' -e '$a ntsservercert {folder}/server.crt\\nntsserverkey {folder}/server.key' {config}
@@ -124,11 +134,13 @@ journalctl -b --no-pager -n 30 -o cat SYSLOG_IDENTIFIER=chronyd
 cat /root/config >{config}
 rm -r {folder} /root/config
 systemctl reset-failed chronyd; systemctl restart chronyd
-"""
-    said = inside(known()[host], script)
-    assert "denied" in said.lower(), said
-    assert "Could not set credentials" in said, said
-    assert "server.key" in said or "server.crt" in said, said
+""",
+        )
+
+    for name, said in both(one).items():
+        assert "denied" in said.lower(), (name, said)
+        assert "Could not set credentials" in said, (name, said)
+        assert "server.key" in said or "server.crt" in said, (name, said)
 
 
 @pytest.mark.skipif(not os.environ.get("NTS_EVERY"), reason="takes minutes: make machines")
@@ -145,7 +157,7 @@ def test_other_folder_and_other_port_are_let_in_and_out_again(host: str) -> None
     assert "/srv/nts/pair" in during, during
     assert host == "nts1" or "14460" in during, during
     probed = ansible(
-        host, "securetime.nts.nts_probe", server=host, ntsport=14460, trusted_certs=["/etc/chrony/nts/trusted.pem"]
+        host, "securetime.nts.nts_probe", server=host, ntsport=14460, trusted_certs=[TRUSTED]
     )
     assert probed["ok"], probed
     assert inside(known()[host], f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true") == ""
