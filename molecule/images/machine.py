@@ -198,16 +198,15 @@ def cut(machine: Machine) -> None:
     os.killpg(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
-    _wait(lambda: not _is_alive(pid), 20, f"{machine.name}: qemu does not end")
+    # Its threads end one after the other, and with the last of them it lets go of its port and of the disk.
+    _wait(lambda: not runs(machine) and _is_free(machine.port), 20, f"{machine.name}: qemu does not end")
 
 
-def _is_alive(group: int) -> bool:
-    """Say whether a process of the group has something open still."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _parent, its_group = path.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
-                return True
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        return True
     return False
 
 
