@@ -9,6 +9,8 @@ import base64
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +54,15 @@ def facts(machine: Machine, goal: str = "none", timeout_seconds: float = 0, sour
     """Return what chronyc_facts would, after waiting for its goal, with the clock less than 0.5 s off."""
     script = f"python3 - {goal} {timeout_seconds} {sources} <<'END'\n{FACTS}\nEND\n"
     answer: dict[str, Any] = json.loads(power.inside(machine, script, timeout_seconds + 120))
+    return answer
+
+
+def ansible(host: str, module: str, **options: Any) -> dict[str, Any]:
+    """Return what a module says on a host, also one that fails."""
+    command = [sys.executable, "-m", "ansible", "adhoc", host, "-m", module, "-a", json.dumps(options)]
+    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    answer: dict[str, Any] = json.loads(done.stdout.partition(" => ")[2])
     return answer
 
 

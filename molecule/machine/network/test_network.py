@@ -5,11 +5,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.securetime.nts.molecule.images import machine as power
-from ansible_collections.securetime.nts.molecule.machine.machines import EVERY, both, facts, known, note
+from ansible_collections.securetime.nts.molecule.machine.machines import EVERY, ansible, both, facts, known, note
 
 pytestmark = pytest.mark.usefixtures("frozen")
 
@@ -98,12 +94,7 @@ def spoil(server: str, client: str) -> None:
 
 def probe() -> dict[str, Any]:
     """Ask the server from the client's machine."""
-    options = json.dumps({"server": "nts1", "trusted_certs": ["/etc/chrony/nts/trusted.pem"]})
-    command = [sys.executable, "-m", "ansible", "adhoc", "nts2", "-m", "securetime.nts.nts_probe", "-a", options]
-    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=environment)
-    answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
-    return answer
+    return ansible("nts2", "securetime.nts.nts_probe", server="nts1", trusted_certs=["/etc/chrony/nts/trusted.pem"])
 
 
 @pytest.mark.parametrize("case", chosen(BAD))

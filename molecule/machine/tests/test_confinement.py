@@ -14,22 +14,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.securetime.nts.molecule.images.machine import Machine, inside
-from ansible_collections.securetime.nts.molecule.machine.machines import both, known
+from ansible_collections.securetime.nts.molecule.machine.machines import ansible, both, known
 
 PLAYBOOK = [sys.executable, "-m", "ansible", "playbook"]
 # What is ours in a line of the kernel's log; the machines' own systemd and semanage quarrel with Debian's policy, too.
 TRUSTED = "/etc/chrony/nts/trusted.pem"
 OURS = r"chrony|securetime|nts-certificate|/etc/chrony|DENIED"
 DENIALS = f"journalctl -k -b --no-pager | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true"
-
-
-def ansible(host: str, module: str, **options: Any) -> dict[str, Any]:
-    """Return what a module says."""
-    command = [sys.executable, "-m", "ansible", "adhoc", host, "-m", module, "-a", json.dumps(options)]
-    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=environment)
-    answer: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
-    return answer
 
 
 def denials() -> dict[str, str]:
@@ -156,9 +147,7 @@ def test_other_folder_and_other_port_are_let_in_and_out_again(host: str) -> None
     during = inside(known()[host], rules)
     assert "/srv/nts/pair" in during, during
     assert host == "nts1" or "14460" in during, during
-    probed = ansible(
-        host, "securetime.nts.nts_probe", server=host, ntsport=14460, trusted_certs=[TRUSTED]
-    )
+    probed = ansible(host, "securetime.nts.nts_probe", server=host, ntsport=14460, trusted_certs=[TRUSTED])
     assert probed["ok"], probed
     assert inside(known()[host], f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true") == ""
     run_role(host)
