@@ -332,6 +332,21 @@ def test_a_clock_that_is_not_synchronised_follows_nothing(capture):
     assert not _verdict.reached(facts, "synchronised", 1)
 
 
+@pytest.mark.parametrize(
+    ("offset", "told"),
+    [
+        (0.9, []),
+        (-0.9, []),
+        (3598.8, ["The clock is 3598.800 s fast, and chronyd only slews it, for 43186 s or more: "]),
+        (-1.5, ["The clock is 1.500 s slow, and chronyd only slews it, for 18 s or more: "]),
+    ],
+)
+def test_a_clock_that_is_known_to_be_wrong_is_told(capture, offset, told):
+    facts = judge(capture("healthy"), change=lambda reports: reports["tracking"].update(offset_seconds=offset))
+    assert facts["nts"]["state"] == "authenticated"
+    assert facts["nts"]["reasons"] == [text + "chronyc makestep sets it at once." for text in told]
+
+
 def test_sources_of_one_name_are_told_apart_by_their_addresses(capture):
     def forget(reports):
         reports["sources"][0]["address"] = None
