@@ -217,7 +217,7 @@ def test_plugins_say_their_licence(path: Path) -> None:
 def test_symptoms_are_reproduced_by_tests_that_are_there() -> None:
     sections = re.split(r"^#{2,3} ", SYMPTOMS, flags=re.MULTILINE)[1:]
     symptoms = {section.partition("\n")[0]: section for section in sections if "**You see**" in section}
-    assert len(symptoms) == 26
+    assert len(symptoms) == 28
     lines = {
         title: re.findall(r"^Reproduced by: (.+)\n+\Z", section, re.MULTILINE) for title, section in symptoms.items()
     }

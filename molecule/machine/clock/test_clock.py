@@ -89,6 +89,7 @@ def test_wrong_clock_becomes_right_by_the_defaults(by: str, fast: str) -> None:
         assert abs(seen.service_wrong_by) < 2, (name, seen)
 
 
+@pytest.mark.skipif(not EVERY, reason="takes a minute: make machines")
 def test_step_under_a_running_client_is_noticed() -> None:
     def one(machine: Machine) -> list[dict[str, Any]]:
         power.thaw(machine)
@@ -112,6 +113,7 @@ def test_step_under_a_running_client_is_noticed() -> None:
         assert stepped["nts"]["reasons"] == [], (name, stepped["nts"])
 
 
+@pytest.mark.skipif(not EVERY, reason="takes a minute: make machines")
 def test_reboot_keeps_what_chronyd_knows() -> None:
     kept = (
         # The first two lines say how old they are.

@@ -64,7 +64,7 @@ UNDO = (
     "ip link set eth1 mtu 1500\nsystemctl restart systemd-networkd\n"
     "cp /root/hosts /etc/hosts\necho nameserver 10.0.2.3 >/etc/resolv.conf\n"
 )
-SAMPLE = ("loss 50 %", "UDP 123 blocked")
+SAMPLE = ("MTU 576", "UDP 123 blocked")
 
 
 def chosen(cases: dict[str, Any]) -> list[str]:
