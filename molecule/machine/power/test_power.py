@@ -40,8 +40,6 @@ MOMENTS = [
     ("Write its settings and its units", 5),
 ]
 
-pytestmark = pytest.mark.usefixtures("frozen")
-
 
 PROGRAM = f"cat >/root/cut.py <<'END'\n{Path(__file__).with_name('cut.py').read_text()}\nEND\nsync\n"
 
@@ -51,8 +49,8 @@ def look(machine: Machine) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(scope="module", autouse=True)
-def old_files() -> None:
+@pytest.fixture(scope="module")
+def old_files(frozen: None) -> None:  # noqa: ARG001
     """Both machines, frozen in front of the changes."""
 
     def prepare(each: Machine) -> None:
@@ -77,6 +75,7 @@ def cut_at(machine: Machine, kind: str, step: str) -> bool:
     return b"cut" in heard
 
 
+@pytest.mark.usefixtures("old_files")
 @pytest.mark.parametrize("cuts", ROUNDS, ids=str)
 def test_power_cut_amid_a_change(cuts: list[tuple[str, str]]) -> None:
     of = dict(zip(sorted(known()), cuts, strict=False))
@@ -107,6 +106,7 @@ def test_power_cut_amid_a_change(cuts: list[tuple[str, str]]) -> None:
             assert seen[when]["lost"] == [], told
 
 
+@pytest.mark.usefixtures("old_files")
 @pytest.mark.skipif(not EVERY, reason="takes a minute: make machines")
 def test_steps_are_all_tried() -> None:
     def steps(machine: Machine) -> dict[str, int]:
