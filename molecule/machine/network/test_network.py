@@ -29,7 +29,8 @@ BAD = {
         "tc qdisc add dev eth1 root netem delay 100ms reorder 50% 50%",
         "tc qdisc add dev eth1 root netem delay 100ms reorder 50% 50%",
     ),
-    "MTU 576": ("ip link set eth1 mtu 576", "ip link set eth1 mtu 576"),
+    # IPv6 needs 1280 and is gone then; a name that has such an address nevertheless is another fault.
+    "MTU 576": ("ip link set eth1 mtu 576", "ip link set eth1 mtu 576; sed -i '/^2001.*nts1/d' /etc/hosts"),
     "IPv6 only": ("ip -4 address flush dev eth1", "ip -4 address flush dev eth1; sed -i '/^192.*nts1/d' /etc/hosts"),
 }
 # The same, and what the facts say, and of which kind the probe's error is.
