@@ -17,14 +17,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from ansible_collections.securetime.nts.molecule.images import machine as power
 from ansible_collections.securetime.nts.molecule.images.machine import Machine
 
-# A sample of the cases that take long is tried, or every one of them (`make machines`).
 EVERY = bool(os.environ.get("NTS_EVERY"))
+# `make test` has minutes for the machines, and an hour is needed for every case.
+in_make_machines = pytest.mark.skipif(not EVERY, reason="takes minutes: make machines")
 T = TypeVar("T")
 FIGURES = Path(__file__).resolve().parents[2] / ".build" / "machine-figures.txt"
 UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
+# Runs on the machine, and takes its power away amid what it does.
+CUT = Path(__file__).with_name("power") / "cut.py"
 PACKAGE = "ansible_collections/securetime/nts/plugins/module_utils"
 # What chronyc_facts prints, without the time that Ansible takes.
 FACTS = """
@@ -92,7 +97,8 @@ def prepare(machine: Machine) -> None:
         f"cat >/etc/systemd/system/after-time.service <<'END'\n{AFTER_TIME}END\n"
         # With it, systemd would keep the clock from being before the last run of systemd-timesyncd.
         "rm -rf /var/lib/systemd/timesync\n"
-        "systemctl daemon-reload\nsystemctl enable -q after-time chrony-wait\n",
+        "systemctl daemon-reload\nsystemctl enable -q after-time chrony-wait\n"
+        f"cat >/root/cut.py <<'END'\n{CUT.read_text()}\nEND\npython3 /root/cut.py prepare\n",
     )
 
 

@@ -13,7 +13,7 @@ cut; what somebody else has added stays.
 
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils import _files
 from ansible_collections.securetime.nts.plugins.module_utils._files import Host, TransactionError, load, save
@@ -179,59 +179,83 @@ def _label_ports(host: Host, ports: Sequence[int], record: Dict[str, Any], check
     ours = record.get("ports", [])
     if not ports and not ours:
         return
-    if check_mode and find_program("semanage") is None:
-        outcome.changes.extend(f"SELinux lets chronyd use TCP port {port} ({NTSKE_TYPE})" for port in ports)
-        return
-    types = port_types(_semanage(host, "port", "--list", "--noheading"))
+    # The run that is checked installs semanage first.
+    unknown = check_mode and find_program("semanage") is None
+    types = [] if unknown else port_types(_semanage(host, "port", "--list", "--noheading"))
     now = {port: type_of(port, types) for port in {*ports, *ours}}
-    missing = [port for port in ports if now[port] in ("", *FREE_TYPES)]
     outcome.warnings.extend(
         f"TCP port {port} is {now[port]} in this host's SELinux policy, which may keep chronyd from using it for NTS. "
         f"Take a port that no other service has, or let the policy allow it."
         for port in ports
         if now[port] not in ("", *FREE_TYPES, NTSKE_TYPE)
     )
-    spare = [port for port in ours if port not in ports]
-    outcome.changes.extend(f"SELinux lets chronyd use TCP port {port} ({NTSKE_TYPE})" for port in missing)
-    outcome.changes.extend(f"SELinux lets chronyd use TCP port {port} no more" for port in spare)
-    if check_mode:
-        return
-    if missing:
-        _remember(host, "ports", sorted({*ours, *missing}))
-    for port in missing:
+
+    def add(port: int) -> None:
         _semanage(host, "port", "--add", "--type", NTSKE_TYPE, "--proto", "tcp", str(port))
-    for port in spare:
+
+    def delete(port: int) -> None:
         # Somebody may have taken it away already.
         if now[port] == NTSKE_TYPE:
             _semanage(host, "port", "--delete", "--type", NTSKE_TYPE, "--proto", "tcp", str(port))
-    if spare:
-        _remember(host, "ports", sorted({*ours, *missing} - set(spare)))
+
+    rules = _Rules("ports", "use TCP port", NTSKE_TYPE, add, delete)
+    missing = [port for port in ports if now[port] in ("", *FREE_TYPES)]
+    _change(host, rules, ours, missing, [port for port in ours if port not in ports], check_mode, outcome)
 
 
 def _label_folders(
     host: Host, folders: Sequence[str], record: Dict[str, Any], check_mode: bool, outcome: Outcome
 ) -> None:
-    ours = record.get("folders", [])
-    missing = [folder for folder in folders if folder not in ours and not _is_readable(host, folder)]
-    spare = [folder for folder in ours if folder not in folders]
-    outcome.changes.extend(f"SELinux lets chronyd read {folder} ({FILE_TYPE})" for folder in missing)
-    outcome.changes.extend(f"SELinux lets chronyd read {folder} no more" for folder in spare)
-    if check_mode:
-        return
-    if missing:
-        _remember(host, "folders", sorted({*ours, *missing}))
-    for folder in missing:
+    def add(folder: str) -> None:
         # It is there already if a run was cut between the record and here, or between here and what follows.
         if "(/.*)?" not in _local_contexts(host, folder):
             _semanage(host, "fcontext", "--add", "--type", FILE_TYPE, _pattern(folder))
         os.makedirs(folder, mode=0o755, exist_ok=True)
         host.run([find_program("restorecon") or "restorecon", "-R", folder])
-    for folder in spare:
+
+    def delete(folder: str) -> None:
         if _local_contexts(host, folder):
             _semanage(host, "fcontext", "--delete", _pattern(folder))
         host.run([find_program("restorecon") or "restorecon", "-R", folder])
+
+    ours = record.get("folders", [])
+    rules = _Rules("folders", "read", FILE_TYPE, add, delete)
+    missing = [folder for folder in folders if folder not in ours and not _is_readable(host, folder)]
+    _change(host, rules, ours, missing, [folder for folder in ours if folder not in folders], check_mode, outcome)
+
+
+class _Rules(NamedTuple):
+    """One kind of local rules of SELinux: its name in the record, what it lets chronyd do, the type it gives."""
+
+    name: str
+    lets: str
+    type: str
+    add: Callable[[Any], None]
+    delete: Callable[[Any], None]
+
+
+def _change(
+    host: Host,
+    rules: _Rules,
+    ours: Sequence[Any],
+    missing: Sequence[Any],
+    spare: Sequence[Any],
+    check_mode: bool,
+    outcome: Outcome,
+) -> None:
+    """Add what is missing and delete what is spare; a rule is in the record for as long as it may be there."""
+    outcome.changes.extend(f"SELinux lets chronyd {rules.lets} {each} ({rules.type})" for each in missing)
+    outcome.changes.extend(f"SELinux lets chronyd {rules.lets} {each} no more" for each in spare)
+    if check_mode:
+        return
+    if missing:
+        _remember(host, rules.name, sorted({*ours, *missing}))
+    for each in missing:
+        rules.add(each)
+    for each in spare:
+        rules.delete(each)
     if spare:
-        _remember(host, "folders", sorted({*ours, *missing} - set(spare)))
+        _remember(host, rules.name, sorted({*ours, *missing} - set(spare)))
 
 
 def _pattern(folder: str) -> str:

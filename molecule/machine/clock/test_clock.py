@@ -21,6 +21,7 @@ from ansible_collections.securetime.nts.molecule.machine.machines import (
     both,
     facts,
     image_of,
+    in_make_machines,
     known,
     note,
     settled,
@@ -89,7 +90,7 @@ def test_wrong_clock_becomes_right_by_the_defaults(by: str, fast: str) -> None:
         assert abs(seen.service_wrong_by) < 2, (name, seen)
 
 
-@pytest.mark.skipif(not EVERY, reason="takes a minute: make machines")
+@in_make_machines
 def test_step_under_a_running_client_is_noticed() -> None:
     def one(machine: Machine) -> list[dict[str, Any]]:
         power.thaw(machine)
@@ -113,7 +114,7 @@ def test_step_under_a_running_client_is_noticed() -> None:
         assert stepped["nts"]["reasons"] == [], (name, stepped["nts"])
 
 
-@pytest.mark.skipif(not EVERY, reason="takes a minute: make machines")
+@in_make_machines
 def test_reboot_keeps_what_chronyd_knows() -> None:
     kept = (
         # The first two lines say how old they are.
@@ -144,7 +145,7 @@ def test_reboot_keeps_what_chronyd_knows() -> None:
         note(f"reboot: {image_of(known()[name])}: authenticated {after['waited_seconds']} s after SSH, no key exchange")
 
 
-@pytest.mark.skipif(not EVERY, reason="takes minutes: make machines")
+@in_make_machines
 def test_wrong_clock_stays_wrong_where_the_operator_is_strict() -> None:
     strict = {"chrony_nts_nocerttimecheck": 0, "chrony_nts_directives": {"makestep": {"threshold": 1.0, "limit": 0}}}
     both(power.thaw)

@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.securetime.nts.molecule.images import machine as power
-from ansible_collections.securetime.nts.molecule.machine.machines import EVERY, ansible, both, facts, known, note
+from ansible_collections.securetime.nts.molecule.machine.machines import (
+    EVERY,
+    ansible,
+    both,
+    facts,
+    in_make_machines,
+    known,
+    note,
+)
 
 pytestmark = pytest.mark.usefixtures("frozen")
 
@@ -138,7 +146,7 @@ def test_blocked_network_is_told(case: str) -> None:
     note(f"network {case}: {seen['nts']['reasons'][0]} Probe: {probed['error']['stage']}, {kind}")
 
 
-@pytest.mark.skipif(not EVERY, reason="takes minutes: make machines")
+@in_make_machines
 def test_a_server_that_moves_is_found_again() -> None:
     spoil("true", "true")
     assert facts(known()["nts2"], "authenticated", 120)["reached"]

@@ -11,14 +11,20 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.securetime.nts.molecule.images import machine as power
 from ansible_collections.securetime.nts.molecule.images.machine import Machine
-from ansible_collections.securetime.nts.molecule.machine.machines import EVERY, both, image_of, known, note
+from ansible_collections.securetime.nts.molecule.machine.machines import (
+    EVERY,
+    both,
+    image_of,
+    in_make_machines,
+    known,
+    note,
+)
 
 # Steps of each kind of change, as counted by a change that is not cut.
 STEPS = {"config": 24, "certificate": 29}
@@ -41,30 +47,14 @@ MOMENTS = [
 ]
 
 
-PROGRAM = f"cat >/root/cut.py <<'END'\n{Path(__file__).with_name('cut.py').read_text()}\nEND\nsync\n"
-
-
 def look(machine: Machine) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(power.inside(machine, "python3 /root/cut.py look"))
     return found
 
 
-@pytest.fixture(scope="module")
-def old_files(frozen: None) -> None:  # noqa: ARG001
-    """Both machines, frozen in front of the changes."""
-
-    def prepare(each: Machine) -> None:
-        power.thaw(each)
-        power.inside(each, f"{PROGRAM}python3 /root/cut.py prepare\n", 200)
-        power.freeze(each)
-
-    both(prepare)
-
-
 def cut_at(machine: Machine, kind: str, step: str) -> bool:
     """Begin a change on a machine and take the power away at a step; say whether there was one."""
     power.thaw(machine)
-    power.inside(machine, PROGRAM)
     with power.second_line(machine) as line, power.begun(machine, f"python3 /root/cut.py {kind} '{step}'") as process:
         line.settimeout(0.5)
         heard = b""
@@ -75,7 +65,7 @@ def cut_at(machine: Machine, kind: str, step: str) -> bool:
     return b"cut" in heard
 
 
-@pytest.mark.usefixtures("old_files")
+@pytest.mark.usefixtures("frozen")
 @pytest.mark.parametrize("cuts", ROUNDS, ids=str)
 def test_power_cut_amid_a_change(cuts: list[tuple[str, str]]) -> None:
     of = dict(zip(sorted(known()), cuts, strict=False))
@@ -106,21 +96,20 @@ def test_power_cut_amid_a_change(cuts: list[tuple[str, str]]) -> None:
             assert seen[when]["lost"] == [], told
 
 
-@pytest.mark.usefixtures("old_files")
-@pytest.mark.skipif(not EVERY, reason="takes a minute: make machines")
+@pytest.mark.usefixtures("frozen")
+@in_make_machines
 def test_steps_are_all_tried() -> None:
     def steps(machine: Machine) -> dict[str, int]:
         found = {}
         for kind in STEPS:
             power.thaw(machine)
-            power.inside(machine, PROGRAM)
             found[kind] = int(power.inside(machine, f"python3 /root/cut.py {kind} 0", 200).split()[-1])
         return found
 
     assert both(steps) == dict.fromkeys(known(), STEPS)
 
 
-@pytest.mark.skipif(not EVERY, reason="takes minutes: make machines")
+@in_make_machines
 def test_power_cuts_amid_the_first_installation() -> None:
     """Each run goes on from where the power left the one before."""
 

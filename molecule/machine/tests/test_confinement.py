@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.securetime.nts.molecule.images.machine import Machine, inside
-from ansible_collections.securetime.nts.molecule.machine.machines import ansible, both, known
+from ansible_collections.securetime.nts.molecule.machine.machines import ansible, both, in_make_machines, known
 
 PLAYBOOK = [sys.executable, "-m", "ansible", "playbook"]
 # What is ours in a line of the kernel's log; the machines' own systemd and semanage quarrel with Debian's policy, too.
@@ -134,7 +134,7 @@ systemctl reset-failed chronyd; systemctl restart chronyd
         assert "server.key" in said or "server.crt" in said, (name, said)
 
 
-@pytest.mark.skipif(not os.environ.get("NTS_EVERY"), reason="takes minutes: make machines")
+@in_make_machines
 @pytest.mark.parametrize("host", ["nts1", "nts2"])
 def test_other_folder_and_other_port_are_let_in_and_out_again(host: str) -> None:
     rules = "cat /etc/apparmor.d/local/usr.sbin.chronyd 2>/dev/null || true; semanage port -l -C -n 2>/dev/null || true"
