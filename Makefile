@@ -6,12 +6,13 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 RUNS ?= 100000
-STAGES ?= unit pythons lint sanity importer integration molecule
+# Those that are joined run at once: each is busy with one processor.
+STAGES ?= unit pythons lint+sanity+importer+images integration molecule
 
 VENV := $(CURDIR)/.venv
 BUILD := $(CURDIR)/.build
-# Those of managed hosts: Enterprise Linux 8 to 10, Debian 11 to testing, Ubuntu 22.04 and 24.04. 3.11 is `make unit`.
-PYTHONS := 3.6 3.9 3.10 3.12 3.13 3.14
+# Those of Enterprise Linux 8 to 10, of Debian 11 and Ubuntu 24.04, and the newest. 3.11 is `make unit`.
+PYTHONS := 3.6 3.9 3.12 3.14
 # The working tree as Ansible finds collections (a symlink), and a copy of it for the tools that refuse a symlink.
 TREE := $(BUILD)/collections
 COPY := $(BUILD)/copy/ansible_collections/securetime/nts
@@ -28,7 +29,7 @@ export MOLECULE_GLOB := molecule/*/molecule.yml
 export PATH := $(VENV)/bin:$(PATH)
 unexport PYTHONPATH
 
-.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule machines copy build bench bench-ke fuzz changelog requirements clean
+.PHONY: help setup packages demo demo-stop test unit pythons integration lint sanity importer molecule machines copy images build bench bench-ke fuzz changelog requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -95,9 +96,10 @@ demo-stop: ## remove the hosts of the demo
 
 test: ## run every check
 	@run() {
-	  local start=$$SECONDS status=0
+	  local start=$$SECONDS status=0 together=
+	  [[ $$1 != *+* ]] || together='--jobs --output-sync=target --keep-going'
 	  echo "== $$1 =="
-	  $(MAKE) $$1 || status=$$?
+	  $(MAKE) $$together $${1//+/ } || status=$$?
 	  echo "== $$1: $$((SECONDS - start)) s =="
 	  return $$status
 	}
@@ -165,6 +167,9 @@ importer: setup copy ## galaxy-importer, as Galaxy and Automation Hub run it
 	python -m galaxy_importer.main --git-clone-path $(COPY) --output-path . 2>&1 | tee log
 	# The importer itself only warns.
 	! grep --quiet '^WARNING' log
+
+images: setup ## the images of the test hosts, which are made once
+	@python molecule/images/lab.py build all
 
 SCENARIO ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 

@@ -6,10 +6,32 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 from testinfra.host import Host
+
+
+def ask(hosts: str, module: str, arguments: str = "", **variables: str) -> dict[str, dict[str, Any]]:
+    """Return what a module says on each host of a pattern, also one that fails, from one start of Ansible."""
+    command = [sys.executable, "-m", "ansible", "adhoc", hosts, "-m", module, "-a", arguments]
+    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
+    done = subprocess.run(
+        [*command, "-e", json.dumps(variables)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=environment,
+    )
+    answers = re.findall(r"^(\S+) \| [A-Z]+!? => (\{.*?^\})", done.stdout, re.MULTILINE | re.DOTALL)
+    assert answers, done.stdout + done.stderr
+    return {name: json.loads(answer) for name, answer in answers}
 
 
 def as_root_of_the_machine(host: Host, command: str) -> None:

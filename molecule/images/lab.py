@@ -6,7 +6,7 @@ real hosts are.
 
 lab.py packages                             the Debian packages this needs
 lab.py build [IMAGE ...]                    build what is missing of: debian12 debian13 el-standin (default: these),
-                                            vm-debian13 vm-el-standin
+                                            vm-debian13 vm-el-standin; `all` is all of them
 lab.py up --state DIR HOST=IMAGE [...]      start these hosts, keep those that run; writes DIR/inventory.yml
 lab.py status --state DIR                   table of the lab's hosts
 lab.py down --state DIR                     remove the lab's hosts, its network and its files
@@ -46,6 +46,7 @@ BASES = {"el-standin": "debian13", "vm-debian13": "debian13", "vm-el-standin": "
 # What confines the daemons of a machine.
 MACHINES = {"vm-debian13": "apparmor", "vm-el-standin": "selinux"}
 CONTAINERS = [image for image in (*SUITES, *BASES) if image not in MACHINES]
+EVERYTHING = [*CONTAINERS, *MACHINES]
 REPOSITORY = "localhost/securetime-nts"
 LABEL = "securetime-nts.lab"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "securetime-nts"
@@ -248,6 +249,11 @@ def ensure_machine(image: str) -> Path:
     return folder
 
 
+def ensure(image: str) -> None:
+    """Make an image unless it is there."""
+    (ensure_machine if image in MACHINES else ensure_image)(image)
+
+
 def lab_name(state: Path) -> str:
     """The name of the lab, which no other checkout's lab has."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", state.name):
@@ -417,9 +423,14 @@ def down(state: Path) -> None:
 
 def image_name(text: str) -> str:
     """Check an argument that names an image."""
-    if text not in [*CONTAINERS, *MACHINES]:
-        raise argparse.ArgumentTypeError(f"no image '{text}': there are {' '.join([*CONTAINERS, *MACHINES])}")
+    if text not in EVERYTHING:
+        raise argparse.ArgumentTypeError(f"no image '{text}': there are {' '.join(EVERYTHING)}")
     return text
+
+
+def image_name_or_all(text: str) -> str:
+    """Check an argument that names an image, or all."""
+    return text if text == "all" else image_name(text)
 
 
 def host_and_image(text: str) -> tuple[str, str]:
@@ -435,7 +446,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("packages")
-    commands.add_parser("build").add_argument("images", nargs="*", type=image_name, metavar="IMAGE")
+    commands.add_parser("build").add_argument("images", nargs="*", type=image_name_or_all, metavar="IMAGE")
     for command in ("up", "status", "down"):
         of_a_lab = commands.add_parser(command)
         of_a_lab.add_argument("--state", required=True, type=lambda text: Path(text).resolve(), metavar="DIR")
@@ -448,8 +459,9 @@ def main() -> int:
     try:
         require("podman")
         if arguments.command == "build":
-            for image in arguments.images or CONTAINERS:
-                (ensure_machine if image in MACHINES else ensure_image)(image)
+            # One that another is made of is built once: the other waits for its lock.
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(ensure, EVERYTHING if "all" in arguments.images else arguments.images or CONTAINERS))
         elif arguments.command == "up":
             up(arguments.state, dict(arguments.hosts))
         elif arguments.command == "status":

@@ -9,8 +9,6 @@ import base64
 import io
 import json
 import os
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +19,7 @@ import pytest
 
 from ansible_collections.securetime.nts.molecule.images import machine as power
 from ansible_collections.securetime.nts.molecule.images.machine import Machine
+from ansible_collections.securetime.nts.tests.lab_hosts import ask
 
 EVERY = bool(os.environ.get("NTS_EVERY"))
 # `make test` has minutes for the machines, and an hour is needed for every case.
@@ -64,11 +63,13 @@ def facts(machine: Machine, goal: str = "none", timeout_seconds: float = 0, sour
 
 def ansible(host: str, module: str, **options: Any) -> dict[str, Any]:
     """Return what a module says on a host, also one that fails."""
-    command = [sys.executable, "-m", "ansible", "adhoc", host, "-m", module, "-a", json.dumps(options)]
-    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
-    answer: dict[str, Any] = json.loads(done.stdout.partition(" => ")[2])
-    return answer
+    return ask(host, module, json.dumps(options))[host]
+
+
+def ask_server(host: str, server: str, **options: Any) -> dict[str, Any]:
+    """Return what nts_probe says of a server, with time for emulated ones to answer."""
+    trusted = ["/etc/chrony/nts/trusted.pem"]
+    return ansible(host, "securetime.nts.nts_probe", server=server, trusted_certs=trusted, timeout=20, **options)
 
 
 # A service that must not start before the clock is right, and notes when it did, by the clock and since the boot.

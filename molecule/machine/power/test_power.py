@@ -111,10 +111,10 @@ def test_steps_are_all_tried() -> None:
 
 @in_make_machines
 def test_power_cuts_amid_the_first_installation() -> None:
-    """Each run goes on from where the power left the one before."""
+    """A run in check mode changes nothing; each other one goes on from where the power left the one before."""
 
-    def playbook(machine: Machine) -> subprocess.Popen[str]:
-        run = [sys.executable, "-m", "ansible", "playbook", "securetime.nts.site", "--limit", machine.name]
+    def playbook(machine: Machine, *options: str) -> subprocess.Popen[str]:
+        run = [sys.executable, "-m", "ansible", "playbook", "securetime.nts.site", "--limit", machine.name, *options]
         environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false", "PYTHONUNBUFFERED": "1"}
         return subprocess.Popen(
             run, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
@@ -123,6 +123,10 @@ def test_power_cuts_amid_the_first_installation() -> None:
     def one(machine: Machine) -> tuple[list[str], str]:
         power.cut(machine)
         power.start(machine, list(known().values()))
+        with playbook(machine, "--check", "--diff") as run:
+            said = run.communicate(timeout=600)[0]
+            assert run.returncode == 0, said[-3000:]
+        power.inside(machine, "! command -v chronyd\n! ls -d /etc/chrony* /var/lib/securetime-nts 2>/dev/null\n")
         cuts = []
         for task, seconds in MOMENTS:
             with playbook(machine) as run:

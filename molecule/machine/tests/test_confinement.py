@@ -14,11 +14,16 @@ from typing import Any
 import pytest
 
 from ansible_collections.securetime.nts.molecule.images.machine import Machine, inside
-from ansible_collections.securetime.nts.molecule.machine.machines import ansible, both, in_make_machines, known
+from ansible_collections.securetime.nts.molecule.machine.machines import (
+    ansible,
+    ask_server,
+    both,
+    in_make_machines,
+    known,
+)
 
 PLAYBOOK = [sys.executable, "-m", "ansible", "playbook"]
 # What is ours in a line of the kernel's log; the machines' own systemd and semanage quarrel with Debian's policy, too.
-TRUSTED = "/etc/chrony/nts/trusted.pem"
 OURS = r"chrony|securetime|nts-certificate|/etc/chrony|DENIED"
 DENIALS = f"journalctl -k -b --no-pager | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true"
 
@@ -57,7 +62,7 @@ def test_facts_and_probe_are_well() -> None:
         wait = {"wait_for": "authenticated", "min_sources": sources, "timeout": 90}
         return [
             ansible(machine.name, "securetime.nts.chronyc_facts", **wait),
-            ansible(machine.name, "securetime.nts.nts_probe", server=other, trusted_certs=[TRUSTED]),
+            ask_server(machine.name, other),
         ]
 
     for name, (facts, probed) in both(one).items():
@@ -147,7 +152,7 @@ def test_other_folder_and_other_port_are_let_in_and_out_again(host: str) -> None
     during = inside(known()[host], rules)
     assert "/srv/nts/pair" in during, during
     assert host == "nts1" or "14460" in during, during
-    probed = ansible(host, "securetime.nts.nts_probe", server=host, ntsport=14460, trusted_certs=[TRUSTED])
+    probed = ask_server(host, host, ntsport=14460)
     assert probed["ok"], probed
     assert inside(known()[host], f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true") == ""
     run_role(host)
