@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -32,9 +33,10 @@ def denials() -> dict[str, str]:
     return both(lambda each: inside(each, DENIALS))
 
 
-def run_role(host: str, **variables: Any) -> str:
-    """Run site.yml on one host with extra variables; return what it said."""
+def run_role(host: str, *options: str, **variables: Any) -> str:
+    """Run site.yml on a host with extra variables; return what it said."""
     command = [*PLAYBOOK, "securetime.nts.site", "--limit", host, "--diff", "--extra-vars", json.dumps(variables)]
+    command += options
     environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
@@ -137,6 +139,13 @@ systemctl reset-failed chronyd; systemctl restart chronyd
         assert "denied" in said.lower(), (name, said)
         assert "Could not set credentials" in said, (name, said)
         assert "server.key" in said or "server.crt" in said, (name, said)
+
+
+@in_make_machines
+def test_another_run_changes_nothing_and_a_check_says_so() -> None:
+    for options in ([], ["--check"]):
+        said = run_role("all", *options)
+        assert re.findall(r" changed=(\d+) ", said) == ["0", "0"], said[-3000:]
 
 
 @in_make_machines
