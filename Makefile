@@ -196,7 +196,7 @@ molecule: setup ## every scenario on real hosts of its own, side by side, or tho
 	[[ -z $$failed ]] || { echo "Failed:$$failed" >&2; exit 1; }
 
 machines: export NTS_EVERY := 1
-machines: ## every case of the scenario `machine`, of which `test` tries a sample; takes about an hour
+machines: ## every case of the scenario `machine`, of which `test` tries a sample; takes nearly two hours
 	@$(MAKE) molecule SCENARIO=machine
 	cat $(BUILD)/machine-figures.txt
 
