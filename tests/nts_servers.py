@@ -87,10 +87,8 @@ def make_pair(
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
     if names and not authority:
-        told = [
-            x509.IPAddress(ipaddress.ip_address(item)) if item[0].isdigit() else x509.DNSName(item) for item in names
-        ]
-        builder = builder.add_extension(x509.SubjectAlternativeName(told), critical=False)
+        told = x509.SubjectAlternativeName([_general_name(item) for item in names])
+        builder = builder.add_extension(told, critical=False)
     if permitted:
         constraints = x509.NameConstraints([x509.DNSName(permitted)], None)
         builder = builder.add_extension(constraints, critical=True)

@@ -262,14 +262,15 @@ class Keeper:
             if not status["problems"]:
                 return {"changed": False, "served": status["served"], "actions": []}
             try:
-                return self.mend()
+                return self.mend(status)
             except CertificateError:
                 if not (settings.command or settings.issuing_key):
                     raise
-        if not force and not self.knows_the_time():
+        doubt = "" if force else self.doubt_of_the_clock()
+        if doubt:
             raise CertificateError(
-                "The certificate would be renewed by this host's clock, which chronyd has not synchronised: its dates"
-                " could be such that no client accepts it. It is tried again later; --force does it now.",
+                f"The certificate would be renewed by this host's clock, {doubt}: its dates could be such that no"
+                " client accepts it. It is tried again later; --force does it now.",
                 FAILED if status["serves_nts"] else SILENT,
             )
         return self.make(status)
@@ -301,8 +302,13 @@ class Keeper:
         except (TransactionError, OSError) as error:
             raise CertificateError(str(error), self.silent_or_failed()) from None
 
-    def mend(self) -> Row:
-        """Bring the pair that is there into use: swapped by hand, or with a key that chronyd may not read any more."""
+    def mend(self, status: Row) -> Row:
+        """Bring the pair that is there into use: swapped by hand, or with a key that chronyd may not read any more.
+
+        A chronyd that serves nothing for another reason, as one that hangs or found its port in use, is started anew.
+        """
+        if not status["serves_nts"]:
+            _transaction.read_again(self.host, [self.settings.certificate, self.settings.key])
         done = self.deploy(_text(self.settings.certificate), _text(self.settings.key))
         left = self.status()["problems"]
         if left:
@@ -327,10 +333,13 @@ class Keeper:
         other = early or leaf["key_type"] != self.settings.key_type or self.missing(leaf)
         return bool((self.settings.issuing_key and other) or (self.settings.command and early))
 
-    def knows_the_time(self) -> bool:
-        """Say whether chronyd has synchronised the clock by which certificates are made."""
+    def doubt_of_the_clock(self) -> str:
+        """Return why certificates cannot be made by this host's clock; nothing where chronyd has synchronised it."""
         rows = parse(TRACKING, self.host.run(["chronyc", "-c", "tracking"]).stdout).rows
-        return any(row["leap_status"] not in (None, "not_synchronised") for row in rows)
+        if not rows:
+            return "of which nobody knows whether it is right, because chronyd does not answer"
+        known = any(row["leap_status"] not in (None, "not_synchronised") for row in rows)
+        return "" if known else "which chronyd has not synchronised"
 
 
 def describe_all(text: str) -> List[Row]:

@@ -7,6 +7,7 @@ A file says nothing of it: chronyd reads its pairs once, at its start, and with 
 listens, and serves no NTS.
 """
 
+import time
 from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils import _gnutls
@@ -15,6 +16,12 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import Trans
 from ansible_collections.securetime.nts.plugins.module_utils._probe import Probe, Question
 
 Row = Dict[str, Any]
+
+# A busy chronyd answers late, or closes a connection that is one too many (maxntsconnections): that says nothing of its
+# pair, for which it must not be restarted.
+PATIENCE_SECONDS = 30.0
+CLOSED = ("tls_closed", "ke_closed")
+PAUSES_SECONDS = (1.0, 2.0)
 
 
 class Place(NamedTuple):
@@ -36,7 +43,13 @@ def ask(place: Place, name: str, certificates: str) -> Row:
         trusted_certs_content=CERTIFICATE.findall(certificates)[-1],
         system_certs=False,
         last_stage="ke",
+        timeout=PATIENCE_SECONDS,
     )
+    for pause in PAUSES_SECONDS:
+        probe = Probe(question, _gnutls.load()).run()
+        if probe["ok"] or probe["error"]["kind"] not in CLOSED:
+            return probe
+        time.sleep(pause)
     return Probe(question, _gnutls.load()).run()
 
 

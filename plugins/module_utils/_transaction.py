@@ -558,6 +558,12 @@ def locked(host: Host, timeout: float) -> Iterator[None]:
         yield
 
 
+def read_again(host: Host, paths: Sequence[str]) -> None:
+    """Let the next apply() have chronyd read these, also where they have not changed."""
+    loaded = load(host, LOADED)
+    save(host, LOADED, {path: known for path, known in loaded.items() if path not in paths})
+
+
 def remember(host: Host, facts: Dict[str, Any]) -> None:
     """Keep what the host was like before the first change, once and for all."""
     if facts and not load(host, REMEMBERED):

@@ -214,6 +214,22 @@ def test_a_key_that_chronyd_cannot_read_is_mended(server: Host, fault: str) -> N
     assert (key.group, key.mode) == ("_chrony", 0o640)
 
 
+def test_a_chronyd_that_serves_nothing_with_a_good_pair_is_started_anew(server: Host) -> None:
+    before = status(server)["file"]
+    listen = "import socket, time; taken = socket.create_server(('0.0.0.0', 4460)); time.sleep(60)"
+    server.check_output(
+        "systemctl stop chronyd; systemd-run --quiet --collect --unit=taken python3 -c %s; sleep 1;"
+        " systemctl start chronyd; sleep 1; systemctl stop taken",
+        listen,
+    )
+    assert server.run("nts-certificate check").rc == 3
+    since = started(server)
+    assert server.run("systemctl start nts-certificate.service").rc == 0
+    after = status(server)
+    assert (after["problems"], after["served"], after["file"]) == ([], before, before)
+    assert started(server) != since
+
+
 def test_a_server_without_its_issuing_key_says_so_and_serves_on(server: Host) -> None:
     server.check_output("mv /etc/chrony/nts/staging/server/ownca/issuing.key /root/")
     try:
