@@ -398,9 +398,16 @@ def main() -> None:
         result["remembered"] = remembered
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
-    result["diff"] = [hidden(pair) if is_secret(pair, wanted["secrets"]) else pair for pair in result["diff"]]
-    # Ansible itself shows what is returned as warnings.
-    module.exit_json(**result)
+    leave(module, result)
+
+
+def leave(module: AnsibleModule, result: Dict[str, Any]) -> None:
+    """Return the result to Ansible, the warnings as such, and the diff without what is secret."""
+    for warning in result.pop("warnings"):
+        module.warn(warning)
+    secrets = module.params["secrets"]
+    diff = [hidden(pair) if is_secret(pair, secrets) else pair for pair in result.pop("diff")]
+    module.exit_json(**result, diff=diff)
 
 
 def uses_of(wanted: Dict[str, Any]) -> Uses:
