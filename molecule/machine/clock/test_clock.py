@@ -116,10 +116,9 @@ def test_step_under_a_running_client_is_noticed() -> None:
 
 @in_make_machines
 def test_reboot_keeps_what_chronyd_knows() -> None:
-    kept = (
-        # The first two lines say how old they are.
-        "tail -n +3 /var/lib/chrony/ntskeys | sha256sum\n"
-    )
+    # The first two lines say how old they are.
+    kept = "tail -n +3 /var/lib/chrony/ntskeys | sha256sum\n"
+    read = "journalctl -b -o cat SYSLOG_IDENTIFIER=chronyd --no-pager | grep -E '^(Frequency|Loaded dump file)'\n"
 
     def one(machine: Machine) -> list[Any]:
         power.thaw(machine)
@@ -130,15 +129,18 @@ def test_reboot_keeps_what_chronyd_knows() -> None:
         power.boot(machine)
         power.await_boot(machine)
         after = facts(machine, "authenticated", 90, len(before[0]["sources"]))
-        return [*before, after, power.inside(machine, kept)]
+        return [*before, after, power.inside(machine, kept), power.inside(machine, read)]
 
     def key_ids(found: dict[str, Any]) -> dict[str, int]:
         return {row["name"]: row["auth"]["key_id"] for row in found["sources"]}
 
-    for name, (before, kept_before, after, kept_after) in both(one).items():
+    for name, (before, kept_before, after, kept_after, told) in both(one).items():
         assert before["reached"], name
         assert after["reached"], (name, after["nts"])
-        assert kept_before.splitlines()[0] == kept_after.splitlines()[0], f"{name}: the server's keys are others"
+        assert kept_before == kept_after, f"{name}: the server's keys are others"
+        assert re.search(r"^Frequency .* read from /var/lib/chrony/", told, re.MULTILINE), (name, told)
+        # What was measured, of each source.
+        assert told.count("Loaded dump file") == len(before["sources"]), (name, told)
         # A key exchange would have counted one more.
         assert key_ids(before) == key_ids(after), name
         assert all(row["auth"]["cookies"] for row in after["sources"]), name
