@@ -252,7 +252,7 @@ class Keeper:
         """Make a new pair if it is time to, and deploy it; mend what is served otherwise."""
         settings = self.settings
         # A run that was cut has left neither the old pair nor the new one.
-        self.recover()
+        self.alone(lambda options: _transaction.recover_alone(self.host, options))
         if settings.command and self.staged()[0] != _text(settings.certificate):
             # Somebody has told the ACME client to renew, and its hook did not come to its end.
             return self.deploy(*self.staged())
@@ -295,10 +295,10 @@ class Keeper:
             raise CertificateError(f"A new certificate could not be made: {error}.") from None
         return self.deploy(certificate, key)
 
-    def recover(self) -> None:
-        """Undo what a run that was cut has begun."""
+    def alone(self, do: Callable[[Options], Any]) -> None:
+        """Do something to the state of the transactions, which waits for a run of Ansible."""
         try:
-            _transaction.recover_alone(self.host, self.options(""))
+            do(self.options(""))
         except (TransactionError, OSError) as error:
             raise CertificateError(str(error), self.silent_or_failed()) from None
 
@@ -308,7 +308,8 @@ class Keeper:
         A chronyd that serves nothing for another reason, as one that hangs or found its port in use, is started anew.
         """
         if not status["serves_nts"]:
-            _transaction.read_again(self.host, [self.settings.certificate, self.settings.key])
+            pair = [self.settings.certificate, self.settings.key]
+            self.alone(lambda options: _transaction.read_again(self.host, options, pair))
         done = self.deploy(_text(self.settings.certificate), _text(self.settings.key))
         left = self.status()["problems"]
         if left:

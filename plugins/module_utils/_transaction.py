@@ -558,10 +558,11 @@ def locked(host: Host, timeout: float) -> Iterator[None]:
         yield
 
 
-def read_again(host: Host, paths: Sequence[str]) -> None:
+def read_again(host: Host, options: Options, paths: Sequence[str]) -> None:
     """Let the next apply() have chronyd read these, also where they have not changed."""
-    loaded = load(host, LOADED)
-    save(host, LOADED, {path: known for path, known in loaded.items() if path not in paths})
+    with locked(host, options.lock_timeout):
+        loaded = load(host, LOADED)
+        save(host, LOADED, {path: known for path, known in loaded.items() if path not in paths})
 
 
 def remember(host: Host, facts: Dict[str, Any]) -> None:
