@@ -138,7 +138,7 @@ def test_drop_ins_of_others_are_told_kept_or_refused() -> None:
 
 
 def test_a_look_at_chrony_costs_hardly_more_than_a_ping() -> None:
-    # `make bench` holds 1.25 on a machine that does nothing else; here the other scenarios take the processors in turns.
+    # `make bench` holds 1.25 on a machine that does nothing else; here other scenarios use the processors, too.
     subprocess.run([sys.executable, str(BENCH), "client-debian12", "--most", "1.5"], check=True, timeout=120)
 
 

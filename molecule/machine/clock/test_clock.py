@@ -139,8 +139,8 @@ def test_reboot_keeps_what_chronyd_knows() -> None:
         assert after["reached"], (name, after["nts"])
         assert kept_before == kept_after, f"{name}: the server's keys are others"
         assert re.search(r"^Frequency .* read from /var/lib/chrony/", told, re.MULTILINE), (name, told)
-        # What was measured, of each source.
-        assert told.count("Loaded dump file") == len(before["sources"]), (name, told)
+        # What was measured; of a source that it has to resolve first, as nts1 by its name, chronyd reads nothing again.
+        assert "Loaded dump file for 10.0.2.2" in told, (name, told)
         # A key exchange would have counted one more.
         assert key_ids(before) == key_ids(after), name
         assert all(row["auth"]["cookies"] for row in after["sources"]), name
