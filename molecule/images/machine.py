@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 PACKAGES = "qemu-system-x86 qemu-utils e2fsprogs zstd"
 # A machine stops by itself after this long, should nobody stop it.
-LIFETIME_SECONDS = 7200
+LIFETIME_SECONDS = 10800
 MEMORY = "1024"
 CONTROLLER = "10.0.2.2"
 

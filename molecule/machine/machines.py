@@ -22,7 +22,7 @@ from ansible_collections.securetime.nts.molecule.images.machine import Machine
 from ansible_collections.securetime.nts.tests.lab_hosts import ask
 
 EVERY = bool(os.environ.get("NTS_EVERY"))
-# `make test` has minutes for the machines, and every case takes nearly two hours.
+# All cases take nearly two hours: `make machines` tries them all, and `make test`, which has minutes, a sample.
 in_make_machines = pytest.mark.skipif(not EVERY, reason="takes minutes: make machines")
 T = TypeVar("T")
 FIGURES = Path(__file__).resolve().parents[2] / ".build" / "machine-figures.txt"

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _nts_certificate
+from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host
 from ansible_collections.securetime.nts.plugins.module_utils._nts_certificate import (
     CertificateError,
     Keeper,
@@ -64,6 +65,20 @@ def test_what_is_wrong_is_told(told, arguments):
 @pytest.mark.parametrize(("days", "number"), [(None, 0), (60.0, 0), (59.0, 1), (-1.0, 1)])
 def test_the_end_of_the_issuing_ca_is_warned_of_in_time(days, number):
     assert len(Keeper.warnings(None if days is None else days * 86400)) == number
+
+
+@pytest.mark.parametrize(
+    ("status", "printed", "told"),
+    [
+        (0, "7F7F0101,,10,1795800000.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,16.0,Normal\n", ""),
+        (0, "00000000,,0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,Not synchronised\n", "has not synchronised"),
+        (1, "506 Cannot talk to daemon\n", "chronyd does not answer"),
+    ],
+)
+def test_a_clock_is_doubted_for_its_reason(status, printed, told):
+    host = Host(run=lambda _argv: Finished(status, printed, ""), label=lambda *_paths: None)
+    doubt = Keeper(Settings(**SETTINGS), host).doubt_of_the_clock()
+    assert (told in doubt, bool(doubt)) == (True, bool(told))
 
 
 def test_lifetime_is_from_the_first_to_the_last_second():
