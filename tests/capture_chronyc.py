@@ -39,7 +39,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._chronyc import (
     WAY_QUESTION,
     Conversation,
 )
-from ansible_collections.securetime.nts.tests.unpacked import loader, unpack
+from ansible_collections.securetime.nts.tests.functional.unpacked import loader, unpack
 
 CAPTURES = Path(__file__).resolve().parent / "unit" / "captures"
 INSIDE = "SECURETIME_NTS_CAPTURE"

@@ -176,12 +176,37 @@ def test_the_oldest_platforms_are_the_ones_the_role_accepts(role: Path) -> None:
 
 
 def test_platforms_have_test_hosts_and_test_hosts_are_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "molecule/images"))
-    lab = runpy.run_path(str(ROOT / "molecule/images/lab.py"))
+    monkeypatch.syspath_prepend(str(ROOT / "tests/lab"))
+    lab = runpy.run_path(str(ROOT / "tests/lab/lab.py"))
     platforms = [p for role in ROLES for p in load(role / "meta/main.yml")["galaxy_info"]["platforms"]]
     families = {"Debian" if image in lab["SUITES"] else {"el-standin": "RedHat"}[image] for image in lab["CONTAINERS"]}
     assert {FAMILIES[platform["name"]] for platform in platforms} == families
     assert set(lab["SUITES"].values()) <= {suite for p in platforms if p["name"] == "Debian" for suite in p["versions"]}
+
+
+def test_every_scenario_and_every_folder_of_tests_has_a_stage() -> None:
+    stages = runpy.run_path(str(ROOT / "tests/stages/run.py"))["STAGES"]
+    commands = [stage.command for stage in stages.values()]
+    scenarios = {path.parent.name for path in ROOT.glob("extensions/molecule/*/molecule.yml")}
+    run = {command.split()[1] for command in commands if command.startswith("tests/stages/molecule.sh")}
+    assert run == scenarios - {"vm"}
+    parts = {path.parent.name for path in ROOT.glob("extensions/molecule/vm/*/test_*.py")}
+    assert {command.split()[1] for command in commands if command.startswith("tests/stages/vm.sh")} == parts
+    verified = {
+        f"{path.parent.name}/{step.split()[1]}"
+        for path in ROOT.glob("extensions/molecule/*/molecule.yml")
+        for step in load(path)["scenario"]["test_sequence"]
+        if step.startswith("verify ")
+    }
+    folders = {"/".join(path.parts[-3:-1]) for path in ROOT.glob("extensions/molecule/*/*/test_*.py")}
+    assert verified == folders
+
+
+def test_contributing_names_every_suite_and_every_stage_that_only_a_full_test_runs() -> None:
+    stages = runpy.run_path(str(ROOT / "tests/stages/run.py"))["STAGES"]
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    only_full = {name for name, stage in stages.items() if stage.suite == "test-full" and "images" not in name}
+    assert {name for name in only_full if f"`{name}`" not in text} == set()
 
 
 def test_ansible_versions_agree() -> None:

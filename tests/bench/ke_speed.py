@@ -51,9 +51,16 @@ from cryptography.x509.oid import NameOID
 from ansible_collections.securetime.nts.plugins.module_utils import _gnutls, _nts_ke
 from ansible_collections.securetime.nts.plugins.module_utils._causes import NtsError
 from ansible_collections.securetime.nts.plugins.module_utils._gnutls import Gnutls, GnutlsError
-from ansible_collections.securetime.nts.tests.interop.rooms import of_the_role
-from ansible_collections.securetime.nts.tests.nts_servers import ADDRESS, DAY, NAME, Pair, PrivateKey, chronyd
-from ansible_collections.securetime.nts.tests.unpacked import program, system
+from ansible_collections.securetime.nts.tests.functional.nts_servers import (
+    ADDRESS,
+    DAY,
+    NAME,
+    Pair,
+    PrivateKey,
+    chronyd,
+)
+from ansible_collections.securetime.nts.tests.functional.rooms import of_the_role
+from ansible_collections.securetime.nts.tests.functional.unpacked import program, system
 
 SUITE = "trixie"
 LINES = ("local stratum 5", "ntsprocesses 1", "maxntsconnections 100")

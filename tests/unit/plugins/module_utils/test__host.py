@@ -133,19 +133,22 @@ def test_journal_gives_the_age_and_forgets_earlier_processes():
     assert [round(line.age_seconds) for line in read] == [99, 2]
 
 
-def test_programs_run_at_the_same_time_and_not_too_long():
+def test_programs_run_at_the_same_time_and_not_too_long(tmp_path):
+    # Opening a FIFO waits for the other end: one after the other, neither would come further.
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
     begin = time.monotonic()
     outputs = _host.run_together(
         {
-            "first": ["/bin/sh", "-c", "sleep 0.5; echo one"],
-            "second": ["/bin/sh", "-c", "sleep 0.5; echo two; exit 3"],
-            "hanging": ["/bin/sleep", "60"],
+            "first": ["/bin/sh", "-c", f"read word <{fifo}; echo $word"],
+            "second": ["/bin/sh", "-c", f"echo one >{fifo}; echo two; exit 3"],
+            "hanging": ["/bin/sleep", "120"],
             "missing": ["/nonexistent/program"],
         },
-        0.9,
+        3.0,
     )
     assert outputs == {"first": "one\n", "second": "two\n", "hanging": "", "missing": ""}
-    assert 0.9 <= time.monotonic() - begin < 5
+    assert 3.0 <= time.monotonic() - begin < 120
 
 
 def test_a_program_is_found_without_the_administrators_path(monkeypatch, tmp_path):
@@ -165,8 +168,8 @@ def test_process_facts_of_a_real_process():
         process.communicate(b"\n")
     assert facts["pid"] == process.pid
     assert facts["arguments"] == [sys.executable, "-c", "input()", "-x"]
-    assert 0.1 < facts["uptime_seconds"] < 10
-    assert before - 1 < facts["started"] < before + 1
+    assert 0.1 < facts["uptime_seconds"] <= time.time() - before + 1
+    assert before - 1 < facts["started"] < time.time() + 1
     assert facts["user"] == _host.pwd.getpwuid(os.geteuid()).pw_name
     assert facts["config_file"] == "/etc/chrony.conf"
 
@@ -227,7 +230,7 @@ def test_the_daemon_is_found_among_all_processes_and_is_no_helper(daemon):
     assert _host.read_file(f"/proc/{found}/comm") == "chronyd\n"
 
 
-def test_the_environment_is_that_of_this_machine():
+def test_the_environment_is_that_of_the_controller():
     bounding = re.search(r"CapBnd:\s*(\w+)", _host.read_file("/proc/1/status")).group(1)
     assert _host.has_cap_sys_time() == (f"{int(bounding, 16):064b}"[-26] == "1")
     detected = (

@@ -135,7 +135,7 @@ def test_one_run_at_a_time(host):
         begin = time.monotonic()
         with pytest.raises(TransactionError, match="Another run"), _transaction.locked(host, 0.3):
             pytest.fail("two runs at once")
-        assert 0.3 <= time.monotonic() - begin < 2
+        assert time.monotonic() - begin >= 0.3
     with _transaction.locked(host, 0.0):
         pass
 

@@ -138,7 +138,7 @@ def test_every_fact_is_documented_and_every_documented_fact_is_there(monkeypatch
     monkeypatch.setattr(_host, "find_program", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(_host, "find_daemon", lambda _pid: os.getpid())
     answers = json.loads(CAPTURE.read_text(encoding="utf-8"))["answers"]
-    # No test machine has a real-time clock that chronyd may read.
+    # No controller of the tests has a real-time clock that chronyd may read.
     answers["rtcdata"] = ["1795420100.000000000,15,8,560,0.310000,-1.200"]
     reports = _chronyc.take(
         lambda commands: ["\n".join(answers[command]) for command in commands], pytest.fail, list(_chronyc.OPTIONAL)

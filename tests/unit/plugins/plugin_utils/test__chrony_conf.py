@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""That the table is true to chronyd is seen in tests/integration/test_chrony_conf.py."""
+"""That the table is true to chronyd is seen in tests/functional/test_chrony_conf.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,219 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a certificate can come from, on real servers: each provider ends in a server that a client accepts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra import get_host
+from testinfra.host import Host
+
+from ansible_collections.securetime.nts.tests.lab.acme_server import AcmeServer, acme_server
+from ansible_collections.securetime.nts.tests.lab.hosts import changed, playbook
+from ansible_collections.securetime.nts.tests.lab.pairs import TRUSTED, leaf, pair, renewed_at
+
+
+@pytest.fixture(scope="module")
+def debian() -> Host:
+    return get_host("ansible://nts1")
+
+
+@pytest.fixture(scope="module")
+def el() -> Host:
+    return get_host("ansible://nts2")
+
+
+@pytest.fixture(scope="module")
+def client() -> Host:
+    return get_host("ansible://client-debian13")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_found() -> Iterator[None]:
+    """Give the servers their own certificates again, and the client its trust anchors."""
+    yield
+    changed(playbook("site", "--limit", "nts1,nts2,client-debian13"))
+
+
+@pytest.fixture(scope="module")
+def acme(debian: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeServer]:
+    """An ACME server on the lab's network, which finds every name at nts1, and which nts1 trusts."""
+    gateway = debian.check_output("ip route show default").split()[2]
+    place = "/usr/local/share/ca-certificates/acme.crt"
+    with acme_server(tmp_path_factory.mktemp("acme"), gateway, address(debian)) as server:
+        debian.check_output("printf %%s %s >%s && update-ca-certificates", server.listener.read_text(), place)
+        yield server
+        debian.check_output("rm %s && update-ca-certificates", place)
+
+
+def address(host: Host) -> str:
+    return host.check_output("hostname -I").split()[0]
+
+
+def site(*arguments: str, trusts: Path | None = None, **variables: Any) -> str:
+    """Return the output of site.yml, also when it fails."""
+    environment = {"SSL_CERT_FILE": str(trusts)} if trusts else {}
+    return playbook("site", *arguments, variables=variables, **environment)
+
+
+def changes(done: str, host: str) -> int:
+    """Return how many tasks changed a host in a run that failed on none."""
+    return changed(done)[host]
+
+
+@pytest.fixture(scope="module")
+def lab_ca() -> Iterator[Path]:
+    """The folder of the lab's CA; what the tests add to it is taken away again."""
+    folder = Path(os.environ["LAB_STATE"]) / "nts-ca"
+    before = {path.name for path in folder.iterdir()}
+    yield folder
+    for path in folder.iterdir():
+        if path.name not in before:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def sign(request: Path, root: Path, signed: Path) -> None:
+    """What the operator's company does by hand."""
+    command = ["openssl", "x509", "-req", "-in", str(request), "-CA", "pem", "-CAkey", "key", "-days", "300"]
+    command += ["-copy_extensions", "copy", "-out", str(signed)]
+    subprocess.run(command, check=True, cwd=root, capture_output=True)
+
+
+def test_what_a_company_signs_elsewhere(debian: Host, client: Host, tmp_path: Path) -> None:
+    """The root is not ours: a server's CA, and another server's certificate, are signed by hand."""
+    company, folder = tmp_path / "company", tmp_path / "ca"
+    root, _key = pair(company, "-addext", "keyUsage=keyCertSign", names="DNS:root")
+    folder.mkdir(mode=0o700)
+    (folder / "root.pem").write_text(root)
+    other = {"id": "other", "names": ["other.example.org"], "provider": "files"}
+    wanted = {"chrony_nts_ca_dir": str(folder), "chrony_nts_more_certificates": [other]}
+    before = debian.check_output("sha256sum /etc/chrony/nts/server.*")
+    for name in ("nts1", "nts1-other"):
+        # A new issuing CA is asked for, because this root has not signed the one that is there.
+        done = site("--limit", "nts1", **wanted)
+        assert f"Have {folder}/requests/{name}.csr signed" in " ".join(done.split()), done[-3000:]
+        assert debian.check_output("sha256sum /etc/chrony/nts/server.*") == before
+        sign(folder / f"requests/{name}.csr", company, folder / f"signed/{name}.pem")
+    assert changes(site("--limit", "nts1", **wanted), "nts1") > 0
+    assert leaf(client, "nts1", trusted_certs_content=root)
+    assert leaf(client, "nts1", name="other.example.org", trusted_certs_content=root)
+
+
+def test_the_root_comes_from_a_vault(client: Host, tmp_path: Path) -> None:
+    """Signed for another name by content alone: no folder on the controller."""
+    lab = Path(os.environ["LAB_STATE"]) / "nts-ca"
+    wanted = {
+        "chrony_nts_ca_dir": str(tmp_path / "none"),
+        "chrony_nts_ca_certificate_content": (lab / "root.pem").read_text(),
+        "chrony_nts_ca_key_content": (lab / "root.key").read_text(),
+        "chrony_nts_server_names": ["nts1", "vault.example.org"],
+    }
+    done = site("--limit", "nts1", "--diff", **wanted)
+    assert changes(done, "nts1") > 0
+    assert "PRIVATE KEY" not in done
+    assert leaf(client, "nts1", name="vault.example.org", trusted_certs=[TRUSTED])
+    assert not (tmp_path / "none").exists()
+
+
+def test_certbot_gets_it_and_its_hook_deploys_it(debian: Host, client: Host, acme: AcmeServer) -> None:
+    wanted = {
+        "chrony_nts_certificate_provider": "acme",
+        "chrony_nts_acme_directory": acme.directory,
+        "chrony_nts_acme_terms_agreed": True,
+    }
+    root = acme.root()
+    done = site("--limit", "nts1", **wanted)
+    assert changes(done, "nts1") > 0
+    first = leaf(client, "nts1", trusted_certs_content=root)
+    assert "Pebble" in first["issuer"]
+    # certbot's own timer would do this.
+    debian.check_output("certbot renew --force-renewal --no-random-sleep-on-renew")
+    second = leaf(client, "nts1", trusted_certs_content=root)
+    assert second["serial"] != first["serial"]
+    # And if it does not, ours does, in its unit.
+    with renewed_at(debian, 1.0):
+        debian.check_output("systemctl start nts-certificate.service")
+    third = leaf(client, "nts1", trusted_certs_content=root)
+    assert third["serial"] not in (first["serial"], second["serial"])
+    assert changes(site("--limit", "nts1", **wanted), "nts1") == 0
+    # Other names, or another type of key, are a new certificate.
+    wanted |= {
+        "chrony_nts_server_names": ["nts1", "nts1.example.org"],
+        "chrony_nts_certificate_key_type": "ECDSA P-384",
+    }
+    assert changes(site("--limit", "nts1", **wanted), "nts1") > 0
+    found = leaf(client, "nts1", trusted_certs_content=root)
+    assert set(found["subject_alt_names"]) == {"DNS:nts1", "DNS:nts1.example.org"}
+    assert found["key_type"] == "ECDSA P-384"
+    # The ACME server is down: it is told, and the old pair is served.
+    acme.stop()
+    failed = debian.run("nts-certificate renew --force")
+    acme.start()
+    assert failed.rc == 1
+    assert "certbot got no new certificate" in failed.stderr, failed
+    assert leaf(client, "nts1", trusted_certs_content=root)["serial"] == found["serial"]
+
+
+@pytest.mark.usefixtures("lab_ca")
+def test_the_controller_gets_it(el: Host, client: Host, acme: AcmeServer) -> None:
+    """By http-01, for a name and an address, of six days, renewed by its lifetime and by the server's wish."""
+    acme.manage_dns("nts2", address(el))
+    wanted = {
+        "chrony_nts_certificate_provider": "acme",
+        "chrony_nts_acme_client": "controller",
+        "chrony_nts_acme_directory": acme.directory,
+        "chrony_nts_acme_terms_agreed": True,
+        "chrony_nts_acme_email": "time@example.org",
+        "chrony_nts_acme_profile": "shortlived",
+        "chrony_nts_server_names": ["nts2", address(el)],
+    }
+    root = acme.root()
+    done = site("--limit", "nts2", trusts=acme.listener, **wanted)
+    assert changes(done, "nts2") > 0
+    first = leaf(client, "nts2", trusted_certs_content=root)
+    assert set(first["subject_alt_names"]) == {"DNS:nts2", f"IP Address:{address(el)}"}
+    assert leaf(client, address(el), trusted_certs_content=root)["serial"] == first["serial"]
+    assert changes(site("--limit", "nts2", trusts=acme.listener, **wanted), "nts2") == 0
+    # Six days are not renewed because they are few, but when the ACME server wants them to be (RFC 9773).
+    acme.want_renewal(el.file("/etc/chrony/nts/server.pem").content_string)
+    assert changes(site("--limit", "nts2", trusts=acme.listener, **wanted), "nts2") > 0
+    assert leaf(client, "nts2", trusted_certs_content=root)["serial"] != first["serial"]
+
+
+@pytest.mark.usefixtures("lab_ca")
+def test_the_controller_gets_it_by_dns(client: Host, acme: AcmeServer, tmp_path: Path) -> None:
+    tasks = tmp_path / "dns.yml"
+    verb = "{{ 'set' if chrony_nts_acme_dns_state == 'present' else 'clear' }}"
+    change = {
+        "ansible.builtin.uri": {
+            "url": f"http://{acme.address}:{acme.dns_management}/{verb}-txt",
+            "method": "POST",
+            "body_format": "json",
+            "body": {"host": "{{ item.key }}.", "value": "{{ item.value[0] }}"},
+        },
+        "loop": "{{ chrony_nts_acme_dns_records | dict2items }}",
+        "delegate_to": "localhost",
+        "become": False,
+    }
+    tasks.write_text(json.dumps([change]))
+    wanted = {
+        "chrony_nts_certificate_provider": "acme",
+        "chrony_nts_acme_client": "controller",
+        "chrony_nts_acme_directory": acme.directory,
+        "chrony_nts_acme_terms_agreed": True,
+        "chrony_nts_acme_challenge": "dns-01",
+        "chrony_nts_acme_dns_tasks": str(tasks),
+        "chrony_nts_server_names": ["nts2"],
+    }
+    done = site("--limit", "nts2", trusts=acme.listener, **wanted)
+    assert changes(done, "nts2") > 0
+    assert leaf(client, "nts2", trusted_certs_content=acme.root())["subject_alt_names"] == ["DNS:nts2"]

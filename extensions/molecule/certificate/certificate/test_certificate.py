@@ -1,0 +1,365 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program nts-certificate on real servers, with real clients that must not notice it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from testinfra import get_host
+from testinfra.host import Host
+
+from ansible_collections.securetime.nts.tests.lab.hosts import (
+    changed,
+    facts,
+    full_disk,
+    lock_held,
+    opened,
+    playbook,
+    recap,
+    run_module,
+    wait_until,
+)
+
+PAIR = ("/etc/chrony/nts/server.pem", "/etc/chrony/nts/server.key")
+KEPT = "/var/lib/securetime-nts/server.previous.pem"
+SETTINGS = "/etc/chrony/nts/certificate.json"
+# What makes a new pair for the fault of a test, from the server's own issuing CA; run in a folder of its own.
+MAKE = """
+cp /etc/chrony/nts/staging/server/ownca/issuing.* .
+openssl ecparam -name prime256v1 -genkey -noout -out key
+openssl req -new -key key -subj /CN=test -out csr
+printf 'subjectAltName={names}\\nbasicConstraints=critical,CA:FALSE\\n' >ext
+openssl x509 -req -in csr -CA issuing.pem -CAkey issuing.key \\
+  -CAcreateserial -CAserial serial -extfile ext {dates} -out leaf 2>/dev/null
+cat leaf issuing.pem >chain
+"""
+# Who refuses what: before anything is changed, or after the restart, which is then taken back.
+FAULTS = {
+    "key of another": (MAKE + "openssl ecparam -name prime256v1 -genkey -noout -out key", "do not belong together"),
+    "no certificate": ("echo none >chain; echo none >key", "no certificate in the file"),
+    "expired": (MAKE, "expired"),
+    "not yet valid": (MAKE, "not valid before"),
+    "for another name": (MAKE, "is not for nts1"),
+    "chain in the wrong order": (MAKE + "cat issuing.pem leaf >chain", "do not belong"),
+    "leaf of another chain": (MAKE + "cat leaf leaf >chain", "not a chain"),
+    "name outside the constraint": (MAKE, "taken back.*certificate check"),
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Host:
+    return get_host("ansible://nts1")
+
+
+@contextlib.contextmanager
+def settings(host: Host, **changes: Any) -> Iterator[None]:
+    """Let the program have other settings of its only pair for a while."""
+    text = host.file(SETTINGS).content_string
+    (pair,) = json.loads(text)["pairs"]
+    host.check_output("printf %%s %s >%s", json.dumps({"pairs": [{**pair, **changes}]}), SETTINGS)
+    try:
+        yield
+    finally:
+        host.check_output("printf %%s %s >%s", text, SETTINGS)
+
+
+def status(host: Host) -> dict[str, Any]:
+    (pair,) = json.loads(host.check_output("nts-certificate status --json"))
+    return dict(pair)
+
+
+def started(host: Host) -> str:
+    """When the running chronyd was started."""
+    return host.check_output("systemctl show --value --property ExecMainStartTimestampMonotonic chronyd")
+
+
+@pytest.mark.parametrize("name", ["nts1", "nts2"])
+def test_the_timer_waits_and_the_pair_is_well(name: str) -> None:
+    host = get_host(f"ansible://{name}")
+    assert host.service("nts-certificate.timer").is_enabled
+    assert host.service("nts-certificate.timer").is_running
+    found = status(host)
+    assert (found["problems"], found["warnings"], found["due"], found["serves_nts"]) == ([], [], False, True)
+    assert found["served"] == found["file"]
+    assert 89 < found["remaining_days"] <= 90
+    assert "chronyd serves it." in host.check_output("nts-certificate check")
+
+
+@pytest.mark.parametrize("name", ["nts1", "nts2"])
+def test_the_service_renews_and_the_clients_do_not_notice(name: str) -> None:
+    host = get_host(f"ansible://{name}")
+    client = get_host("ansible://client-debian12")
+    before, source = status(host), authenticated(client, name)
+    with settings(host, renew_fraction=1.0):
+        host.check_output("systemctl start nts-certificate.service")
+    after = status(host)
+    assert after["served"]["serial"] != before["served"]["serial"]
+    assert (after["problems"], after["served"]) == ([], after["file"])
+    assert after["file"]["subject_alt_names"] == before["file"]["subject_alt_names"]
+    assert after["file"]["key_type"] == "ECDSA P-256"
+    now = authenticated(client, name)
+    assert now["auth"]["key_id"] == source["auth"]["key_id"]
+    assert (now["auth"]["nak"], now["auth"]["ke_attempts"], now["nts"]["state"]) == (False, 0, "authenticated")
+    # One that has no cookies is given the new certificate.
+    trusted = {"trusted_certs": "/etc/chrony/nts/trusted.pem", "expected_serial": after["file"]["serial"]}
+    probe = run_module(client, "nts_probe", server=name, **trusted)
+    assert probe["ok"], probe
+    assert "serves, as before" in host.check_output("nts-certificate renew")
+
+
+def test_the_role_leaves_the_new_pair_alone(server: Host) -> None:
+    server.check_output("nts-certificate renew --force")
+    serial = status(server)["served"]["serial"]
+    assert changed(playbook("site", "--limit", "nts1"))["nts1"] == 0
+    assert status(server)["served"]["serial"] == serial
+
+
+def test_servers_are_renewed_one_after_the_other_until_one_fails(server: Host) -> None:
+    other = get_host("ansible://nts2")
+    serials = [status(host)["served"]["serial"] for host in (server, other)]
+    done = playbook("renew", "--extra-vars", "chrony_nts_renew_force=true")
+    assert changed(done) == {"nts1": 1, "nts2": 1}
+    now = [status(host)["served"]["serial"] for host in (server, other)]
+    assert not set(now) & set(serials)
+    assert changed(playbook("renew")) == {"nts1": 0, "nts2": 0}
+    # Nobody but this host itself is served any more: the next one is left alone.
+    conf = "/etc/chrony/chrony.conf"
+    server.check_output(f"cp -p {conf} /root/conf; sed -i 's/^allow 0.0.0.0.*/deny all/; /^allow ::/d' {conf}")
+    try:
+        done = playbook("renew", "--extra-vars", "chrony_nts_renew_force=true")
+    finally:
+        server.check_output(f"mv /root/conf {conf}; systemctl restart chronyd")
+    assert recap(done)["nts1"]["failed"] == 1, done[-3000:]
+    assert "closed the key exchange at once" in done, done[-3000:]
+    assert status(other)["served"]["serial"] == now[1]
+    assert status(server)["problems"] == []
+
+
+@pytest.mark.parametrize("key_type", ["ECDSA P-384", "Ed25519", "RSA 3072"])
+def test_another_type_of_key_is_a_reason_to_renew(server: Host, key_type: str) -> None:
+    with settings(server, key_type=key_type, new_key=True):
+        server.check_output("nts-certificate renew")
+        assert status(server)["served"]["key_type"] == key_type
+    with settings(server, new_key=True):
+        server.check_output("nts-certificate renew")
+    assert status(server)["served"]["key_type"] == "ECDSA P-256"
+
+
+def authenticated(client: Host, name: str) -> dict[str, Any]:
+    """What a client says of a server."""
+    return next(source for source in facts(client)["sources"] if source["name"] == name)
+
+
+def test_rollback_brings_back_the_pair_before(server: Host) -> None:
+    before = status(server)["served"]["serial"]
+    server.check_output("nts-certificate renew --force")
+    assert status(server)["served"]["serial"] != before
+    assert before in server.check_output("nts-certificate rollback")
+    assert status(server)["served"]["serial"] == before
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_pair_that_would_not_serve_is_not_deployed(server: Host, fault: str) -> None:
+    script, told = FAULTS[fault]
+    names = "DNS:elsewhere" if fault == "for another name" else "DNS:nts1"
+    names += ",DNS:other.example" if fault == "name outside the constraint" else ""
+    dates = {"expired": "2020", "not yet valid": "2099"}.get(fault)
+    dates = f"-not_before {dates}0101000000Z -not_after {dates}0201000000Z" if dates else "-days 30"
+    before, since = status(server), started(server)
+    pair = [server.file(path).content_string for path in (*PAIR, KEPT)]
+    script = script.format(names=names, dates=dates) if "{names}" in script else script
+    made = f"rm -rf /root/pair; mkdir -m 700 /root/pair; cd /root/pair; {script}"
+    server.check_output("sh -ec %s", made)
+    done = server.run("nts-certificate deploy --certificate /root/pair/chain --key /root/pair/key")
+    assert (done.rc, done.stdout) == (1, "")
+    assert re.search(told, done.stderr), done.stderr
+    assert [server.file(path).content_string for path in (*PAIR, KEPT)] == pair
+    after = status(server)
+    assert (after["problems"], after["served"]) == ([], before["served"])
+    assert (started(server) == since) == ("taken back" not in told)
+
+
+# chronyd drops every group but its user's first one.
+NOT_READABLE = {
+    "mode": "chmod 0600 {key}",
+    "supplementary group": "groupadd -f nts-keys; usermod -aG nts-keys _chrony; chgrp nts-keys {key}",
+}
+
+
+@pytest.mark.parametrize("fault", NOT_READABLE)
+def test_a_key_that_chronyd_cannot_read_is_mended(server: Host, fault: str) -> None:
+    server.check_output(NOT_READABLE[fault].format(key=PAIR[1]) + "; systemctl restart chronyd")
+    done = server.run("nts-certificate check")
+    assert done.rc == 3
+    assert "chronyd serves no NTS" in done.stdout
+    assert server.run("systemctl start nts-certificate.service").rc == 0
+    assert status(server)["problems"] == []
+    key = server.file(PAIR[1])
+    assert (key.group, key.mode) == ("_chrony", 0o640)
+
+
+def test_a_chronyd_that_serves_nothing_with_a_good_pair_is_started_anew(server: Host) -> None:
+    before = status(server)["file"]
+    listen = "import socket, time; taken = socket.create_server(('0.0.0.0', 4460)); time.sleep(60)"
+    server.check_output(
+        "systemctl stop chronyd; systemd-run --quiet --collect --unit=taken python3 -c %s; sleep 1;"
+        " systemctl start chronyd; sleep 1; systemctl stop taken",
+        listen,
+    )
+    assert server.run("nts-certificate check").rc == 3
+    since = started(server)
+    assert server.run("systemctl start nts-certificate.service").rc == 0
+    after = status(server)
+    assert (after["problems"], after["served"], after["file"]) == ([], before, before)
+    assert started(server) != since
+
+
+def test_a_server_without_its_issuing_key_says_so_and_serves_on(server: Host) -> None:
+    server.check_output("mv /etc/chrony/nts/staging/server/ownca/issuing.key /root/")
+    try:
+        done = server.run("nts-certificate renew --force")
+    finally:
+        server.check_output("mv /root/issuing.key /etc/chrony/nts/staging/server/ownca/")
+    assert done.rc == 1
+    assert "issuing.key" in done.stderr
+    assert status(server)["problems"] == []
+
+
+# Kills the program when it has swapped the first of two files.
+KILLED = """
+import os, sys
+sys.path.insert(0, "/usr/local/sbin/nts-certificate")
+from ansible_collections.securetime.nts.plugins.module_utils import _files, _nts_certificate
+swap = _files.swap
+def swap_and_die(wanted):
+    swap(wanted)
+    os.kill(os.getpid(), 9)
+_files.swap = swap_and_die
+_nts_certificate.main(["renew", "--force"])
+"""
+
+
+def test_a_cut_between_the_two_files_is_mended(server: Host) -> None:
+    before = status(server)["served"]
+    with settings(server, new_key=True):
+        assert "137" in server.check_output("python3 -c %s; echo $?", KILLED)
+        # The host boots with what the cut has left, which chronyd's unit undoes.
+        server.check_output("systemctl restart chronyd")
+        assert server.run("nts-certificate check").rc == 0
+        server.check_output("nts-certificate renew")
+        before = status(server)["served"]
+        # Without that, it has another key than the certificate's.
+        assert "137" in server.check_output("python3 -c %s; echo $?", KILLED)
+        server.check_output("rm /var/lib/securetime-nts/undo.sh; systemctl restart chronyd")
+        assert server.run("nts-certificate check").rc == 3
+        assert server.run("systemctl start nts-certificate.service").rc == 0
+    after = status(server)
+    assert (after["problems"], after["served"]) == ([], before)
+    assert server.run("ls /etc/chrony/nts/*securetime-nts-*").rc != 0
+
+
+# rpm and Ansible do not wait until what they write is on the disk, and a cut leaves it empty. Programs are replaced,
+# for one that runs cannot be emptied.
+EMPTY = """
+rpm --query --list chrony | grep -v ^/var/ >/root/files
+find /etc/chrony/nts /etc/systemd/system/nts-certificate.* -type f >>/root/files
+echo /usr/local/sbin/nts-certificate >>/root/files
+while read -r file; do
+  [ -f "$file" ] && cp -p "$file" "$file.empty" && : >"$file.empty" && mv -f "$file.empty" "$file"
+done </root/files
+rm /root/files
+systemctl daemon-reload
+"""
+
+
+def test_what_a_power_cut_has_emptied_comes_back() -> None:
+    server = get_host("ansible://nts2")
+    # As after the boot.
+    server.check_output(f"systemctl stop chronyd\n{EMPTY}")
+    assert server.check_output("chronyd -v") == ""
+    changed(playbook("site", "--limit", "nts2"))
+    assert server.check_output("find $(rpm -ql chrony | grep -v ^/var/) /etc/chrony -type f -empty") == ""
+    assert server.run("rpm --verify --nomtime --nocaps chrony | grep -v ' c /etc/'").stdout == ""
+    assert status(server)["problems"] == []
+
+
+def test_a_clock_that_nobody_has_set_makes_no_certificate(server: Host) -> None:
+    """Its dates could be years away; a server that starts with such a clock would lock out its clients."""
+    before = status(server)["served"]
+    server.check_output("sed -i 's/^local /# local /' /etc/chrony/chrony.conf; systemctl restart chronyd")
+    try:
+        with settings(server, renew_fraction=1.0):
+            done = server.run("nts-certificate renew")
+            assert (done.rc, "has not synchronised" in done.stderr) == (1, True), done
+            assert status(server)["served"] == before
+    finally:
+        server.check_output("sed -i 's/^# local /local /' /etc/chrony/chrony.conf; systemctl restart chronyd")
+    with settings(server, renew_fraction=1.0):
+        server.check_output("nts-certificate renew")
+    assert status(server)["served"] != before
+
+
+def test_the_keys_of_one_server_do_not_speak_for_another(server: Host) -> None:
+    """What a thief has of nts2 lets him be nts2, and no other server that the clients know."""
+    stolen = get_host("ansible://nts2")
+    client = get_host("ansible://client-debian13")
+    name = ",".join(f"DNS:{name}" for name in ("nts1",))
+    server.check_output("rm -rf /root/pair /root/kept; mkdir -m 700 /root/pair; cp -a /etc/chrony/nts /root/kept")
+    for file in ("issuing.pem", "issuing.key"):
+        text = stolen.file(f"/etc/chrony/nts/staging/server/ownca/{file}").content_string
+        server.check_output("printf %%s %s >/root/pair/%s", text, file)
+    script = MAKE.format(names=name, dates="-days 30").replace("cp ", ": ")
+    server.check_output("sh -ec %s", f"cd /root/pair; {script}")
+    server.check_output("cat /root/pair/chain >%s; cat /root/pair/key >%s; systemctl restart chronyd", *PAIR)
+    asked = {"server": "nts1", "trusted_certs": ["/etc/chrony/nts/trusted.pem"]}
+    try:
+        probe = run_module(client, "nts_probe", **asked)
+        own = client.run(
+            "chronyd -Q -t 8 'server nts1 iburst nts maxsamples 1' 'ntstrustedcerts %s'", asked["trusted_certs"][0]
+        )
+    finally:
+        server.check_output("cp -a /root/kept/. /etc/chrony/nts; rm -r /root/kept; systemctl restart chronyd")
+    assert (probe["ok"], probe["error"]["kind"]) == (False, "certificate_refused"), probe
+    assert probe["tls"]["certificates"][0]["subject_alt_names"] == ["DNS:nts1"]
+    assert own.rc != 0, own
+    assert "violates the signer's constraints" in own.stdout + own.stderr, own
+    assert status(server)["problems"] == []
+
+
+def test_a_full_disk_changes_nothing(server: Host) -> None:
+    before = status(server)["served"]
+    with full_disk(server, "/etc/chrony", "size=256k"):
+        done = server.run("nts-certificate renew --force")
+        assert (done.rc, "No space left" in done.stderr) == (1, True), done.stderr
+    assert status(server)["served"] == before
+
+
+def test_it_waits_for_a_run_of_ansible(server: Host) -> None:
+    before = status(server)["served"]["serial"]
+    lock = "/var/lib/securetime-nts/lock"
+    with lock_held(server, lock) as release, ThreadPoolExecutor() as pool:
+        renewal = pool.submit(server.check_output, "nts-certificate renew --force")
+        wait_until(lambda: len(opened(server, lock)) > 1, "no renewal waits for the lock")
+        assert not renewal.done()
+        assert status(server)["served"]["serial"] == before
+        release()
+        renewal.result()
+    found = status(server)
+    assert (found["problems"], found["served"]["serial"] == before) == ([], False)
+
+
+def test_wrong_settings_are_told(server: Host) -> None:
+    for text, told in (("{", "cannot be read"), ('{"pairs": [{}]}', "missing"), (None, "No such file")):
+        server.check_output("rm -f /root/settings.json")
+        if text is not None:
+            server.check_output("printf %%s %s >/root/settings.json", text)
+        done = server.run("nts-certificate --settings /root/settings.json check")
+        assert (done.rc, told in done.stderr) == (2, True), done.stderr

@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several pairs of certificate and key on one server, each from a provider of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from testinfra import get_host
+
+from ansible_collections.securetime.nts.tests.lab.hosts import changed, playbook, recap
+from ansible_collections.securetime.nts.tests.lab.pairs import TRUSTED, leaf, pair, renewed_at
+
+CA = Path(os.environ["LAB_STATE"]) / "nts-ca"
+
+
+def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
+    """The tutorial's certificate (RSA 4096, a year, no root), and one of the operator's own, beside the first."""
+    debian, client = get_host("ansible://nts1"), get_host("ansible://client-debian13")
+    certificate, key = pair(tmp_path / "own", names="DNS:own.example.org")
+    tutorial = {
+        "id": "tutorial",
+        "names": ["tutorial.example.org"],
+        "provider": "selfsigned",
+        "key_type": "RSA 4096",
+        "lifetime_days": 365,
+    }
+    own = {"id": "own", "names": ["own.example.org"], "provider": "files", "content": certificate, "key_content": key}
+    wanted = {"chrony_nts_more_certificates": [tutorial, own]}
+    done = playbook("site", "--limit", "nts1", "--diff", variables=wanted)
+    assert changed(done)["nts1"] > 0
+    assert "PRIVATE KEY" not in done
+    assert key.splitlines()[1] not in done
+    anchors = {
+        "tutorial.example.org": (CA / "servers/nts1-tutorial.pem").read_text(),
+        "own.example.org": certificate,
+    }
+
+    def all_served() -> dict[str, dict[str, Any]]:
+        others = {name: leaf(client, "nts1", name=name, trusted_certs_content=anchors[name]) for name in anchors}
+        return {"nts1": leaf(client, "nts1", trusted_certs=[TRUSTED]), **others}
+
+    before = all_served()
+    assert [found["key_type"] for found in before.values()] == ["ECDSA P-256", "RSA 4096", "ECDSA P-256"]
+    listed = json.loads(debian.check_output("nts-certificate status --json"))
+    assert [(found["id"], found["problems"]) for found in listed] == [("server", []), ("tutorial", []), ("own", [])]
+    assert round(listed[1]["lifetime_days"]) == 365
+    debian.check_output("nts-certificate renew --force --pair tutorial")
+    after = all_served()
+    assert [name for name in before if before[name] != after[name]] == ["tutorial.example.org"]
+    # What the role finds is what it wants, also after the server has renewed by itself.
+    assert changed(playbook("site", "--limit", "nts1", variables=wanted))["nts1"] == 0
+    # One that would not serve is refused, and what was served is served.
+    elsewhere = pair(tmp_path / "elsewhere", names="DNS:elsewhere")
+    wrong = {**own, "content": elsewhere[0], "key_content": elsewhere[1]}
+    done = playbook("site", "--limit", "nts1", variables={"chrony_nts_more_certificates": [tutorial, wrong]})
+    assert recap(done)["nts1"]["failed"] == 1
+    assert "is not for own.example.org" in " ".join(done.split()), done[-3000:]
+    assert elsewhere[1].splitlines()[1] not in done
+    assert all_served() == after
+    # It cannot be renewed here, and says so in time.
+    with renewed_at(debian, 1.0):
+        failed = debian.run("nts-certificate renew --pair own")
+    assert (failed.rc, "cannot make a new one by itself" in failed.stderr) == (1, True), failed
+    changed(playbook("site", "--limit", "client-debian13"))
+    assert anchors["tutorial.example.org"].strip() in client.file(TRUSTED).content_string

@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets of trust anchors, and anchors that are removed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from testinfra import get_host
+from testinfra.host import Host
+
+from ansible_collections.securetime.nts.tests.lab.hosts import changed, facts, playbook, wait_until
+
+CA = Path(os.environ["LAB_STATE"]) / "nts-ca"
+TRUSTED = "/etc/chrony/nts/trusted.pem"
+
+
+def source(chrony: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a source of ansible_facts.chrony by its name."""
+    return next(item for item in chrony["sources"] if item["name"] == name)
+
+
+def wait_for(host: Host, name: str, state: str) -> dict[str, Any]:
+    """Return the facts once a source is authenticated, or its first key exchange has failed."""
+    seen: list[dict[str, Any]] = []
+
+    def is_so() -> bool:
+        seen.append(facts(host))
+        auth = source(seen[-1], name)["auth"]
+        return bool(auth["ke_attempts"] > 0 if state == "failed" else auth["cookies"] > 0 and auth["ke_attempts"] == 0)
+
+    wait_until(is_so, f"{name} is not {state}", pause_seconds=0.5)
+    return seen[-1]
+
+
+def test_anchors_count_in_their_set_alone_and_not_when_they_are_taken_away(tmp_path: Path) -> None:
+    names = ("client-debian12", "client-debian13")
+    hosts = {name: get_host(f"ansible://{name}") for name in names}
+    own = (CA / "root.pem").read_text()
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout"]
+    subprocess.run([*make, tmp_path / "key", "-out", tmp_path / "other.pem", "-subj", "/CN=other"], check=True)
+    other = (tmp_path / "other.pem").read_text()
+
+    def run(anchors: list[dict[str, Any]]) -> None:
+        sources = [{"address": "nts1", "certset": 2}, {"address": "nts2"}]
+        variables = {"chrony_nts_verify": "none", "chrony_nts_trust_own_ca": False}
+        variables |= {"chrony_nts_sources": sources, "chrony_nts_trust_anchors": anchors}
+        changed(playbook("site", "--limit", ",".join(names), variables=variables))
+
+    for host in hosts.values():
+        for name in ("nts1", "nts2"):
+            wait_for(host, name, "authenticated")
+
+    try:
+        # Set 0 does not have the CA any more: nts2 had cookies until now.
+        anchors = [{"content": own, "set": 2}]
+        run(anchors)
+        for host in hosts.values():
+            wait_for(host, "nts1", "authenticated")
+            refused(host, "nts2")
+            assert not host.file(TRUSTED).exists
+            assert host.file("/etc/chrony/nts/trusted-2.pem").content_string == own.strip() + "\n"
+
+        # Set 2 has somebody else, and it does not help that set 0 has the CA.
+        anchors = [{"content": own}, {"content": other, "set": 2}]
+        run(anchors)
+        for host in hosts.values():
+            wait_for(host, "nts2", "authenticated")
+            refused(host, "nts1")
+    finally:
+        changed(playbook("site", "--limit", ",".join(names)))
+    for host in hosts.values():
+        assert "ntstrustedcerts 2" not in host.check_output("chronyd -p")
+        assert host.check_output("ls /etc/chrony/nts").split() == ["trusted.pem"]
+        assert not host.check_output("find /var/lib/chrony /etc/chrony -name '*securetime-nts-*'")
+
+
+def refused(host: Host, name: str) -> None:
+    """Assert that a source does not count, because nobody knows who signed its certificate."""
+    chrony = wait_for(host, name, "failed")
+    assert source(chrony, name)["auth"]["cookies"] == 0
+    assert chrony["nts"]["state"] == "partial"
+    reasons = [reason for reason in chrony["nts"]["reasons"] if name in reason]
+    assert any("issuer of the server's certificate is not trusted" in reason for reason in reasons), reasons

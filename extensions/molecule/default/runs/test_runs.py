@@ -1,0 +1,163 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run of the playbook costs and gives away, seen from outside and in the hosts' own journals."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from testinfra import get_host
+from testinfra.host import Host
+
+from ansible_collections.securetime.nts.tests.lab import hosts
+from ansible_collections.securetime.nts.tests.lab.hosts import changed
+
+CLIENTS = ("client-debian12", "client-debian13", "client-el")
+PASSPHRASE = "horse-battery-staple"
+
+
+def site(*arguments: str) -> str:
+    """Return the output of a run of site.yml that failed on no host."""
+    output = hosts.playbook("site", *arguments)
+    changed(output)
+    return output
+
+
+def modules_run_on(host: Host, since: str) -> list[str]:
+    """The modules that Ansible ran on the host, from its journal."""
+    journal = host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
+    return re.findall(r" ansible-(\S+)\[\d+\]: Invoked with", journal)
+
+
+def test_an_unchanged_client_is_reached_by_at_most_five_tasks() -> None:
+    clients = [get_host(f"ansible://{name}") for name in CLIENTS]
+    since = [host.check_output("sleep 1; date +%s") for host in clients]
+    site("--limit", ",".join(CLIENTS))
+    for host, begin in zip(clients, since, strict=True):
+        modules = modules_run_on(host, begin)
+        assert "securetime.nts.chronyc_facts" in modules
+        assert len(modules) <= 5, modules
+
+
+def test_a_new_source_reaches_the_client_by_at_most_six_tasks() -> None:
+    clients = [get_host(f"ansible://{name}") for name in CLIENTS]
+    since = [host.check_output("sleep 1; date +%s") for host in clients]
+    before = [host.check_output("cat /run/chrony/chronyd.pid") for host in clients]
+    more = {"chrony_nts_sources": [{"address": address} for address in ("nts1", "nts2", "nts2.example.org")]}
+    site("--limit", ",".join(CLIENTS), "--extra-vars", json.dumps(more))
+    for host, begin, pid in zip(clients, since, before, strict=True):
+        modules = modules_run_on(host, begin)
+        assert len(modules) <= 6, modules
+        assert "nts2.example.org" in host.check_output("chronyc -N sources -a")
+        # Debian 13 reloads its sources well, so that chronyd runs on; the others start it anew, with what it knows.
+        reloads = "chrony 4.6.1-3" in host.check_output("dpkg-query -W -f '${Package} ${Version}' chrony || true")
+        assert (host.check_output("cat /run/chrony/chronyd.pid") == pid) == reloads
+    site("--limit", ",".join(CLIENTS))
+    for host in clients:
+        assert "nts2.example.org" not in host.check_output("chronyc -N sources -a")
+
+
+def test_a_symmetric_key_is_used_and_never_shown() -> None:
+    host = get_host("ansible://client-debian13")
+    since = host.check_output("sleep 1; date +%s")
+    secret = "HEX:" + "5EC2E7" * 10
+    variables = {"chrony_nts_symmetric_keys": [{"id": 7, "type": "SHA256", "key": secret}]}
+    output = site("-vvv", "--diff", "--limit", "client-debian13", "--extra-vars", json.dumps(variables))
+    # As a variable on the command line it is no secret to whoever ran it.
+    shown = [line for line in output.splitlines() if secret in line and "--extra-vars" not in line]
+    assert shown == []
+    assert secret not in host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
+    keys = host.file("/etc/chrony/chrony.keys")
+    assert (keys.user, keys.group, keys.mode) == ("root", "_chrony", 0o640)
+    assert f"7 SHA256 {secret}" in keys.content_string
+    site("--limit", "client-debian13")
+
+
+def test_a_client_that_trusted_the_wrong_ca_is_mended_at_once(tmp_path: Path) -> None:
+    """It would try again only in 17 minutes, and the trust anchor alone is no reason for a restart."""
+    host = get_host("ansible://client-debian12")
+    wrong = ["chrony_nts_verify=none", f"chrony_nts_ca_dir={tmp_path}/other"]
+    site("--limit", "client-debian12", *(word for pair in wrong for word in ("--extra-vars", pair)))
+    host.check_output("systemctl stop chrony; rm -f /var/lib/chrony/*.nts; systemctl start chrony; sleep 3")
+    assert "issuer is unknown" in host.check_output("journalctl -u chrony -n 20")
+    site("--limit", "client-debian12")
+    assert ",NTS,1," in host.check_output("chronyc -c authdata")
+
+
+def test_verify_names_the_server_that_serves_no_nts(tmp_path: Path) -> None:
+    """Every port is open, every unit runs, and every client still has its cookies: only asking shows it."""
+    host = get_host("ansible://nts2")
+    assert "No faults." in hosts.playbook("verify")
+    mend = "chmod 0640 /etc/chrony/nts/server.key; systemctl restart chronyd"
+    host.check_output("chmod 0600 /etc/chrony/nts/server.key; systemctl restart chronyd")
+    try:
+        junit = {"ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(tmp_path)}
+        told = hosts.playbook("verify", **junit)
+    finally:
+        host.check_output(mend)
+    for name in CLIENTS:
+        assert f"{name} -> nts2: tls, tls_closed: the server closed the key exchange at once" in told
+        assert f"{name} cannot use nts2: the server closed the key exchange at once" in told
+    assert "3 faults." in told
+    assert "Could not set credentials" in told
+    (report,) = tmp_path.glob("*.xml")
+    found = ElementTree.parse(report)
+    # From ansible-core 2.19 on, the callback counts a failed assertion among the errors.
+    assert len(found.findall(".//failure") + found.findall(".//error")) == 3
+    assert "No faults." in hosts.playbook("verify")
+
+
+def test_drop_ins_of_others_are_told_kept_or_refused() -> None:
+    host = get_host("ansible://client-debian12")
+    path = "/etc/chrony/conf.d/other.conf"
+    host.check_output(f"echo maxupdateskew 50 >{path}")
+    output = site("--limit", "client-debian12")
+    assert re.search(rf"chronyd does not read\s+{path}", output)
+    site("--limit", "client-debian12", "--extra-vars", "chrony_nts_dropins=keep")
+    assert "maxupdateskew 50" in host.check_output("chronyd -p")
+    output = hosts.playbook("site", "--limit", "client-debian12", "--extra-vars", "chrony_nts_dropins=refuse")
+    assert hosts.recap(output)["client-debian12"]["failed"] == 1
+    assert f"chrony_nts_dropins is 'refuse', and there is {path}" in " ".join(output.split())
+    host.check_output(f"rm {path}")
+    site("--limit", "client-debian12")
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, set[str], str]]:
+    """A run that makes every key anew: its output with -vvv --diff, the lines of the keys, the journal of the host."""
+    folder = tmp_path_factory.mktemp("ca")
+    host = get_host("ansible://nts1")
+    host.check_output("rm -r /etc/chrony/nts")
+    since = host.check_output("date +%s")
+    output = site("-vvv", "--diff", "--limit", "nts1", "--extra-vars", f"chrony_nts_ca_dir={folder}/made-by-test")
+    secret = (folder / "made-by-test" / "root.key").read_text()
+    public = ""
+    for key in ("/etc/chrony/nts/server.key", "/etc/chrony/nts/staging/server/ownca/issuing.key"):
+        secret += host.check_output(f"cat {key}")
+        # A private key in PEM holds the public one too, which Ansible may well show.
+        public += host.check_output(f"openssl pkey -pubout -in {key}")
+    journal = host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
+    public = "".join(public.split())
+    yield output, {line for line in secret.split() if len(line) > 20 and line not in public}, journal
+    site("--limit", "nts1")
+
+
+def test_keys_were_made_in_that_run(first_run: tuple[str, set[str], str]) -> None:
+    output, lines, journal = first_run
+    assert len(lines) >= 7
+    assert "Make the root CA's key" in output
+    assert re.search(r"openssl_privatekey\[\d+\]: Invoked with", journal)
+
+
+def test_no_secret_is_in_the_output_or_in_the_journal(first_run: tuple[str, set[str], str]) -> None:
+    output, lines, journal = first_run
+    for text in (output, journal):
+        assert PASSPHRASE not in text
+        assert "PRIVATE KEY-----" not in text
+        assert [line for line in lines if line in text] == []

@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a client must be after the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+from ansible_collections.securetime.nts.tests.lab.hosts import run_module
+
+testinfra_hosts = ["ansible://nts_clients"]
+
+
+def test_client_is_no_server(host: Host) -> None:
+    assert not host.socket("tcp://0.0.0.0:4460").is_listening
+    assert not host.file("/etc/chrony/nts/server.key").exists
+
+
+def test_client_follows_authenticated_time(chrony: dict[str, Any]) -> None:
+    assert chrony["nts"]["authenticated"], chrony["nts"]
+    assert chrony["tracking"]["stratum"] == 11
+    selected = next(source for source in chrony["sources"] if source["state"] == "selected")
+    assert selected["auth"]["mode"] == "nts"
+    assert selected["auth"]["cookies"] > 0
+    assert selected["ntpdata"]["authenticated"]
+
+
+@pytest.mark.parametrize("server", ["nts1", "nts2"])
+def test_the_probe_says_of_a_server_what_chronyd_does(host: Host, chrony: dict[str, Any], server: str) -> None:
+    found = probe(host, server)
+    assert (found["ok"], found["error"]) == (True, None)
+    source = next(source for source in chrony["sources"] if source["name"] == server)
+    assert found["ke"]["aead"] == source["auth"]["aead"]
+    assert found["ntp"]["address"] == source["address"]
+    assert found["ntp"]["stratum"] == source["stratum"]
+    assert abs(found["ntp"]["offset_seconds"]) < 0.1
+    leaf, issuing = found["tls"]["certificates"]
+    assert f"DNS:{server}" in leaf["subject_alt_names"]
+    assert leaf["issuer"] == issuing["subject"]
+
+
+@pytest.mark.parametrize("method", ["ssl", "chronyd"])
+def test_other_methods_say_the_same(host: Host, method: str) -> None:
+    found = probe(host, "nts1", method=method)
+    assert (found["ok"], found["error"]) == (True, None)
+    assert found["stages"]["ntp"]["state"] == ("skipped" if method == "ssl" else "ok")
+    assert method == "ssl" or abs(found["ntp"]["offset_seconds"]) < 0.1
+
+
+def test_whoever_trusts_nobody_is_told_so(host: Host) -> None:
+    for method in ("gnutls", "ssl"):
+        found = probe(host, "nts1", method=method, trusted_certs="/etc/ssl/certs/ca-certificates.crt")
+        assert found["error"]["kind"] == "certificate_issuer"
+        assert "ntstrustedcerts" in found["error"]["remedy"]
+
+
+def probe(host: Host, server: str, **options: str) -> dict[str, Any]:
+    options = {"trusted_certs": "/etc/chrony/nts/trusted.pem", **options}
+    return run_module(host, "nts_probe", server=server, fail_on_error=False, **options)

@@ -1,0 +1,290 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever goes wrong with a change, chronyd runs with the old files afterwards, and the error names the cause."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from testinfra import get_host
+from testinfra.host import Host
+
+from ansible_collections.securetime.nts.tests.lab.hosts import (
+    LAB,
+    code,
+    full_disk,
+    lock_held,
+    opened,
+    run_module,
+    wait_until,
+    write,
+)
+
+ANSIBLE = [sys.executable, "-m", "ansible", "adhoc"]
+CONFIG = "/etc/chrony/chrony.conf"
+UNIT = "chrony.service"
+DROP_IN = "/etc/systemd/system/chrony.service.d/zz-fault.conf"
+OPTIONS = "/etc/default/chrony"
+SOURCES = "/etc/chrony/sources.d/fault.sources"
+FAULT = "/etc/chrony/fault"
+MADE = "/etc/chrony/nts/fault"
+LOCK = "/var/lib/securetime-nts/lock"
+
+
+@pytest.fixture(scope="module")
+def client() -> Host:
+    return get_host("ansible://client-debian13")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Host]:
+    """nts1, with pairs of certificate and key that are wrong in one way each."""
+    host = get_host("ansible://nts1")
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    for name, more in (
+        ("good", "-addext subjectAltName=DNS:nts1"),
+        ("other", "-addext subjectAltName=DNS:nts9"),
+        ("expired", "-not_before 20250101000000Z -not_after 20250201000000Z"),
+        ("future", "-not_before 20990101000000Z -not_after 20990201000000Z"),
+    ):
+        host.check_output(
+            f"mkdir -p {MADE}; cd {MADE}; {make} -subj /CN={name} -keyout {name}.key -out {name}.pem {more}"
+        )
+    host.check_output(f"cd {MADE}; chgrp _chrony *.key; chmod 640 *.key; cp -p good.key secret.key")
+    host.check_output(f"cd {MADE}; chmod 600 secret.key; cat good.pem other.pem >mixed.pem; touch empty.pem")
+    host.check_output(f"cd {MADE}; mkdir closed; cp -p good.key closed; chmod 700 closed")
+    yield host
+    host.check_output(f"rm -r {MADE}")
+
+
+def config(host: Host) -> str:
+    return host.file(CONFIG).content_string
+
+
+def change(host: Host, *files: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """What chrony_config says to a change."""
+    arguments = {"config_file": CONFIG, "service": UNIT, "files": list(files), "start_timeout": 30, **options}
+    return run_module(host, "chrony_config", **arguments)
+
+
+def state(host: Host) -> tuple[str, ...]:
+    """All that a change could have touched."""
+    return (
+        host.check_output("find /etc/chrony /etc/default/chrony /etc/systemd/system -type f | sort | xargs sha256sum"),
+        host.check_output("find /etc/systemd/system -type l | sort"),
+        host.check_output("find /etc/chrony -printf '%p %u %g %m\\n' | sort"),
+        host.check_output("systemctl show -p ActiveState,UnitFileState chrony"),
+        host.check_output("chronyc -n activity >/dev/null; echo answers"),
+    )
+
+
+def refused(host: Host, message: str, *files: dict[str, Any], **options: Any) -> None:
+    """Assert that a change fails with this message, and that everything is as before."""
+    before = state(host)
+    pid = host.check_output("cat /run/chrony/chronyd.pid")
+    result = change(host, *files, **options)
+    assert "msg" in result, result
+    said = result["msg"]
+    assert re.search(message, said), said
+    assert state(host) == before
+    taken_back = "was taken back" in said
+    assert taken_back == said.endswith("The files are as they were, and chronyd runs with them.")
+    assert taken_back or "nothing was changed" in said
+    assert taken_back or host.check_output("cat /run/chrony/chronyd.pid") == pid
+    assert not host.file("/var/lib/securetime-nts/plan.json").exists
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("ntstimeout 10", r"Invalid directive.* at line \d+: ntstimeout 10"),
+        ("server nts1 nts # a comment", r"at line \d+: server nts1 nts # a comment"),
+        ("user no-such-user", "the user no-such-user, which this host does not have"),
+        ("ntstrustedcerts /etc/chrony/nts/none.pem", r"none.pem \(ntstrustedcerts\) is not on this host"),
+        ("include /etc/chrony/none.conf", "Could not open .*none.conf"),
+        ("ntsservercert /etc/chrony/nts/trusted.pem", "There are 1 ntsservercert and 0 ntsserverkey"),
+    ],
+)
+def test_a_configuration_that_chronyd_cannot_use(client: Host, lines: str, message: str) -> None:
+    refused(client, message, {"path": CONFIG, "content": f"{config(client)}{lines}\n"})
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "message"),
+    [
+        ("good.pem", "secret.key", r"secret.key \(ntsserverkey\) cannot be read by _chrony.*permissions of"),
+        ("good.pem", "closed/good.key", r"cannot be read by _chrony.*permissions of /etc/chrony/nts/fault/closed"),
+        ("good.pem", "none.key", r"none.key \(ntsserverkey\) is not on this host"),
+        ("good.pem", "other.key", "good.pem and .*other.key do not belong together"),
+        ("expired.pem", "expired.key", "The server's certificate in .*expired.pem expired Feb  1 00:00:00 2025"),
+        ("future.pem", "future.key", "future.pem is not valid before Jan  1 00:00:00 2099"),
+        ("other.pem", "other.key", "other.pem is not for nts1"),
+        ("mixed.pem", "good.key", "mixed.pem are not a chain"),
+        ("empty.pem", "good.key", "empty.pem"),
+    ],
+)
+def test_a_pair_that_the_server_cannot_use(server: Host, certificate: str, key: str, message: str) -> None:
+    kept = [line for line in config(server).splitlines() if not line.startswith("ntsserver")]
+    pair = [f"ntsservercert {MADE}/{certificate}", f"ntsserverkey {MADE}/{key}", ""]
+    file = {"path": CONFIG, "content": "\n".join(kept + pair)}
+    serves = [{"certificate": f"{MADE}/{certificate}", "names": ["nts1"]}]
+    refused(server, message, file, serves=serves)
+
+
+def test_an_anchor_that_is_none(server: Host) -> None:
+    line = f"ntstrustedcerts {MADE}/empty.pem"
+    refused(server, "empty.pem .* holds no certificate", {"path": CONFIG, "content": f"{config(server)}{line}\n"})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("server nts1 nts ibrust\n", "at line 1: server nts1 nts ibrust"),
+        ("server nts1 nts", "last line .* has no newline"),
+        ("makestep 1 3\n", "would pass over its line 1 without a word"),
+    ],
+)
+def test_sources_that_chronyd_would_pass_over(client: Host, content: str, message: str) -> None:
+    refused(client, message, {"path": SOURCES, "content": content, "effect": "sources"})
+
+
+# The files of a change, and the error, where only the start of chronyd shows that it cannot work.
+STARTS: dict[str, tuple[list[dict[str, str]], str]] = {
+    "options": ([{"path": OPTIONS, "content": 'DAEMON_OPTS="--no-such-option"\n'}], "restart chrony.service. failed"),
+    "program": (
+        [{"path": DROP_IN, "content": "[Service]\nExecStart=\nExecStart=/usr/sbin/no-such-program\n"}],
+        "restart chrony.service. failed",
+    ),
+    "condition": (
+        [{"path": DROP_IN, "content": "[Unit]\nConditionPathExists=/no-such-path\n"}],
+        "systemd skipped chrony.service",
+    ),
+    "exits": (
+        [
+            {
+                "path": DROP_IN,
+                "content": "[Service]\nExecStartPost=+/bin/sh -c '(sleep 2; kill $MAINPID) >/dev/null 2>&1 &'\n",
+            }
+        ],
+        "came up and ended again within 8 seconds",
+    ),
+    "hangs": (
+        [{"path": DROP_IN, "content": "[Service]\nExecStartPost=+/bin/sh -c 'kill -STOP $MAINPID'\n"}],
+        "did not come up within 8 seconds",
+    ),
+    "group": (
+        [{"path": FAULT, "content": "x", "group": "no-such-group"}],
+        "belong to the group no-such-group, which this host does not have",
+    ),
+    "folder": ([{"path": f"{CONFIG}/below", "content": "x"}], "(Not a directory|File exists).*nothing was changed"),
+}
+
+
+@pytest.mark.parametrize("fault", STARTS)
+def test_what_only_the_start_shows(client: Host, fault: str) -> None:
+    files, message = STARTS[fault]
+    more = {"path": f"{FAULT}-too", "content": "this is to disappear"}
+    limits = {"hangs": {"start_timeout": 8}, "exits": {"settle_time": 8}}.get(fault, {})
+    refused(client, message, more, *files, **limits)
+
+
+def test_a_port_in_use(server: Host) -> None:
+    script = "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('0.0.0.0', 9123)); time.sleep(60)"
+    server.check_output(f'systemd-run --quiet --unit=fault-port python3 -c "{script}"')
+    try:
+        refused(
+            server,
+            "Could not open NTP socket on 0.0.0.0:9123",
+            {"path": CONFIG, "content": f"{config(server)}port 9123\n"},
+        )
+    finally:
+        server.check_output("systemctl stop fault-port")
+
+
+def test_a_clock_that_would_follow_nothing_any_more(client: Host) -> None:
+    sources = re.sub(r"^sourcedir .*", "", config(client), flags=re.MULTILINE) + "server 192.0.2.1 nts iburst\n"
+    refused(
+        client,
+        "the clock is not authenticated after .*192.0.2.1: ",
+        {"path": CONFIG, "content": sources},
+        verify="authenticated",
+        verify_timeout=5,
+    )
+
+
+def test_a_configuration_that_is_too_new_after_a_downgrade() -> None:
+    host = get_host("ansible://client-debian12")
+    before = config(host)
+    newer = {"path": CONFIG, "content": f"{before}ntsaeads 15\n"}
+    assert host.check_output("chronyd -v").split()[3] == "4.3"
+    refused(host, r"Invalid directive at line \d+: ntsaeads 15", newer)
+    host.check_output(f"echo ntsaeads 15 >>{CONFIG}; systemctl restart chrony || true")
+    assert not host.service("chrony").is_running
+    assert "nothing was changed" in change(host, {"path": CONFIG, "content": f"{before}ntsaeads 30\n"})["msg"]
+    assert "restart" in change(host, {"path": CONFIG, "content": before})["actions"]
+    assert host.service("chrony").is_running
+
+
+@pytest.mark.parametrize("folder", ["/etc/chrony", "/var/lib/securetime-nts"])
+@pytest.mark.parametrize(("options", "message"), [("size=64k", "No space left"), ("ro", "Read-only file system")])
+def test_a_disk_that_takes_nothing_more(client: Host, folder: str, options: str, message: str) -> None:
+    with full_disk(client, folder, options):
+        # Larger than what the smallest free block could still take.
+        content = config(client) + "! a line to fill the disk with\n" * 400
+        refused(client, f"{message}.*nothing was changed", {"path": CONFIG, "content": content})
+
+
+def test_two_runs_at_once(client: Host) -> None:
+    before = config(client)
+    file = {"path": CONFIG, "content": f"{before}! twice\n"}
+    with lock_held(client, LOCK) as release:
+        refused(client, "Another run has been changing chrony", file, lock_timeout=1)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(change, client, file, lock_timeout=300)
+            # The second run has the file open and waits.
+            wait_until(lambda: len(opened(client, LOCK)) > 1, "no second run waits for the lock")
+            release()
+            assert waiting.result()["changed"]
+    assert change(client, {"path": CONFIG, "content": before})["changed"]
+
+
+@pytest.mark.parametrize("lost", ["module", "connection"])
+def test_a_run_that_is_lost_on_the_way(client: Host, lost: str) -> None:
+    before = config(client)
+    arguments = {"config_file": CONFIG, "service": UNIT, "files": [{"path": CONFIG, "content": f"{before}! lost\n"}]}
+    process = subprocess.Popen(
+        [*ANSIBLE, "client-debian13", "-m", "securetime.nts.chrony_config", "-a", json.dumps(arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not client.file("/var/lib/securetime-nts/plan.json").exists:
+        assert process.poll() is None, "the change was over before it could be cut"
+        time.sleep(0.02)
+    who = "ls -l $p/fd 2>/dev/null | grep -q securetime-nts/lock"
+    parents = "ppid=$(awk '/^PPid/ {print $2}' $p/status); grep -q sshd /proc/$ppid/comm && kill -KILL $ppid"
+    what = "kill -KILL ${p#/proc/}" if lost == "module" else f"{parents}; kill -HUP ${{p#/proc/}}"
+    client.check_output("sh -c %s", f"for p in /proc/[0-9]*; do if {who}; then {what}; fi; done")
+    process.wait(timeout=60)
+    result = change(client, {"path": CONFIG, "content": before})
+    assert ("recover" in result["actions"]) == (lost == "module" or result["actions"] == ["recover"]), result
+    assert config(client) == before
+    assert client.service("chrony").is_running
+    assert not client.file("/var/lib/securetime-nts/plan.json").exists
+
+
+def test_the_transaction_killed_at_every_step(client: Host) -> None:
+    before = config(client)
+    said = write(client, f"PYTHONPATH={code(client)} python3 - {CONFIG} {UNIT}", (LAB / "killed.py").read_text())
+    result = json.loads(said.splitlines()[-1])
+    assert result["wrong"] == []
+    assert result["steps"] >= 20, result
+    assert config(client) == before

@@ -1,0 +1,168 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A VM whose own clock is wrong at its boot, or is made wrong: what becomes of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+import pytest
+
+from ansible_collections.securetime.nts.tests.lab import qemu
+from ansible_collections.securetime.nts.tests.lab.qemu import Vm
+from ansible_collections.securetime.nts.tests.lab.vms import (
+    both,
+    facts,
+    image_of,
+    known,
+    note,
+    settled,
+)
+
+pytestmark = pytest.mark.usefixtures("frozen")
+
+DAY_SECONDS = 86400
+YEAR_SECONDS = 365 * DAY_SECONDS
+OFFSETS = {"a month": 30, "a year": 365, "ten years": 3652}
+# On which vm it is fast; on the other it is slow.
+CASES = [(by, fast) for by in OFFSETS for fast in ("nts1", "nts2")]
+# systemd does not start with a clock that is before its own release, and puts it there.
+STEPPED = re.compile(r"System clock was stepped by (-?[0-9.]+) seconds")
+
+
+class Boot(NamedTuple):
+    """What a boot was like; times are in seconds."""
+
+    facts: dict[str, Any]
+    wrong_by: float
+    service_wrong_by: float
+    service_after: float
+    stepped_by: list[float]
+
+
+def boot(vm: Vm, offset_seconds: float, timeout_seconds: float = 120) -> Boot:
+    """Boot with the clock wrong by so much, wait for authenticated time, look at the clock."""
+    qemu.boot(vm, clock_seconds=time.time() + offset_seconds)
+    qemu.await_boot(vm)
+    seen = facts(vm, "authenticated", timeout_seconds)
+    told = qemu.inside(
+        vm,
+        "for i in $(seq 20); do [ -e /run/after-time ] && break; sleep 1; done\n"
+        "journalctl -b -o cat SYSLOG_IDENTIFIER=chronyd --no-pager | grep stepped || true\n"
+        "cat /run/after-time || printf '0\\n0 0\\n'\ncut -d' ' -f1 /proc/uptime\ndate +%s.%N\n",
+    )
+    now = time.time()
+    service_clock, service_uptime, uptime, clock = (line.split()[0] for line in told.splitlines()[-4:])
+    service_at = now - (float(uptime) - float(service_uptime))
+    return Boot(
+        seen,
+        float(clock) - now,
+        float(service_clock) - service_at,
+        float(service_uptime),
+        [float(number) for number in STEPPED.findall(told)],
+    )
+
+
+@pytest.mark.parametrize(("by", "fast"), CASES)
+def test_wrong_clock_becomes_right_by_the_defaults(by: str, fast: str) -> None:
+    def one(vm: Vm) -> Boot:
+        qemu.as_frozen(vm)
+        return boot(vm, OFFSETS[by] * DAY_SECONDS * (1 if vm.name == fast else -1))
+
+    for name, seen in both(one).items():
+        image = image_of(known()[name])
+        sign = "+" if name == fast else "-"
+        note(f"clock {sign}{by}: {image}: right {seen.service_after:.1f} s after the boot, stepped {seen.stepped_by}")
+        assert seen.facts["reached"], (name, seen.facts["nts"])
+        assert abs(seen.wrong_by) < 2, (name, seen)
+        assert seen.stepped_by, name
+        assert (seen.stepped_by[0] < 0) == (name == fast), (name, seen.stepped_by)
+        # chrony-wait holds back what is ordered after time-sync.target.
+        assert seen.service_after > 0, name
+        assert abs(seen.service_wrong_by) < 2, (name, seen)
+
+
+def test_step_under_a_running_client_is_noticed() -> None:
+    def one(vm: Vm) -> list[dict[str, Any]]:
+        qemu.thaw(vm)
+        seen = [settled(vm)]
+        qemu.inside(vm, "date -s '+1 hour'")
+        seen.append(facts(vm))
+        # Its offset is not waited for.
+        seen.append(facts(vm, "synchronised", 120))
+        qemu.inside(vm, "chronyc makestep")
+        seen.append(facts(vm, "authenticated", 120))
+        return seen
+
+    for name, (before, at_once, later, stepped) in both(one).items():
+        assert before["reached"], (name, before["nts"])
+        assert before["nts"]["reasons"] == [], (name, before["nts"])
+        assert at_once["nts"]["state"] == "pending", (name, at_once["nts"])
+        assert later["reached"], (name, later["nts"])
+        # The default makestep is for the first three updates: afterwards chronyd only slews, and says by how much.
+        assert re.match(r"The clock is 359\d\.\d+ s fast", later["nts"]["reasons"][-1]), (name, later["nts"])
+        assert later["tracking"]["offset_seconds"] > 3500, name
+        assert stepped["nts"]["reasons"] == [], (name, stepped["nts"])
+
+
+def test_reboot_keeps_what_chronyd_knows() -> None:
+    # The first two lines say how old they are.
+    kept = "tail -n +3 /var/lib/chrony/ntskeys | sha256sum\n"
+    read = "journalctl -b -o cat SYSLOG_IDENTIFIER=chronyd --no-pager | grep -E '^(Frequency|Loaded dump file)'\n"
+
+    def one(vm: Vm) -> list[Any]:
+        qemu.thaw(vm)
+        before = settled(vm), qemu.inside(vm, kept)
+        with qemu.begun(vm, "systemctl reboot") as process:
+            process.wait(60)
+        qemu.await_end(vm)
+        qemu.boot(vm)
+        qemu.await_boot(vm)
+        after = facts(vm, "authenticated", 90, len(before[0]["sources"]))
+        return [*before, after, qemu.inside(vm, kept), qemu.inside(vm, read)]
+
+    def key_ids(found: dict[str, Any]) -> dict[str, int]:
+        return {row["name"]: row["auth"]["key_id"] for row in found["sources"]}
+
+    for name, (before, kept_before, after, kept_after, told) in both(one).items():
+        assert before["reached"], name
+        assert after["reached"], (name, after["nts"])
+        assert kept_before == kept_after, f"{name}: the server's keys are others"
+        assert re.search(r"^Frequency .* read from /var/lib/chrony/", told, re.MULTILINE), (name, told)
+        # What was measured; of a source that it has to resolve first, as nts1 by its name, chronyd reads nothing again.
+        assert "Loaded dump file for 10.0.2.2" in told, (name, told)
+        # A key exchange would have counted one more.
+        assert key_ids(before) == key_ids(after), name
+        assert all(row["auth"]["cookies"] for row in after["sources"]), name
+        note(f"reboot: {image_of(known()[name])}: authenticated {after['waited_seconds']} s after SSH, no key exchange")
+
+
+def test_wrong_clock_stays_wrong_where_the_operator_is_strict() -> None:
+    strict = {"chrony_nts_nocerttimecheck": 0, "chrony_nts_directives": {"makestep": {"threshold": 1.0, "limit": 0}}}
+    both(qemu.thaw)
+    run = [sys.executable, "-m", "ansible", "playbook", "securetime.nts.site", "--extra-vars", json.dumps(strict)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+    def one(vm: Vm) -> Boot:
+        # Cookies of before would do without a key exchange and its certificate.
+        stop = "systemctl stop chronyd 2>/dev/null || systemctl stop chrony"
+        qemu.inside(vm, f"{stop}\nrm -f /var/lib/chrony/*.nts\nsync\n")
+        qemu.cut(vm)
+        return boot(vm, YEAR_SECONDS * (1 if vm.name == "nts1" else -1), 40)
+
+    for name, seen in both(one).items():
+        assert not seen.facts["reached"], name
+        assert seen.facts["nts"]["state"] in ("pending", "failed"), (name, seen.facts["nts"])
+        assert abs(seen.wrong_by) > 30 * DAY_SECONDS, (name, seen.wrong_by)
+        # chrony-wait is still waiting.
+        assert seen.service_after == 0, name
+        said = " ".join(seen.facts["nts"]["reasons"])
+        note(f"strict: {image_of(known()[name])}: {said}")
+        assert "certificate" in said, (name, said)

@@ -1,0 +1,159 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A network that loses, delays, reorders, cuts or blocks packets between a client and its only server."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ansible_collections.securetime.nts.tests.lab import qemu
+from ansible_collections.securetime.nts.tests.lab.vms import (
+    ask_server,
+    both,
+    facts,
+    known,
+    note,
+)
+
+pytestmark = pytest.mark.usefixtures("frozen")
+
+SOURCES = "/etc/chrony/nts-sources.d/securetime-nts.sources"
+CHAIN = "nft add table inet bad; nft add chain inet bad in '{ type filter hook input priority -200; }'"
+RULE = f"{CHAIN}; nft add rule inet bad in"
+# What is done to the server, and to the client. Both sides of netem drop and hold back what they send.
+BAD = {
+    "loss 10 %": ("tc qdisc add dev eth1 root netem loss 10%", "tc qdisc add dev eth1 root netem loss 10%"),
+    "loss 50 %": ("tc qdisc add dev eth1 root netem loss 50%", "tc qdisc add dev eth1 root netem loss 50%"),
+    "delay 300 ms": ("tc qdisc add dev eth1 root netem delay 300ms", ""),
+    "reordering": (
+        "tc qdisc add dev eth1 root netem delay 100ms reorder 50% 50%",
+        "tc qdisc add dev eth1 root netem delay 100ms reorder 50% 50%",
+    ),
+    # IPv6 needs 1280 and is gone then; a name that has such an address nevertheless is another fault.
+    "MTU 576": ("ip link set eth1 mtu 576", "ip link set eth1 mtu 576; sed -i '/^2001.*nts1/d' /etc/hosts"),
+    "IPv6 only": ("ip -4 address flush dev eth1", "ip -4 address flush dev eth1; sed -i '/^192.*nts1/d' /etc/hosts"),
+}
+# The same, and what the facts say, and of which kind the probe's error is.
+WORSE = {
+    "UDP 123 blocked": (
+        f"{RULE} udp dport 123 drop",
+        "",
+        r"nts1: the key exchange succeeded, but none of [4-8] NTP requests to UDP port 123 of .* was answered",
+        "ntp_unanswered",
+    ),
+    "TCP 4460 blocked": (
+        f"{RULE} tcp dport 4460 drop",
+        "",
+        r"nts1: .*not answered within 16 s on TCP port 4460",
+        "timed_out",
+    ),
+    "TCP 4460 rejected": (
+        f"{RULE} tcp dport 4460 reject with tcp reset",
+        "",
+        r"nts1: .*refuses connections to TCP port 4460",
+        "refused",
+    ),
+    "DNS dead": (
+        "",
+        "sed -i '/nts1/d' /etc/hosts; echo nameserver 192.0.2.99 >/etc/resolv.conf",
+        r"nts1: it has no address: .*look at the name and at the DNS",
+        "resolver_failed",
+    ),
+}
+UNDO = (
+    "tc qdisc del dev eth1 root 2>/dev/null || true\nnft delete table inet bad 2>/dev/null || true\n"
+    "ip link set eth1 mtu 1500\nsystemctl restart systemd-networkd\n"
+    "cp /root/hosts /etc/hosts\necho nameserver 10.0.2.3 >/etc/resolv.conf\n"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_source() -> None:
+    """Let nts2 have nts1 for its only source, and poll it often."""
+    both(qemu.thaw)
+    qemu.inside(known()["nts2"], f"echo 'server nts1 iburst nts minpoll 2 maxpoll 2' >{SOURCES}\n")
+    both(lambda each: qemu.inside(each, "cp /etc/hosts /root/hosts\nmodprobe sch_netem\n"))
+
+
+@pytest.fixture(autouse=True)
+def good_again() -> Iterator[None]:
+    yield
+    both(lambda each: qemu.inside(each, UNDO))
+
+
+def spoil(server: str, client: str) -> None:
+    """Make the network bad, and chronyd begin from nothing."""
+    qemu.inside(known()["nts1"], server)
+    forget = "rm -f /var/lib/chrony/*.nts /var/lib/chrony/*.dat"
+    qemu.inside(known()["nts2"], f"systemctl stop chronyd\n{forget}\n{client}\nsystemctl start chronyd\n")
+
+
+def probe() -> dict[str, Any]:
+    """Ask the server from the client's vm."""
+    return ask_server("nts2", "nts1")
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_network_only_takes_longer(case: str) -> None:
+    spoil(*BAD[case])
+    seen = facts(known()["nts2"], "authenticated", 240)
+    source = seen["sources"][0]
+    note(
+        f"network {case}: authenticated after {seen['waited_seconds']} s, offset {seen['tracking']['offset_seconds']} s"
+    )
+    assert seen["reached"], seen["nts"]
+    assert seen["nts"]["state"] == "authenticated"
+    assert abs(seen["tracking"]["offset_seconds"]) < 0.5
+    if case == "delay 300 ms":
+        # Half of a delay on one way is what no client can see.
+        assert seen["tracking"]["root_delay_seconds"] > 0.29, seen["tracking"]
+    if case == "IPv6 only":
+        assert source["address"].startswith("2001:db8:"), source
+    probed = probe()
+    note(f"network {case}: probe ok {probed['ok']}, {probed.get('error')}")
+    # Half of its packets may be lost each way; of eight, one comes back, but TCP may give up first.
+    assert probed["ok"] or "loss" in case, probed
+
+
+@pytest.mark.parametrize("case", WORSE)
+def test_blocked_network_is_told(case: str) -> None:
+    server, client, told, kind = WORSE[case]
+    spoil(server, client)
+    # An emulated server may be too slow for the first key exchange, which is another reason, for a while.
+    deadline = time.monotonic() + 120
+    seen = facts(known()["nts2"])
+    while not re.search(told, " ".join(seen["nts"]["reasons"])):
+        assert time.monotonic() < deadline, seen["nts"]
+        time.sleep(2)
+        seen = facts(known()["nts2"])
+    assert seen["nts"]["state"] == "failed", seen["nts"]
+    probed = probe()
+    assert not probed["ok"], probed
+    assert probed["error"]["kind"] == kind, probed["error"]
+    note(f"network {case}: {seen['nts']['reasons'][0]} Probe: {probed['error']['stage']}, {kind}")
+
+
+def test_a_server_that_moves_is_found_again() -> None:
+    spoil("true", "true")
+    assert facts(known()["nts2"], "authenticated", 120)["reached"]
+    qemu.inside(
+        known()["nts1"],
+        "ip address add 192.0.2.77/24 dev eth1\nip -6 address flush dev eth1\nip address del 192.0.2.10/24 dev eth1\n",
+    )
+    qemu.inside(known()["nts2"], "sed -i -e '/nts1/d' -e '$a 192.0.2.77 nts1' /etc/hosts\n")
+    begin = time.monotonic()
+    while time.monotonic() < begin + 400:
+        seen = facts(known()["nts2"])
+        source = seen["sources"][0]
+        if source["address"] == "192.0.2.77" and source["nts"]["state"] == "authenticated":
+            break
+        time.sleep(5)
+    note(f"network: a server that moved is followed at its new address after {time.monotonic() - begin:.0f} s")
+    assert source["address"] == "192.0.2.77", source
+    assert source["nts"]["state"] == "authenticated", source

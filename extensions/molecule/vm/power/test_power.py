@@ -1,0 +1,150 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Power is cut at a step of a change: after the next boot, chronyd runs with the old files or the new ones, whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from ansible_collections.securetime.nts.tests.lab import qemu
+from ansible_collections.securetime.nts.tests.lab.qemu import Vm
+from ansible_collections.securetime.nts.tests.lab.vms import (
+    both,
+    image_of,
+    known,
+    note,
+)
+
+# Steps of each kind of change, as counted by a change that is not cut.
+STEPS = {"config": 24, "certificate": 29}
+CUTS: list[tuple[str, str]] = [(kind, str(step)) for kind, count in STEPS.items() for step in range(1, count + 1)]
+# Two at a time, one on each VM.
+ROUNDS = [CUTS[first : first + 2] for first in range(0, len(CUTS), 2)]
+# Tasks of a first installation, and after how many seconds the power goes.
+MOMENTS = [
+    ("Install the packages", 8),
+    ("Install the packages", 16),
+    ("Make the issuing CA's key", 2),
+    ("Sign the server's certificate", 2),
+    ("Bring the files and the daemon", 4),
+    ("Bring the files and the daemon", 7),
+    ("Write its settings and its units", 5),
+]
+
+
+def look(vm: Vm) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(qemu.inside(vm, "python3 /root/cut.py look"))
+    return found
+
+
+def cut_at(vm: Vm, kind: str, step: str) -> bool:
+    """Begin a change on a VM and take the power away at a step; say whether there was one."""
+    qemu.thaw(vm)
+    with qemu.second_line(vm) as line, qemu.begun(vm, f"python3 /root/cut.py {kind} '{step}'") as process:
+        line.settimeout(0.5)
+        heard = b""
+        while b"cut" not in heard and process.poll() is None:
+            with contextlib.suppress(TimeoutError):
+                heard += line.recv(100)
+        qemu.cut(vm)
+    return b"cut" in heard
+
+
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize("cuts", ROUNDS, ids=str)
+def test_power_cut_amid_a_change(cuts: list[tuple[str, str]]) -> None:
+    of = dict(zip(sorted(known()), cuts, strict=False))
+
+    def one(vm: Vm) -> dict[str, Any]:
+        if vm.name not in of:
+            return {}
+        kind, step = of[vm.name]
+        assert cut_at(vm, kind, step), f"{kind} has no step {step}"
+        qemu.boot(vm)
+        qemu.await_boot(vm)
+        after_boot = look(vm)
+        qemu.inside(vm, f"python3 /root/cut.py {kind} 0", 200)
+        note(f"power {kind} step {step}: {image_of(vm)}: {after_boot['set']}, {after_boot['certificate']}")
+        return {"cut": of[vm.name], "boot": after_boot, "again": look(vm)}
+
+    for name, seen in both(one).items():
+        if not seen:
+            continue
+        told = f"{name}: {json.dumps(seen, indent=1)}"
+        kind = seen["cut"][0]
+        assert seen["boot"]["set"] in ("old", "new"), told
+        assert seen["again"]["set"] == ("new" if kind == "config" else "old"), told
+        assert seen["again"]["left"] == seen["again"]["begun"] == [], told
+        for when in ("boot", "again"):
+            assert seen[when]["active"] == "active", told
+            assert seen[when]["check"] == 0, told
+            assert seen[when]["lost"] == [], told
+
+
+@pytest.mark.usefixtures("frozen")
+def test_steps_are_all_tried() -> None:
+    def steps(vm: Vm) -> dict[str, int]:
+        found = {}
+        for kind in STEPS:
+            qemu.thaw(vm)
+            found[kind] = int(qemu.inside(vm, f"python3 /root/cut.py {kind} 0", 200).split()[-1])
+        return found
+
+    assert both(steps) == dict.fromkeys(known(), STEPS)
+
+
+def test_power_cuts_amid_the_first_installation() -> None:
+    """A run in check mode changes nothing; each other one goes on from where the power left the one before."""
+
+    def playbook(vm: Vm, *options: str) -> subprocess.Popen[str]:
+        run = [sys.executable, "-m", "ansible", "playbook", "securetime.nts.site", "--limit", vm.name, *options]
+        environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false", "PYTHONUNBUFFERED": "1"}
+        return subprocess.Popen(
+            run, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+
+    def one(vm: Vm) -> tuple[list[str], str]:
+        qemu.cut(vm)
+        qemu.start(vm, list(known().values()))
+        with playbook(vm, "--check", "--diff") as run:
+            said = run.communicate(timeout=600)[0]
+            assert run.returncode == 0, said[-3000:]
+        qemu.inside(vm, "! command -v chronyd\n! ls -d /etc/chrony* /var/lib/securetime-nts 2>/dev/null\n")
+        cuts = []
+        for task, seconds in MOMENTS:
+            with playbook(vm) as run:
+                assert run.stdout
+                heard = []
+                for line in run.stdout:
+                    heard.append(line)
+                    if line.startswith("TASK") and task in line and "(Debian)" not in line:
+                        break
+                    assert "fatal:" not in line, "".join(heard[-30:])
+                time.sleep(seconds)
+                qemu.cut(vm)
+                run.kill()
+            cuts.append(f"{task} + {seconds} s")
+            qemu.boot(vm)
+            qemu.await_boot(vm)
+        with playbook(vm) as run:
+            said = run.communicate(timeout=900)[0]
+            assert run.returncode == 0, said[-3000:]
+        left = "find /etc /var/lib/securetime-nts -name '*securetime-nts-new' -o -name '*securetime-nts-old'"
+        return cuts, qemu.inside(
+            vm,
+            f"{left}\n/usr/local/sbin/nts-certificate check >/root/said || cat /root/said\n"
+            "! command -v apt-get >/dev/null || dpkg --audit\nls /usr/sbin/policy-rc.d 2>/dev/null || true\n",
+        )
+
+    for name, (cuts, said) in both(one).items():
+        note(f"power, first installation: {image_of(known()[name])}: {len(cuts)} cuts: {', '.join(cuts)}")
+        assert said == "", (name, said)

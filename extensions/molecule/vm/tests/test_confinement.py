@@ -1,0 +1,187 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job under AppArmor (nts1) and SELinux (nts2), enforcing, and what they would refuse without the role."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from ansible_collections.securetime.nts.tests.lab.qemu import Vm, inside
+from ansible_collections.securetime.nts.tests.lab.vms import (
+    ansible,
+    ask_server,
+    both,
+    known,
+)
+
+PLAYBOOK = [sys.executable, "-m", "ansible", "playbook"]
+# What is ours in a line of the kernel's log; the VMs' own systemd and semanage quarrel with Debian's policy, too.
+OURS = r"chrony|securetime|nts-certificate|/etc/chrony|DENIED"
+DENIALS = f"journalctl -k -b --no-pager | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true"
+
+
+def denials() -> dict[str, str]:
+    return both(lambda each: inside(each, DENIALS))
+
+
+def run_role(host: str, *options: str, **variables: Any) -> str:
+    """Run site.yml on a host with extra variables; return what it said."""
+    command = [*PLAYBOOK, "securetime.nts.site", "--limit", host, "--diff", "--extra-vars", json.dumps(variables)]
+    command += options
+    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout
+
+
+def test_confinement_is_on() -> None:
+    assert "/usr/sbin/chronyd (enforce)" in inside(known()["nts1"], "cat /sys/kernel/security/apparmor/profiles")
+    assert inside(known()["nts2"], "getenforce").strip() == "Enforcing"
+    confined = inside(known()["nts2"], "cat /proc/$(cat /run/chrony/chronyd.pid)/attr/current").strip("\0\n")
+    assert confined == "system_u:system_r:chronyd_t:s0"
+    assert "chronyd (enforce)" in inside(known()["nts1"], "cat /proc/$(cat /run/chrony/chronyd.pid)/attr/current")
+
+
+def test_unit_is_the_distributions() -> None:
+    for name in known():
+        drop_ins = inside(known()[name], "systemctl show chronyd --property=DropInPaths").split("=")[1].split()
+        assert [path.rpartition("/")[2] for path in drop_ins] == ["securetime-nts-undo.conf"], name
+
+
+def test_facts_and_probe_are_well() -> None:
+    def one(vm: Vm) -> list[dict[str, Any]]:
+        sources = {"nts1": 1, "nts2": 2}[vm.name]
+        other = {"nts1": "nts2", "nts2": "nts1"}[vm.name]
+        wait = {"wait_for": "authenticated", "min_sources": sources, "timeout": 90}
+        return [
+            ansible(vm.name, "securetime.nts.chronyc_facts", **wait),
+            ask_server(vm.name, other),
+        ]
+
+    for name, (facts, probed) in both(one).items():
+        assert facts["reached"], (name, facts)
+        nts = facts["ansible_facts"]["chrony"]["nts"]
+        assert (nts["state"], nts["reasons"]) == ("authenticated", []), (name, nts)
+        assert probed["ok"], (name, probed)
+
+
+def test_renewal_works_in_its_own_unit() -> None:
+    # As the timer starts it, in its sandbox; forced, because it is not time yet.
+    force = "mkdir -p /run/systemd/system/nts-certificate.service.d\n"
+    force += "printf '[Service]\\nExecStart=\\nExecStart=/usr/local/sbin/nts-certificate renew --force\\n' "
+    force += ">/run/systemd/system/nts-certificate.service.d/force.conf\nsystemctl daemon-reload\n"
+    undo = "rm -r /run/systemd/system/nts-certificate.service.d\nsystemctl daemon-reload\n"
+    serial = "openssl x509 -in /etc/chrony/nts/server.pem -noout -serial\n"
+    said = both(lambda each: inside(each, serial + force + "systemctl start nts-certificate\n" + serial + undo))
+    for name, lines in said.items():
+        before, after = lines.split()
+        assert before != after, name
+
+
+def test_what_came_from_home_gets_the_label_of_its_place() -> None:
+    nts2, folder, path = known()["nts2"], "/etc/chrony/nts", "/etc/chrony/nts/trusted.pem"
+    content = inside(nts2, f"cat {path}")
+    # As people bring files: written at home, moved into their place, which takes the label of home along.
+    label = inside(nts2, f"cp {path} /root/new\nmv /root/new {path}\nstat -c %C {path}\n")
+    assert "home" in label, label
+    said = ansible(
+        "nts2",
+        "securetime.nts.chrony_config",
+        config_file="/etc/chrony.conf",
+        service="chronyd.service",
+        files=[{"path": path, "content": content, "effect": "nothing"}],
+        ntske_ports=[ntsport_of_the_right_time()],
+    )
+    assert (said["changed"], said["changed_files"], said["actions"]) == (True, [path], []), said
+    pair = f"{folder}/server.pem {folder}/server.key"
+    deploy = "/usr/local/sbin/nts-certificate deploy --certificate server.pem --key server.key"
+    inside(nts2, f"cd /root\ncp {pair} .\nrm {pair}\n{deploy}\nrm server.pem server.key\n")
+    assert inside(nts2, f"stat -c %C {path} {pair}").split() == ["system_u:object_r:etc_t:s0"] * 3
+
+
+def test_labels_are_those_of_the_policy() -> None:
+    paths = "/etc/chrony.conf /etc/chrony.keys /etc/chrony /etc/systemd/system /etc/sysconfig /usr/local/sbin"
+    paths += " /var/lib/chrony /var/lib/securetime-nts /var/log/chrony"
+    # The timer may have started a renewal, which labels what it stages a moment after it has made it.
+    idle = "while [ $(systemctl is-active nts-certificate) = activating ]; do sleep 1; done\n"
+    assert inside(known()["nts2"], f"{idle}restorecon -nvR {paths}") == ""
+
+
+def ntsport_of_the_right_time() -> int:
+    with open(os.path.join(os.environ["LAB_STATE"], "right-time", "ntsport")) as file:
+        return int(file.read())
+
+
+def test_port_of_the_right_time_is_labelled() -> None:
+    labelled = inside(known()["nts2"], "semanage port --list --locallist --noheading").split()
+    assert labelled == ["ntske_port_t", "tcp", str(ntsport_of_the_right_time())]
+
+
+def test_nothing_was_denied() -> None:
+    assert denials() == {"nts1": "", "nts2": ""}
+
+
+def test_the_tutorials_paths_are_refused() -> None:
+    """Key and certificate in /var/lib/chrony/nts, made by root at home, as people do, and moved there."""
+
+    def one(vm: Vm) -> str:
+        config = {"nts1": "/etc/chrony/chrony.conf", "nts2": "/etc/chrony.conf"}[vm.name]
+        user = {"nts1": "_chrony", "nts2": "chrony"}[vm.name]
+        folder = "/var/lib/chrony/nts"
+        return inside(
+            vm,
+            f"""
+cp -p {config} /root/config
+mkdir -p {folder} && cd /root
+make="openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+$make -subj /CN={vm.name} -keyout server.key -out server.crt 2>/dev/null
+mv server.key server.crt {folder}/
+chown -R {user}:{user} {folder}; chmod 600 {folder}/server.key
+sed -i -e '/^ntsserver/d' -e '$a ntsservercert {folder}/server.crt\\nntsserverkey {folder}/server.key' {config}
+systemctl restart chronyd || true
+sleep 2
+journalctl -b --no-pager -n 30 -o cat SYSLOG_IDENTIFIER=chronyd
+{DENIALS}
+cat /root/config >{config}
+rm -r {folder} /root/config
+systemctl reset-failed chronyd; systemctl restart chronyd
+""",
+        )
+
+    for name, said in both(one).items():
+        assert "denied" in said.lower(), (name, said)
+        assert "Could not set credentials" in said, (name, said)
+        assert "server.key" in said or "server.crt" in said, (name, said)
+
+
+def test_another_run_changes_nothing_and_a_check_says_so() -> None:
+    for options in ([], ["--check"]):
+        said = run_role("all", *options)
+        assert re.findall(r" changed=(\d+) ", said) == ["0", "0"], said[-3000:]
+
+
+@pytest.mark.parametrize("host", ["nts1", "nts2"])
+def test_other_folder_and_other_port_are_let_in_and_out_again(host: str) -> None:
+    rules = "cat /etc/apparmor.d/local/usr.sbin.chronyd 2>/dev/null || true; semanage port -l -C -n 2>/dev/null || true"
+    rules += "; semanage fcontext -l -C -n 2>/dev/null || true"
+    inside(known()[host], "dmesg -C")
+    before = inside(known()[host], rules)
+    directives = {"ntsport": 14460}
+    run_role(host, chrony_nts_certificate_dir="/srv/nts/pair", chrony_nts_directives=directives)
+    assert inside(known()[host], "ls /srv/nts/pair").split() == ["server.key", "server.pem"]
+    during = inside(known()[host], rules)
+    assert "/srv/nts/pair" in during, during
+    assert host == "nts1" or "14460" in during, during
+    probed = ask_server(host, host, ntsport=14460)
+    assert probed["ok"], probed
+    assert inside(known()[host], f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true") == ""
+    run_role(host)
+    assert inside(known()[host], rules) == before

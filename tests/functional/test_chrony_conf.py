@@ -1,0 +1,354 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of chrony.conf says what real chronyds of three versions say of every directive and every option.
+
+chrony of Debian's suites is unpacked once (tests/functional/unpacked.py).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
+    DIRECTIVES,
+    INT_MAX,
+    OLDEST,
+    SOURCE,
+    Word,
+    problems,
+    render_directives,
+    render_sources,
+    supported,
+)
+from ansible_collections.securetime.nts.tests.functional.unpacked import program
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITES = ["bookworm", "trixie", "testing"]
+
+# What the table cannot tell: values that chronyd takes, and does not have to look up anywhere else.
+TEXTS = {
+    "address": "192.0.2.255",
+    "bindcmdaddress": "/run/chrony/chronyd.sock",
+    "cmdallow": "all 192.0.2.0/24",
+    "cmddeny": "2001:db8::/32",
+    "deny": "all",
+    "hosts": "127.0.0.1",
+    "include": "/etc/*.include",
+    "lock": "GPS",
+    "parameter": "/dev/pps0:clear",
+    "refid": "GPS",
+}
+TEMPCOMP = {"sensor": "/sys/class/thermal/thermal_zone0/temp", "interval": 30}
+
+# What chronyd 4.9 takes and the table does not, because it could only be a mistake (or, for folders, has another form).
+NARROWED = """
+broadcast 0 192.0.2.255
+broadcast 1 192.0.2.255 0
+broadcast 1 192.0.2.255 65536
+clientloglimit 0
+cmdratelimit interval -20
+cmdratelimit interval 13
+cmdratelimit burst 0
+cmdratelimit burst 33
+cmdratelimit leak 0
+cmdratelimit leak 5
+driftfile /var/lib/x interval -1
+fallbackdrift -33 -32
+fallbackdrift 33 -32
+fallbackdrift -32 -33
+fallbackdrift -32 33
+makestep 0 -2
+maxchange 0 -1 -1
+maxchange 0 0 -2
+maxntsconnections 100001
+maxstratum 16
+minsources 1001
+minstratum 16
+ntsport 0
+ntsratelimit interval -20
+ntsratelimit interval 13
+ntsratelimit burst 0
+ntsratelimit burst 33
+ntsratelimit leak 0
+ntsratelimit leak 5
+ntsrefresh 59
+ntsrefresh 31536001
+ntsrotate 59
+ntsrotate 31536001
+port 0
+ratelimit interval -20
+ratelimit interval 13
+ratelimit burst 0
+ratelimit burst 33
+ratelimit leak 0
+ratelimit leak 5
+ratelimit kod -1
+ratelimit kod 5
+refclock PHC /dev/pps0:clear filter 0
+confdir two words
+sourcedir two words
+pool nts.example.org certset -1
+pool nts.example.org certset 4294967296
+pool nts.example.org filter 0
+pool nts.example.org filter 129
+pool nts.example.org maxntsretry 5
+pool nts.example.org maxntsretry 25
+pool nts.example.org maxpoll -8
+pool nts.example.org maxpoll 25
+pool nts.example.org maxsources 17
+pool nts.example.org minpoll -8
+pool nts.example.org minpoll 25
+pool nts.example.org ntsport 0
+pool nts.example.org port 0
+"""
+# Here chronyd looks at a value when it starts, and not when it reads it.
+NOT_READ = {"refclock.driver"}
+
+ROLE = ROOT / "roles" / "chrony_nts"
+
+
+@dataclass
+class Example:
+    """A value of a directive, or a source, the part of it that matters, and the version that this came with."""
+
+    path: str
+    value: Any
+    since: str = OLDEST
+    by_chronyd: bool = True
+    """Whether chronyd, too, refuses a value that is wrong."""
+
+    @property
+    def arguments(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What the functions of the table take."""
+        name = self.path.partition(".")[0]
+        return ({}, [self.value]) if name == SOURCE.name else ({name: self.value}, [])
+
+    @property
+    def lines(self) -> list[str]:
+        """What stands in the file."""
+        directives, sources = self.arguments
+        return render_directives(directives) + render_sources(sources)
+
+
+def newest(*versions: str) -> str:
+    return max(versions, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def within(word: Word, example: Example) -> Example:
+    """Return an example of a part as one of what it is a part of."""
+    since = newest(word.since, example.since)
+    return Example(f"{word.name}.{example.path}", example.value, since, example.by_chronyd)
+
+
+def right(word: Word) -> Iterator[Example]:
+    """Yield values that a name takes: both ends of its range, every choice, every part."""
+    for example in right_one(word):
+        value = [example.value] if word.several else example.value
+        yield Example(example.path, value, newest(word.since, example.since))
+
+
+def right_one(word: Word) -> Iterator[Example]:
+    if word.kind == "flag":
+        yield Example(word.name, True)
+    elif word.kind in ("integer", "number"):
+        yield from (Example(word.name, end) for end in (word.low, word.high) if abs(end) != inf)
+        yield Example(word.name, max(word.low, 1) if word.kind == "integer" else 0.25)
+    elif word.kind == "choice":
+        yield from (Example(word.name, chosen, since) for chosen, since in word.choices.items())
+    elif word.kind == "words":
+        yield from (Example(word.name, [chosen], since) for chosen, since in word.choices.items())
+        yield Example(word.name, [] if word.choices else [TEXTS[word.name]])
+    elif word.name == "tempcomp":
+        yield Example("tempcomp.points", {**TEMPCOMP, "points": "/etc/chrony/points"})
+        yield Example("tempcomp.T0", {**TEMPCOMP, "T0": -1.5, "k0": 0, "k1": 1e-5, "k2": 25})
+    elif word.kind == "parts":
+        base = whole(word)
+        yield Example(word.name, base)
+        for part in word.parts:
+            for example in right(part):
+                yield within(word, Example(example.path, {**base, part.name: example.value}, example.since))
+    else:
+        yield Example(word.name, TEXTS.get(word.name, "192.0.2.1" if word.kind == "address" else "/var/lib/x"))
+
+
+def whole(word: Word) -> dict[str, Any]:
+    """Return the least that a name of several parts takes."""
+    if word is SOURCE:
+        return {"type": "pool", "address": "nts.example.org"}
+    if word.name == "tempcomp":
+        return {**TEMPCOMP, "points": "/etc/chrony/points"}
+    return {part.name: next(right(part)).value for part in word.parts if part.required}
+
+
+def wrong(word: Word) -> Iterator[Example]:
+    """Yield values that a name does not take."""
+    if word.several:
+        yield Example(word.name, "no list", by_chronyd=False)
+    for example in wrong_one(word):
+        value = [example.value] if word.several else example.value
+        yield Example(example.path, value, word.since, example.by_chronyd)
+
+
+def wrong_one(word: Word) -> Iterator[Example]:
+    if word.kind == "parts":
+        yield from wrong_parts(word)
+    elif word.kind == "words":
+        yield Example(word.name, ["nonsense"] if word.choices else ["two words"], by_chronyd=bool(word.choices))
+        yield Example(word.name, "no list", by_chronyd=False)
+    else:
+        if word.kind in ("integer", "number"):
+            for end in (word.low - 1, word.high + 1):
+                if abs(end) != inf:
+                    yield Example(word.name, end, by_chronyd=word.kind == "integer" and end != INT_MAX + 1)
+        # chronyd has no value for a flag that could be wrong, and what is refused is right to it.
+        yield Example(word.name, "two words", by_chronyd=word.kind not in ("flag", "refused"))
+        for value in ("# comment", "1 # comment", "1\n2", "", [1], *([] if word.kind == "flag" else [True])):
+            yield Example(word.name, value, by_chronyd=False)
+
+
+def wrong_parts(word: Word) -> Iterator[Example]:
+    base = whole(word)
+    yield Example(word.name, {**base, "nonsense": 1}, by_chronyd=False)
+    if word is not SOURCE:
+        yield Example(word.name, "no dictionary", by_chronyd=False)
+    for part in word.parts:
+        if part.required:
+            yield Example(f"{word.name}.{part.name}", {name: base[name] for name in base if name != part.name})
+        for example in wrong(part):
+            yield within(word, Example(example.path, {**base, part.name: example.value}, "4.0", example.by_chronyd))
+
+
+TABLE = [*DIRECTIVES.parts, SOURCE]
+RIGHT = [example for word in TABLE if word.kind != "refused" for example in right(word)]
+WRONG = [example for word in TABLE for example in wrong(word)]
+
+
+class Chronyd:
+    """The chronyd of a Debian suite."""
+
+    def __init__(self, suite: str) -> None:
+        self.command = program(suite, "usr/sbin/chronyd")
+        banner = subprocess.run([*self.command, "-v"], check=True, capture_output=True, text=True).stdout
+        self.version = banner.split("version ")[1].split()[0]
+
+    def refusal(self, lines: list[str]) -> str:
+        """Return what chronyd has against a file of these lines; empty if nothing."""
+        text = "".join(f"{line}\n" for line in lines)
+        done = subprocess.run(
+            [*self.command, "-p", "-f", "/dev/stdin"], check=False, input=text, capture_output=True, text=True
+        )
+        return done.stderr if done.returncode else ""
+
+    def knows(self, example: Example) -> bool:
+        return newest(example.since, self.version) == self.version
+
+
+@pytest.fixture(scope="session", params=SUITES)
+def chronyd(request: pytest.FixtureRequest) -> Chronyd:
+    return Chronyd(request.param)
+
+
+@pytest.fixture(scope="session")
+def newest_chronyd() -> Chronyd:
+    return Chronyd(SUITES[-1])
+
+
+def test_what_is_right_gives_no_sentence() -> None:
+    assert [(example, found) for example in RIGHT if (found := problems(*example.arguments, None))] == []
+
+
+def test_what_is_wrong_gives_a_sentence() -> None:
+    assert [example for example in WRONG if not problems(*example.arguments, None)] == []
+
+
+def test_chronyd_takes_what_is_right_and_known_to_it(chronyd: Chronyd) -> None:
+    known = [example for example in RIGHT if chronyd.knows(example)]
+    assert [example for example in known if problems(*example.arguments, chronyd.version)] == []
+    if chronyd.refusal([line for example in known for line in example.lines]):
+        assert [(example, said) for example in known if (said := chronyd.refusal(example.lines))] == []
+
+
+def test_chronyd_refuses_what_came_later(chronyd: Chronyd) -> None:
+    later = [example for example in RIGHT if not chronyd.knows(example)]
+    for example in later:
+        sentences = problems(*example.arguments, chronyd.version)
+        assert any(f"needs chronyd {example.since} or newer" in sentence for sentence in sentences), example
+    taken = {example.path for example in later if not chronyd.refusal(example.lines)}
+    assert taken <= NOT_READ
+
+
+def test_chronyd_takes_what_is_left_of_what_came_later(chronyd: Chronyd) -> None:
+    left = []
+    for example in RIGHT:
+        directives, sources = (supported(part, chronyd.version) for part in example.arguments)
+        assert problems(directives, sources, chronyd.version) == []
+        left += render_directives(directives) + render_sources(sources)
+    assert chronyd.refusal(left) == ""
+
+
+def test_the_newest_chronyd_refuses_what_is_wrong_but_for_what_is_narrowed_here(newest_chronyd: Chronyd) -> None:
+    checked = [example for example in WRONG if example.by_chronyd and example.path not in NOT_READ]
+    taken = [line for example in checked if not newest_chronyd.refusal(example.lines) for line in example.lines]
+    assert taken == NARROWED.strip().splitlines()
+
+
+VARIABLES = {
+    "ansible_python_interpreter": sys.executable,
+    "chrony_nts_skip_unsupported": True,
+    "chrony_nts_sources": [{"address": "nts.example.org", "maxunreach": 10, "minpoll": 4}],
+    "chrony_nts_directives": {
+        "local": {"activate": 0.1},
+        "log": ["tracking", "selection"],
+        "logchange": None,
+        "opencommands": ["tracking"],
+    },
+    "chrony_nts_raw_lines": ["# Ours", "maxdistance 2"],
+    "chrony_nts_trust_anchors": [{"content": "A"}, {"content": "B", "set": 2}],
+}
+PLAYBOOK = """
+- hosts: localhost
+  gather_facts: false
+  connection: local
+  vars_files: [ROLE/defaults/main.yml, ROLE/vars/main.yml, ROLE/vars/Debian.yml]
+  tasks:
+    - ansible.builtin.set_fact:
+        chrony: {installed: true, environment: {fips: false}, daemon: {version: "VERSION", features: {NTS: true}}}
+        cacheable: true
+    - ansible.builtin.include_tasks: ROLE/tasks/capable.yml
+    - ansible.builtin.copy:
+        content: "{{ query('template', 'ROLE/templates/sources.j2', 'ROLE/templates/chrony.conf.j2') | join }}"
+        dest: "{{ playbook_dir }}/chrony.conf"
+        mode: "0600"
+"""
+SINCE = {
+    "log tracking selection": "4.3",
+    "local activate 0.1": "4.6",
+    "opencommands tracking": "4.7",
+    "server nts.example.org iburst maxunreach 10 minpoll 4 nts": "4.8",
+}
+
+
+def test_the_files_of_the_role_hold_what_chronyd_knows(chronyd: Chronyd, tmp_path: Path) -> None:
+    (tmp_path / "playbook.yml").write_text(PLAYBOOK.replace("VERSION", chronyd.version).replace("ROLE", str(ROLE)))
+    playbook = Path(sys.executable).with_name("ansible-playbook")
+    command = [playbook, "-i", "localhost,", "-e", json.dumps(VARIABLES), "playbook.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = (tmp_path / "chrony.conf").read_text().splitlines()
+    assert chronyd.refusal(lines) == ""
+    assert lines[-2:] == ["# Ours", "maxdistance 2"]
+    trusted = ["ntstrustedcerts /etc/chrony/nts/trusted.pem", "ntstrustedcerts 2 /etc/chrony/nts/trusted-2.pem"]
+    assert [line for line in lines if line.startswith("ntstrustedcerts")] == trusted
+    assert [since for line, since in SINCE.items() if line in lines] == [
+        since for since in SINCE.values() if newest(since, chronyd.version) == chronyd.version
+    ]

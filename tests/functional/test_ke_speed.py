@@ -1,0 +1,142 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The benchmark of key exchanges counts what chronyd counts, and gives no figures where there are none."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils import _certificates
+from ansible_collections.securetime.nts.plugins.module_utils._nts_ke import record
+from ansible_collections.securetime.nts.tests.bench import ke_speed
+from ansible_collections.securetime.nts.tests.bench.ke_speed import BenchError, Clients, Round
+from ansible_collections.securetime.nts.tests.functional.nts_servers import (
+    Pair,
+    chronyd,
+    free_port,
+    make_pair,
+    misbehaving,
+    running,
+)
+from ansible_collections.securetime.nts.tests.functional.unpacked import program
+
+CERTIFICATES = {**ke_speed.CERTIFICATES, **ke_speed.MORE_CERTIFICATES}
+
+
+@pytest.fixture(scope="module")
+def clients() -> Iterator[Clients]:
+    with Clients(2) as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return make_pair(tmp_path_factory.mktemp("pair"))
+
+
+def accepted(socket: Path) -> int:
+    """Return how many key exchanges chronyd says that it has accepted."""
+    command = [*program(ke_speed.SUITE, "usr/bin/chronyc"), "-h", str(socket), "serverstats"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    told = {label.strip(): value for label, _colon, value in (line.partition(":") for line in done.stdout.splitlines())}
+    return int(told["NTS-KE connections accepted"])
+
+
+def measured(clients: Clients) -> dict[str, list[Round]]:
+    """Measure for as long as a controller that is busy with other tests needs."""
+    try:
+        return ke_speed.compare(CERTIFICATES, clients, rounds=1, seconds=0.2)
+    except BenchError as error:
+        if "measure for longer" not in str(error):
+            raise
+    return ke_speed.compare(CERTIFICATES, clients, rounds=1, seconds=3)
+
+
+def test_every_certificate_has_figures(clients: Clients) -> None:
+    found = measured(clients)
+    figures = ("rate", "server_cpu", "client_cpu", "bytes_each", "busy_percent")
+    assert list(found) == list(CERTIFICATES)
+    assert all(getattr(one, figure) > 0 for (one,) in found.values() for figure in figures), found
+    lines = ke_speed.table(found).splitlines()
+    assert [line.partition("  ")[0] for line in lines[2:]] == list(CERTIFICATES)
+    assert len({len(line) for line in lines}) == 1
+    # A modulus of 4096 bits and a signature of as many are more than all that a chain of P-256 has.
+    ours, theirs = (found[name][0].bytes_each for name in ke_speed.CERTIFICATES)
+    assert theirs > ours + 512
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_the_certificate_is_what_its_name_says(name: str, tmp_path: Path) -> None:
+    made = CERTIFICATES[name](tmp_path)
+    key_type, _comma, origin = name.partition(", ")
+    assert _certificates.key_type(made.der) == key_type
+    chain = [_certificates.pem_to_der(pem) for pem in _certificates.CERTIFICATE.findall(made.chain.read_text())]
+    issued = ["ECDSA P-256"] if origin == "of the role" else []
+    assert [_certificates.key_type(der) for der in chain] == [key_type, *issued]
+
+
+def test_it_counts_what_chronyd_counts(clients: Clients, pair: Pair, tmp_path: Path) -> None:
+    folder = tmp_path / "chronyd"
+    socket = folder / "run" / "socket"
+    with chronyd(ke_speed.SUITE, folder, pair, (*ke_speed.LINES, f"bindcmdaddress {socket}")) as server:
+        pid = int((folder / "pid").read_text())
+        before = accepted(socket)
+        measured = clients.measure(server.ntsport, pid, 0.3)
+        assert measured.exchanges == accepted(socket) - before
+        # Its processes are counted, too: the main one only accepts connections.
+        main = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[ke_speed.TIMES]
+        assert ke_speed.cpu_seconds(pid) > 2 * sum(map(int, main)) / ke_speed.TICKS_PER_SECOND
+    assert measured.exchanges > 2
+
+
+def test_a_refusal_is_an_error(clients: Clients, pair: Pair, tmp_path: Path) -> None:
+    with (
+        chronyd(ke_speed.SUITE, tmp_path, pair, (*ke_speed.LINES, "deny all")) as server,
+        pytest.raises(BenchError, match="key exchange 1 of a client failed"),
+    ):
+        clients.load(server.ntsport, 0.1)
+
+
+def test_nobody_is_an_error(clients: Clients) -> None:
+    with pytest.raises(BenchError, match="refused"):
+        clients.load(free_port(), 0.1)
+
+
+def test_an_answer_without_cookies_is_an_error(clients: Clients, pair: Pair) -> None:
+    def behave(session: ssl.SSLSocket) -> None:
+        session.recv(4096)
+        answer = [record(1, b"\0\0", critical=True), record(4, b"\0\x0f"), record(0, critical=True)]
+        session.sendall(b"".join(answer))
+        session.unwrap()
+
+    with misbehaving(behave, pair) as port, pytest.raises(BenchError, match="none came"):
+        clients.load(port, 0.1)
+
+
+def test_no_cpu_time_is_an_error(clients: Clients, pair: Pair, tmp_path: Path) -> None:
+    """Of the wrong process, for example."""
+    with (
+        running(["sleep", "60"], tmp_path / "log") as idle,
+        chronyd(ke_speed.SUITE, tmp_path / "chronyd", pair, ke_speed.LINES) as server,
+        pytest.raises(BenchError, match="measure for longer"),
+    ):
+        clients.measure(server.ntsport, idle.pid, 0.1)
+
+
+def test_figures_are_of_a_thousand_key_exchanges() -> None:
+    measured = Round(
+        exchanges=2000,
+        seconds=4.0,
+        server_cpu_seconds=3.0,
+        client_cpu_seconds=5.0,
+        other_cpu_seconds=1.0,
+        received_bytes=4_000_000,
+    )
+    assert (measured.rate, measured.server_cpu, measured.client_cpu) == (500, 1.5, 2.5)
+    assert (measured.bytes_each, measured.busy_percent, measured.others_percent) == (2000, 75, 25)

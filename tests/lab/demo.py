@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start the demo's hosts and run site.yml on them: a line for each play, and the closing table.
+
+demo.py [--verbose]     with --verbose: all that Ansible prints
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = ROOT / ".lab" / "demo"
+LOG = ROOT / ".build" / "logs" / "demo.log"
+INVENTORY = ROOT / "extensions" / "molecule" / "inventory"
+SILENCE_SECONDS = 15
+START = time.monotonic()
+ENVIRONMENT = {
+    "LAB_STATE": str(LAB),
+    "ANSIBLE_INVENTORY": f"{INVENTORY},{LAB / 'inventory.yml'}",
+    "ANSIBLE_PIPELINING": "true",
+    "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
+    "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
+    # The filter reads lines as Ansible prints them.
+    "ANSIBLE_FORCE_COLOR": "false",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class Progress:
+    """What the demo is doing, printed at least every SILENCE_SECONDS."""
+
+    def __init__(self) -> None:
+        self.what, self.spoken = "", time.monotonic()
+        threading.Thread(target=self._repeat, daemon=True).start()
+
+    def say(self, text: str) -> None:
+        """Print a line with the time since the start."""
+        minutes, seconds = divmod(int(time.monotonic() - START), 60)
+        print(f"[{minutes:2}:{seconds:02}] {text}", flush=True)
+        self.spoken = time.monotonic()
+
+    def _repeat(self) -> None:
+        while True:
+            time.sleep(1)
+            if time.monotonic() - self.spoken > SILENCE_SECONDS:
+                self.say(self.what)
+
+
+def table(output: str) -> str:
+    """Return the closing table of site.yml: the strings of the message that debug printed."""
+    lines = re.search(r"^TASK \[Show the result\].*?\"msg\": \[\n(.*?)\n +\]", output, re.MULTILINE | re.DOTALL)
+    return "\n".join(re.findall(r'^ +"(.*)",?$', lines[1], re.MULTILINE)) if lines else ""
+
+
+def run(progress: Progress, *command: str, verbose: bool) -> str:
+    """Run a program and report the plays that it begins; return its output, or end with that when it fails."""
+    output = []
+    with (
+        LOG.open("a") as log,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **ENVIRONMENT}
+        ) as process,
+    ):
+        assert process.stdout
+        for line in process.stdout:
+            output.append(line)
+            log.write(line)
+            log.flush()
+            play = re.match(r"PLAY \[(.+?)\]", line)
+            task = re.match(r"TASK \[(?:.* : )?(.+?)\]", line)
+            if verbose:
+                print(line, end="", flush=True)
+                progress.spoken = time.monotonic()
+            elif play:
+                progress.what = play[1]
+                progress.say(progress.what)
+            elif task:
+                progress.what = f"  {task[1]}"
+    if process.returncode:
+        sys.exit(f"{''.join(output[-60:])}\nThis failed: {' '.join(command)}\nAll output: {LOG}")
+    return "".join(output)
+
+
+def main() -> None:
+    """Run the demo."""
+    verbose = "--verbose" in sys.argv[1:]
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    LOG.unlink(missing_ok=True)
+    progress = Progress()
+    create = str(ROOT / "extensions/molecule/default/create.yml")
+    run(progress, "ansible-playbook", "--inventory", str(INVENTORY), create, verbose=verbose)
+    output = run(progress, "ansible-playbook", "securetime.nts.site", verbose=verbose)
+    progress.say("done\n")
+    print(table(output), end="\n\n")
+    subprocess.run([sys.executable, str(ROOT / "tests/lab/lab.py"), "status", "--state", str(LAB)], check=True)
+    print(f"\nLog in: podman exec -it CONTAINER bash. All output: {LOG}. Remove the hosts: make demo-stop")
+
+
+if __name__ == "__main__":
+    main()

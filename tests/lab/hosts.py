@@ -1,0 +1,231 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operations of the scenarios' tests on the hosts of the lab.
+
+`run_module` runs a module's code on the host by the host's own Python, without the 2 to 4 s that a start of Ansible
+takes. That Ansible itself transports and runs the modules is what each run of a playbook shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+from typing import Any, TypeVar
+
+import ansible
+from testinfra import get_host
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = Path(__file__).resolve().parent
+COLLECTION = "ansible_collections/securetime/nts"
+# Not below /etc, /var, /root or /tmp, where tests look for what a run has left.
+CODE = "/run/securetime-nts-code"
+# No run of Ansible on the lab's hosts takes a tenth of this.
+PLAYBOOK_TIMEOUT_SECONDS = 900
+# Runs a module as AnsiballZ does: the arguments are set in ansible.module_utils.basic, the module is the main program.
+RUN = """
+import json, runpy, sys
+sys.path.insert(0, "%s")
+from ansible.module_utils import basic
+basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
+basic._ANSIBLE_PROFILE = "legacy"
+runpy.run_module("ansible_collections.securetime.nts.plugins.modules." + sys.argv[1], run_name="__main__")
+"""
+T = TypeVar("T")
+
+
+@functools.cache
+def _packed() -> tuple[str, str]:
+    """Return the code that modules need on a host as a tar archive in base64, and its digest."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        # Regular packages: ansible-core's module_utils asks for the file of its parent.
+        archive.addfile(tarfile.TarInfo("ansible/__init__.py"))
+        files = {Path("ansible/module_utils"): Path(ansible.__file__).parent / "module_utils"}
+        files |= {Path(COLLECTION, "plugins", kind): ROOT / "plugins" / kind for kind in ("modules", "module_utils")}
+        for inside, folder in files.items():
+            for path in sorted(folder.rglob("*.py")):
+                archive.add(path, str(inside / path.relative_to(folder)))
+    content = packed.getvalue()
+    return base64.b64encode(content).decode(), hashlib.sha256(content).hexdigest()[:12]
+
+
+@functools.cache
+def _put(name: str) -> str:
+    host = get_host(name)
+    archive, digest = _packed()
+    folder = f"{CODE}/{digest}"
+    # Through standard input, because an argument of a program is at most 128 KiB long.
+    write(host, f"mkdir -p {folder}; base64 -d | tar -xzf - -C {folder}", archive)
+    write(host, f"cat >{folder}/run.py", RUN % folder)
+    return folder
+
+
+def code(host: Host) -> str:
+    """Return the folder on the host that holds ansible.module_utils and the collection's code for managed hosts."""
+    return _put(host.backend.get_pytest_id())
+
+
+def write(host: Host, command: str, content: str) -> str:
+    """Run a shell command on the host with this standard input; return its output."""
+    done = subprocess.run(
+        [*_ssh(host), command], input=content, stdout=PIPE, stderr=STDOUT, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def _ssh(host: Host) -> list[str]:
+    """Return the ssh command that reaches a host as Ansible does."""
+    variables = host.backend.get_variables()
+    options = [word.strip("'\"") for word in variables["ansible_ssh_common_args"].split()]
+    options += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", f"ControlPath={_control_folder()}/%C"]
+    port, key = str(variables["ansible_port"]), variables["ansible_ssh_private_key_file"]
+    return ["ssh", "-o", "LogLevel=ERROR", *options, "-p", port, "-i", key, f"root@{variables['ansible_host']}"]
+
+
+@functools.cache
+def _control_folder() -> Path:
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"securetime-nts-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def run_module(host: Host, module: str, **arguments: Any) -> dict[str, Any]:
+    """Return the result of a module of the collection on a host, also when it fails."""
+    given = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
+    done = subprocess.run(
+        [*_ssh(host), f"python3 {code(host)}/run.py {module}"],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=PLAYBOOK_TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert done.stdout.startswith("\n{") or done.stdout.startswith("{"), done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def facts(host: Host, **arguments: Any) -> dict[str, Any]:
+    """Return ansible_facts.chrony of a host."""
+    chrony: dict[str, Any] = run_module(host, "chronyc_facts", **arguments)["ansible_facts"]["chrony"]
+    return chrony
+
+
+def each(function: Callable[[Host], T], *hosts: Host) -> list[T]:
+    """Return what a function returns for several hosts, called at the same time."""
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        return list(pool.map(function, hosts))
+
+
+def playbook(name: str, *arguments: str, variables: dict[str, Any] | None = None, **environment: str) -> str:
+    """Return the output of a playbook of the collection, also when it fails."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), f"securetime.nts.{name}", *arguments]
+    command += ["--extra-vars", json.dumps(variables)] if variables else []
+    # Molecule sets these two: colours in the output, failures on stderr.
+    plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_DISPLAY_FAILED_STDERR": "false", **environment}
+    done = subprocess.run(
+        command, stdout=PIPE, stderr=STDOUT, text=True, timeout=PLAYBOOK_TIMEOUT_SECONDS, check=False, env=plain
+    )
+    return done.stdout
+
+
+def recap(output: str) -> dict[str, dict[str, int]]:
+    """Return the counts of a run of ansible-playbook: ok, changed, unreachable, failed and so on of each host."""
+    lines = re.findall(r"^(\S+) +: (ok=.*)$", output, re.MULTILINE)
+    return {host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in lines}
+
+
+def changed(output: str) -> dict[str, int]:
+    """Return how many tasks changed each host, in a run that failed on none."""
+    found = recap(output)
+    assert found, output[-4000:]
+    assert not any(counts["failed"] or counts["unreachable"] for counts in found.values()), output[-4000:]
+    return {host: counts["changed"] for host, counts in found.items()}
+
+
+def ask(hosts: str, module: str, arguments: str = "", **variables: str) -> dict[str, dict[str, Any]]:
+    """Return the result of a module on each host of a pattern, also when it fails, from one start of Ansible."""
+    command = [sys.executable, "-m", "ansible", "adhoc", hosts, "-m", module, "-a", arguments]
+    environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
+    done = subprocess.run(
+        [*command, "-e", json.dumps(variables)],
+        capture_output=True,
+        text=True,
+        timeout=PLAYBOOK_TIMEOUT_SECONDS,
+        check=False,
+        env=environment,
+    )
+    answers = re.findall(r"^(\S+) \| [A-Z]+!? => (\{.*?^\})", done.stdout, re.MULTILINE | re.DOTALL)
+    assert answers, done.stdout + done.stderr
+    return {name: json.loads(answer) for name, answer in answers}
+
+
+def wait_until(
+    condition: Callable[[], bool], what: str, timeout_seconds: float = 120, pause_seconds: float = 0.2
+) -> None:
+    """Return once the condition holds; fail with the description when it does not in time."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} within {timeout_seconds:g} s"
+        time.sleep(pause_seconds)
+
+
+def opened(host: Host, path: str) -> list[int]:
+    """Return the ids of the host's processes that have a file open."""
+    found = host.run(f"ls -l /proc/[0-9]*/fd/* 2>/dev/null | grep -- '-> {path}$'").stdout
+    return sorted({int(pid) for pid in re.findall(r"/proc/(\d+)/fd/", found)})
+
+
+@contextlib.contextmanager
+def lock_held(host: Host, path: str) -> Iterator[Callable[[], None]]:
+    """Hold a lock on the host as another program would, until the function that is yielded is called."""
+    host.check_output("systemd-run --quiet --collect --unit=held-lock flock %s sleep infinity", path)
+    wait_until(lambda: host.run(f"flock --nonblock {path} true").rc != 0, f"nobody holds {path}")
+
+    def release() -> None:
+        host.run("systemctl stop held-lock")
+
+    try:
+        yield release
+    finally:
+        release()
+
+
+def as_controller_root(host: Host, command: str) -> None:
+    """Run a shell command in a container with the controller's rights, which the container's root lacks."""
+    container = host.backend.get_variables()["lab_container"]
+    subprocess.run(["podman", "exec", "--privileged", container, "sh", "-c", command], check=True, timeout=60)
+
+
+@contextlib.contextmanager
+def full_disk(host: Host, folder: str, options: str = "size=64k") -> Iterator[None]:
+    """Put a folder on a file system without free space or, with the option ro, on a read-only one."""
+    as_controller_root(
+        host,
+        f"mkdir -p {folder} /run/fault && cp -a {folder}/. /run/fault"
+        f" && mount -t tmpfs -o size=1m,mode=755 fault {folder}"
+        f" && cp -a /run/fault/. {folder} && mount -o remount,{options} {folder}"
+        f" && (dd if=/dev/zero of={folder}/filler bs=1k 2>/dev/null || true)",
+    )
+    try:
+        yield
+    finally:
+        as_controller_root(host, f"umount -l {folder}; rm -r /run/fault")

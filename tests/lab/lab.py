@@ -1,0 +1,482 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the test images and run labs of them: containers with systemd as PID 1 and virtual VMs, reached by SSH as
+real hosts are.
+
+lab.py packages                             the Debian packages this needs
+lab.py build [IMAGE ...]                    build what is missing of: debian12 debian13 el-standin (default: these),
+                                            vm-debian13 vm-el-standin; `all` is all of them
+lab.py up --state DIR HOST=IMAGE [...]      start these hosts, keep those that run; writes DIR/inventory.yml
+lab.py status --state DIR                   table of the lab's hosts
+lab.py down --state DIR                     remove the lab's hosts, its network and its files
+
+DIR names the lab. Hosts of a lab resolve each other by HOST; containers and vms do not see each other. An image's
+tag is a hash of its recipe, so an image is built once and again when its recipe changes. DEBIAN_IMAGE and EL_IMAGE
+(environment) name images to use in place of debian12/debian13 and el-standin; such an image needs systemd, the rest is
+installed at start.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import qemu
+from qemu import Vm, VmError
+
+LAB = Path(__file__).resolve().parent
+RECIPES = LAB / "images"
+SUITES = {"debian12": "bookworm", "debian13": "trixie"}
+BASES = {"el-standin": "debian13", "vm-debian13": "debian13", "vm-el-standin": "el-standin"}
+# The confinement of each VM image.
+VMS = {"vm-debian13": "apparmor", "vm-el-standin": "selinux"}
+CONTAINERS = [image for image in (*SUITES, *BASES) if image not in VMS]
+EVERYTHING = [*CONTAINERS, *VMS]
+REPOSITORY = "localhost/securetime-nts"
+LABEL = "securetime-nts.lab"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "securetime-nts"
+PACKAGES = (
+    "podman netavark aardvark-dns iptables nftables runc fuse-overlayfs uidmap slirp4netns passt "
+    f"mmdebstrap debian-archive-keyring openssh-client {qemu.PACKAGES}"
+)
+
+
+class LabError(Exception):
+    """What went wrong, as a sentence."""
+
+
+class Host(NamedTuple):
+    """A host of the lab: a container as podman reports it, or a VM (container is empty)."""
+
+    name: str
+    container: str
+    image: str
+    image_id: str
+    state: str
+    port: int
+
+
+@contextlib.contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Print the step as it starts, and how long it took."""
+    print(f"lab: {what} ...", flush=True)
+    start = time.monotonic()
+    yield
+    print(f"lab: {what}: {time.monotonic() - start:.1f} s", flush=True)
+
+
+def require(program: str) -> None:
+    """Raise LabError unless the program is installed."""
+    if shutil.which(program) is None:
+        raise LabError(f"{program} is missing; on Debian: apt-get install {PACKAGES}")
+
+
+def run(*command: str, stdin: str = "", timeout_seconds: float = 120, stdout: IO[bytes] | int = subprocess.PIPE) -> str:
+    """Run a command; return what it printed or raise LabError with its last lines."""
+    require(command[0])
+    try:
+        done = subprocess.run(
+            command, input=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=timeout_seconds, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"no end within {timeout_seconds:g} s: {shlex.join(command)}") from error
+    if done.returncode:
+        last_lines = "\n".join(((done.stdout or "") + done.stderr).splitlines()[-15:])
+        raise LabError(f"exit status {done.returncode} from: {shlex.join(command)}\n{last_lines}")
+    return done.stdout or ""
+
+
+@functools.cache
+def restrictions() -> tuple[list[str], list[str]]:
+    """Return what a restricted controller needs: global options of podman, and options of its run and build."""
+    engine: list[str] = []
+    limits: list[str] = []
+    reasons = []
+    if not Path("/sys/fs/cgroup/cgroup.controllers").exists() and shutil.which("runc"):
+        engine = ["--runtime", "runc"]
+        reasons.append("runc, as crun refuses a cgroup v1 or hybrid mount")
+    cap_sys_resource = 24  # its bit in linux/capability.h
+    effective = int(re.findall(r"CapEff:\s*(\w+)", Path("/proc/self/status").read_text())[0], 16)
+    if os.geteuid() == 0 and not effective >> cap_sys_resource & 1:
+        limits = ["--ulimit=nproc=4096:4096", "--ulimit=nofile=1024:4096"]
+        reasons.append("lower ulimits, as podman's own cannot be set without CAP_SYS_RESOURCE")
+    if reasons:
+        print(f"lab: uses {'; '.join(reasons)}", flush=True)
+    return engine, limits
+
+
+def recipe_of(image: str) -> Path:
+    """The folder that says what an image is made of."""
+    return RECIPES / ("debian" if image in SUITES else "vm" if image in VMS else image)
+
+
+def tag(image: str) -> str:
+    """The image's name in podman's store, with a hash of all that it is made of."""
+    recipe = recipe_of(image)
+    digest = hashlib.sha256((tag(BASES[image]) if image in BASES else SUITES[image]).encode())
+    files = [path for path in recipe.rglob("*") if path.is_file()]
+    if image in VMS:
+        files.append(LAB / "qemu.py")
+    for path in sorted(files):
+        digest.update(f"\0{path.relative_to(LAB)}\0".encode() + path.read_bytes())
+    return f"{REPOSITORY}/{image}:{digest.hexdigest()[:12]}"
+
+
+def reference(image: str) -> str:
+    """The image to run: the one that the environment names, or the one that is built here."""
+    named = os.environ.get("EL_IMAGE" if image in BASES else "DEBIAN_IMAGE")
+    return tag(image) if image in VMS else named or tag(image)
+
+
+def image_id(name: str) -> str:
+    """The id of an image in podman's store, or nothing."""
+    with contextlib.suppress(LabError):
+        return run("podman", "image", "inspect", "--format", "{{.Id}}", name).strip()
+    return ""
+
+
+def apt_sources(suite: str) -> str:
+    """sources.list lines for a suite, from the mirrors of the controller, if it is a Debian."""
+    release = dict(re.findall(r'^(\w+)="?([^"\n]*)', Path("/etc/os-release").read_text(), re.MULTILINE))
+    if release.get("ID") != "debian" or not shutil.which("apt-get"):
+        return ""
+    wanted = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)"
+    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    lines = []
+    for line in run("apt-get", "indextargets", "--format", wanted, "Created-By: Packages").splitlines():
+        uri, name, component, origin = line.split(" ", 3)
+        pocket = re.fullmatch(rf"(?:{release.get('VERSION_CODENAME')}|stable|oldstable)(|-updates|-security)", name)
+        # The origin is unknown, and its placeholder is left as it is, where apt has no lists yet.
+        if pocket and component == "main" and origin in ("Debian", "$(ORIGIN)") and uri.startswith("http"):
+            lines.append(f"deb [signed-by={keyring}] {uri} {suite}{pocket[1]} main\n")
+    return "".join(lines) if any(f" {suite} " in line for line in lines) else ""
+
+
+def build(image: str) -> None:
+    """Build an image that podman's store lacks, and drop the tags of its former recipes."""
+    if image in BASES:
+        build(BASES[image])
+    name = tag(image)
+    engine, limits = restrictions()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{image}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if image_id(name):
+            return
+        with timed(f"{image}: build the image"):
+            if image in SUITES:
+                sources = apt_sources(SUITES[image])
+                with tempfile.NamedTemporaryFile(dir=CACHE, suffix=".tar") as archive:
+                    command = (str(RECIPES / "debian" / "build.sh"), SUITES[image], *(["-"] if sources else []))
+                    run(*command, stdin=sources, stdout=archive, timeout_seconds=1800)
+                    run("podman", "import", "--change", 'CMD ["/sbin/init"]', archive.name, name, timeout_seconds=600)
+            else:
+                options = [*limits, "--network=host", "--layers=false", f"--build-arg=BASE={tag(BASES[image])}"]
+                options += [f"--build-arg=SECURITY={VMS[image]}"] if image in VMS else []
+                run("podman", *engine, "build", *options, f"--tag={name}", str(recipe_of(image)), timeout_seconds=1800)
+        former = run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{REPOSITORY}/{image}").split()
+        for old in set(former) - {name}:
+            # One that a running lab uses stays until the next build.
+            with contextlib.suppress(LabError):
+                run("podman", "rmi", old)
+
+
+def ensure_image(image: str) -> str:
+    """Build, or pull, an image that podman's store lacks; return its id."""
+    name = reference(image)
+    if not image_id(name):
+        if name == tag(image):
+            build(image)
+        else:
+            with timed(f"pull {name}"):
+                run("podman", "pull", name, timeout_seconds=1800)
+    return image_id(name)
+
+
+def vm_folder(image: str) -> Path:
+    """Return the folder of a VM image."""
+    return CACHE / "vms" / tag(image).rpartition("/")[2].replace(":", "-")
+
+
+def ensure_vm(image: str) -> Path:
+    """Make the disk and the saved states of a VM image unless they exist; return their folder."""
+    folder = vm_folder(image)
+    if folder.exists():
+        return folder
+    build(image)
+    engine, limits = restrictions()
+
+    def unpack(root: Path) -> None:
+        container = run("podman", *engine, "create", *limits, "--pull=never", tag(image), "true").strip()
+        try:
+            with tempfile.TemporaryFile() as archive:
+                run("podman", "export", container, stdout=archive, timeout_seconds=600)
+                archive.seek(0)
+                subprocess.run(["tar", "-x", "-C", str(root)], stdin=archive, check=True, timeout=600)
+        finally:
+            run("podman", "rm", container)
+
+    def label(root: Path) -> None:
+        contexts = root / "etc/selinux/default/contexts/files/file_contexts"
+        if contexts.exists():
+            # The compiled ones may be of another version than the program that reads them.
+            for compiled in contexts.parent.glob("*.bin"):
+                compiled.unlink()
+            options = [*limits, "--rm", "--privileged", "--network=none", f"--volume={root}:/mnt"]
+            inside = f"/mnt/{contexts.relative_to(root)}"
+            run("podman", *engine, "run", *options, tag(image), "setfiles", "-F", "-r", "/mnt", inside, "/mnt")
+
+    with timed(f"{image}: make the VM's disk and saved states"):
+        made = qemu.build(folder, unpack, label)
+    if made:
+        # A running lab keeps what it has open.
+        for old in set(folder.parent.glob(f"{image}-*")) - {folder, Path(f"{folder}.lock")}:
+            shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def ensure(image: str) -> None:
+    """Make an image unless it is there."""
+    (ensure_vm if image in VMS else ensure_image)(image)
+
+
+def lab_name(state: Path) -> str:
+    """The name of the lab, which no other checkout's lab has."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", state.name):
+        raise LabError(f"'{state.name}' cannot name a lab: use lower-case letters, digits, '-', '_' and '.'")
+    return f"{state.name}-{hashlib.sha256(str(state).encode()).hexdigest()[:4]}"
+
+
+def lab_hosts(state: Path) -> list[Host]:
+    """The containers of this lab and no others."""
+    listed = run("podman", "ps", "--all", "--filter", f"label={LABEL}={lab_name(state)}", "--format", "json")
+    hosts = []
+    for item in json.loads(listed or "[]"):
+        labels = item["Labels"]
+        ports = [entry["host_port"] for entry in item["Ports"] or [] if entry["container_port"] == 22]
+        named = (labels[f"{LABEL}.host"], item["Names"][0], labels[f"{LABEL}.image"])
+        hosts.append(Host(*named, item["ImageID"], item["State"], ports[0] if ports else 0))
+    return sorted(hosts)
+
+
+def create(state: Path, name: str, image: str) -> None:
+    """Create and start the container of one host."""
+    engine, limits = restrictions()
+    lab = lab_name(state)
+    labels = {LABEL: lab, f"{LABEL}.host": name, f"{LABEL}.image": image}
+    run(
+        *("podman", *engine, "run", "--detach", "--pull=never", "--systemd=always", *limits),
+        *("--name", f"nts-{lab}-{name}", "--hostname", name, "--network", f"nts-{lab}", "--network-alias", name),
+        *(f"--label={key}={value}" for key, value in labels.items()),
+        # NET_ADMIN for a firewall of its own; never SYS_TIME: the clock is the controller's.
+        *("--cap-add=NET_ADMIN", "--cap-drop=SYS_TIME", "--publish", "127.0.0.1::22"),
+        *(reference(image), "/sbin/init"),
+    )
+
+
+def prepare(host: Host, public_key: str) -> str:
+    """Wait until a host answers SSH; return its known_hosts line."""
+    script = (LAB / "prepare.sh").read_text()
+    command = ("podman", "exec", "--interactive", host.container, "sh", "-s", public_key)
+    host_key = run(*command, stdin=script, timeout_seconds=600).split()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", host.port), timeout=2) as connection:
+            if connection.recv(4) == b"SSH-":
+                return f"[127.0.0.1]:{host.port} {host_key[0]} {host_key[1]}\n"
+        time.sleep(0.1)
+    raise LabError(f"{host.name}: no SSH server answers at 127.0.0.1:{host.port}")
+
+
+def inventory(state: Path, hosts: list[Host]) -> str:
+    """The hosts as an Ansible inventory; each value is JSON, which YAML reads."""
+    known_hosts = f"-o UserKnownHostsFile={shlex.quote(str(state / 'known_hosts'))} -o GlobalKnownHostsFile=/dev/null"
+    lines = [f"# Written by lab.py for the lab {state.name}", "all:", "  hosts:"]
+    for host in hosts:
+        variables: dict[str, object] = {
+            "ansible_host": "127.0.0.1",
+            "ansible_port": host.port,
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(state / "id_ed25519"),
+            "ansible_ssh_common_args": f"{known_hosts} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
+            "lab_image": host.image,
+            "lab_container": host.container,
+        }
+        for each in qemu.known(state):
+            if each.name == host.name:
+                variables["ansible_ssh_private_key_file"] = str(each.image / "id_ed25519")
+                variables["ansible_ssh_common_args"] = shlex.join(qemu.ssh_options(each))
+        lines += [f"    {host.name}:", *(f"      {key}: {json.dumps(value)}" for key, value in variables.items())]
+    return "\n".join(lines) + "\n"
+
+
+def vm_hosts(state: Path) -> list[Host]:
+    """The vms of this lab."""
+    return [
+        Host(each.name, "", each.image.name, "", "running" if qemu.runs(each) else "off", each.port)
+        for each in qemu.known(state)
+    ]
+
+
+def up_vms(state: Path, wanted: dict[str, str]) -> None:
+    """Start the VMs that are wanted and do not run, each from its image's state `ready`."""
+    images = {image: ensure_vm(image) for image in sorted(set(wanted.values()))}
+    all_of_them = [
+        Vm(state / name, images[image], qemu.free_port(), number)
+        for number, (name, image) in enumerate(sorted(wanted.items()))
+    ]
+    running = [each.name for each in qemu.known(state) if qemu.runs(each)]
+
+    def bring_up(each: Vm) -> None:
+        if each.name not in running:
+            with timed(f"{each.name}: start {wanted[each.name]}"):
+                qemu.start(each, all_of_them)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(bring_up, all_of_them))
+
+
+def up(state: Path, wanted: dict[str, str]) -> None:
+    """Bring up the hosts that are wanted, beside those that run, and write the inventory of all."""
+    vms = {name: image for name, image in wanted.items() if image in VMS}
+    wanted = {name: image for name, image in wanted.items() if image not in VMS}
+    up_vms(state, vms)
+    if not wanted and vms:
+        (state / "inventory.yml").write_text(inventory(state, vm_hosts(state)))
+        return
+    present = {host.name: host for host in lab_hosts(state)}
+    ids = {image: ensure_image(image) for image in sorted(set(wanted.values()))}
+    state.mkdir(parents=True, exist_ok=True)
+    key = state / "id_ed25519"
+    if not key.exists():
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {state.name}", "-f", str(key))
+    network = f"nts-{lab_name(state)}"
+    if network not in run("podman", "network", "ls", "--quiet").split():
+        run("podman", "network", "create", "--label", f"{LABEL}={lab_name(state)}", network)
+
+    def bring_up(name: str) -> None:
+        host, image = present.get(name), wanted[name]
+        if host and host.image_id == ids[image] and host.state == "running":
+            return
+        with timed(f"{name}: start {image}"):
+            if host and host.image_id == ids[image]:
+                run("podman", "start", host.container)
+                return
+            if host:
+                run("podman", "rm", "--force", "--time=0", "--volumes", host.container)
+            create(state, name, image)
+
+    restrictions()
+    with timed(f"up {' '.join(wanted)}"), ThreadPoolExecutor() as pool:
+        list(pool.map(bring_up, wanted))
+        hosts = [host for host in lab_hosts(state) if host.state == "running"]
+        public_key = Path(f"{key}.pub").read_text().strip()
+        known_hosts = list(pool.map(lambda host: prepare(host, public_key), hosts))
+    (state / "known_hosts").write_text("".join(known_hosts))
+    (state / "inventory.yml").write_text(inventory(state, hosts + vm_hosts(state)))
+
+
+def status(state: Path) -> None:
+    """Print the lab's hosts."""
+    rows = [("HOST", "IMAGE", "STATE", "SSH", "CONTAINER")]
+    rows += [
+        (host.name, host.image, host.state, f"127.0.0.1:{host.port}", host.container)
+        for host in [*lab_hosts(state), *vm_hosts(state)]
+    ]
+    for row in rows:
+        print("{:<16} {:<12} {:<10} {:<16} {}".format(*row))
+
+
+def down(state: Path) -> None:
+    """Remove what belongs to the lab."""
+    hosts = lab_hosts(state)
+    vms = qemu.known(state)
+    with timed(" ".join(["down", *(host.name for host in hosts), *(each.name for each in vms)])):
+        for each in vms:
+            qemu.cut(each)
+            shutil.rmtree(each.folder)
+        if hosts:
+            run("podman", "rm", "--force", "--time=0", "--volumes", *(host.container for host in hosts))
+        for network in run(
+            "podman", "network", "ls", "--quiet", "--filter", f"label={LABEL}={lab_name(state)}"
+        ).split():
+            run("podman", "network", "rm", network)
+        for name in ("inventory.yml", "known_hosts", "id_ed25519", "id_ed25519.pub"):
+            (state / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            state.rmdir()
+
+
+def image_name(text: str) -> str:
+    """Check an argument that names an image."""
+    if text not in EVERYTHING:
+        raise argparse.ArgumentTypeError(f"no image '{text}': there are {' '.join(EVERYTHING)}")
+    return text
+
+
+def image_name_or_all(text: str) -> str:
+    """Check an argument that names an image, or all."""
+    return text if text == "all" else image_name(text)
+
+
+def host_and_image(text: str) -> tuple[str, str]:
+    """Split an argument HOST=IMAGE."""
+    host, _equals, image = text.partition("=")
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host):
+        raise argparse.ArgumentTypeError(f"'{text}' is not HOST=IMAGE")
+    return host, image_name(image)
+
+
+def main() -> int:
+    """Run one sub-command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("packages")
+    commands.add_parser("build").add_argument("images", nargs="*", type=image_name_or_all, metavar="IMAGE")
+    for command in ("up", "status", "down"):
+        of_a_lab = commands.add_parser(command)
+        of_a_lab.add_argument("--state", required=True, type=lambda text: Path(text).resolve(), metavar="DIR")
+        if command == "up":
+            of_a_lab.add_argument("hosts", nargs="+", type=host_and_image, metavar="HOST=IMAGE")
+    arguments = parser.parse_args()
+    if arguments.command == "packages":
+        print(PACKAGES)
+        return 0
+    try:
+        require("podman")
+        if arguments.command == "build":
+            # One that another is made of is built once: the other waits for its lock.
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(ensure, EVERYTHING if "all" in arguments.images else arguments.images or CONTAINERS))
+        elif arguments.command == "up":
+            up(arguments.state, dict(arguments.hosts))
+        elif arguments.command == "status":
+            status(arguments.state)
+        else:
+            down(arguments.state)
+    except (LabError, VmError, OSError, subprocess.SubprocessError) as error:
+        print(f"lab.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

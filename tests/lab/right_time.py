@@ -1,0 +1,36 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Serve this vm's time with NTS on loopback, by a chronyd that cannot touch the clock, until the folder is gone.
+
+    python -m ansible_collections.securetime.nts.tests.lab.right_time FOLDER
+
+Machines of the lab see it as 10.0.2.2. FOLDER/ntsport and FOLDER/port say where, FOLDER/ca/chain.pem whom to trust.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from ansible_collections.securetime.nts.tests.functional.nts_servers import chronyd, make_pair
+from ansible_collections.securetime.nts.tests.lab.qemu import CONTROLLER, LIFETIME_SECONDS
+
+
+def main(folder: Path) -> None:
+    """Serve."""
+    folder.mkdir(parents=True)
+    authority = make_pair(folder / "ca", name="Right time", authority=True)
+    pair = make_pair(folder / "pair", authority, names=[CONTROLLER])
+    with chronyd("trixie", folder / "chronyd", pair, ["local stratum 1"]) as server:
+        (folder / "port").write_text(str(server.port))
+        # Whoever waits for the second has both.
+        (folder / "ntsport").write_text(str(server.ntsport))
+        end = time.monotonic() + LIFETIME_SECONDS
+        while folder.exists() and time.monotonic() < end:
+            time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,115 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The vms of the lab, and how to do something with both at a time: each is a processor of its own."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ansible_collections.securetime.nts.tests.lab import qemu
+from ansible_collections.securetime.nts.tests.lab.hosts import ask
+from ansible_collections.securetime.nts.tests.lab.qemu import Vm
+
+T = TypeVar("T")
+FIGURES = Path(__file__).resolve().parents[2] / ".build" / "vm-figures.txt"
+UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
+# Runs on the VM, and takes its power away amid what it does.
+CUT = Path(__file__).with_name("cut.py")
+PACKAGE = "ansible_collections/securetime/nts/plugins/module_utils"
+# What chronyc_facts prints, without the time that Ansible takes.
+FACTS = """
+import json, sys
+sys.path.insert(0, "/root/utils")
+from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted, see
+goal, seconds, sources = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+offset = 0.5 if goal == "authenticated" else None
+seen = see(Wanted(goal if goal != "none" else None, sources, offset, seconds, 5.0, log_lines=True, reports=()))
+print(json.dumps({"reached": seen.reached, "waited_seconds": seen.waited_seconds, **seen.facts}))
+"""
+
+
+def known() -> dict[str, Vm]:
+    """Return the VMs of the lab by name."""
+    return {found.name: found for found in qemu.known(Path(os.environ["LAB_STATE"]))}
+
+
+def both(do: Callable[[Vm], T]) -> dict[str, T]:
+    """Do something with every vm at the same time."""
+    vms = known()
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(vms, pool.map(do, vms.values()), strict=True))
+
+
+def facts(vm: Vm, goal: str = "none", timeout_seconds: float = 0, sources: int = 1) -> dict[str, Any]:
+    """Return what chronyc_facts would, after waiting for its goal, with the clock less than 0.5 s off."""
+    script = f"python3 - {goal} {timeout_seconds} {sources} <<'END'\n{FACTS}\nEND\n"
+    answer: dict[str, Any] = json.loads(qemu.inside(vm, script, timeout_seconds + 120))
+    return answer
+
+
+def ansible(host: str, module: str, **options: Any) -> dict[str, Any]:
+    """Return what a module says on a host, also one that fails."""
+    return ask(host, module, json.dumps(options))[host]
+
+
+def ask_server(host: str, server: str, **options: Any) -> dict[str, Any]:
+    """Return what nts_probe says of a server, with time for emulated ones to answer."""
+    trusted = ["/etc/chrony/nts/trusted.pem"]
+    return ansible(host, "securetime.nts.nts_probe", server=server, trusted_certs=trusted, timeout=20, **options)
+
+
+# A service that must not start before the clock is right, and notes when it did, by the clock and since the boot.
+AFTER_TIME = """\
+[Unit]
+Wants=time-sync.target
+After=time-sync.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'date +%%s.%%N >/run/after-time; cat /proc/uptime >>/run/after-time'
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def prepare(vm: Vm) -> None:
+    """Put on a VM what the tests need at its next boots."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for path in UTILS.glob("*.py"):
+            tar.add(path, f"{PACKAGE}/{path.name}")
+    archive = base64.b64encode(packed.getvalue()).decode()
+    qemu.inside(
+        vm,
+        f"mkdir -p /root/utils\nbase64 -d <<'END' | tar -xz -C /root/utils\n{archive}\nEND\n"
+        f"cat >/etc/systemd/system/after-time.service <<'END'\n{AFTER_TIME}END\n"
+        # With it, systemd would keep the clock from being before the last run of systemd-timesyncd.
+        "rm -rf /var/lib/systemd/timesync\n"
+        "systemctl daemon-reload\nsystemctl enable -q after-time chrony-wait\n"
+        f"cat >/root/cut.py <<'END'\n{CUT.read_text()}\nEND\npython3 /root/cut.py prepare\n",
+    )
+
+
+def image_of(vm: Vm) -> str:
+    """Return the name of the image that a VM is made of."""
+    return vm.image.name.rpartition("-")[0]
+
+
+def settled(vm: Vm) -> dict[str, Any]:
+    """Let a VM that has been thawed be as it was when it was frozen; return its facts."""
+    qemu.inside(vm, "chronyc -a burst 4/4\nchronyc waitsync 10 0 0 1\nchronyc makestep\n", check=False)
+    return facts(vm, "authenticated", 120, {"nts1": 1, "nts2": 2}[vm.name])
+
+
+def note(text: str) -> None:
+    """Keep a figure for docs/reliability.md."""
+    with FIGURES.open("a") as file:
+        file.write(text + "\n")

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Run galaxy-importer, as Galaxy and Automation Hub do; a warning fails.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+copy=$(tests/stages/copy.sh importer)
+mkdir -p .build/importer/result
+cd .build/importer/result
+python -m galaxy_importer.main --git-clone-path "$copy" --output-path . 2>&1 | tee log
+if grep '^WARNING' log; then exit 1; fi
+echo "1 passed"

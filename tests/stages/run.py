@@ -1,0 +1,276 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the stages of a check side by side, print their progress, and end with a table.
+
+run.py check | test | test-full [--resume]      the stages of that command
+run.py stage NAME [NAME ...]                    these stages, with whatever they need
+
+A stage is a command whose output goes to .build/logs/NAME.log; what a failed one printed last is shown. `test-full`
+keeps the result of each stage in .build/test-full.json and writes it into docs/reliability.md; with --resume it skips
+the stages that passed on the same tree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+LOGS = ROOT / ".build" / "logs"
+STATE = ROOT / ".build" / "test-full.json"
+RECORD = ROOT / "docs" / "reliability.md"
+MARKS = ("<!-- test-full -->", "<!-- end of test-full -->")
+# The longest silence, and the end of a failed stage's log that is shown.
+SILENCE_SECONDS = 15
+LAST_LINES = 60
+# Molecule and Ansible mostly wait, so one more than a core each.
+AT_ONCE = (os.cpu_count() or 1) + 1
+
+
+class Stage(NamedTuple):
+    """A shell command, the first suite that runs it, and the stages that must have passed before."""
+
+    command: str
+    suite: str
+    after: tuple[str, ...] = ("setup",)
+    # Stages of the same group never run at the same time: they use the same hosts.
+    group: str = ""
+    # The beginning of lines of its output that are progress.
+    progress: str = ""
+
+
+MOLECULE = ("setup", "images")
+VM = ("setup", "vm-images")
+# The longest first, as they are started in this order.
+STAGES = {
+    "setup": Stage("tests/stages/setup.sh", "check", (), progress="setup: "),
+    # --- make check
+    "unit": Stage("pytest -q --numprocesses auto", "check"),
+    "lint": Stage("tests/stages/lint.sh", "check"),
+    "ansible-lint": Stage("ansible-lint --nocolor -f pep8", "check"),
+    # --- make test
+    "images": Stage("python tests/lab/lab.py build", "test", progress="lab: "),
+    "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", MOLECULE),
+    "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", MOLECULE),
+    "molecule-default": Stage("tests/stages/molecule.sh default", "test", MOLECULE),
+    "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test"),
+    "sanity": Stage("tests/stages/sanity.sh --python 3.11", "test"),
+    "unit-3.6": Stage("tests/stages/unit.sh 3.6", "test"),
+    "unit-newest": Stage("tests/stages/unit.sh newest", "test"),
+    "importer": Stage("tests/stages/importer.sh", "test"),
+    # --- make test-full
+    "vm-images": Stage(
+        "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", MOLECULE, progress="lab: "
+    ),
+    "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", MOLECULE),
+    "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full"),
+    "sanity-pythons": Stage("tests/stages/sanity.sh", "test-full", ("setup", "sanity")),
+    "vm-confinement": Stage("tests/stages/vm.sh tests", "test-full", VM, "vm"),
+    "vm-power": Stage("tests/stages/vm.sh power", "test-full", VM, "vm"),
+    "vm-clock": Stage("tests/stages/vm.sh clock", "test-full", VM, "vm"),
+    "vm-network": Stage("tests/stages/vm.sh network", "test-full", VM, "vm"),
+}
+SUITES = ("check", "test", "test-full")
+
+
+class Result(NamedTuple):
+    """How a stage ended."""
+
+    status: str
+    seconds: float
+    passed: int
+    failed: int
+
+
+def counts(log: str, succeeded: bool) -> tuple[int, int]:
+    """Return the sums of passed and failed tests in a log; a stage without tests is one itself."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
+    # pytest closes with such a line, once for each of its runs, and so do our own scripts.
+    lines = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|error).*)$", plain, re.MULTILINE)
+    passed = sum(int(number) for line in lines for number in re.findall(r"(\d+) passed", line))
+    failed = sum(int(number) for line in lines for number in re.findall(r"(\d+) (?:failed|error)", line))
+    if succeeded:
+        return max(passed, 1), 0
+    return passed, max(failed, 1)
+
+
+def wanted(suite: str, names: Sequence[str] = ()) -> list[str]:
+    """Return the stages of a suite, or these with all that they need, in the order of STAGES."""
+    if suite != "stage":
+        upto = SUITES[: SUITES.index(suite) + 1]
+        return [name for name, stage in STAGES.items() if stage.suite in upto]
+    needed = set(names)
+    while more := {before for name in needed for before in STAGES[name].after} - needed:
+        needed |= more
+    return [name for name in STAGES if name in needed]
+
+
+def say(text: str) -> None:
+    """Print a line of progress with the time since the start."""
+    minutes, seconds = divmod(int(time.monotonic() - START), 60)
+    print(f"[{minutes:2}:{seconds:02}] {text}", flush=True)
+
+
+def end_of(name: str) -> str:
+    """Return the last lines of a stage's log."""
+    return "\n".join((LOGS / f"{name}.log").read_text(errors="replace").splitlines()[-LAST_LINES:])
+
+
+def news(name: str, read: dict[str, int]) -> list[str]:
+    """Return the lines of progress in a stage's log that were not returned before; read counts the bytes returned."""
+    if not STAGES[name].progress:
+        return []
+    content = (LOGS / f"{name}.log").read_bytes()
+    new = content[read.get(name, 0) : content.rfind(b"\n") + 1]
+    read[name] = read.get(name, 0) + len(new)
+    return [line for line in new.decode(errors="replace").splitlines() if line.startswith(STAGES[name].progress)]
+
+
+def run(names: Sequence[str], done: dict[str, Result]) -> dict[str, Result]:
+    """Run stages, as many at once as the controller bears, each when the stages it needs have passed."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    waiting = [name for name in names if name not in done]
+    running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+    results = dict(done)
+    read: dict[str, int] = {}
+    spoken = time.monotonic()
+    while waiting or running:
+        for name in list(waiting):
+            stage = STAGES[name]
+            before = [results.get(other) for other in stage.after if other in names]
+            if any(result and result.status != "passed" for result in before):
+                results[name] = Result("skipped", 0, 0, 1)
+                waiting.remove(name)
+                say(f"{name}: skipped, as {' or '.join(stage.after)} failed")
+                continue
+            busy = any(stage.group and STAGES[other].group == stage.group for other in running)
+            if None in before or busy or len(running) >= AT_ONCE:
+                continue
+            with (LOGS / f"{name}.log").open("wb") as log:
+                process = subprocess.Popen(
+                    stage.command, shell=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT
+                )
+            running[name] = process, time.monotonic()
+            waiting.remove(name)
+            say(f"{name}: {stage.command}")
+            spoken = time.monotonic()
+        time.sleep(0.2)
+        for name, (process, start) in list(running.items()):
+            for line in news(name, read):
+                say(line)
+                spoken = time.monotonic()
+            if (status := process.poll()) is None:
+                continue
+            del running[name]
+            seconds = time.monotonic() - start
+            passed, failed = counts((LOGS / f"{name}.log").read_text(errors="replace"), status == 0)
+            results[name] = Result("failed" if status else "passed", seconds, passed, failed)
+            if status:
+                print(end_of(name), flush=True)
+            say(f"{name}: {results[name].status} after {seconds:.0f} s")
+            spoken = time.monotonic()
+            keep(results)
+        if time.monotonic() - spoken > SILENCE_SECONDS and running:
+            say(
+                "running: "
+                + ", ".join(f"{name} {time.monotonic() - start:.0f} s" for name, (_p, start) in running.items())
+            )
+            spoken = time.monotonic()
+    return results
+
+
+def table(names: Sequence[str], results: dict[str, Result]) -> str:
+    """Return the closing table."""
+    rows = [f"{'stage':22} {'seconds':>7} {'passed':>7} {'failed':>6}  log"]
+    rows += [
+        f"{name:22} {result.seconds:7.0f} {result.passed:7} {result.failed:6}  .build/logs/{name}.log"
+        for name, result in ((name, results[name]) for name in names)
+    ]
+    return "\n".join(rows)
+
+
+def git(*arguments: str) -> str:
+    """Return what git prints."""
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+
+
+def tree() -> str:
+    """Return a digest of the tracked and changed files, less the record itself."""
+    digest = hashlib.sha256()
+    for name in sorted(git("ls-files", "--cached", "--others", "--exclude-standard").splitlines()):
+        path = ROOT / name
+        if path.is_file() and path != RECORD:
+            digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def keep(results: dict[str, Result]) -> None:
+    """Write down each result with the tree it belongs to, for --resume and for the record."""
+    found = json.loads(STATE.read_text()) if STATE.exists() else {}
+    commit = git("rev-parse", "--short=9", "HEAD").strip() + ("+" if git("status", "--porcelain").strip() else "")
+    now = {"tree": TREE, "commit": commit, "date": datetime.date.today().isoformat()}
+    for name, result in results.items():
+        if result.status != "skipped" and found.get(name, {}).get("result") != list(result):
+            found[name] = {**now, "result": list(result)}
+    STATE.write_text(json.dumps(found, indent=1))
+
+
+def record(names: Sequence[str]) -> None:
+    """Write the last result of every stage into docs/reliability.md, with its date and commit."""
+    found = json.loads(STATE.read_text())
+    rows = ["| stage | date | commit | seconds | passed | failed |", "| --- | --- | --- | --- | --- | --- |"]
+    for name in names:
+        if name in found:
+            _status, seconds, passed, failed = found[name]["result"]
+            rows.append(
+                f"| {name} | {found[name]['date']} | {found[name]['commit']} | {seconds:.0f} | {passed} | {failed} |"
+            )
+    text = RECORD.read_text()
+    start, _mark, rest = text.partition(MARKS[0])
+    _old, _mark, end = rest.partition(MARKS[1])
+    RECORD.write_text(f"{start}{MARKS[0]}\n" + "\n".join(rows) + f"\n{MARKS[1]}{end}")
+
+
+def main() -> int:
+    """Run a suite."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", choices=[*SUITES, "stage"])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {' '.join(STAGES)}")
+    parser.add_argument("--resume", action="store_true")
+    given = parser.parse_args()
+    unknown = set(given.names) - set(STAGES)
+    if unknown or (given.suite == "stage") != bool(given.names):
+        parser.error(f"stage takes names, of: {' '.join(STAGES)}")
+    names = wanted(given.suite, given.names)
+    done = {}
+    if given.resume and STATE.exists():
+        kept = {name: item for name, item in json.loads(STATE.read_text()).items() if item["tree"] == TREE}
+        done = {name: Result(*item["result"]) for name, item in kept.items() if item["result"][0] == "passed"}
+        done = {name: result for name, result in done.items() if name in names}
+        say(f"these stages passed before: {' '.join(done) or 'none'}")
+    results = run(names, done)
+    print("\n" + table(names, results))
+    if given.suite == "test-full":
+        record(list(STAGES))
+    seconds = time.monotonic() - START
+    passed, failed = sum(result.passed for result in results.values()), sum(r.failed for r in results.values())
+    print(f"{'total':22} {seconds:7.0f}\n\n{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+START = time.monotonic()
+TREE = tree()
+
+if __name__ == "__main__":
+    sys.exit(main())

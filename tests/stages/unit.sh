@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Run the unit tests of the code for managed hosts on the Pythons given that this controller has: unit.sh VERSION...
+# `newest` is the newest of them. 3.11 is the Python of `make unit`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+known="3.14 3.13 3.12 3.10 3.9 3.8 3.7 3.6"
+
+find_python() {
+  local found=
+  if command -v pyenv >/dev/null; then
+    found=$(find "$(pyenv root)/versions" -path "*/$1.*/bin/python" | sort -V | tail -n 1)
+  fi
+  [[ -n $found ]] || found=$(command -v "python$1" || true)
+  [[ -n $found ]] && "$found" -c '' 2>/dev/null && echo "$found"
+}
+
+if [[ $* == newest ]]; then
+  for version in $known; do
+    if find_python "$version" >/dev/null; then
+      set -- "$version"
+      break
+    fi
+  done
+fi
+for version in "$@"; do
+  if ! python=$(find_python "$version"); then
+    echo "Python $version: this controller does not have it"
+    continue
+  fi
+  venv=.build/pythons/$version
+  if [[ ! -e $venv/ready ]]; then
+    "$python" -m venv --clear "$venv"
+    # The pip of Python 3.6 takes releases that do not support it.
+    if [[ $version == 3.6 ]]; then "$venv/bin/pip" install --quiet --quiet 'pip==21.3.1'; fi
+    "$venv/bin/pip" install --quiet --quiet --disable-pip-version-check pytest hypothesis
+    touch "$venv/ready"
+  fi
+  "$venv/bin/python" --version
+  "$venv/bin/python" -m pytest --quiet tests/unit/plugins/module_utils
+done
