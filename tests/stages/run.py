@@ -140,6 +140,8 @@ def news(name: str, read: dict[str, int]) -> list[str]:
 def run(names: Sequence[str], done: dict[str, Result]) -> dict[str, Result]:
     """Run stages, as many at once as the controller bears, each when the stages it needs have passed."""
     LOGS.mkdir(parents=True, exist_ok=True)
+    # pyenv's shim, by which this program may have been started, puts its own programs first.
+    environment = {**os.environ, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"}
     waiting = [name for name in names if name not in done]
     running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
     results = dict(done)
@@ -159,7 +161,13 @@ def run(names: Sequence[str], done: dict[str, Result]) -> dict[str, Result]:
                 continue
             with (LOGS / f"{name}.log").open("wb") as log:
                 process = subprocess.Popen(
-                    stage.command, shell=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT
+                    stage.command,
+                    shell=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=ROOT,
+                    env=environment,
                 )
             running[name] = process, time.monotonic()
             waiting.remove(name)
