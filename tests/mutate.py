@@ -1,0 +1,150 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Break central behaviours one at a time, in a copy of the tree, and see that the tests which own them fail.
+
+make setup; .venv/bin/python tests/mutate.py [NAME ...]     without names: all, one after the other
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+UNIT = "pytest -q -x tests/unit"
+MOLECULE = "tests/stages/molecule.sh"
+
+
+class Mutation(NamedTuple):
+    """A text of a file that is replaced by another one, and the command that must fail then."""
+
+    file: str
+    old: str
+    new: str
+    command: str
+
+
+TRANSACTION = "plugins/module_utils/_transaction.py"
+MUTATIONS = {
+    "verdict": Mutation(
+        "plugins/module_utils/_verdict.py",
+        "return bool(established and verified and source",
+        "return bool(established and source",
+        UNIT,
+    ),
+    "lock": Mutation(TRANSACTION, "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "pass\n", UNIT),
+    "trust removal": Mutation(
+        "plugins/module_utils/_trust.py", "for who, gone in lost if gone]", "for who, gone in lost if not gone]", UNIT
+    ),
+    "renewal": Mutation(
+        "plugins/module_utils/_nts_certificate.py", "* settings.renew_fraction", "* settings.renew_fraction / 10", UNIT
+    ),
+    "rule": Mutation(
+        "roles/chrony_nts/tasks/validate.yml",
+        "that: chrony_nts_authselectmode != 'require' or __chrony_nts_unauthenticated == []",
+        "that: chrony_nts_authselectmode != 'require' or true",
+        "pytest -q -x tests/functional/test_mistakes.py",
+    ),
+    "check mode": Mutation(
+        TRANSACTION,
+        "if (changes or actions) and not options.check_mode:",
+        "if changes or actions:",
+        f"{MOLECULE} default",
+    ),
+    "idempotence": Mutation(
+        "roles/chrony_nts/templates/chrony.conf.j2",
+        "# Managed by Ansible:",
+        "# {{ now() }} Managed by Ansible:",
+        f"{MOLECULE} default",
+    ),
+    "name constraint": Mutation(
+        "roles/chrony_nts/tasks/own_issuing_ca.yml",
+        '        name_constraints_permitted: "{{ __chrony_nts_pair.permitted }}"\n'
+        '        name_constraints_excluded: "{{ __chrony_nts_pair.excluded }}"\n'
+        "        name_constraints_critical: true\n",
+        "",
+        f"{MOLECULE} default",
+    ),
+    "secret in a diff": Mutation(
+        "plugins/modules/chrony_config.py",
+        'return pair["before_header"] in secrets or "PRIVATE KEY" in pair["before"] + pair["after"]',
+        "return False",
+        f"{MOLECULE} default",
+    ),
+    "rollback": Mutation(
+        TRANSACTION, "now_runs = undo(host, plan, options)\n", 'now_runs = ""\n', f"{MOLECULE} faults"
+    ),
+}
+
+
+def copy(name: str) -> Path:
+    """Copy the tree, and let the copy use this tree's .venv; return its folder."""
+    label = re.sub(r"\W", "-", name)
+    made = subprocess.run(
+        [ROOT / "tests/stages/copy.sh", f"mutant-{label}"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    folder = Path(made.stdout.strip())
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    community = folder / ".build/collections/ansible_collections/community"
+    (community.parent / "securetime").mkdir(parents=True)
+    community.symlink_to(ROOT / ".build/collections/ansible_collections/community")
+    (community.parent / "securetime" / "nts").symlink_to(folder)
+    return folder
+
+
+def survives(name: str) -> bool:
+    """Say whether the tests pass with a mutation; print how they ended."""
+    mutation = MUTATIONS[name]
+    folder = copy(name)
+    path = folder / mutation.file
+    text = path.read_text()
+    if text.count(mutation.old) != 1:
+        sys.exit(f"{name}: {mutation.file} does not have this text once: {mutation.old}")
+    path.write_text(text.replace(mutation.old, mutation.new))
+    environment = {
+        **os.environ,
+        "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}",
+        "ANSIBLE_COLLECTIONS_PATH": f"{folder}/.build/collections",
+    }
+    start = time.monotonic()
+    done = subprocess.run(
+        mutation.command,
+        shell=True,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    (folder.parents[2] / "output").write_bytes(done.stdout)
+    seconds = time.monotonic() - start
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.decode(errors="replace"))
+    said = re.findall(r"^(?:FAILED|fatal:|CRITICAL|\S*ERROR).{0,150}", plain, re.MULTILINE)
+    print(
+        f"{name}: {'SURVIVED' if done.returncode == 0 else 'killed'} by {mutation.command}, {seconds:.0f} s",
+        *said[:2],
+        sep="\n    ",
+        flush=True,
+    )
+    if mutation.command.startswith(MOLECULE):
+        state = folder / ".lab" / mutation.command.split()[1]
+        down = [sys.executable, folder / "tests/lab/lab.py", "down", "--state", state]
+        subprocess.run(down, check=True, stdout=subprocess.DEVNULL)
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Try the mutations that are named, or all."""
+    survivors = [name for name in sys.argv[1:] or MUTATIONS if survives(name)]
+    print(f"{len(sys.argv[1:] or MUTATIONS) - len(survivors)} passed, {len(survivors)} failed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The runner of the stages: order, failures, counts, progress, resumption."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.securetime.nts.tests.stages import run as stages
+from ansible_collections.securetime.nts.tests.stages.run import Result, Stage
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep logs, results and the record in a folder of the test."""
+    for name in ("LOGS", "STATE", "RECORD"):
+        monkeypatch.setattr(stages, name, tmp_path / name.lower())
+    (tmp_path / "record").write_text(f"# Before\n{stages.MARKS[0]}\nold\n{stages.MARKS[1]}\nafter\n")
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, done: dict[str, Result] | None = None, **made: Stage) -> dict[str, Result]:
+    monkeypatch.setattr(stages, "STAGES", made)
+    return stages.run(list(made), done or {})
+
+
+def test_a_stage_waits_for_the_stages_before_it(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    results = run(
+        monkeypatch,
+        first=Stage(f"sleep 0.5; touch {folder}/made", "check", ()),
+        second=Stage(f"test -e {folder}/made", "check", ("first",)),
+    )
+    assert {name: result.status for name, result in results.items()} == {"first": "passed", "second": "passed"}
+
+
+def test_a_failure_skips_what_needs_it_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = run(
+        monkeypatch,
+        broken=Stage("echo the reason; exit 3", "check", ()),
+        needs_it=Stage("true", "check", ("broken",)),
+        other=Stage("true", "check", ()),
+    )
+    assert {name: result.status for name, result in results.items()} == {
+        "broken": "failed",
+        "needs_it": "skipped",
+        "other": "passed",
+    }
+    assert all(results[name].failed == 1 for name in ("broken", "needs_it"))
+    assert "the reason" in capsys.readouterr().out
+
+
+def test_stages_of_a_group_never_run_at_the_same_time(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    alone = f"mkdir {folder}/busy && sleep 0.5 && rmdir {folder}/busy"
+    results = run(monkeypatch, **{f"part{number}": Stage(alone, "test-full", (), "hosts") for number in range(3)})
+    assert {result.status for result in results.values()} == {"passed"}
+
+
+def test_a_stage_finds_the_programs_of_the_environment_first(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "pytest").write_text("#!/bin/sh\necho 7 passed\n")
+    (programs / "pytest").chmod(0o755)
+    monkeypatch.setattr(stages, "ROOT", folder)
+    assert run(monkeypatch, unit=Stage("pytest", "check", ()))["unit"].passed == 7
+
+
+def test_no_silence_is_long_and_progress_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "SILENCE_SECONDS", 0.3)
+    run(
+        monkeypatch,
+        setup=Stage("echo setup: installs this; printf noi; echo se; sleep 1", "check", (), progress="setup: "),
+    )
+    printed = capsys.readouterr().out
+    assert "] setup: installs this\n" in printed
+    assert "] running: setup " in printed
+    assert "noise" not in printed
+
+
+@pytest.mark.parametrize(
+    ("log", "succeeded", "expected"),
+    [
+        ("", True, (1, 0)),
+        ("", False, (0, 1)),
+        ("==== 66 passed in 39.91s ====\n\x1b[32m==== \x1b[1m9 passed\x1b[0m in 1s ====\n", True, (75, 0)),
+        ("=== 2 failed, 7 passed, 1 error in 3.00s ===\n", False, (7, 3)),
+        ("11 passed, 0 failed\n", True, (11, 0)),
+        ('    "msg": "All assertions passed"\nTASK [3 passed]\n', True, (1, 0)),
+    ],
+)
+def test_tests_are_counted(log: str, succeeded: bool, expected: tuple[int, int]) -> None:
+    assert stages.counts(log, succeeded) == expected
+
+
+def test_a_stage_that_passed_before_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Result("passed", 5.0, 9, 0)
+    results = run(
+        monkeypatch, {"first": before}, first=Stage("false", "check", ()), second=Stage("true", "check", ("first",))
+    )
+    assert (results["first"], results["second"].status) == (before, "passed")
+
+
+def test_the_record_has_the_last_result_of_each_stage(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    run(monkeypatch, first=Stage("true", "check", ()), second=Stage("false", "check", ()))
+    run(monkeypatch, second=Stage("echo 4 passed", "check", ()))
+    stages.record(["first", "second", "never"])
+    kept = json.loads((folder / "state").read_text())
+    assert [kept[name]["result"][0] for name in ("first", "second")] == ["passed", "passed"]
+    text = (folder / "record").read_text()
+    assert text.startswith(f"# Before\n{stages.MARKS[0]}\n| stage |")
+    assert text.endswith(f"{stages.MARKS[1]}\nafter\n")
+    assert "old" not in text
+    assert [line.split(" | ")[0] for line in text.splitlines() if "| 20" in line] == ["| first", "| second"]
+    assert "| 4 | 0 |" in text
+
+
+def test_a_suite_has_the_stages_of_the_smaller_ones_and_a_stage_what_it_needs() -> None:
+    check, test, full = (stages.wanted(suite) for suite in stages.SUITES)
+    assert (check[0], set(check) < set(test) < set(full)) == ("setup", True)
+    assert stages.wanted("stage", ["vm-power"]) == ["setup", "images", "vm-images", "vm-power"]
