@@ -5,7 +5,7 @@
 
     make demo && make bench
 
-Alternates the two, and prints the least time of each, which what else the machine does has disturbed the least, and
+Alternates the two, and prints the least time of each, which other load on the controller has disturbed the least, and
 their ratio. Fails when the ratio is over the given one.
 """
 

@@ -7,13 +7,13 @@
 
 Each certificate has a chronyd of its own (Debian 13, unpacked), of the same program and configuration, so that CPU
 time is nobody else's. All run at once, and are loaded one after the other, round by round, every other round in the
-reverse order: whatever else the machine does meets them alike. Printed is the median of the rounds.
+reverse order: other load on the controller meets them alike. Printed is the median of the rounds.
 
 - server CPU: user and system time of chronyd and of its processes for key exchanges, in seconds (proc_pid_stat(5)).
   This is the figure to trust.
-- KE/s: only key exchanges that brought a cookie; one that fails ends the run. Clients and server share the machine. A
-  server that is busy for much less than 100 % (of one core) waited for the clients, or for the others on the machine,
-  and could do more.
+- KE/s: only key exchanges that brought a cookie; one that fails ends the run. Clients and server share the controller.
+  A server that is busy for much less than 100 % (of one core) waited for the clients, or for other load on the
+  controller, and could do more.
 - bytes: what the server sends of TCP's payload, from ServerHello to the end of TLS.
 
 chronyd has the process for key exchanges, and the connections, that it has by default (ntsprocesses 1,
@@ -244,7 +244,7 @@ class Round(NamedTuple):
     seconds: float
     server_cpu_seconds: float
     client_cpu_seconds: float
-    # Of everything else on the machine, kernel included.
+    # Of everything else on the controller, kernel included.
     other_cpu_seconds: float
     received_bytes: int
 
