@@ -87,7 +87,7 @@ def require(program: str) -> None:
         raise LabError(f"{program} is missing; on Debian: apt-get install {PACKAGES}")
 
 
-def run(*command: str, stdin: str = "", timeout_seconds: float = 120, stdout: IO[bytes] | int = subprocess.PIPE) -> str:
+def run(*command: str, stdin: str = "", timeout_seconds: float = 600, stdout: IO[bytes] | int = subprocess.PIPE) -> str:
     """Run a command; return what it printed or raise LabError with its last lines."""
     require(command[0])
     try:
@@ -294,8 +294,8 @@ def prepare(host: Host, public_key: str) -> str:
     """Wait until a host answers SSH; return its known_hosts line."""
     script = (LAB / "prepare.sh").read_text()
     command = ("podman", "exec", "--interactive", host.container, "sh", "-s", public_key)
-    host_key = run(*command, stdin=script, timeout_seconds=600).split()
-    deadline = time.monotonic() + 20
+    host_key = run(*command, stdin=script, timeout_seconds=1200).split()
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", host.port), timeout=2) as connection:
             if connection.recv(4) == b"SSH-":

@@ -11,7 +11,7 @@ prepare() {
     tries=0
     until state=$(systemctl is-system-running 2>/dev/null) || [ "$state" = degraded ]; do
         tries=$((tries + 1))
-        [ "$tries" -lt 600 ] || fail "systemd is still '$state' after a minute"
+        [ "$tries" -lt 3000 ] || fail "systemd is still '$state' after five minutes"
         sleep 0.1
     done
 

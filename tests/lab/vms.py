@@ -25,16 +25,8 @@ UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 # Runs on the VM, and takes its power away amid what it does.
 CUT = Path(__file__).with_name("cut.py")
 PACKAGE = "ansible_collections/securetime/nts/plugins/module_utils"
-# What chronyc_facts prints, without the time that Ansible takes.
-FACTS = """
-import json, sys
-sys.path.insert(0, "/root/utils")
-from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted, see
-goal, seconds, sources = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
-offset = 0.5 if goal == "authenticated" else None
-seen = see(Wanted(goal if goal != "none" else None, sources, offset, seconds, 5.0, log_lines=True, reports=()))
-print(json.dumps({"reached": seen.reached, "waited_seconds": seen.waited_seconds, **seen.facts}))
-"""
+# What chronyc_facts returns, without the time that Ansible takes.
+FACTS = Path(__file__).with_name("vm_facts.py")
 
 
 def known() -> dict[str, Vm]:
@@ -51,7 +43,7 @@ def both(do: Callable[[Vm], T]) -> dict[str, T]:
 
 def facts(vm: Vm, goal: str = "none", timeout_seconds: float = 0, sources: int = 1) -> dict[str, Any]:
     """Return what chronyc_facts would, after waiting for its goal, with the clock less than 0.5 s off."""
-    script = f"python3 - {goal} {timeout_seconds} {sources} <<'END'\n{FACTS}\nEND\n"
+    script = f"python3 - {goal} {timeout_seconds} {sources} <<'END'\n{FACTS.read_text()}\nEND\n"
     answer: dict[str, Any] = json.loads(qemu.inside(vm, script, timeout_seconds + 120))
     return answer
 
