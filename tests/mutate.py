@@ -46,10 +46,10 @@ MUTATIONS = {
         "plugins/module_utils/_nts_certificate.py", "* settings.renew_fraction", "* settings.renew_fraction / 10", UNIT
     ),
     "rule": Mutation(
-        "roles/chrony_nts/tasks/validate.yml",
-        "that: chrony_nts_authselectmode != 'require' or __chrony_nts_unauthenticated == []",
-        "that: chrony_nts_authselectmode != 'require' or true",
-        "pytest -q -x tests/functional/test_mistakes.py",
+        "plugins/plugin_utils/_rules.py",
+        'inputs["authselectmode"] == "require" and inputs.unauthenticated:',
+        'inputs["authselectmode"] == "require" and not inputs.sources:',
+        UNIT,
     ),
     "check mode": Mutation(
         TRANSACTION,

@@ -20,6 +20,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import
     SOURCE,
     Word,
 )
+from ansible_collections.securetime.nts.plugins.plugin_utils._rules import RANGES
 
 ROOT = Path(__file__).parents[1]
 ROLES = sorted(path.parents[1] for path in ROOT.glob("roles/*/tasks/main.yml"))
@@ -140,6 +141,16 @@ def test_entry_points_agree_about_an_input(role: Path) -> None:
     for entry_point in load(role / "meta/argument_specs.yml")["argument_specs"]:
         theirs = options(role, entry_point)
         assert theirs == {name: spec for name, spec in options(role).items() if name in theirs}
+
+
+def test_the_rules_are_given_every_input_that_they_read() -> None:
+    role = ROOT / "roles/chrony_nts"
+    given = load(role / "vars/main.yml")["__chrony_nts_inputs"]
+    assert set(given) <= set(options(role))
+    text = (ROOT / "plugins/plugin_utils/_rules.py").read_text()
+    read = set(re.findall(r'(?:inputs|self)\["(\w+)"\]|is_true\("(\w+)"\)', text))
+    names = {name for pair in read for name in pair if name} | set(RANGES)
+    assert {f"chrony_nts_{name}" for name in names} - set(given) == {"chrony_nts_acme_dns_tasks_exist"}
 
 
 @each_role

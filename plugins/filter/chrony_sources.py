@@ -41,33 +41,11 @@ _value:
 
 from typing import Any
 
-from ansible.module_utils.parsing.convert_bool import boolean
-
-from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import SOURCE
-
-FLAGS = {part.name for part in SOURCE.parts if part.kind == "flag"}
-
-
-def chrony_sources(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each source with address, type, nts and iburst filled in; see RETURN."""
-    return [_complete(source) for source in sources]
-
-
-def _complete(source: dict[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in source.items() if value is not None}
-    names = {given.pop(alias) for alias in ("address", "hostname") if alias in given}
-    pool = boolean(given.pop("pool", False))
-    return {
-        "address": names.pop() if len(names) == 1 else "",
-        "type": "pool" if pool else "server",
-        "iburst": True,
-        "nts": True,
-        **{name: boolean(value) if name in FLAGS else value for name, value in given.items()},
-    }
+from ansible_collections.securetime.nts.plugins.plugin_utils import _sources
 
 
 class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Any]:
-        return {"chrony_sources": chrony_sources}
+        return {"chrony_sources": _sources.complete}

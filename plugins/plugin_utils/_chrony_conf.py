@@ -17,7 +17,7 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE, BOOLEANS_TRUE
 
-from ansible_collections.securetime.nts.plugins.test.names import is_host_name, is_ip_address, is_subnet
+from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_host_name, is_ip_address, is_subnet
 
 # The oldest chrony that can do NTS, so what came before it is no question.
 OLDEST = "4.0"

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.filter.chrony_sources import chrony_sources
-from ansible_collections.securetime.nts.plugins.filter.out_of_range import out_of_range
+from ansible_collections.securetime.nts.plugins.plugin_utils._sources import complete
 
 FILLED = {"address": "a", "type": "server", "iburst": True, "nts": True}
 
@@ -30,23 +29,10 @@ FILLED = {"address": "a", "type": "server", "iburst": True, "nts": True}
     ],
 )
 def test_sources_are_completed(given: dict[str, Any], completed: dict[str, Any]) -> None:
-    assert chrony_sources([given]) == [completed]
+    assert complete([given]) == [completed]
 
 
 def test_the_input_is_left_alone() -> None:
     given = {"hostname": "a", "pool": True}
-    chrony_sources([given])
+    complete([given])
     assert given == {"hostname": "a", "pool": True}
-
-
-def test_numbers_within_their_ranges_give_no_sentence() -> None:
-    assert (
-        out_of_range({"port": 1, "filter": "128", "other": 7}, {"port": [1, 2], "filter": [1, 128], "x": [0, 1]}) == []
-    )
-
-
-@pytest.mark.parametrize("value", [0, 65536, "70000", -1])
-def test_a_number_outside_its_range_gives_a_sentence(value: Any) -> None:
-    assert out_of_range({"port": value}, {"port": [1, 65535]}) == [
-        f"port is {value}: set it to a number from 1 to 65535."
-    ]

@@ -1,0 +1,451 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. What must be true of the role's variables together: every mistake as a sentence.
+
+A rule is a function of Inputs that yields a sentence for each mistake, with the variable's name and what to set. The
+decorator adds it to RULES, which `mistakes` asks in their order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _sources
+from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_host_name, is_ip_address, is_subnet
+
+# Smallest and largest value of each number among the variables.
+RANGES = {
+    "nocerttimecheck": (0, 1000000),
+    "certificate_lifetime_days": (1, 3650),
+    "certificate_renew_percent": (1, 90),
+    "issuing_ca_lifetime_days": (1, 7300),
+    "ca_lifetime_days": (1, 10950),
+    "verify_min_sources": (1, 100),
+    "verify_timeout": (1, 3600),
+}
+PREFIX = "chrony_nts_"
+LARGEST_SET = 2**32 - 1
+# Set 1 belongs to Ubuntu, which fills it from 25.10 on.
+UBUNTU_SET = 1
+KEY = re.compile(r"HEX:([0-9A-Fa-f]{2})+|ASCII:[!-~]+")
+CERTIFICATE_DIR = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}")
+# Folders that are gone after a boot, that chronyd and the renewal never see, or that are chronyd's own.
+OTHER_FOLDERS = re.compile(r"/(dev|home|proc|root|run|sys|tmp|var/tmp|var/run|var/lib/chrony)(/|$)")
+RAW_SET = re.compile(r"\s*ntstrustedcerts\s+([0-9]+)\s+\S", re.IGNORECASE)
+BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+PRIVATE_KEY = "PRIVATE KEY"
+
+
+class Inputs:
+    """The variables of one host, by their names without chrony_nts_, and what follows from several of them."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> Any:
+        return self._variables[PREFIX + name]
+
+    def is_true(self, name: str) -> bool:
+        """Return a variable as a boolean, also where it comes from the command line as a word."""
+        return bool(boolean(self[name]))
+
+    @cached_property
+    def sources(self) -> list[dict[str, Any]]:
+        """Every source in one form, the fallback pool included."""
+        pool = self["fallback_pool"]
+        fallback = [{"address": pool, "type": "pool", "nts": False}] if pool else []
+        return _sources.complete([*self["sources"], *fallback])
+
+    @property
+    def unauthenticated(self) -> list[str]:
+        """The addresses of sources with neither NTS nor a symmetric key."""
+        return [source["address"] for source in self.sources if not source["nts"] and "key" not in source]
+
+    @property
+    def anchor_sets(self) -> list[int]:
+        """The set of each trust anchor; 0 is the default one."""
+        return [int(anchor.get("set") or 0) for anchor in self["trust_anchors"]]
+
+    @property
+    def pairs(self) -> list[dict[str, Any]]:
+        """The pairs of certificate and key of a server; none of a client."""
+        if not self.is_true("server_enabled"):
+            return []
+        main = {
+            "names": self["server_names"],
+            "provider": self["certificate_provider"],
+            "acme_client": self["acme_client"],
+            "acme_directory": self["acme_directory"],
+            "key_type": self["certificate_key_type"],
+            "content": self["certificate_content"],
+            "key_content": self["certificate_key_content"],
+        }
+        return _pairs.pairs(main, self["certificate_dir"], self["more_certificates"])
+
+
+Rule = Callable[[Inputs], Iterable[str]]
+RULES: list[Rule] = []
+
+
+def rule(function: Rule) -> Rule:
+    """Add a function to the rules."""
+    RULES.append(function)
+    return function
+
+
+def mistakes(variables: Mapping[str, Any], is_file: Callable[[str], bool] = os.path.isfile) -> list[str]:
+    """Return every mistake in a host's chrony_nts_ variables as a sentence; their types have been checked before.
+
+    is_file says whether a path is a file on the controller.
+    """
+    inputs = Inputs({**variables, f"{PREFIX}acme_dns_tasks_exist": is_file(str(variables[f"{PREFIX}acme_dns_tasks"]))})
+    return list(dict.fromkeys(sentence for each in RULES for sentence in each(inputs)))
+
+
+def _list(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+@rule
+def _each_source_has_one_address(inputs: Inputs) -> Iterator[str]:
+    if any(source["address"] == "" for source in inputs.sources):
+        yield (
+            "A source in chrony_nts_sources has no address, or an address and a hostname that differ. Set 'address' to"
+            " the name or the IP address of the server, once."
+        )
+
+
+@rule
+def _addresses_are_names_or_ip_addresses(inputs: Inputs) -> Iterator[str]:
+    addresses = [source["address"] for source in inputs.sources if source["address"] != ""]
+    wrong = [address for address in addresses if not is_host_name(address) and not is_ip_address(address)]
+    if wrong:
+        yield (
+            f"""'{"', '".join(map(str, wrong))}' in chrony_nts_sources is not a host name or an IP address. Write the"""
+            " bare name: a port goes into 'port' or 'ntsport', a comment into a line of its own, and a name has no dot"
+            " at its end."
+        )
+
+
+@rule
+def _no_address_is_given_twice(inputs: Inputs) -> Iterator[str]:
+    addresses = [source["address"] for source in inputs.sources if source["address"] != ""]
+    if len(addresses) != len(set(addresses)):
+        yield (
+            "chrony_nts_sources names the same address twice, and chronyd would use it once. Take one out:"
+            f" {_list(addresses)}."
+        )
+
+
+@rule
+def _there_is_something_to_follow(inputs: Inputs) -> Iterator[str]:
+    serves_own_clock = inputs.is_true("server_enabled") and "local" in inputs["directives"]
+    if not inputs.sources and not inputs["directives"].get("refclock") and not serves_own_clock:
+        yield (
+            "chrony_nts_sources is empty, so the clock would follow nothing. Name at least one source, or a refclock in"
+            " chrony_nts_directives, or on a server that is to serve its own clock set chrony_nts_directives to"
+            " {local: {stratum: 10}}."
+        )
+
+
+@rule
+def _a_source_is_of_one_type(inputs: Inputs) -> Iterator[str]:
+    if any(source.get("type") is not None and source.get("pool") is not None for source in inputs["sources"]):
+        yield "A source in chrony_nts_sources sets both 'type' and 'pool'. Set only 'type'."
+
+
+@rule
+def _peers_do_not_use_nts(inputs: Inputs) -> Iterator[str]:
+    peers = [source["address"] for source in inputs.sources if source["type"] == "peer" and source["nts"]]
+    if peers:
+        yield (
+            f"NTS cannot authenticate the peer {_list(peers)} of chrony_nts_sources (RFC 8915 is about clients and"
+            " servers). Make it a source of type 'server', or set its 'nts' to false and accept that whoever can forge"
+            " its packets is believed."
+        )
+
+
+@rule
+def _pool_options_are_for_pools(inputs: Inputs) -> Iterator[str]:
+    if any("maxsources" in source and source["type"] != "pool" for source in inputs.sources):
+        yield (
+            "A source in chrony_nts_sources sets 'maxsources' and is not of type 'pool'. Set its 'type' to pool, or"
+            " take 'maxsources' out."
+        )
+
+
+@rule
+def _required_authentication_leaves_no_source_without_it(inputs: Inputs) -> Iterator[str]:
+    if inputs["authselectmode"] == "require" and inputs.unauthenticated:
+        yield (
+            "chrony_nts_authselectmode is 'require', so chronyd would never follow the unauthenticated source"
+            f" {_list(inputs.unauthenticated)}. Set its 'nts' to true, take it out, or choose another"
+            " chrony_nts_authselectmode."
+        )
+
+
+@rule
+def _sources_of_dhcp_may_be_followed(inputs: Inputs) -> Iterator[str]:
+    if inputs["authselectmode"] == "require" and inputs.is_true("dhcp_sources"):
+        yield (
+            "chrony_nts_dhcp_sources is true and chrony_nts_authselectmode is 'require', so chronyd would never follow"
+            " them. Set one of the two to something else."
+        )
+
+
+@rule
+def _symmetric_keys_can_be_told_apart(inputs: Inputs) -> Iterator[str]:
+    keys = inputs["symmetric_keys"]
+    same = len({int(key["id"]) for key in keys}) != len(keys)
+    if same or not all(KEY.fullmatch(str(key["key"])) for key in keys):
+        yield (
+            "Each entry of chrony_nts_symmetric_keys needs an id of its own and a key that is written as HEX: with"
+            " pairs of hexadecimal digits, or as ASCII: with text without blanks."
+        )
+
+
+@rule
+def _the_keys_of_sources_exist(inputs: Inputs) -> Iterator[str]:
+    known = {int(key["id"]) for key in inputs["symmetric_keys"]}
+    missing = sorted({int(source["key"]) for source in inputs.sources if "key" in source} - known)
+    # Without any, the operator's own key file has them.
+    if known and missing:
+        yield (
+            f"A source in chrony_nts_sources uses the key {_list(missing)}, which is not in chrony_nts_symmetric_keys."
+            " Add it there, or take it out of the source."
+        )
+
+
+@rule
+def _a_source_is_not_both_preferred_and_never_followed(inputs: Inputs) -> Iterator[str]:
+    wrong = [
+        source["address"]
+        for source in inputs.sources
+        if source.get("noselect") and any(source.get(option) for option in ("prefer", "trust", "require"))
+    ]
+    if wrong:
+        yield (
+            f"{_list(wrong)} in chrony_nts_sources sets 'noselect' together with 'prefer', 'trust' or 'require': a"
+            " source that is never followed cannot be preferred. Keep one of them."
+        )
+
+
+@rule
+def _polling_intervals_are_in_order(inputs: Inputs) -> Iterator[str]:
+    if any(int(source.get("minpoll", 6)) > int(source.get("maxpoll", 10)) for source in inputs.sources):
+        yield (
+            "In chrony_nts_sources, the maxpoll of a source is less than its minpoll (they are 10 and 6 where they are"
+            " not set). Set maxpoll to no less than minpoll."
+        )
+
+
+# --- numbers and chrony.conf -----------------------------------------------------------------------------------------
+
+
+@rule
+def _numbers_are_within_their_ranges(inputs: Inputs) -> Iterator[str]:
+    for name, (low, high) in RANGES.items():
+        if not low <= float(inputs[name]) <= high:
+            yield f"{PREFIX}{name} is {inputs[name]}: set it to a number from {low} to {high}."
+
+
+@rule
+def _directives_and_options_are_what_chrony_takes(inputs: Inputs) -> Iterable[str]:
+    return _chrony_conf.problems(inputs["directives"], inputs.sources)
+
+
+@rule
+def _raw_lines_are_lines(inputs: Inputs) -> Iterator[str]:
+    if any(re.search(r"[\n\r]", str(line)) for line in inputs["raw_lines"]):
+        yield "An entry of chrony_nts_raw_lines holds more than one line. Make each line an entry of its own."
+
+
+# --- trust anchors ---------------------------------------------------------------------------------------------------
+
+
+@rule
+def _trust_anchors_are_certificates(inputs: Inputs) -> Iterator[str]:
+    if any(BEGIN_CERTIFICATE not in anchor["content"] for anchor in inputs["trust_anchors"]):
+        yield (
+            "An entry of chrony_nts_trust_anchors holds no certificate in PEM format. Set its 'content' to the text of"
+            " the certificate, as by lookup('ansible.builtin.file', PATH)."
+        )
+
+
+@rule
+def _trust_anchors_hold_no_private_key(inputs: Inputs) -> Iterator[str]:
+    if any(PRIVATE_KEY in anchor["content"] for anchor in inputs["trust_anchors"]):
+        yield (
+            "An entry of chrony_nts_trust_anchors holds a private key, which every host could then read. Give it the"
+            " certificate alone."
+        )
+
+
+@rule
+def _sets_of_trust_anchors_are_free(inputs: Inputs) -> Iterator[str]:
+    wrong = sorted({number for number in inputs.anchor_sets if number == UBUNTU_SET or not 0 <= number <= LARGEST_SET})
+    if wrong:
+        yield (
+            f"An entry of chrony_nts_trust_anchors has the set {_list(wrong)}. Set {UBUNTU_SET} belongs to Ubuntu,"
+            " which fills and uses it from 25.10 on: leave set out for the default one, or choose a number from 2 to"
+            f" {LARGEST_SET}."
+        )
+
+
+@rule
+def _the_sets_of_sources_are_filled(inputs: Inputs) -> Iterator[str]:
+    # Files of others may fill any set.
+    if inputs["dropins"] == "keep" or {"include", "confdir"} & set(inputs["directives"]):
+        return
+    raw = {int(found[1]) for found in map(RAW_SET.match, map(str, inputs["raw_lines"])) if found}
+    used = {int(source.get("certset", 0)) for source in inputs.sources if source["nts"]}
+    empty = sorted(used - {*inputs.anchor_sets, *raw, 0, UBUNTU_SET})
+    if empty:
+        yield (
+            f"A source in chrony_nts_sources has the certset {_list(empty)}, in which nobody is trusted. Give an entry"
+            " of chrony_nts_trust_anchors that number as its 'set', or take 'certset' out of the source."
+        )
+
+
+@rule
+def _some_authority_can_vouch_for_a_server(inputs: Inputs) -> Iterator[str]:
+    asks = any(source["nts"] and int(source.get("certset", 0)) == 0 for source in inputs.sources)
+    trusts = inputs.is_true("trust_system_cas") or inputs.is_true("trust_own_ca") or 0 in inputs.anchor_sets
+    if asks and not trusts:
+        yield (
+            "chrony_nts_trust_system_cas and chrony_nts_trust_own_ca are false and chrony_nts_trust_anchors has none"
+            " without a set, so no certificate of an NTS server could be accepted. Name a trust anchor, or trust one of"
+            " the two."
+        )
+
+
+# --- servers ---------------------------------------------------------------------------------------------------------
+
+
+@rule
+def _the_server_allows_some_client(inputs: Inputs) -> Iterator[str]:
+    if inputs.is_true("server_enabled") and not inputs["server_allow"]:
+        yield (
+            "chrony_nts_server_enabled is true and chrony_nts_server_allow is empty: chronyd would accept connections"
+            " and close each of them without a word. Set chrony_nts_server_allow to the subnets of your clients, as"
+            " ['192.0.2.0/24']."
+        )
+
+
+@rule
+def _subnets_are_subnets(inputs: Inputs) -> Iterator[str]:
+    wrong = [subnet for subnet in inputs["server_allow"] if not is_subnet(subnet)]
+    if wrong:
+        yield (
+            f"""'{"', '".join(map(str, wrong))}' in chrony_nts_server_allow is not a subnet. Write it as 192.0.2.0/24"""
+            " or 2001:db8::/32, with no bit set behind the prefix."
+        )
+
+
+@rule
+def _the_server_has_names(inputs: Inputs) -> Iterator[str]:
+    names = inputs["server_names"]
+    wrong = [name for name in names if not is_ip_address(name) and not is_host_name(name)]
+    if inputs.is_true("server_enabled") and (wrong or not names):
+        found = f"""not '{"', '".join(map(str, wrong))}'""" if wrong else "it is empty"
+        yield (
+            "chrony_nts_server_names must name this server as its clients do, each entry a host name or an IP address"
+            f" ({found})."
+        )
+
+
+@rule
+def _no_certificate_outlives_its_issuer(inputs: Inputs) -> Iterator[str]:
+    names = ("certificate_lifetime_days", "issuing_ca_lifetime_days", "ca_lifetime_days")
+    days = [int(inputs[name]) for name in names]
+    if days != sorted(days):
+        yield (
+            "A certificate is of no use when the one that signed it has expired. Let"
+            f" chrony_nts_certificate_lifetime_days ({days[0]}) be no more than chrony_nts_issuing_ca_lifetime_days"
+            f" ({days[1]}), and that no more than chrony_nts_ca_lifetime_days ({days[2]})."
+        )
+
+
+@rule
+def _chronyd_can_read_the_folder_of_its_certificates(inputs: Inputs) -> Iterator[str]:
+    folder = str(inputs["certificate_dir"])
+    if not CERTIFICATE_DIR.fullmatch(folder) or OTHER_FOLDERS.match(folder):
+        yield (
+            f"chrony_nts_certificate_dir is '{folder}'. Set it to the absolute path of a folder of its own with"
+            " letters, digits, '.', '_' and '-', as /srv/nts: not to one that is gone after a boot, nor to one of users"
+            " (/home, /root), which chronyd and the renewal never see, nor to chronyd's own state folder."
+        )
+
+
+@rule
+def _certificates_can_be_told_apart(inputs: Inputs) -> Iterable[str]:
+    return _pairs.problems(inputs.pairs) if inputs.pairs else []
+
+
+@rule
+def _a_key_has_its_certificate(inputs: Inputs) -> Iterator[str]:
+    half = [pair["id"] for pair in inputs.pairs if pair["half"]]
+    if half:
+        yield (
+            "For the provider 'files', set both chrony_nts_certificate_content and chrony_nts_certificate_key_content"
+            " (in chrony_nts_more_certificates content and key_content), the first in PEM and the second without a"
+            " passphrase. Or set neither: the server then makes a key, and its request is signed elsewhere. Not so for"
+            f" {_list(half)}."
+        )
+
+
+@rule
+def _the_root_ca_comes_whole(inputs: Inputs) -> Iterator[str]:
+    certificate = inputs["ca_certificate_content"]
+    if (inputs["ca_key_content"] and not certificate) or PRIVATE_KEY in certificate:
+        yield (
+            "chrony_nts_ca_key_content needs chrony_nts_ca_certificate_content, the certificate alone, which clients"
+            " are given."
+        )
+
+
+@rule
+def _an_acme_server_issues_what_is_asked_for(inputs: Inputs) -> Iterator[str]:
+    if not any(pair["provider"] == "acme" for pair in inputs.pairs):
+        return
+    answers = "acme_certbot_options" if inputs["acme_client"] == "certbot" else "acme_dns_tasks"
+    unanswered = inputs["acme_challenge"] == "dns-01" and not inputs[answers]
+    missing = inputs["acme_dns_tasks"] != "" and not inputs["acme_dns_tasks_exist"]
+    if not inputs.is_true("acme_terms_agreed") or unanswered or missing:
+        yield (
+            f"For the provider 'acme', read the terms of {inputs['acme_directory']} and set"
+            " chrony_nts_acme_terms_agreed to true. For the challenge dns-01, set chrony_nts_acme_certbot_options to"
+            " what certbot's plugin needs, or for the client 'controller' chrony_nts_acme_dns_tasks to a file of tasks"
+            " on the controller."
+        )
+
+
+@rule
+def _certbot_can_ask_for_it(inputs: Inputs) -> Iterator[str]:
+    wrong = [pair["id"] for pair in inputs.pairs if pair["not_for_certbot"]]
+    if wrong:
+        yield (
+            f"certbot takes neither IP addresses nor Ed25519, as {_list(wrong)} asks for. Set chrony_nts_acme_client to"
+            " 'controller', or choose other names or another chrony_nts_certificate_key_type."
+        )
+
+
+@rule
+def _the_root_ca_can_be_named_and_locked(inputs: Inputs) -> Iterator[str]:
+    passphrase = str(inputs["ca_passphrase"])
+    well_named = 1 <= len(inputs["ca_common_name"]) <= 64
+    if not well_named or 0 < len(passphrase) < 8 or not os.path.isabs(inputs["ca_dir"]):
+        yield (
+            "chrony_nts_ca_common_name must have 1 to 64 characters, chrony_nts_ca_passphrase none or at least 8, and"
+            " chrony_nts_ca_dir must be an absolute path on the controller."
+        )
