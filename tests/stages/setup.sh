@@ -30,7 +30,8 @@ if ((${#missing[@]})); then
   DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-if [[ ! .venv/ready -nt requirements-dev.txt ]]; then
+# A link would lead --clear into the environment of another checkout.
+if [[ ! -L .venv && ! .venv/ready -nt requirements-dev.txt ]]; then
   echo "setup: installs the Python packages of requirements-dev.txt into .venv"
   "$python" -m venv --clear .venv
   .venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
