@@ -43,7 +43,10 @@ MUTATIONS = {
         "plugins/module_utils/_trust.py", "for who, gone in lost if gone]", "for who, gone in lost if not gone]", UNIT
     ),
     "renewal": Mutation(
-        "plugins/module_utils/_nts_certificate.py", "* settings.renew_fraction", "* settings.renew_fraction / 10", UNIT
+        "plugins/module_utils/_nts_certificate.py",
+        "* self.settings.renew_fraction",
+        "* self.settings.renew_fraction / 10",
+        UNIT,
     ),
     "rule": Mutation(
         "plugins/plugin_utils/_rules.py",

@@ -136,11 +136,15 @@ class Keeper:
             "probe_error": probe["error"],
             "remaining_days": left / 86400,
             "lifetime_days": self.lifetime(leaf) / 86400,
-            "due": left <= self.lifetime(leaf) * settings.renew_fraction,
+            "due": self.is_due(leaf, left),
             "issuer_remaining_days": None if issuer_left is None else issuer_left / 86400,
             "problems": self.problems(leaf, left, probe),
             "warnings": self.warnings(issuer_left),
         }
+
+    def is_due(self, leaf: Row, left: float) -> bool:
+        """Say whether a certificate with so many seconds left is to be renewed."""
+        return left <= self.lifetime(leaf) * self.settings.renew_fraction
 
     @staticmethod
     def lifetime(leaf: Row) -> float:

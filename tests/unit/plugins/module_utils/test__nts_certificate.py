@@ -86,6 +86,15 @@ def test_lifetime_is_from_the_first_to_the_last_second():
 
 
 @pytest.mark.parametrize(
+    ("fraction", "days_left", "is_due"),
+    [(1 / 3, 30.0, True), (1 / 3, 30.01, False), (1 / 3, -1.0, True), (0.5, 44.9, True), (0.1, 9.1, False)],
+)
+def test_a_certificate_is_due_when_a_fraction_of_its_lifetime_is_left(fraction, days_left, is_due):
+    keeper = Keeper(Settings(**dict(SETTINGS, renew_fraction=fraction)), None)
+    assert keeper.is_due(LEAF, days_left * 86400) == is_due
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         (None, "No such file"),
