@@ -78,11 +78,9 @@ MUTATIONS = {
         "plugins/modules/chrony_config.py",
         'return pair["before_header"] in secrets or "PRIVATE KEY" in pair["before"] + pair["after"]',
         "return False",
-        f"{MOLECULE} default",
+        UNIT,
     ),
-    "rollback": Mutation(
-        TRANSACTION, "now_runs = undo(host, plan, options)\n", 'now_runs = ""\n', f"{MOLECULE} faults"
-    ),
+    "rollback": Mutation(TRANSACTION, "now_runs = undo(host, plan, options)\n", 'now_runs = ""\n', UNIT),
 }
 
 
