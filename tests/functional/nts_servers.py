@@ -207,7 +207,7 @@ def raw(behave: Behaviour) -> Iterator[int]:
 
         def one(connection: socket.socket) -> None:
             with contextlib.suppress(OSError), connection:
-                connection.settimeout(10)
+                connection.settimeout(100)
                 behave(connection)
 
         def accept() -> None:

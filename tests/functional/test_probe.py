@@ -341,11 +341,13 @@ def answering(*parts: bytes) -> Any:
 
 
 def silent(connection: socket.socket) -> None:
-    time.sleep(3)
+    """Answer nothing until the client ends the connection: a probe that ignores its timeout does not."""
+    while connection.recv(4096):
+        pass
 
 
 def dripping(session: ssl.SSLSocket) -> None:
-    for _second in range(40):
+    for _tick in range(400):
         session.sendall(b"\x40")
         time.sleep(0.1)
 
@@ -539,15 +541,12 @@ def test_fault(
 ) -> None:
     world = World(certificates, server, tmp_path)
     with fault.setup(world) as port:
-        began = time.monotonic()
         found = ask(port, library, **fault.options or {})
     error = found["error"]
     assert error["kind"] == fault.kind, error
     assert fault.detail in error["detail"]
     assert (found["ok"], found["stage"], error["stage"]) == (False, stage_of(fault.kind), stage_of(fault.kind))
     assert found["stages"][found["stage"]]["state"] == "failed"
-    # Ten times what the slowest takes: none waits for a server that never answers.
-    assert time.monotonic() - began < 80
     assert "{" not in error["cause"] + error["remedy"]
 
 

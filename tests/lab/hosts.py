@@ -17,6 +17,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -85,7 +86,13 @@ def code(host: Host) -> str:
 def write(host: Host, command: str, content: str) -> str:
     """Run a shell command on the host with this standard input; return its output."""
     done = subprocess.run(
-        [*_ssh(host), command], input=content, stdout=PIPE, stderr=STDOUT, text=True, timeout=300, check=False
+        [*_ssh(host), command],
+        input=content,
+        stdout=PIPE,
+        stderr=STDOUT,
+        text=True,
+        timeout=PLAYBOOK_TIMEOUT_SECONDS,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -94,7 +101,7 @@ def write(host: Host, command: str, content: str) -> str:
 def _ssh(host: Host) -> list[str]:
     """Return the ssh command that reaches a host as Ansible does."""
     variables = host.backend.get_variables()
-    options = [word.strip("'\"") for word in variables["ansible_ssh_common_args"].split()]
+    options = shlex.split(variables["ansible_ssh_common_args"])
     options += ["-o", "ControlMaster=auto", "-o", "ControlPersist=60s", "-o", f"ControlPath={_control_folder()}/%C"]
     port, key = str(variables["ansible_port"]), variables["ansible_ssh_private_key_file"]
     return ["ssh", "-o", "LogLevel=ERROR", *options, "-p", port, "-i", key, f"root@{variables['ansible_host']}"]
@@ -197,8 +204,10 @@ def opened(host: Host, path: str) -> list[int]:
 @contextlib.contextmanager
 def lock_held(host: Host, path: str) -> Iterator[Callable[[], None]]:
     """Hold a lock on the host as another program would, until the function that is yielded is called."""
-    host.check_output("systemd-run --quiet --collect --unit=held-lock flock %s sleep infinity", path)
-    wait_until(lambda: host.run(f"flock --nonblock {path} true").rc != 0, f"nobody holds {path}")
+    # Without a fork, one process has the file open: a second one is the program that waits.
+    host.check_output("systemd-run --quiet --collect --unit=held-lock flock --no-fork %s sleep infinity", path)
+    wait_until(lambda: host.run(f"flock --nonblock {path} true").rc != 0, f"no process locks {path}")
+    assert len(opened(host, path)) == 1
 
     def release() -> None:
         host.run("systemctl stop held-lock")

@@ -208,12 +208,10 @@ def test_a_key_that_chronyd_cannot_read_is_mended(server: Host, fault: str) -> N
 
 def test_a_chronyd_that_serves_nothing_with_a_good_pair_is_started_anew(server: Host) -> None:
     before = status(server)["file"]
-    listen = "import socket, time; taken = socket.create_server(('0.0.0.0', 4460)); time.sleep(60)"
-    server.check_output(
-        "systemctl stop chronyd; systemd-run --quiet --collect --unit=taken python3 -c %s; sleep 1;"
-        " systemctl start chronyd; sleep 1; systemctl stop taken",
-        listen,
-    )
+    listen = "import socket, time; taken = socket.create_server(('0.0.0.0', 4460)); time.sleep(3600)"
+    server.check_output("systemctl stop chronyd; systemd-run --quiet --collect --unit=taken python3 -c %s", listen)
+    wait_until(lambda: ":116C " in server.check_output("cat /proc/net/tcp"), "no program listens on TCP port 4460")
+    server.check_output("systemctl start chronyd; systemctl stop taken")
     assert server.run("nts-certificate check").rc == 3
     since = started(server)
     assert server.run("systemctl start nts-certificate.service").rc == 0

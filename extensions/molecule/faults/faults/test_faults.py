@@ -198,8 +198,11 @@ def test_what_only_the_start_shows(client: Host, fault: str) -> None:
 
 
 def test_a_port_in_use(server: Host) -> None:
-    script = "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('0.0.0.0', 9123)); time.sleep(60)"
-    server.check_output(f'systemd-run --quiet --unit=fault-port python3 -c "{script}"')
+    script = (
+        "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('0.0.0.0', 9123)); time.sleep(3600)"
+    )
+    server.check_output("systemd-run --quiet --unit=fault-port python3 -c %s", script)
+    wait_until(lambda: ":23A3 " in server.check_output("cat /proc/net/udp"), "no program has UDP port 9123")
     try:
         refused(
             server,
@@ -260,7 +263,9 @@ def test_two_runs_at_once(client: Host) -> None:
 @pytest.mark.parametrize("lost", ["module", "connection"])
 def test_a_run_that_is_lost_on_the_way(client: Host, lost: str) -> None:
     before = config(client)
-    arguments = {"config_file": CONFIG, "service": UNIT, "files": [{"path": CONFIG, "content": f"{before}! lost\n"}]}
+    file = {"path": CONFIG, "content": f"{before}! lost\n"}
+    # The plan exists until chronyd has settled: long enough to be seen.
+    arguments = {"config_file": CONFIG, "service": UNIT, "files": [file], "settle_time": 20}
     process = subprocess.Popen(
         [*ANSIBLE, "client-debian13", "-m", "securetime.nts.chrony_config", "-a", json.dumps(arguments)],
         stdout=subprocess.DEVNULL,
