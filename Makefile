@@ -48,14 +48,14 @@ format: setup ## format the Python code
 	@ruff check --fix-only --quiet
 	ruff format
 
-unit: setup ## unit tests, and what must be equal in two places
+unit: setup ## unit tests and consistency tests
 	@pytest -q --numprocesses auto
 
 SCENARIO ?= default
 molecule: setup ## one scenario, from nothing: make molecule SCENARIO=default
 	@tests/stages/molecule.sh $(SCENARIO)
 
-images: setup ## the images of the test hosts, containers and VMs, which are made once
+images: setup ## build the images of containers and VMs that do not exist yet
 	@python tests/lab/lab.py build all
 
 build: setup ## the tarball for Galaxy, below .build/

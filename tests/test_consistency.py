@@ -218,6 +218,7 @@ def test_contributing_names_every_suite_and_every_stage_that_only_a_full_test_ru
     text = (ROOT / "CONTRIBUTING.md").read_text()
     only_full = {name for name, stage in stages.items() if stage.suite == "test-full" and "images" not in name}
     assert {name for name in only_full if f"`{name}`" not in text} == set()
+    assert [suite for suite in ("check", "test", "test-full") if f"`make {suite}`" not in text] == []
 
 
 def test_ansible_versions_agree() -> None:

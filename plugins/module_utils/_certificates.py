@@ -45,8 +45,8 @@ def decode(pem: str) -> Dict[str, Any]:
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
         file.write(pem + "\n")
         file.flush()
-        # Python has no public reader; this one is there from 3.6 to 3.14.
-        return dict(ssl._ssl._test_decode_cert(file.name))  # type: ignore[attr-defined]  # Typeshed lists no private.
+        # Python has no public reader; this private one exists from 3.6 to 3.14, and typeshed does not list it.
+        return dict(ssl._ssl._test_decode_cert(file.name))  # type: ignore[attr-defined]  # see the line above
 
 
 def pem_to_der(pem: str) -> bytes:

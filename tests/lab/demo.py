@@ -38,7 +38,7 @@ class Progress:
     """What the demo is doing, printed at least every SILENCE_SECONDS."""
 
     def __init__(self) -> None:
-        self.what, self.spoken = "", time.monotonic()
+        self.what, self.spoken = "Start the hosts", time.monotonic()
         threading.Thread(target=self._repeat, daemon=True).start()
 
     def say(self, text: str) -> None:
@@ -98,8 +98,11 @@ def main() -> None:
     create = str(ROOT / "extensions/molecule/default/create.yml")
     run(progress, "ansible-playbook", "--inventory", str(INVENTORY), create, verbose=verbose)
     output = run(progress, "ansible-playbook", "securetime.nts.site", verbose=verbose)
+    closing = table(output)
+    if not closing:
+        sys.exit(f"site.yml printed no closing table. All output: {LOG}")
     progress.say("done\n")
-    print(table(output), end="\n\n")
+    print(closing, end="\n\n")
     subprocess.run([sys.executable, str(ROOT / "tests/lab/lab.py"), "status", "--state", str(LAB)], check=True)
     print(f"\nLog in: podman exec -it CONTAINER bash. All output: {LOG}. Remove the hosts: make demo-stop")
 

@@ -4,7 +4,7 @@
 """Operations of the scenarios' tests on the hosts of the lab.
 
 `run_module` runs a module's code on the host by the host's own Python, without the 2 to 4 s that a start of Ansible
-takes. That Ansible itself transports and runs the modules is what each run of a playbook shows.
+takes. Each run of a playbook covers the transport and the start of modules by Ansible.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from testinfra.host import Host
 ROOT = Path(__file__).resolve().parents[2]
 LAB = Path(__file__).resolve().parent
 COLLECTION = "ansible_collections/securetime/nts"
-# Not below /etc, /var, /root or /tmp, where tests look for what a run has left.
+# Outside /etc, /var, /root and /tmp, where tests search for leftover files.
 CODE = "/run/securetime-nts-code"
 # No run of Ansible on the lab's hosts takes a tenth of this.
 PLAYBOOK_TIMEOUT_SECONDS = 900

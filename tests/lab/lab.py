@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the test images and run labs of them: containers with systemd as PID 1 and virtual VMs, reached by SSH as
-real hosts are.
+"""Build the test images and run labs of them: containers with systemd as PID 1 and VMs, reached by SSH as real
+hosts are.
 
 lab.py packages                             the Debian packages this needs
 lab.py build [IMAGE ...]                    build what is missing of: debian12 debian13 el-standin (default: these),
@@ -11,7 +11,7 @@ lab.py up --state DIR HOST=IMAGE [...]      start these hosts, keep those that r
 lab.py status --state DIR                   table of the lab's hosts
 lab.py down --state DIR                     remove the lab's hosts, its network and its files
 
-DIR names the lab. Hosts of a lab resolve each other by HOST; containers and vms do not see each other. An image's
+DIR names the lab. Hosts of a lab resolve each other by HOST; containers and VMs cannot reach each other. An image's
 tag is a hash of its recipe, so an image is built once and again when its recipe changes. DEBIAN_IMAGE and EL_IMAGE
 (environment) name images to use in place of debian12/debian13 and el-standin; such an image needs systemd, the rest is
 installed at start.

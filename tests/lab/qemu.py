@@ -8,8 +8,8 @@ An image is a folder: base.img (the disk as it was made), vmlinuz, initrd, id_ed
 and `ready`, in which the VM of ready.qcow2 answers SSH.
 
 A VM of a lab is a folder too: disk.qcow2 upon the image's disk, qmp (its control socket), serial.log. Its first
-network interface leads to this vm's loopback, as 10.0.2.2, and from 127.0.0.1:PORT to its SSH server; the second
-to the other vms of the lab, and nowhere else.
+network interface leads to the controller's loopback, as 10.0.2.2, and from 127.0.0.1:PORT to its SSH server; the second
+to the other VMs of the lab, and nowhere else.
 """
 
 import contextlib
@@ -307,7 +307,7 @@ def begun(vm: Vm, command: str) -> Iterator[subprocess.Popen[bytes]]:
         process.communicate()
 
 
-def _await_ssh(vm: Vm, timeout_seconds: float = 240) -> None:
+def _await_ssh(vm: Vm, timeout_seconds: float = 600) -> None:
     def answers() -> bool:
         if not runs(vm):
             raise VmError(f"{vm.name} has ended: {(vm.folder / 'qemu.log').read_text()[-1000:]}")

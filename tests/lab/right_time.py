@@ -1,11 +1,12 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Serve this vm's time with NTS on loopback, by a chronyd that cannot touch the clock, until the folder is gone.
+"""Serve the controller's time with NTS on loopback, by a chronyd that cannot touch the clock, until the folder is gone.
 
     python -m ansible_collections.securetime.nts.tests.lab.right_time FOLDER
 
-Machines of the lab see it as 10.0.2.2. FOLDER/ntsport and FOLDER/port say where, FOLDER/ca/chain.pem whom to trust.
+VMs of the lab reach it at 10.0.2.2. FOLDER/ntsport and FOLDER/port hold its
+ports, FOLDER/ca/chain.pem its trust anchor.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vms of the lab, and how to do something with both at a time: each is a processor of its own."""
+"""The lab's VMs, and operations on both at the same time: each has a processor of its own."""
 
 from __future__ import annotations
 

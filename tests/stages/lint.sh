@@ -18,7 +18,6 @@ check shellcheck "${scripts[@]}"
 check yamllint --strict .
 # The published schema of workflows comes with the package.
 check check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-# It copies the whole tree, and would stumble over links in .build.
 check antsibull-changelog lint
 check antsibull-docs lint-collection-docs --plugin-docs .
 echo "$passed passed, ${#failed[@]} failed"

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 scenario=$1
 export NTS_LAB=$scenario MOLECULE_EPHEMERAL_DIRECTORY=$PWD/.build/molecule/$scenario
-# A run that was cut leaves hosts and molecule's own notes of them.
+# An interrupted run leaves hosts and molecule's state files.
 python tests/lab/lab.py down --state ".lab/$scenario"
 rm -rf ".lab/$scenario" "$MOLECULE_EPHEMERAL_DIRECTORY"
 mkdir -p "$MOLECULE_EPHEMERAL_DIRECTORY"

@@ -4,10 +4,10 @@
 """Run the stages of a check side by side, print their progress, and end with a table.
 
 run.py check | test | test-full [--resume]      the stages of that command
-run.py stage NAME [NAME ...]                    these stages, with whatever they need
+run.py stage NAME [NAME ...]                    these stages and the stages that they need
 
-A stage is a command whose output goes to .build/logs/NAME.log; what a failed one printed last is shown. The result of
-each stage is kept in .build/test-full.json. `test-full --resume` skips the stages that passed on the same tree. A run
+The output of a stage goes to .build/logs/NAME.log; a failed stage prints the end of it. .build/test-full.json holds the
+result of each stage. `test-full --resume` skips the stages that passed on the same tree. A run
 with a stage of `test-full` writes the last result of every stage into docs/reliability.md.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import fcntl
 import hashlib
 import json
 import os
@@ -44,7 +45,7 @@ class Stage(NamedTuple):
     command: str
     suite: str
     after: tuple[str, ...] = ("setup",)
-    # Stages of the same group never run at the same time: they use the same hosts.
+    # A stage of a group runs while no other stage does.
     group: str = ""
     # The beginning of lines of its output that are progress.
     progress: str = ""
@@ -65,7 +66,7 @@ STAGES = {
     "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", MOLECULE),
     "molecule-default": Stage("tests/stages/molecule.sh default", "test", MOLECULE),
     "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test"),
-    "sanity": Stage("tests/stages/sanity.sh --python 3.11", "test"),
+    "sanity": Stage("tests/stages/sanity.sh controller", "test"),
     "unit-3.6": Stage("tests/stages/unit.sh 3.6", "test"),
     "unit-newest": Stage("tests/stages/unit.sh newest", "test"),
     "importer": Stage("tests/stages/importer.sh", "test"),
@@ -74,7 +75,7 @@ STAGES = {
         "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", MOLECULE, progress="lab: "
     ),
     "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", MOLECULE),
-    "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full"),
+    "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full", ("setup", "unit-newest")),
     "sanity-pythons": Stage("tests/stages/sanity.sh", "test-full", ("setup", "sanity")),
     "vm-confinement": Stage("tests/stages/vm.sh tests", "test-full", VM, "vm"),
     "vm-power": Stage("tests/stages/vm.sh power", "test-full", VM, "vm"),
@@ -101,7 +102,7 @@ def counts(log: str, succeeded: bool) -> tuple[int, int]:
     passed = sum(int(number) for line in lines for number in re.findall(r"(\d+) passed", line))
     failed = sum(int(number) for line in lines for number in re.findall(r"(\d+) (?:failed|error)", line))
     if succeeded:
-        return max(passed, 1), 0
+        return (passed if lines else 1), 0
     return passed, max(failed, 1)
 
 
@@ -140,7 +141,7 @@ def news(name: str, read: dict[str, int]) -> list[str]:
 def run(names: Sequence[str], done: dict[str, Result]) -> dict[str, Result]:
     """Run stages, as many at once as the controller bears, each when the stages it needs have passed."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    # pyenv's shim, by which this program may have been started, puts its own programs first.
+    # pyenv's shim puts its own programs first when it starts this program.
     environment = {**os.environ, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"}
     waiting = [name for name in names if name not in done]
     running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
@@ -156,7 +157,8 @@ def run(names: Sequence[str], done: dict[str, Result]) -> dict[str, Result]:
                 waiting.remove(name)
                 say(f"{name}: skipped, as {' or '.join(stage.after)} failed")
                 continue
-            busy = any(stage.group and STAGES[other].group == stage.group for other in running)
+            # A stage of a group runs alone: its hosts are VMs, which take every core where they are emulated.
+            busy = bool(running) if stage.group else any(STAGES[other].group for other in running)
             if None in before or busy or len(running) >= AT_ONCE:
                 continue
             with (LOGS / f"{name}.log").open("wb") as log:
@@ -226,8 +228,12 @@ def tree() -> str:
 def keep(results: dict[str, Result]) -> None:
     """Write down each result with the tree it belongs to, for --resume and for the record."""
     found = json.loads(STATE.read_text()) if STATE.exists() else {}
-    commit = git("rev-parse", "--short=9", "HEAD").strip() + ("+" if git("status", "--porcelain").strip() else "")
-    now = {"tree": TREE, "commit": commit, "date": datetime.date.today().isoformat()}
+    changes = (
+        git("status", "--porcelain", "--", ".", f":!{RECORD.relative_to(ROOT)}") if RECORD.is_relative_to(ROOT) else ""
+    )
+    commit = git("rev-parse", "--short=9", "HEAD").strip() + ("+" if changes.strip() else "")
+    # No run resumes on a tree that changed while its stages ran.
+    now = {"tree": TREE if tree() == TREE else "", "commit": commit, "date": datetime.date.today().isoformat()}
     for name, result in results.items():
         if result.status != "skipped" and found.get(name, {}).get("result") != list(result):
             found[name] = {**now, "result": list(result)}
@@ -237,6 +243,10 @@ def keep(results: dict[str, Result]) -> None:
 def record(names: Sequence[str]) -> None:
     """Write the last result of every stage into docs/reliability.md, with its date and commit."""
     found = json.loads(STATE.read_text())
+    start, _mark, rest = RECORD.read_text().partition(MARKS[0])
+    old, _mark, end = rest.partition(MARKS[1])
+    # Another clone may have written the row of a stage that did not run here.
+    written = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines() if line.startswith("| ")}
     rows = ["| stage | date | commit | seconds | passed | failed |", "| --- | --- | --- | --- | --- | --- |"]
     for name in names:
         if name in found:
@@ -244,9 +254,8 @@ def record(names: Sequence[str]) -> None:
             rows.append(
                 f"| {name} | {found[name]['date']} | {found[name]['commit']} | {seconds:.0f} | {passed} | {failed} |"
             )
-    text = RECORD.read_text()
-    start, _mark, rest = text.partition(MARKS[0])
-    _old, _mark, end = rest.partition(MARKS[1])
+        elif name in written:
+            rows.append(written[name])
     RECORD.write_text(f"{start}{MARKS[0]}\n" + "\n".join(rows) + f"\n{MARKS[1]}{end}")
 
 
@@ -267,7 +276,13 @@ def main() -> int:
         done = {name: Result(*item["result"]) for name, item in kept.items() if item["result"][0] == "passed"}
         done = {name: result for name, result in done.items() if name in names}
         say(f"these stages passed before: {' '.join(done) or 'none'}")
-    results = run(names, done)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (ROOT / ".build" / "stages.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            sys.exit("Another run of the stages uses .build: wait for its end, or use another clone.")
+        results = run(names, done)
     print("\n" + table(names, results))
     if any(STAGES[name].suite == "test-full" for name in names):
         record(list(STAGES))

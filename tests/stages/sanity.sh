@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Run ansible-test sanity, without an ignore file, with the options given (`--python 3.11`; none: every Python).
+# Run ansible-test sanity, without an ignore file, on every Python, or with `controller` on the controller's alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+[[ ${1:-} != controller ]] || set -- --python "$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 # ansible-test would download this script; Python's ensurepip does the same without a network.
 sources=$(echo .venv/lib/python3*/site-packages/ansible_test/_internal)
 version=$(sed -nE "s/^ +pip='([0-9.]+)',$/\1/p" "$sources/python_requirements.py")

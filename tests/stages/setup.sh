@@ -44,6 +44,7 @@ if [[ ! -e $collections/community/crypto/MANIFEST.json ]]; then
   .venv/bin/pip download --quiet --disable-pip-version-check --no-deps --dest .build/wheel "$ansible_package"
   .venv/bin/python -m zipfile --extract .build/wheel/ansible-*.whl .build/wheel/ansible
   mkdir -p "$collections/community"
+  rm -rf "$collections/community/crypto"
   mv .build/wheel/ansible/ansible_collections/community/crypto "$collections/community/"
   rm -r .build/wheel
 fi

@@ -24,7 +24,7 @@ if [[ $* == newest ]]; then
 fi
 for version in "$@"; do
   if ! python=$(find_python "$version"); then
-    echo "Python $version: this controller does not have it"
+    printf 'Python %s: this controller does not have it\n0 passed\n' "$version"
     continue
   fi
   venv=.build/pythons/$version

@@ -12,8 +12,14 @@ from testinfra.host import Host
 
 testinfra_hosts = ["ansible://all"]
 
-CONFIG = {"debian": "/etc/chrony/chrony.conf", "almalinux": "/etc/chrony.conf"}
-OPTIONS = {"debian": "/etc/default/chrony", "almalinux": "/etc/sysconfig/chronyd"}
+CONFIG = {
+    **dict.fromkeys(("debian", "ubuntu"), "/etc/chrony/chrony.conf"),
+    **dict.fromkeys(("almalinux", "rocky"), "/etc/chrony.conf"),
+}
+OPTIONS = {
+    **dict.fromkeys(("debian", "ubuntu"), "/etc/default/chrony"),
+    **dict.fromkeys(("almalinux", "rocky"), "/etc/sysconfig/chronyd"),
+}
 
 
 @pytest.fixture

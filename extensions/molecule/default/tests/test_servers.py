@@ -11,7 +11,7 @@ from ansible_collections.securetime.nts.tests.lab.hosts import facts, wait_until
 
 testinfra_hosts = ["ansible://nts_servers"]
 
-GROUP = {"debian": "_chrony", "almalinux": "chrony"}
+GROUP = {"debian": "_chrony", "ubuntu": "_chrony", "almalinux": "chrony", "rocky": "chrony"}
 
 
 def test_private_keys_are_readable_for_those_who_need_them(host: Host) -> None:
