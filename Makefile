@@ -16,7 +16,7 @@ unexport PYTHONPATH
 STAGES := $(PYTHON) tests/stages/run.py
 
 .PHONY: help setup check test test-full stage demo demo-stop format unit molecule images build bench bench-ke fuzz \
-  changelog requirements clean
+  changelog directives requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,9 +61,9 @@ images: setup ## build the images of containers and VMs that do not exist yet
 build: setup ## the tarball for Galaxy, below .build/
 	@ansible-galaxy collection build --force --output-path $(BUILD) "$$(tests/stages/copy.sh build)"
 
-bench: setup ## the cost of chronyc_facts against ping, on the hosts of the demo
+bench: setup ## the cost of the role and of chronyc_facts against ping, on the hosts of the demo
 	@LAB_STATE=$(CURDIR)/.lab/demo ANSIBLE_INVENTORY=$(CURDIR)/extensions/molecule/inventory,$(CURDIR)/.lab/demo/inventory.yml \
-	  ANSIBLE_PIPELINING=true python tests/bench/facts_speed.py client-debian12 client-debian13 client-el
+	  ANSIBLE_PIPELINING=true tests/bench/bench.sh $(OPTIONS)
 
 bench-ke: setup ## the cost of a key exchange by the certificate's key type, on loopback; OPTIONS=--all: more key types
 	@PYTHONPATH=$(BUILD)/collections python tests/bench/ke_speed.py $(OPTIONS)
@@ -74,6 +74,9 @@ fuzz: setup ## RUNS inputs for the readers of servers' answers; a crash or a han
 
 changelog: setup ## write CHANGELOG.md from changelogs/fragments
 	@antsibull-changelog release --update-existing --refresh --reload-plugins
+
+directives: ## write docs/directives.md from docs/directives.yml and the table of chrony.conf
+	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/directives.py
 
 requirements: ## resolve requirements-dev.in into requirements-dev.txt
 	@tests/stages/requirements.sh

@@ -15,23 +15,20 @@ import yaml
 
 from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
     DIRECTIVES,
-    INT_MAX,
-    OLDEST,
     SOURCE,
     Word,
 )
-from ansible_collections.securetime.nts.plugins.plugin_utils._rules import RANGES
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import OTHER_NAMES
+from ansible_collections.securetime.nts.plugins.plugin_utils._variables import OWN_FORMS, VARIABLES
 
 ROOT = Path(__file__).parents[1]
 ROLES = sorted(path.parents[1] for path in ROOT.glob("roles/*/tasks/main.yml"))
+# How os-release(5) calls the platforms of meta/main.yml.
+IDENTIFIERS = {"Debian": "debian", "Ubuntu": "ubuntu", "EL": "rhel", "Fedora": "fedora"}
 FAMILIES = {"Debian": "Debian", "Ubuntu": "Debian", "EL": "RedHat", "Fedora": "RedHat"}
 RELEASES = {"bullseye": "11", "bookworm": "12", "trixie": "13", "forky": "14", "jammy": "22.04", "noble": "24.04"}
 SETTERS = {"ansible.builtin.set_fact", "set_fact", "vars"}
 NAMERS = {"register", "loop_var", "index_var"}
-# How argument_specs calls the kinds of values in chrony.conf, where it is not str.
-TYPES = {"flag": "bool", "integer": "int", "number": "float", "parts": "dict", "refused": "raw"}
-# What the role adds to the options of a source, or says in its own way.
-OWN_OPTIONS = {"address", "hostname", "type", "pool"}
 SYMPTOMS = (ROOT / "docs/troubleshooting.md").read_text()
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
@@ -67,34 +64,14 @@ def names_set(node: object) -> Iterator[str]:
                 yield from names_set(value)
 
 
-def specification(word: Word) -> dict:
-    """Return what argument_specs has to say of a name of chrony.conf."""
-    numbers = bool(word.choices) and all(chosen.isdigit() for chosen in word.choices)
-    kind = TYPES.get(word.kind, "int" if numbers else "str")
-    spec = {"type": "list", "elements": kind} if word.several or word.kind == "words" else {"type": kind}
-    spec |= {"required": True} if word.required else {}
-    spec |= {"choices": [int(chosen) if numbers else chosen for chosen in word.choices]} if word.choices else {}
-    return spec | ({"options": {part.name: specification(part) for part in word.parts}} if word.parts else {})
+def table(word: Word) -> dict[str, object]:
+    """Return the names of the parts of a table that can be given, in order, each with its own parts."""
+    return {part.name: table(part) for part in word.parts if not part.instead}
 
 
-def bare(spec: dict) -> dict:
-    """Return a specification without what is for people only, and without defaults."""
-    kept = {name: value for name, value in spec.items() if name not in ("description", "default")}
-    return kept | (
-        {"options": {name: bare(option) for name, option in spec["options"].items()}} if "options" in spec else {}
-    )
-
-
-def untold(word: Word, spec: dict) -> Iterator[str]:
-    """Yield what a description does not tell: why a name is refused, its range, and what came later."""
-    facts = [word.instead, *([f"chronyd {word.since} or newer"] if word.since != OLDEST else [])]
-    if abs(word.low) < INT_MAX and word.high < 2**32 and word.high != INT_MAX:
-        facts.append(f"{word.low:.15g} to {word.high:.15g}")
-    facts += [f"V({name}) needs chronyd {since} or newer" for name, since in word.choices.items() if since != OLDEST]
-    yield from (f"{word.name}: {fact}" for fact in facts if fact not in spec["description"])
-    for part in word.parts:
-        if part.name in spec["options"]:
-            yield from untold(part, spec["options"][part.name])
+def described(texts: dict) -> dict[str, object]:
+    """Return the names in docs/directives.yml in the same form."""
+    return {name: described(text["parts"]) if isinstance(text, dict) else {} for name, text in texts.items()}
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -123,40 +100,72 @@ def test_every_default_is_documented_as_it_is(role: Path) -> None:
     assert comparable(documented) == comparable(load(role / "defaults/main.yml"))
 
 
-@pytest.mark.parametrize(("word", "own"), [(DIRECTIVES, set()), (SOURCE, OWN_OPTIONS)], ids=["directives", "sources"])
-def test_what_chrony_conf_can_say_is_documented(word: Word, own: set[str]) -> None:
-    documented = {
-        name: spec for name, spec in options(ROOT / "roles/chrony_nts")[word.name]["options"].items() if name not in own
-    }
-    table = {part.name: part for part in word.parts if part.name not in own}
-    assert {name: bare(spec) for name, spec in documented.items()} == {
-        name: specification(part) for name, part in table.items()
-    }
-    assert list(documented) == list(table)
-    assert [fact for name, spec in documented.items() for fact in untold(table[name], spec)] == []
+@pytest.mark.parametrize(("word", "name"), [(DIRECTIVES, "directives"), (SOURCE, "sources")])
+def test_what_chrony_conf_can_say_is_described(word: Word, name: str) -> None:
+    assert described(load(Path("docs/directives.yml"))[name]) == table(word)
+
+
+def test_the_page_of_directives_is_up_to_date() -> None:
+    page = runpy.run_path(str(ROOT / "docs/directives.py"))["page"]()
+    assert page == (ROOT / "docs/directives.md").read_text(), "run: make directives"
+
+
+def test_the_documentation_of_a_variable_names_its_range_and_its_choices() -> None:
+    documented = options(ROOT / "roles/chrony_nts")
+    for word in VARIABLES.parts:
+        text = json.dumps(documented[word.name]["description"])
+        assert word.kind != "integer" or f"{word.low} to {word.high}" in text, word.name
+        assert [name for name in word.choices if f"V({name})" not in text] == [], word.name
+
+
+def test_no_wrong_value_makes_ansible_print_the_whole_specification() -> None:
+    for entry_point, spec in load(Path("roles/chrony_nts/meta/argument_specs.yml"))["argument_specs"].items():
+        for name, option in spec["options"].items():
+            assert option["type"] in ("raw", "str"), (entry_point, name)
+            assert not {"choices", "elements", "options"} & set(option), (entry_point, name)
 
 
 @each_role
-def test_entry_points_agree_about_an_input(role: Path) -> None:
-    for entry_point in load(role / "meta/argument_specs.yml")["argument_specs"]:
-        theirs = options(role, entry_point)
-        assert theirs == {name: spec for name, spec in options(role).items() if name in theirs}
+def test_every_entry_point_that_a_playbook_uses_is_documented(role: Path) -> None:
+    documented = set(load(role / "meta/argument_specs.yml")["argument_specs"])
+    texts = [path.read_text() for path in [*ROOT.glob("playbooks/**/*.yml"), *ROOT.glob("extensions/**/*.yml")]]
+    used = {found for text in texts for found in re.findall(r"tasks_from: (\w+)(?!.*\{)", text)}
+    used |= {f"rotate_{step}" for step in ("prepare", "switch", "finish")}
+    assert used <= documented
+    assert {name for name in documented if not (role / f"tasks/{name}.yml").exists()} == set()
 
 
-def test_the_rules_are_given_every_input_that_they_read() -> None:
+def test_playbooks_read_documented_names_alone() -> None:
+    paths = [path for path in ROOT.glob("playbooks/**/*") if path.is_file()]
+    private = {(path.name, name) for path in paths for name in re.findall(r"__chrony_nts_\w+", path.read_text())}
+    assert private == set()
+
+
+def test_the_plan_is_given_every_input() -> None:
     role = ROOT / "roles/chrony_nts"
-    given = load(role / "vars/main.yml")["__chrony_nts_inputs"]
-    assert set(given) <= set(options(role))
-    text = (ROOT / "plugins/plugin_utils/_rules.py").read_text()
-    read = set(re.findall(r'(?:inputs|self)\["(\w+)"\]|is_true\("(\w+)"\)', text))
-    names = {name for pair in read for name in pair if name} | set(RANGES)
-    assert {f"chrony_nts_{name}" for name in names} - set(given) == {"chrony_nts_acme_dns_tasks_exist"}
+    assert load(role / "vars/main/main.yml")["__chrony_nts_input_names"] == list(options(role))
+
+
+def test_rules_and_plan_read_inputs_that_exist() -> None:
+    inputs = {name.removeprefix("chrony_nts_") for name in options(ROOT / "roles/chrony_nts")}
+    for name in ("_inputs", "_plan", "_rules"):
+        text = (ROOT / f"plugins/plugin_utils/{name}.py").read_text()
+        read = {word for pair in re.findall(r'(?:inputs|self)\["(\w+)"\]|is_true\("(\w+)"\)', text) for word in pair}
+        assert read - {"", "acme_dns_tasks_exist"} <= inputs, name
+    assert {f"chrony_nts_{name}" for name in inputs} == {*OWN_FORMS, *(word.name for word in VARIABLES.parts)}
+
+
+def test_the_documentation_names_the_variables_of_playbooks_and_results() -> None:
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("playbooks/*.yml")]
+    texts = " ".join(path.read_text() for path in documents)
+    texts += (ROOT / "roles/chrony_nts/meta/argument_specs.yml").read_text()
+    assert [name for name in OTHER_NAMES if f"chrony_nts_{name}" not in texts] == []
 
 
 @each_role
 def test_names_tell_inputs_from_internals(role: Path) -> None:
     inputs = {*load(role / "defaults/main.yml"), *options(role)}
-    internals = {name for path in role.glob("vars/*.yml") for name in load(path)}
+    internals = {name for path in role.glob("vars/**/*.yml") for name in load(path)}
     assert [name for name in inputs if not name.startswith(f"{role.name}_")] == []
     assert [name for name in internals if not name.startswith(f"__{role.name}_")] == []
 
@@ -168,22 +177,15 @@ def test_no_task_overrides_an_input(role: Path) -> None:
     assert overridden == set()
 
 
-@each_role
-def test_platforms_have_variables(role: Path) -> None:
-    platforms = {platform["name"] for platform in load(role / "meta/main.yml")["galaxy_info"]["platforms"]}
-    files = {path.stem for path in role.glob("vars/*.yml")} - {"main", "default"}
-    if files:
-        assert {FAMILIES[name] for name in platforms} == files
-
-
-@each_role
-def test_the_oldest_platforms_are_the_ones_the_role_accepts(role: Path) -> None:
-    for platform in load(role / "meta/main.yml")["galaxy_info"]["platforms"]:
-        path = role / f"vars/{FAMILIES[platform['name']]}.yml"
-        if path.exists():
-            minimum = load(path)[f"__{role.name}_platform"]["minimum"]
-            accepted = minimum.get(platform["name"], minimum.get("default"))
-            assert min(map(version, platform["versions"])) == version(accepted), platform["name"]
+def test_the_oldest_platforms_are_the_ones_the_role_accepts() -> None:
+    platforms = load(Path("roles/chrony_nts/vars/main/platforms.yml"))["__chrony_nts_platforms"]
+    minimum = {name: found for row in platforms.values() for name, found in row.get("minimum", {}).items()}
+    for platform in load(Path("roles/chrony_nts/meta/main.yml"))["galaxy_info"]["platforms"]:
+        identifier = IDENTIFIERS[platform["name"]]
+        # Fedora's releases have had it for longer than they are supported.
+        if identifier in minimum:
+            assert min(map(version, platform["versions"])) == version(minimum[identifier]), platform["name"]
+    assert {IDENTIFIERS[name] for name in FAMILIES} - {"fedora"} <= set(minimum)
 
 
 def test_platforms_have_test_hosts_and_test_hosts_are_platforms(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ class Wanted(NamedTuple):
     command_timeout: float
     log_lines: bool
     reports: Sequence[str]
+    packages: Sequence[str] = ()
 
 
 class Seen(NamedTuple):
@@ -48,7 +49,7 @@ def see(wanted: Wanted) -> Seen:
     begin = time.monotonic()
     pause = FIRST_PAUSE_SECONDS
     while True:
-        host, reports = _look(wanted.command_timeout, wanted.reports)
+        host, reports = _look(wanted.command_timeout, wanted.reports, wanted.packages)
         facts = judge(host, reports, read_log(None))
         done = reached(facts, wanted.wait_for, wanted.min_sources, wanted.max_offset) if wanted.wait_for else None
         left = begin + wanted.timeout - time.monotonic()
@@ -64,8 +65,8 @@ def see(wanted: Wanted) -> Seen:
     return Seen(facts, done, waited, reports.get("warnings", []))
 
 
-def _look(command_timeout: float, more: Sequence[str]) -> Tuple[Row, Row]:
-    host = survey(command_timeout)
+def _look(command_timeout: float, more: Sequence[str], packages: Sequence[str]) -> Tuple[Row, Row]:
+    host = survey(command_timeout, packages)
     chronyc = host["client"]["path"]
     reports = {"access": "unusable", "refusal": "chronyc is not installed"}  # type: Row
     if chronyc:

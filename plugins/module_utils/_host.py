@@ -12,11 +12,13 @@ import json
 import os
 import pwd
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 Row = Dict[str, Any]
 
@@ -31,7 +33,19 @@ RIVALS = (
     "ntpd-rs.service",
 )
 # Where others put configuration for chronyd: administrators, cloud-init, the distributions, and DHCP's hooks.
-DROP_INS = ("etc/chrony/conf.d/*.conf", "etc/chrony/sources.d/*.sources", "run/chrony-dhcp/*.sources")
+DROP_INS = (
+    "etc/chrony/conf.d/*.conf",
+    "etc/chrony/sources.d/*.sources",
+    "etc/chrony.d/*.conf",
+    "run/chrony-dhcp/*.sources",
+)
+OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
+# Identifiers in os-release(5) of the families whose packages are those of rpm. A host can have apt-get or dpkg as well.
+RPM_FAMILIES = {"fedora", "rhel", "suse", "opensuse"}
+# Both print "NAME installed VERSION" for a package that is installed completely, rpm for all names that it provides.
+DPKG_QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status} ${Version}\\n"]
+RPM_FORMAT = "[%{PROVIDENAME} installed %{=VERSION}-%{=RELEASE}\\n]"
+RPM_QUERY = ["rpm", "--query", "--queryformat", RPM_FORMAT, "--whatprovides"]
 PID_FILES = ("/run/chrony/chronyd.pid", "/run/chronyd.pid")
 VERSION = re.compile(r"version (?P<version>\S+)(?: \((?P<features>[^)]*)\))?")
 DEFAULT_CONFIG_FILE = re.compile(r"^ *-f FILE\s.*\((?P<path>/[^)]*)\)$", re.MULTILINE)
@@ -80,7 +94,7 @@ def run_together(commands: Dict[str, List[str]], timeout: float) -> Dict[str, st
     return outputs
 
 
-def survey(timeout: float) -> Row:
+def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
     """Return everything that can be known without asking the daemon, in the shape of the facts."""
     programs = {name: find_program(name) for name in ("chronyd", "chronyc", "systemctl")}
     commands = {}  # type: Dict[str, List[str]]
@@ -92,7 +106,12 @@ def survey(timeout: float) -> Row:
     if programs["systemctl"]:
         wanted = "--property=Id,LoadState,ActiveState,UnitFileState,MainPID,ConditionResult,ConditionTimestampMonotonic"
         commands["systemctl"] = [programs["systemctl"], "show", wanted, *UNITS, *RIVALS]
-    said = dict(dict.fromkeys(("chronyd", "usage", "chronyc", "systemctl"), ""), **run_together(commands, timeout))
+    system = read_os_release(next(filter(None, map(read_file, OS_RELEASE)), ""))
+    has_rpm = not RPM_FAMILIES.isdisjoint([system["id"], *system["like"]])
+    if packages:
+        commands["packages"] = [*(RPM_QUERY if has_rpm else DPKG_QUERY), *packages]
+    asked = ("chronyd", "usage", "chronyc", "systemctl", "packages")
+    said = dict(dict.fromkeys(asked, ""), **run_together(commands, timeout))
     units = read_units(said["systemctl"])
     unit = next((units[name] for name in UNITS if name in units), None)
     config_file = DEFAULT_CONFIG_FILE.search(said["usage"])
@@ -107,6 +126,12 @@ def survey(timeout: float) -> Row:
         "daemon": daemon,
         "unit": unit and {name: value for name, value in unit.items() if name != "main_pid"},
         "environment": {
+            "os": system,
+            "service_manager": "systemd" if os.path.isdir("/run/systemd/system") else None,
+            "package_manager": package_manager(has_rpm),
+            "packages": read_packages(said["packages"], packages) if packages else None,
+            "selinux": os.path.exists("/sys/fs/selinux/enforce"),
+            "python": sys.executable,
             "container": container(),
             "cap_sys_time": has_cap_sys_time(),
             "drop_ins": sorted(str(path) for pattern in DROP_INS for path in Path("/").glob(pattern)),
@@ -123,6 +148,38 @@ def survey(timeout: float) -> Row:
             ],
         },
     }
+
+
+def read_os_release(text: str) -> Row:
+    """Read os-release(5): the identifiers of the distribution and of those it is derived from, and its version."""
+    given = {}
+    for line in text.splitlines():
+        name, _equals, value = line.partition("=")
+        with contextlib.suppress(ValueError):
+            given[name.strip()] = "".join(shlex.split(value, comments=True))
+    return {
+        "id": given.get("ID") or "linux",
+        "like": given.get("ID_LIKE", "").split(),
+        "name": given.get("NAME") or None,
+        "version": given.get("VERSION_ID") or None,
+    }
+
+
+def package_manager(has_rpm: bool) -> Optional[str]:
+    """Return the name of Ansible's module for the host's package manager."""
+    if not has_rpm:
+        return "apt" if find_program("apt-get") else None
+    if find_program("zypper"):
+        return "zypper"
+    dnf = find_program("dnf")
+    return dnf and ("dnf5" if os.path.basename(os.path.realpath(dnf)) == "dnf5" else "dnf")
+
+
+def read_packages(text: str, names: Sequence[str]) -> Dict[str, Optional[str]]:
+    """Read what dpkg-query and rpm print: the version of each package, null where it is not wholly installed."""
+    rows = (line.split(" ") for line in text.splitlines())
+    versions = {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "installed"}
+    return {name: versions.get(name) for name in names}
 
 
 def read_version(text: str) -> Row:

@@ -29,6 +29,9 @@ attributes:
     description: Predicts the result. The candidate is read by chronyd, for which it is put beside the configuration
       file for a moment.
     support: full
+  facts:
+    description: Returns the facts of M(securetime.nts.chronyc_facts) where the clock does not reach O(verify).
+    support: full
   diff_mode:
     description: Shows the content and the metadata of every file that changes.
     support: full
@@ -181,12 +184,17 @@ options:
     default: 60.0
   verify:
     description:
-      - What the clock must be after a change, or the change is taken back. The words are those of C(wait_for) of
-        M(securetime.nts.chronyc_facts).
-      - Not asked where nothing changed.
+      - The goal that the clock must reach, in the words of C(wait_for) of M(securetime.nts.chronyc_facts). The module
+        waits for it also where nothing changed.
+      - A check mode that predicts a change does not wait.
     type: str
     choices: [none, authenticated, synchronised]
     default: none
+  verify_rollback:
+    description: Whether a change after which the clock does not reach O(verify) is rolled back, and the module fails.
+      Otherwise the change stays, and RV(reached) is false.
+    type: bool
+    default: true
   verify_min_sources:
     description: Number of sources that O(verify) is about.
     type: int
@@ -251,6 +259,23 @@ checked:
     chronyd is not installed yet.
   returned: success
   type: bool
+reached:
+  description: Whether the clock has reached O(verify). Null where the module did not wait.
+  returned: success
+  type: bool
+waited_seconds:
+  description: Seconds for which the module waited for that. Null where it did not wait.
+  returned: success
+  type: float
+ansible_facts:
+  description: The facts of chrony, which say why the clock has not reached O(verify).
+  returned: when RV(reached) is false
+  type: dict
+  contains:
+    chrony:
+      description: As M(securetime.nts.chronyc_facts) returns them.
+      returned: always
+      type: dict
 """
 
 import os
@@ -259,9 +284,10 @@ from typing import Any, Dict, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
 from ansible_collections.securetime.nts.plugins.module_utils._confinement import Uses
+from ansible_collections.securetime.nts.plugins.module_utils._facts import Seen, see
 from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted as Look
-from ansible_collections.securetime.nts.plugins.module_utils._facts import see
 from ansible_collections.securetime.nts.plugins.module_utils._files import (
     Finished,
     Host,
@@ -280,6 +306,56 @@ from ansible_collections.securetime.nts.plugins.module_utils._transaction import
     originals,
     remember,
 )
+
+
+class Verification:
+    """Whether the certificates are served and the clock reaches the goal, of which it keeps the facts."""
+
+    def __init__(self, wanted: Dict[str, Any]) -> None:
+        self.wanted = wanted
+        self.seen: Optional[Seen] = None
+
+    def check(self) -> None:
+        """Raise TransactionError where the change must be rolled back."""
+        wanted = self.wanted
+        place = Place(wanted["serves_at"], wanted["ntsport"])
+        for pair in wanted["serves"]:
+            must_serve(place, pair["names"], text_of(pair["certificate"]))
+        if wanted["verify_rollback"]:
+            self.observe()
+        if self.seen and not self.seen.reached:
+            reasons = " ".join(self.seen.facts["nts"]["reasons"])
+            raise TransactionError(
+                f"the clock is not {wanted['verify']} after {self.seen.waited_seconds:g} s: {reasons}"
+            )
+
+    def observe(self) -> None:
+        """Wait for the goal, once; raise TransactionError where chronyc's reports cannot be read."""
+        wanted = self.wanted
+        if self.seen or wanted["verify"] == "none":
+            return
+        look = Look(
+            wanted["verify"],
+            wanted["verify_min_sources"],
+            None,
+            wanted["verify_timeout"],
+            5.0,
+            log_lines=True,
+            reports=(),
+        )
+        try:
+            self.seen = see(look)
+        except ChronycError as error:
+            raise TransactionError(str(error)) from error
+
+    def result(self) -> Dict[str, Any]:
+        """Return what the module returns of it."""
+        if not self.seen:
+            return {"reached": None, "waited_seconds": None}
+        result = {"reached": self.seen.reached, "waited_seconds": self.seen.waited_seconds}  # type: Dict[str, Any]
+        if not self.seen.reached:
+            result["ansible_facts"] = {"chrony": self.seen.facts}
+        return result
 
 
 def main() -> None:
@@ -327,6 +403,7 @@ def main() -> None:
             "settle_time": {"type": "float", "default": 3.0},
             "lock_timeout": {"type": "float", "default": 60.0},
             "verify": {"type": "str", "choices": ["none", "authenticated", "synchronised"], "default": "none"},
+            "verify_rollback": {"type": "bool", "default": True},
             "verify_min_sources": {"type": "int", "default": 1},
             "verify_timeout": {"type": "float", "default": 60.0},
         },
@@ -337,26 +414,7 @@ def main() -> None:
     def label(file: str, path: str) -> bool:
         return bool(module.set_context_if_different(file, module.selinux_default_context(path), False))
 
-    def verify() -> None:
-        place = Place(wanted["serves_at"], wanted["ntsport"])
-        for pair in wanted["serves"]:
-            must_serve(place, pair["names"], text_of(pair["certificate"]))
-        if wanted["verify"] == "none":
-            return
-        look = Look(
-            wanted["verify"],
-            wanted["verify_min_sources"],
-            None,
-            wanted["verify_timeout"],
-            5.0,
-            log_lines=True,
-            reports=(),
-        )
-        seen = see(look)
-        if not seen.reached:
-            reasons = " ".join(seen.facts["nts"]["reasons"])
-            raise TransactionError(f"the clock is not {wanted['verify']} after {seen.waited_seconds:g} s: {reasons}")
-
+    verification = Verification(wanted)
     host = Host(run=lambda argv: Finished(*module.run_command(argv)), label=label)
     original = wanted["state"] == "original"
     remembered = load(host, REMEMBERED)
@@ -380,7 +438,7 @@ def main() -> None:
             start_timeout=wanted["start_timeout"],
             settle_time=wanted["settle_time"],
             lock_timeout=wanted["lock_timeout"],
-            verify=verify,
+            verify=verification.check,
             check_mode=module.check_mode,
             run=not original or boolean(remembered.get("active", True)),
             owns=() if original else wanted["owns"],
@@ -388,7 +446,14 @@ def main() -> None:
         )
         if original and not load(host, MANIFEST):
             module.exit_json(
-                changed=False, changed_files=[], actions=[], reasons=[], checked=False, remembered={}, confinement=[]
+                changed=False,
+                changed_files=[],
+                actions=[],
+                reasons=[],
+                checked=False,
+                remembered={},
+                confinement=[],
+                **verification.result(),
             )
         if not original and not module.check_mode:
             remember(host, wanted["remember"])
@@ -396,8 +461,11 @@ def main() -> None:
         if original and not module.check_mode:
             forget_everything(host)
         result["remembered"] = remembered
+        if not original and not (module.check_mode and result["changed"]):
+            verification.observe()
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
+    result.update(verification.result())
     leave(module, result)
 
 

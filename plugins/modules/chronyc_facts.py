@@ -78,6 +78,12 @@ options:
     elements: str
     choices: [clients, manual, rtcdata, smoothing, waitsync]
     default: []
+  packages:
+    description: Packages whose versions to report in RV(ansible_facts.chrony.environment.packages). A name that the
+      distribution does not have does no harm.
+    type: list
+    elements: str
+    default: []
 notes:
   - Every offset has one direction, whatever the report's own, namely that a positive offset means that this host's
     clock is ahead.
@@ -336,6 +342,58 @@ ansible_facts:
           type: dict
           returned: always
           contains:
+            os:
+              description: The distribution, out of os-release(5).
+              type: dict
+              returned: always
+              contains:
+                id:
+                  description: Its identifier.
+                  type: str
+                  returned: always
+                  sample: rocky
+                like:
+                  description: Identifiers of the distributions that it is derived from, the closest first.
+                  type: list
+                  elements: str
+                  returned: always
+                  sample: [rhel, centos, fedora]
+                name:
+                  description: Its name.
+                  type: str
+                  returned: always
+                  sample: Rocky Linux
+                version:
+                  description: Its version. Null where it has none, as Debian testing.
+                  type: str
+                  returned: always
+                  sample: "9.4"
+            service_manager:
+              description: V(systemd) where it manages the services, otherwise null.
+              type: str
+              returned: always
+              sample: systemd
+            package_manager:
+              description: V(apt), V(dnf), V(dnf5) or V(zypper). Null where the host has none of them.
+              type: str
+              returned: always
+              sample: dnf
+            packages:
+              description: Version of each package of O(packages). Null for one that is not installed completely, and
+                as a whole where none was asked for.
+              type: dict
+              returned: always
+              sample: {chrony: 4.6.1-3+deb13u1, certbot: null}
+            selinux:
+              description: Whether the kernel has a policy of SELinux loaded, enforcing or permissive.
+              type: bool
+              returned: always
+              sample: false
+            python:
+              description: The Python interpreter that ran the module.
+              type: str
+              returned: always
+              sample: /usr/bin/python3
             container:
               description: The kind of container that the host is, as systemd names it. Null if it is none.
               type: str
@@ -349,9 +407,8 @@ ansible_facts:
               sample: true
             drop_ins:
               description:
-                - Files that others have put into F(/etc/chrony/conf.d), F(/etc/chrony/sources.d) and
-                  F(/run/chrony-dhcp),
-                  whether or not chronyd reads them.
+                - Files that others have put into F(/etc/chrony/conf.d), F(/etc/chrony/sources.d), F(/etc/chrony.d)
+                  and F(/run/chrony-dhcp), whether or not chronyd reads them.
               type: list
               returned: always
               elements: str
@@ -1289,6 +1346,7 @@ def main() -> None:
                 "choices": ["clients", "manual", "rtcdata", "smoothing", "waitsync"],
                 "default": [],
             },
+            "packages": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

@@ -22,6 +22,8 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_ho
 # The oldest chrony that can do NTS, so what came before it is no question.
 OLDEST = "4.0"
 INT_MAX = 2**31 - 1
+# Characters of a wrong value that a sentence shows.
+LONGEST_SHOWN = 80
 INTEGER = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # No blanks, because chronyd splits there, and nothing that begins a comment, because it is none within a line.
@@ -47,6 +49,8 @@ class Word:
     """Whether it takes a list, and is written once for each entry."""
     instead: str = ""
     """Why it cannot be given, and what to do."""
+    secret: bool = False
+    """Whether its value is never shown."""
 
 
 def flag(name: str, since: str = OLDEST) -> Word:
@@ -107,6 +111,21 @@ def bare(word: Word) -> Word:
 def first(word: Word) -> Word:
     """Return a part that is written as its value alone, and must be there."""
     return replace(word, bare=True, required=True)
+
+
+def secret(word: Word) -> Word:
+    """Return a name whose value is never shown."""
+    return replace(word, secret=True)
+
+
+def required(word: Word) -> Word:
+    """Return a part that must be there."""
+    return replace(word, required=True)
+
+
+def string(name: str) -> Word:
+    """Return a name that takes any text, of several lines or none; not of chrony.conf."""
+    return Word(name, "string")
 
 
 def several(word: Word) -> Word:
@@ -317,7 +336,7 @@ DIRECTIVES = made_of(
     several(text("sourcedir")),
 )
 
-# A source as the filter chrony_sources completes it.
+# A source as _sources.complete returns it.
 SOURCE = made_of(
     "chrony_nts_sources",
     bare(choice("type", "server", "pool", "peer")),
@@ -359,6 +378,60 @@ SOURCE = made_of(
 )
 
 
+def normal(word: Word, value: Any) -> Any:
+    """Return a value in the form of the table where it is written as in chrony.conf, or as by other roles.
+
+    `"1.0 3"` of makestep becomes {threshold: "1.0", limit: "3"}, `"*"` of hwtimestamp [{interface: "*"}], and
+    `"tracking statistics"` of log a list. What has no such form is returned as it is, for `problems` to name.
+    """
+    if value is None or value is False:
+        return value
+    if not word.several:
+        return _normal_one(word, value)
+    return [_normal_one(word, item) for item in (value if isinstance(value, list) else [value])]
+
+
+def _normal_one(word: Word, value: Any) -> Any:
+    if word.kind == "words" and isinstance(value, (str, int)) and not isinstance(value, bool):
+        return str(value).replace(",", " ").split()
+    if word.kind != "parts" or value is True:
+        return value
+    if isinstance(value, Mapping):
+        parts = {part.name: part for part in word.parts}
+        return {name: normal(parts[name], item) if name in parts else item for name, item in value.items()}
+    if isinstance(value, list) and not any(isinstance(item, (list, Mapping)) for item in value):
+        value = " ".join(map(str, value))
+    if not isinstance(value, (str, int, float)):
+        return value
+    if not any(part.required for part in word.parts) and _lower(value) in BOOLEANS_TRUE | BOOLEANS_FALSE:
+        return _lower(value) in BOOLEANS_TRUE
+    read = _parse(word, str(value).split())
+    return value if read is None else read
+
+
+def _parse(word: Word, pieces: list[str]) -> dict[str, Any] | None:
+    """Read what chrony.conf has behind a name that takes several values; None where it is not that."""
+    read: dict[str, Any] = {}
+    for part in word.parts:
+        if (
+            part.bare
+            and pieces
+            and (part.required or _is_right(part, [pieces[0]] if part.kind == "words" else pieces[0]))
+        ):
+            take = len(pieces) if part.kind == "words" else 1
+            read[part.name] = pieces[:take] if part.kind == "words" else pieces[0]
+            pieces = pieces[take:]
+    named = {part.name.lower(): part for part in word.parts if not part.bare}
+    while pieces:
+        part = named.get(pieces[0].lower(), Word("", ""))
+        take = 1 if part.kind == "flag" else 2
+        if not part.name or len(pieces) < take:
+            return None
+        read[part.name] = True if part.kind == "flag" else pieces[1]
+        pieces = pieces[take:]
+    return read
+
+
 def render_directives(directives: Mapping[str, Any]) -> list[str]:
     """Return the lines that say what directives holds, in the order of the table."""
     return [line for word in DIRECTIVES.parts for line in _spell(word, directives.get(word.name))]
@@ -371,20 +444,24 @@ def render_sources(sources: Collection[Mapping[str, Any]]) -> list[str]:
 
 def trust_files(
     anchors: Collection[Mapping[str, Any]], folder: str, own: Collection[str] = (), version: str | None = None
-) -> dict[int, dict[str, str]]:
-    """Return a file for each set of trust anchors, by its number. Other sets than 0 came with chronyd 4.1."""
+) -> list[dict[str, Any]]:
+    """Return set, path and content of the file of each set of trust anchors, in the order of the sets.
+
+    Each has a file, because chronyd 4.0 takes only one; other sets than 0 came with chronyd 4.1.
+    """
     sets: dict[int, dict[str, None]] = {}
     for anchor in [*anchors, *({"content": text} for text in own)]:
         number = int(anchor.get("set") or 0)
-        if anchor["content"].strip() and (number == 0 or not _is_newer("4.1", version)):
+        if anchor["content"].strip() and (number == 0 or not is_newer("4.1", version)):
             sets.setdefault(number, {})[anchor["content"].strip()] = None
-    return {
-        number: {
+    return [
+        {
+            "set": number,
             "path": f"{folder}/trusted{f'-{number}' if number else ''}.pem",
             "content": "\n".join(sets[number]) + "\n",
         }
         for number in sorted(sets)
-    }
+    ]
 
 
 def supported(wanted: Any, version: str | None) -> Any:
@@ -398,10 +475,10 @@ def problems(
     directives: Mapping[str, Any], sources: Collection[Mapping[str, Any]], version: str | None = None
 ) -> list[str]:
     """Return a sentence for each mistake, and with a version for all that chronyd of this version does not know."""
-    found = list(_wrong(DIRECTIVES, directives, "chrony_nts_directives", version))
+    found = list(wrong(DIRECTIVES, directives, "chrony_nts_directives", version))
     for source in sources:
         where = f"chrony_nts_sources ({source.get('address')})"
-        found += _wrong(SOURCE, source, where, version)
+        found += wrong(SOURCE, source, where, version)
         if source.get("key") is not None and source.get("nts"):
             found.append(f"In {where}, key has no effect on a source with NTS: take it out, or set nts to false.")
     return found
@@ -435,7 +512,7 @@ def _lower(value: Any) -> str:
     return str(value).strip().lower()
 
 
-def _is_newer(since: str, version: str | None) -> bool:
+def is_newer(since: str, version: str | None) -> bool:
     """Whether something came later than a version, as far as that is known."""
     have = re.match(r"\d+(\.\d+)+", version or "")
     return have is not None and _numbers(since) > _numbers(have[0])
@@ -447,7 +524,7 @@ def _numbers(version: str) -> list[int]:
 
 def _known(word: Word, value: Any, version: str | None) -> Any:
     """Return a value without what chronyd of this version does not know; None when nothing is left of it."""
-    if not _is_given(word, value) or _is_newer(word.since, version):
+    if not _is_given(word, value) or is_newer(word.since, version):
         return None
     if not word.several:
         return _known_of_one(word, value, version)
@@ -460,23 +537,23 @@ def _known_of_one(word: Word, value: Any, version: str | None) -> Any:
         lost = any(part.required and known.get(part.name) is None for part in word.parts)
         return None if lost else {name: item for name, item in known.items() if item is not None}
     if word.kind == "words":
-        known_words = [item for item in value if not _is_newer(word.choices.get(str(item), OLDEST), version)]
+        known_words = [item for item in value if not is_newer(word.choices.get(str(item), OLDEST), version)]
         return known_words if known_words or not value else None
-    return None if _is_newer(word.choices.get(str(value), OLDEST), version) else value
+    return None if is_newer(word.choices.get(str(value), OLDEST), version) else value
 
 
-def _wrong(word: Word, value: Any, where: str, version: str | None) -> Iterator[str]:
+def wrong(word: Word, value: Mapping[str, Any], where: str = "", version: str | None = None) -> Iterator[str]:
     """Yield what is wrong with the parts of a value, at a place that is named in front of them."""
     parts = {part.name: part for part in word.parts}
     for name, item in value.items():
         if name not in parts:
-            close = "".join(f", or make it {other}" for other in get_close_matches(name, parts))
-            yield f"In {where}, {name} is not known: take it out{close}."
+            close = "".join(f", or make it {other}" for other in get_close_matches(name, parts, 1))
+            yield f"{_place(where, name)} is not known: take it out{close}."
         elif _is_given(parts[name], item):
             yield from _wrong_part(parts[name], item, where, version)
     for part in word.parts:
         if part.required and not _is_given(part, value.get(part.name)):
-            yield f"In {where}, {part.name} is missing: set it to {_wanted(part)}."
+            yield f"{_place(where, part.name)} is missing: set it to {wanted(part)}."
     if word.name == "tempcomp":
         terms = [name for name in ("T0", "k0", "k1", "k2") if value.get(name) is not None]
         if len(terms) != (0 if value.get("points") is not None else 4):
@@ -485,24 +562,36 @@ def _wrong(word: Word, value: Any, where: str, version: str | None) -> Iterator[
 
 def _wrong_part(word: Word, value: Any, where: str, version: str | None) -> Iterator[str]:
     if word.instead:
-        yield f"In {where}, {word.name} cannot be given: {word.instead}."
+        yield f"{_place(where, word.name)} cannot be given: {word.instead}."
         return
-    if _is_newer(word.since, version):
+    if is_newer(word.since, version):
         yield _too_new(word.name, where, word.since, version)
         return
     if word.several and not isinstance(value, list):
-        yield f"In {where}, {word.name} is {value!r}: set it to a list, of which each entry is {_wanted(word)}."
+        yield f"{_place(where, word.name)} {_shown(word, value)}: set it to {wanted(word)}."
         return
     for item in value if word.several else [value]:
         if not _is_right(word, item):
-            yield f"In {where}, {word.name} is {item!r}: set it to {_wanted(word)}."
+            yield f"{_place(where, word.name)} {_shown(word, item)}: set it to {_wanted(word)}."
         elif word.kind == "parts":
-            yield from _wrong(word, {} if item is True else item, f"{where}.{word.name}", version)
+            yield from wrong(word, {} if item is True else item, f"{where}.{word.name}".strip("."), version)
         elif word.choices:
             for chosen in item if word.kind == "words" else [item]:
                 since = word.choices[str(chosen)]
-                if _is_newer(since, version):
+                if is_newer(since, version):
                     yield _too_new(str(chosen), f"{where}.{word.name}", since, version)
+
+
+def _place(where: str, name: str) -> str:
+    return f"In {where}, {name}" if where else name
+
+
+def _shown(word: Word, value: Any) -> str:
+    """Return what a value is, shortened; that of a secret, or of what can hold one, is not shown."""
+    if word.secret or any(part.secret for part in word.parts):
+        return "is not right"
+    text = repr(value)
+    return f"is {text if len(text) <= LONGEST_SHOWN else f'{text[:LONGEST_SHOWN]}...'}"
 
 
 def _too_new(name: str, where: str, since: str, version: str | None) -> str:
@@ -525,6 +614,8 @@ def _is_right(word: Word, value: Any) -> bool:
         return isinstance(value, list) and all(_is_word(word, item) for item in value)
     if not isinstance(value, (str, int, float)):
         return False
+    if word.kind == "string":
+        return True
     if word.kind in ("integer", "number"):
         pattern = INTEGER if word.kind == "integer" else NUMBER
         return pattern.fullmatch(written) is not None and word.low <= float(written) <= word.high
@@ -540,8 +631,13 @@ def _is_word(word: Word, value: Any) -> bool:
     return str(value) in word.choices if word.choices else WORD.fullmatch(str(value)) is not None
 
 
-def _wanted(word: Word) -> str:
+def wanted(word: Word) -> str:
     """Return what to set a name to."""
+    return f"a list, of which each entry is {_wanted(word)}" if word.several else _wanted(word)
+
+
+def _wanted(word: Word) -> str:
+    """Return what to set a name to, or an entry of its list."""
     if word.kind in ("integer", "number"):
         kind = "a whole number" if word.kind == "integer" else "a number"
         if word.low == -inf:
@@ -552,6 +648,7 @@ def _wanted(word: Word) -> str:
     one = f"one of {', '.join(word.choices)}" if word.choices else "one word, without a comment"
     return {
         "flag": "true or false",
+        "string": "text",
         "words": f"a list, of which each entry is {one}",
         "parts": f"a dictionary with {', '.join(part.name for part in word.parts)}",
         "address": "an IP address",

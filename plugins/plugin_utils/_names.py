@@ -21,7 +21,10 @@ def is_ip_address(value: object) -> bool:
 
 
 def is_host_name(value: object) -> bool:
-    """Whether value is a host name of RFC 1123 (underscores allowed): no port, no trailing dot, not half an address."""
+    """Whether value is a name that can be resolved: no port, no trailing dot, not half an address.
+
+    That is a host name (RFC 1123) or one with underscores, which the DNS has, and which no certificate can be for.
+    """
     labels = str(value).split(".")
     return len(str(value)) <= 253 and all(LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
 

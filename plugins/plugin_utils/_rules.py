@@ -11,26 +11,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
-from ansible.module_utils.parsing.convert_bool import boolean
-
-from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _sources
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _variables
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import OTHER_NAMES, PLATFORM_NAMES, PREFIX, Inputs
 from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_host_name, is_ip_address, is_subnet
 
-# Smallest and largest value of each number among the variables.
-RANGES = {
-    "nocerttimecheck": (0, 1000000),
-    "certificate_lifetime_days": (1, 3650),
-    "certificate_renew_percent": (1, 90),
-    "issuing_ca_lifetime_days": (1, 7300),
-    "ca_lifetime_days": (1, 10950),
-    "verify_min_sources": (1, 100),
-    "verify_timeout": (1, 3600),
-}
-PREFIX = "chrony_nts_"
+# What sounds like a variable of this role, and how alike two names are that are taken for one (0 to 1, difflib).
+LIKE_OURS = re.compile(r"^[a-z].*(_nts|ny_nt|rony)")
+CLOSE, VERY_CLOSE = 0.85, 0.9
+# Characters. Ansible prints a failure twice, which must stay below 2 KB.
+LONGEST_MESSAGE = 850
+CRYPTO = "community.crypto"
+MADE_BY_CRYPTO = _variables.PROVIDERS
 LARGEST_SET = 2**32 - 1
 # Set 1 belongs to Ubuntu, which fills it from 25.10 on.
 UBUNTU_SET = 1
@@ -43,53 +39,6 @@ BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 PRIVATE_KEY = "PRIVATE KEY"
 
 
-class Inputs:
-    """The variables of one host, by their names without chrony_nts_, and what follows from several of them."""
-
-    def __init__(self, variables: Mapping[str, Any]) -> None:
-        self._variables = variables
-
-    def __getitem__(self, name: str) -> Any:
-        return self._variables[PREFIX + name]
-
-    def is_true(self, name: str) -> bool:
-        """Return a variable as a boolean, also where it comes from the command line as a word."""
-        return bool(boolean(self[name]))
-
-    @cached_property
-    def sources(self) -> list[dict[str, Any]]:
-        """Every source in one form, the fallback pool included."""
-        pool = self["fallback_pool"]
-        fallback = [{"address": pool, "type": "pool", "nts": False}] if pool else []
-        return _sources.complete([*self["sources"], *fallback])
-
-    @property
-    def unauthenticated(self) -> list[str]:
-        """The addresses of sources with neither NTS nor a symmetric key."""
-        return [source["address"] for source in self.sources if not source["nts"] and "key" not in source]
-
-    @property
-    def anchor_sets(self) -> list[int]:
-        """The set of each trust anchor; 0 is the default one."""
-        return [int(anchor.get("set") or 0) for anchor in self["trust_anchors"]]
-
-    @property
-    def pairs(self) -> list[dict[str, Any]]:
-        """The pairs of certificate and key of a server; none of a client."""
-        if not self.is_true("server_enabled"):
-            return []
-        main = {
-            "names": self["server_names"],
-            "provider": self["certificate_provider"],
-            "acme_client": self["acme_client"],
-            "acme_directory": self["acme_directory"],
-            "key_type": self["certificate_key_type"],
-            "content": self["certificate_content"],
-            "key_content": self["certificate_key_content"],
-        }
-        return _pairs.pairs(main, self["certificate_dir"], self["more_certificates"])
-
-
 Rule = Callable[[Inputs], Iterable[str]]
 RULES: list[Rule] = []
 
@@ -100,13 +49,68 @@ def rule(function: Rule) -> Rule:
     return function
 
 
-def mistakes(variables: Mapping[str, Any], is_file: Callable[[str], bool] = os.path.isfile) -> list[str]:
-    """Return every mistake in a host's chrony_nts_ variables as a sentence; their types have been checked before.
+def mistakes(
+    variables: Mapping[str, Any],
+    names: Collection[str] = (),
+    is_file: Callable[[str], bool] = os.path.isfile,
+    is_collection: Callable[[str], bool] = lambda name: find_spec(f"ansible_collections.{name}") is not None,
+) -> list[str]:
+    """Return every mistake in a host's chrony_nts_ variables as a sentence.
 
-    is_file says whether a path is a file on the controller.
+    names are those of all variables of the host. is_file says whether a path is a file on the controller,
+    is_collection whether a collection is installed there.
     """
-    inputs = Inputs({**variables, f"{PREFIX}acme_dns_tasks_exist": is_file(str(variables[f"{PREFIX}acme_dns_tasks"]))})
-    return list(dict.fromkeys(sentence for each in RULES for sentence in each(inputs)))
+    wrong = _variables.mistakes(variables)
+    # The other rules are asked about the other variables.
+    given = {**variables, **{name: _variables.neutral(name) for name in wrong}}
+    inputs = Inputs({**given, f"{PREFIX}acme_dns_tasks_exist": is_file(str(given[f"{PREFIX}acme_dns_tasks"]))})
+    found = [
+        f"{name} is not a variable of this role. Did you mean {close}?"
+        for name, close in near_misses(names, variables).items()
+    ]
+    found += [sentence for sentences in wrong.values() for sentence in sentences]
+    if any(pair["provider"] in MADE_BY_CRYPTO for pair in inputs.pairs) and not is_collection(CRYPTO):
+        found.append(
+            f"chrony_nts_server_enabled is true, and the collection {CRYPTO}, which makes the server's certificates, is"
+            f" not installed on the controller: ansible-galaxy collection install {CRYPTO}."
+        )
+    told = [sentence for each in RULES for sentence in each(inputs)]
+    found += [sentence for sentence in told if not any(name in sentence for name in wrong)]
+    return list(dict.fromkeys(found))
+
+
+def message(sentences: Sequence[str]) -> str:
+    """Return one sentence in a line, as many as fit into a message, and the number of the others."""
+    shown = list(sentences[:1])
+    for sentence in sentences[1:]:
+        if sum(map(len, shown)) + len(sentence) > LONGEST_MESSAGE:
+            break
+        shown.append(sentence)
+    left = len(sentences) - len(shown)
+    return "\n".join([*shown, *([f"{left} more of them are reported when these are mended."] if left else [])])
+
+
+def near_misses(names: Iterable[str], inputs: Iterable[str]) -> dict[str, str]:
+    """Return the names of variables that must be meant for ones of this role, each with the one it is close to."""
+    known = _known(inputs)
+    found = {}
+    for name in names:
+        if LIKE_OURS.search(name) and name not in known:
+            # Other roles have variables of chrony, too: a name without the prefix must be closer.
+            close = get_close_matches(name, known, 1, CLOSE if name.startswith(PREFIX) else VERY_CLOSE)
+            found.update({name: close[0]} if close else {})
+    return found
+
+
+def unknown_names(names: Iterable[str], inputs: Iterable[str]) -> list[str]:
+    """Return a warning for each variable that has the role's prefix, and is neither its own nor close to one."""
+    ours = {name for name in names if name.startswith(PREFIX)} - _known(inputs)
+    unknown = sorted(ours - {*near_misses(ours, inputs)})
+    return [f"{name} is not a variable of the role chrony_nts, which ignores it." for name in unknown]
+
+
+def _known(inputs: Iterable[str]) -> set[str]:
+    return {*inputs, *(f"{PREFIX}{name}" for name in OTHER_NAMES)}
 
 
 def _list(values: Iterable[object]) -> str:
@@ -131,9 +135,9 @@ def _addresses_are_names_or_ip_addresses(inputs: Inputs) -> Iterator[str]:
     wrong = [address for address in addresses if not is_host_name(address) and not is_ip_address(address)]
     if wrong:
         yield (
-            f"""'{"', '".join(map(str, wrong))}' in chrony_nts_sources is not a host name or an IP address. Write the"""
-            " bare name: a port goes into 'port' or 'ntsport', a comment into a line of its own, and a name has no dot"
-            " at its end."
+            f"""'{"', '".join(map(str, wrong))}' in chrony_nts_sources is not a host name or an IP address. Write it"""
+            " as nts.example.org, as {address: nts.example.org, iburst: true} or as nts://nts.example.org:4460?iburst=true:"
+            " a port goes into 'port' or 'ntsport', a comment into a line of its own, and a name has no dot at its end."
         )
 
 
@@ -149,8 +153,8 @@ def _no_address_is_given_twice(inputs: Inputs) -> Iterator[str]:
 
 @rule
 def _there_is_something_to_follow(inputs: Inputs) -> Iterator[str]:
-    serves_own_clock = inputs.is_true("server_enabled") and "local" in inputs["directives"]
-    if not inputs.sources and not inputs["directives"].get("refclock") and not serves_own_clock:
+    serves_own_clock = inputs.is_true("server_enabled") and "local" in inputs.directives
+    if not inputs.sources and not inputs.directives.get("refclock") and not serves_own_clock:
         yield (
             "chrony_nts_sources is empty, so the clock would follow nothing. Name at least one source, or a refclock in"
             " chrony_nts_directives, or on a server that is to serve its own clock set chrony_nts_directives to"
@@ -160,7 +164,7 @@ def _there_is_something_to_follow(inputs: Inputs) -> Iterator[str]:
 
 @rule
 def _a_source_is_of_one_type(inputs: Inputs) -> Iterator[str]:
-    if any(source.get("type") is not None and source.get("pool") is not None for source in inputs["sources"]):
+    if any(source.get("type") is not None and source.get("pool") is not None for source in inputs.source_entries):
         yield "A source in chrony_nts_sources sets both 'type' and 'pool'. Set only 'type'."
 
 
@@ -253,15 +257,15 @@ def _polling_intervals_are_in_order(inputs: Inputs) -> Iterator[str]:
 
 
 @rule
-def _numbers_are_within_their_ranges(inputs: Inputs) -> Iterator[str]:
-    for name, (low, high) in RANGES.items():
-        if not low <= float(inputs[name]) <= high:
-            yield f"{PREFIX}{name} is {inputs[name]}: set it to a number from {low} to {high}."
+def _directives_and_options_are_what_chrony_takes(inputs: Inputs) -> Iterable[str]:
+    return _chrony_conf.problems(inputs.directives, inputs.sources)
 
 
 @rule
-def _directives_and_options_are_what_chrony_takes(inputs: Inputs) -> Iterable[str]:
-    return _chrony_conf.problems(inputs["directives"], inputs.sources)
+def _platform_data_have_names_that_are_known(inputs: Inputs) -> Iterator[str]:
+    for name in sorted({*inputs["platform"]} - {*PLATFORM_NAMES}):
+        close = "".join(f", or make it {other}" for other in get_close_matches(name, PLATFORM_NAMES, 1))
+        yield f"In chrony_nts_platform, {name} is not known: take it out{close}."
 
 
 @rule
@@ -305,7 +309,7 @@ def _sets_of_trust_anchors_are_free(inputs: Inputs) -> Iterator[str]:
 @rule
 def _the_sets_of_sources_are_filled(inputs: Inputs) -> Iterator[str]:
     # Files of others may fill any set.
-    if inputs["dropins"] == "keep" or {"include", "confdir"} & set(inputs["directives"]):
+    if inputs["dropins"] == "keep" or {"include", "confdir"} & set(inputs.directives):
         return
     raw = {int(found[1]) for found in map(RAW_SET.match, map(str, inputs["raw_lines"])) if found}
     used = {int(source.get("certset", 0)) for source in inputs.sources if source["nts"]}
@@ -355,12 +359,12 @@ def _subnets_are_subnets(inputs: Inputs) -> Iterator[str]:
 @rule
 def _the_server_has_names(inputs: Inputs) -> Iterator[str]:
     names = inputs["server_names"]
-    wrong = [name for name in names if not is_ip_address(name) and not is_host_name(name)]
+    wrong = [name for name in names if not is_ip_address(name) and (not is_host_name(name) or "_" in str(name))]
     if inputs.is_true("server_enabled") and (wrong or not names):
         found = f"""not '{"', '".join(map(str, wrong))}'""" if wrong else "it is empty"
         yield (
             "chrony_nts_server_names must name this server as its clients do, each entry a host name or an IP address"
-            f" ({found})."
+            f" ({found}); a host name has no underscore."
         )
 
 

@@ -31,6 +31,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import
     supported,
 )
 from ansible_collections.securetime.nts.tests.functional.unpacked import program
+from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import planned
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ["bookworm", "trixie", "testing"]
@@ -303,12 +304,11 @@ def test_the_newest_chronyd_refuses_what_is_wrong_but_for_what_is_narrowed_here(
 
 
 VARIABLES = {
-    "ansible_python_interpreter": sys.executable,
     "chrony_nts_skip_unsupported": True,
     "chrony_nts_sources": [{"address": "nts.example.org", "maxunreach": 10, "minpoll": 4}],
     "chrony_nts_directives": {
         "local": {"activate": 0.1},
-        "log": ["tracking", "selection"],
+        "log": "tracking selection",
         "logchange": None,
         "opencommands": ["tracking"],
     },
@@ -319,14 +319,10 @@ PLAYBOOK = """
 - hosts: localhost
   gather_facts: false
   connection: local
-  vars_files: [ROLE/defaults/main.yml, ROLE/vars/main.yml, ROLE/vars/Debian.yml]
+  vars_files: [ROLE/defaults/main.yml, ROLE/vars/main/main.yml]
   tasks:
-    - ansible.builtin.set_fact:
-        chrony: {installed: true, environment: {fips: false}, daemon: {version: "VERSION", features: {NTS: true}}}
-        cacheable: true
-    - ansible.builtin.include_tasks: ROLE/tasks/capable.yml
     - ansible.builtin.copy:
-        content: "{{ query('template', 'ROLE/templates/sources.j2', 'ROLE/templates/chrony.conf.j2') | join }}"
+        content: "{{ __chrony_nts_plan.sources_text ~ lookup('template', 'ROLE/templates/chrony.conf.j2') }}"
         dest: "{{ playbook_dir }}/chrony.conf"
         mode: "0600"
 """
@@ -339,9 +335,12 @@ SINCE = {
 
 
 def test_the_files_of_the_role_hold_what_chronyd_knows(chronyd: Chronyd, tmp_path: Path) -> None:
-    (tmp_path / "playbook.yml").write_text(PLAYBOOK.replace("VERSION", chronyd.version).replace("ROLE", str(ROLE)))
+    (tmp_path / "playbook.yml").write_text(PLAYBOOK.replace("ROLE", str(ROLE)))
+    host = planned(VARIABLES, daemon__version=chronyd.version)
+    assert host["problems"] == []
+    given = {**VARIABLES, "__chrony_nts_planned": {"plan": host}, "ansible_python_interpreter": sys.executable}
     playbook = Path(sys.executable).with_name("ansible-playbook")
-    command = [playbook, "-i", "localhost,", "-e", json.dumps(VARIABLES), "playbook.yml"]
+    command = [playbook, "-i", "localhost,", "-e", json.dumps(given), "playbook.yml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (tmp_path / "chrony.conf").read_text().splitlines()

@@ -17,7 +17,6 @@ import yaml
 HERE = Path(__file__).parent / "mistakes"
 GROUPS = yaml.safe_load((HERE / "hosts.yml").read_text())["all"]["children"]
 MISTAKES = GROUPS["mistakes"]["hosts"]
-UNFIT = GROUPS["unfit"]["hosts"] | GROUPS["incapable"]["hosts"]
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +38,9 @@ def test_mistake_is_told_before_the_host_is_touched(case: str, run: tuple[Path, 
     assert (results / f"{case}.json").exists(), output[-3000:]
     told = json.loads((results / f"{case}.json").read_text())
     assert re.search(MISTAKES[case]["expected"], told["msg"], re.DOTALL), told
-    assert told["task"].startswith(("Validate |", "Validating arguments")), told
-
-
-@pytest.mark.parametrize("case", UNFIT)
-def test_unfit_host_is_refused_before_anything_is_changed(case: str, run: tuple[Path, str]) -> None:
-    results, output = run
-    assert (results / f"{case}.json").exists(), output[-3000:]
-    told = json.loads((results / f"{case}.json").read_text())
-    assert re.search(UNFIT[case]["expected"], told["msg"], re.DOTALL), told
     assert told["task"].startswith("Preflight |"), told
+    # Ansible prints it twice.
+    assert len(told["msg"]) < 1000, told
 
 
 @pytest.mark.parametrize("case", GROUPS["correct"]["hosts"])

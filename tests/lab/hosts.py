@@ -143,8 +143,9 @@ def each(function: Callable[[Host], T], *hosts: Host) -> list[T]:
 
 
 def playbook(name: str, *arguments: str, variables: dict[str, Any] | None = None, **environment: str) -> str:
-    """Return the output of a playbook of the collection, also when it fails."""
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), f"securetime.nts.{name}", *arguments]
+    """Return the output of a playbook of the collection, or of one by its path, also when it fails."""
+    playbook_name = name if "/" in name else f"securetime.nts.{name}"
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), playbook_name, *arguments]
     command += ["--extra-vars", json.dumps(variables)] if variables else []
     # Molecule sets these two: colours in the output, failures on stderr.
     plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_DISPLAY_FAILED_STDERR": "false", **environment}

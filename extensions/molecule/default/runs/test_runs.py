@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -35,14 +36,71 @@ def modules_run_on(host: Host, since: str) -> list[str]:
     return re.findall(r" ansible-(\S+)\[\d+\]: Invoked with", journal)
 
 
-def test_an_unchanged_client_is_reached_by_at_most_five_tasks() -> None:
+@pytest.fixture
+def role(tmp_path: Path) -> Callable[..., dict[str, list[str]]]:
+    """Return a function that runs the role on hosts, and returns the tasks of each: all that Ansible schedules."""
+
+    def run(*names: str, variables: dict[str, Any] | None = None) -> dict[str, list[str]]:
+        playbook, record = tmp_path / "role.yml", tmp_path / "record.json"
+        task = "ansible.builtin.import_role: {name: securetime.nts.chrony_nts}"
+        playbook.write_text(f"- hosts: all\n  gather_facts: false\n  become: true\n  tasks:\n    - {task}\n")
+        output = hosts.playbook(
+            str(playbook),
+            "--limit",
+            ",".join(names),
+            variables=variables,
+            ANSIBLE_CALLBACK_PLUGINS=str(hosts.ROOT / "tests/bench/callback"),
+            ANSIBLE_CALLBACKS_ENABLED="record",
+            RECORD=str(record),
+        )
+        changed(output)
+        tasks: dict[str, list[str]] = json.loads(record.read_text())["tasks"]
+        return tasks
+
+    return run
+
+
+def received_bytes(host: Host) -> int:
+    """Return what the host has received over the network since its start."""
+    # Not by check_output, for which Ansible sends a module.
+    return sum(map(int, hosts.write(host, "cat /sys/class/net/e*/statistics/rx_bytes", "").split()))
+
+
+def test_an_unchanged_client_costs_little(role: Callable[..., dict[str, list[str]]]) -> None:
     clients = [get_host(f"ansible://{name}") for name in CLIENTS]
+    first = [received_bytes(host) for host in clients]
+    hosts.ask("nts_clients", "ansible.builtin.ping")
+    pinged = [received_bytes(host) - before for host, before in zip(clients, first, strict=True)]
     since = [host.check_output("sleep 1; date +%s") for host in clients]
-    site("--limit", ",".join(CLIENTS))
-    for host, begin in zip(clients, since, strict=True):
-        modules = modules_run_on(host, begin)
-        assert "securetime.nts.chronyc_facts" in modules
-        assert len(modules) <= 5, modules
+    first = [received_bytes(host) for host in clients]
+    tasks = role(*CLIENTS)
+    for name, host, begin, before, ping in zip(CLIENTS, clients, since, first, pinged, strict=True):
+        # Two modules with what Ansible sends along with each of them, which a ping is about all of.
+        assert received_bytes(host) - before < 3.5 * ping
+        assert len(tasks[name]) <= 7, tasks[name]
+        assert modules_run_on(host, begin) == ["securetime.nts.chronyc_facts", "securetime.nts.chrony_config"]
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_the_modules_of_an_unchanged_run_start_few_processes(name: str) -> None:
+    host = get_host(f"ansible://{name}")
+    unit = "chronyd" if name == "client-el" else "chrony"
+    config = hosts.facts(host)["daemon"]["config_file"]
+    pid = "sh -c 'echo $$'"
+    for module, arguments in (
+        ("chronyc_facts", {"packages": ["chrony"]}),
+        ("chrony_config", {"config_file": config, "service": f"{unit}.service", "verify": "authenticated"}),
+    ):
+        command = f"{pid}; python3 {hosts.code(host)}/run.py {module} >/run/result; {pid}; cat /run/result"
+        first, last, *result = hosts.write(host, command, json.dumps({"ANSIBLE_MODULE_ARGS": arguments})).split(None, 2)
+        assert '"failed": true' not in result[0], result
+        # Threads are counted, and so is the second of the shells.
+        assert int(last) - int(first) <= 12, (module, int(last) - int(first))
+
+
+def test_every_phase_can_be_run_alone() -> None:
+    for tag in ("preflight", "install", "certificate", "configure", "verify"):
+        assert set(changed(site("--limit", "nts1,client-debian13", "--tags", tag)).values()) == {0}, tag
 
 
 def test_a_new_source_reaches_the_client_by_at_most_six_tasks() -> None:

@@ -23,7 +23,7 @@ def see(monkeypatch):
         done = {"looks": 0, "log": 0, "slept": []}
         states = iter(captures)
 
-        def survey(_timeout):
+        def survey(_timeout, _packages):
             daemon = {"pid": pid, "uptime_seconds": 5.0, "features": {"NTS": True}, "config_file": None}
             return {
                 "installed": installed,

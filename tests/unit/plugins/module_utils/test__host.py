@@ -239,3 +239,51 @@ def test_the_environment_is_that_of_the_controller():
         .strip()
     )
     assert _host.container() == (None if detected in ("", "none") else detected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n',
+            {"id": "rocky", "like": ["rhel", "centos", "fedora"], "name": "Rocky Linux", "version": "9.4"},
+        ),
+        (
+            'PRETTY_NAME="Debian"\n# a comment\nID=debian\nNAME=\'Debian GNU/Linux\'\n\nbroken "line\n',
+            {"id": "debian", "like": [], "name": "Debian GNU/Linux", "version": None},
+        ),
+        ("", {"id": "linux", "like": [], "name": None, "version": None}),
+    ],
+)
+def test_os_release_is_read(text, expected):
+    assert _host.read_os_release(text) == expected
+
+
+def test_a_package_that_is_half_installed_or_missing_has_no_version():
+    text = (
+        "chrony installed 4.6.1-3\nca-certificates half-configured 2025\n"
+        "package nix is not installed\nno package provides nix\nchronyd installed 4.6.1-3\n"
+    )
+    names = ["chrony", "ca-certificates", "nix"]
+    assert _host.read_packages(text, names) == {"chrony": "4.6.1-3", "ca-certificates": None, "nix": None}
+
+
+@pytest.mark.parametrize(
+    ("programs", "has_rpm", "expected"),
+    [
+        (["apt-get", "dnf"], False, "apt"),
+        (["apt-get", "dnf"], True, "dnf"),
+        (["zypper", "dnf"], True, "zypper"),
+        (["dnf5"], True, "dnf5"),
+        ([], True, None),
+        ([], False, None),
+    ],
+)
+def test_the_package_manager_is_that_of_the_family(monkeypatch, tmp_path, programs, has_rpm, expected):
+    for name in programs:
+        (tmp_path / name).write_text("")
+    if "dnf5" in programs:
+        (tmp_path / "dnf").symlink_to(tmp_path / "dnf5")
+    found = {path.name: str(path) for path in tmp_path.iterdir()}
+    monkeypatch.setattr(_host, "find_program", found.get)
+    assert _host.package_manager(has_rpm) == expected

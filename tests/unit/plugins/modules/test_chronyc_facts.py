@@ -53,7 +53,7 @@ def test_facts_are_returned_and_nothing_is_changed(run):
     assert result["changed"] is False
     assert result["ansible_facts"] == {"chrony": FACTS}
     assert (result["reached"], result["waited_seconds"]) == (None, 0.01)
-    assert asked == [Wanted(None, 1, None, 10.0, 5.0, True, [])]
+    assert asked == [Wanted(None, 1, None, 10.0, 5.0, True, [], [])]
 
 
 def test_parameters_reach_the_look(run):
@@ -65,6 +65,7 @@ def test_parameters_reach_the_look(run):
         "command_timeout": 1.5,
         "log_lines": False,
         "reports": ["clients"],
+        "packages": ["chrony"],
     }
     assert run(Seen(FACTS, True, 0.0, []), **parameters)[2] == [Wanted(**parameters)]
 

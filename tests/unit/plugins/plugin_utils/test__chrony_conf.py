@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
     DIRECTIVES,
     SOURCE,
+    normal,
     problems,
     render_directives,
     render_sources,
@@ -214,9 +215,53 @@ def test_trust_anchors_are_sorted_into_a_file_for_each_set() -> None:
         {"content": "A", "set": 0},
         {"content": "C", "set": "2"},
     ]
-    assert trust_files(anchors, "/nts", ["D\n", ""], "4.1") == {
-        0: {"path": "/nts/trusted.pem", "content": "A\nD\n"},
-        2: {"path": "/nts/trusted-2.pem", "content": "B\nC\n"},
-    }
-    assert list(trust_files(anchors, "/nts", version="4.0")) == [0]
-    assert trust_files([], "/nts") == {}
+    assert trust_files(anchors, "/nts", ["D\n", ""], "4.1") == [
+        {"set": 0, "path": "/nts/trusted.pem", "content": "A\nD\n"},
+        {"set": 2, "path": "/nts/trusted-2.pem", "content": "B\nC\n"},
+    ]
+    assert [file["set"] for file in trust_files(anchors, "/nts", version="4.0")] == [0]
+    assert trust_files([], "/nts") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"makestep": "1.0 3"}, {"makestep": {"threshold": "1.0", "limit": "3"}}),
+        ({"makestep": [1.0, 3]}, {"makestep": {"threshold": "1.0", "limit": "3"}}),
+        ({"hwtimestamp": "*"}, {"hwtimestamp": [{"interface": "*"}]}),
+        (
+            {"hwtimestamp": ["eth0 rxfilter ptp nocrossts", {"interface": "eth1"}]},
+            {"hwtimestamp": [{"interface": "eth0", "rxfilter": "ptp", "nocrossts": True}, {"interface": "eth1"}]},
+        ),
+        ({"local": True}, {"local": True}),
+        ({"local": "yes"}, {"local": True}),
+        ({"local": "stratum 10 orphan"}, {"local": {"stratum": "10", "orphan": True}}),
+        ({"log": "tracking statistics"}, {"log": ["tracking", "statistics"]}),
+        ({"log": "tracking,statistics"}, {"log": ["tracking", "statistics"]}),
+        ({"ntsaeads": 30}, {"ntsaeads": ["30"]}),
+        ({"bindaddress": "192.0.2.1"}, {"bindaddress": ["192.0.2.1"]}),
+        ({"driftfile": "/var/lib/drift"}, {"driftfile": {"path": "/var/lib/drift"}}),
+        ({"ratelimit": "INTERVAL 1"}, {"ratelimit": {"interval": "1"}}),
+        ({"initstepslew": "30 a b"}, {"initstepslew": {"threshold": "30", "hosts": ["a", "b"]}}),
+        (
+            {"tempcomp": "/sys/temp 30 /etc/points"},
+            {"tempcomp": {"sensor": "/sys/temp", "interval": "30", "points": "/etc/points"}},
+        ),
+        (
+            {"maxdistance": 1.0, "rtcsync": False, "logchange": None},
+            {"maxdistance": 1.0, "rtcsync": False, "logchange": None},
+        ),
+        # What cannot be read stays, to be reported.
+        ({"makestep": "1.0 3 4", "local": 5, "unknown": "1"}, {"makestep": "1.0 3 4", "local": 5, "unknown": "1"}),
+    ],
+)
+def test_directives_are_taken_as_chrony_and_other_roles_write_them(given: Any, expected: Any) -> None:
+    assert normal(DIRECTIVES, given) == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["makestep 1.0 3", "local stratum 10 orphan", "refclock PHC /dev/ptp0 poll 2 refid PTP0"]
+)
+def test_a_line_that_was_read_is_written_as_it_was(line: str) -> None:
+    name, _blank, text = line.partition(" ")
+    assert render_directives(normal(DIRECTIVES, {name: text})) == [line]

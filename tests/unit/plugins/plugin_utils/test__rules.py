@@ -12,30 +12,27 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _rules
-from ansible_collections.securetime.nts.plugins.plugin_utils._rules import RANGES, RULES, Inputs, mistakes
+from ansible_collections.securetime.nts.plugins.plugin_utils import _rules, _variables
+from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import Word
+from ansible_collections.securetime.nts.plugins.plugin_utils._rules import RULES, Inputs, mistakes, unknown_names
+from ansible_collections.securetime.nts.plugins.plugin_utils._variables import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[4]
 GROUPS = yaml.safe_load((ROOT / "tests/functional/mistakes/hosts.yml").read_text())["all"]["children"]
-# What argument_specs finds before the rules do, in the words of Ansible.
-BY_TYPE = re.compile(r"Supported parameters include|must be one (or more )?of: |missing required arguments")
-CASES = {
-    name: case
-    for name, case in GROUPS["mistakes"]["hosts"].items()
-    if not BY_TYPE.search(case["expected"]) and case["expected"] != "chrony_nts_dropins"
-}
+CASES = GROUPS["mistakes"]["hosts"]
+RANGES = {word.name: (int(word.low), int(word.high)) for word in VARIABLES.parts if word.kind == "integer"}
 
 
 def variables(case: dict[str, Any], host: str = "host.example.org") -> dict[str, Any]:
     """Return the role's defaults with the variables of a case."""
     defaults = yaml.safe_load((ROOT / "roles/chrony_nts/defaults/main.yml").read_text())
     templated = {"chrony_nts_server_names": [host], "chrony_nts_ca_dir": "/srv/nts-ca"}
-    return {**defaults, **templated, **{name: case[name] for name in case if name.startswith("chrony_nts_")}}
+    return {**defaults, **templated, **{name: case[name] for name in case if name in defaults}}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_mistake_has_its_sentence(name: str) -> None:
-    found = "\n".join(mistakes(variables(CASES[name], name)))
+    found = "\n".join(mistakes(variables(CASES[name], name), list(CASES[name])))
     assert re.search(CASES[name]["expected"], found, re.DOTALL), found
 
 
@@ -46,8 +43,9 @@ def test_correct_variables_have_no_sentence(name: str) -> None:
 
 @pytest.mark.parametrize("each", RULES, ids=lambda each: each.__name__)
 def test_every_rule_has_a_case(each: _rules.Rule) -> None:
+    given = [variables(case, name) for name, case in CASES.items()]
     inputs = [
-        Inputs({**variables(case, name), "chrony_nts_acme_dns_tasks_exist": False}) for name, case in CASES.items()
+        Inputs({**one, "chrony_nts_acme_dns_tasks_exist": False}) for one in given if not _variables.mistakes(one)
     ]
     assert any(list(each(one)) for one in inputs)
 
@@ -55,8 +53,8 @@ def test_every_rule_has_a_case(each: _rules.Rule) -> None:
 def test_every_mistake_is_named_at_once() -> None:
     wrong = {"chrony_nts_sources": [], "chrony_nts_verify_timeout": 0, "chrony_nts_ca_passphrase": "abc"}
     assert [sentence.split()[0] for sentence in mistakes(variables(wrong))] == [
-        "chrony_nts_sources",
         "chrony_nts_verify_timeout",
+        "chrony_nts_sources",
         "chrony_nts_ca_common_name",
     ]
 
@@ -65,15 +63,13 @@ def test_every_mistake_is_named_at_once() -> None:
 def test_a_number_is_in_its_range(name: str) -> None:
     low, high = RANGES[name]
     ordered = {"chrony_nts_certificate_lifetime_days": 1, "chrony_nts_ca_lifetime_days": 10950}
-    ordered["chrony_nts_issuing_ca_lifetime_days"] = low if name == "certificate_lifetime_days" else 7300
+    ordered["chrony_nts_issuing_ca_lifetime_days"] = low if name == "chrony_nts_certificate_lifetime_days" else 7300
     for value in (low, high, str(low)):
-        numbers = {**ordered, f"chrony_nts_{name}": value}
-        assert not [
-            sentence for sentence in mistakes(variables(numbers)) if sentence.startswith(f"chrony_nts_{name} is")
-        ]
-    for value in (low - 1, high + 1, str(high + 1)):
-        found = mistakes(variables({f"chrony_nts_{name}": value}))
-        assert f"chrony_nts_{name} is {value}: set it to a number from {low} to {high}." in found
+        numbers = {**ordered, name: value}
+        assert not [sentence for sentence in mistakes(variables(numbers)) if sentence.startswith(f"{name} is")]
+    for value in (low - 1, high + 1, str(high + 1), low + 0.5):
+        found = mistakes(variables({name: value}))
+        assert f"{name} is {value!r}: set it to a whole number from {low} to {high}." in found
 
 
 def test_words_of_the_command_line_count_as_booleans() -> None:
@@ -97,6 +93,7 @@ def test_a_file_of_tasks_must_exist() -> None:
 
 def test_no_sentence_holds_a_key_or_a_passphrase() -> None:
     secrets = {
+        "chrony_nts_certificate_key_content": ["SECRET"],
         "chrony_nts_symmetric_keys": [{"id": 1, "key": "SECRET"}, {"id": 1, "key": "SECRET"}],
         "chrony_nts_ca_passphrase": "SECRET",
         "chrony_nts_ca_key_content": "SECRET PRIVATE KEY",
@@ -105,3 +102,66 @@ def test_no_sentence_holds_a_key_or_a_passphrase() -> None:
     found = mistakes(variables(secrets))
     assert len(found) >= 5
     assert "SECRET" not in "".join(found)
+
+
+@pytest.mark.parametrize("word", VARIABLES.parts, ids=lambda word: word.name)
+def test_a_value_of_another_kind_is_named_and_hides_no_other_mistake(word: Word) -> None:
+    for value in ({"SECRET": 1}, None):
+        found = mistakes(variables({"chrony_nts_symmetric_keys": [{"id": 1, "key": "x"}], word.name: value}))
+        assert any(word.name in sentence for sentence in found), found
+        assert word.name == "chrony_nts_symmetric_keys" or any("symmetric_keys" in sentence for sentence in found)
+
+
+def test_a_mistyped_variable_is_reported_once() -> None:
+    found = mistakes(variables({"chrony_nts_sources": 5, "chrony_nts_server_names": "a"}))
+    assert [sentence.split(":")[0] for sentence in found] == [
+        "chrony_nts_server_names is 'a'",
+        "chrony_nts_sources is 5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("chrony_nts_source", "chrony_nts_sources"),
+        ("chrony_nts_sever_enabled", "chrony_nts_server_enabled"),
+        ("chrony_nst_sources", "chrony_nts_sources"),
+        ("chronny_nts_sources", "chrony_nts_sources"),
+    ],
+)
+def test_a_near_miss_of_a_name_is_a_mistake(name: str, meant: str) -> None:
+    (found,) = mistakes(variables({}), [name, "chrony_nts_verify"])
+    assert found == f"{name} is not a variable of this role. Did you mean {meant}?"
+
+
+@pytest.mark.parametrize("name", ["chrony_sources", "chrony_ntp_servers", "ntp_servers", "groups", "chrony_monitor_x"])
+def test_a_variable_of_others_is_none_of_ours(name: str) -> None:
+    assert mistakes(variables({}), [name]) == []
+    assert unknown_names([name], variables({})) == []
+
+
+def test_other_names_with_the_prefix_are_warned_of() -> None:
+    names = [
+        "chrony_nts_zebra",
+        "chrony_nts_sources",
+        "chrony_nts_source",
+        "chrony_nts_site_hosts",
+        "chrony_nts_probed",
+    ]
+    assert unknown_names(names, variables({})) == [
+        "chrony_nts_zebra is not a variable of the role chrony_nts, which ignores it."
+    ]
+
+
+def test_a_missing_collection_is_reported_where_a_host_serves() -> None:
+    server = {"chrony_nts_server_enabled": True, "chrony_nts_server_allow": ["192.0.2.0/24"]}
+    (found,) = mistakes(variables(server), is_collection=lambda name: False)
+    assert "ansible-galaxy collection install community.crypto" in found
+    assert mistakes(variables({}), is_collection=lambda name: False) == []
+
+
+def test_a_message_names_as_many_mistakes_as_fit() -> None:
+    assert _rules.message(["a", "b", "c"]) == "a\nb\nc"
+    long = ["a" * 400, "b" * 400, "c" * 400, "d"]
+    assert _rules.message(long) == "\n".join([*long[:2], "2 more of them are reported when these are mended."])
+    assert _rules.message(["a" * 2000]) == "a" * 2000

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.plugin_utils._sources import complete
+from ansible_collections.securetime.nts.plugins.plugin_utils._sources import complete, entries
 
 FILLED = {"address": "a", "type": "server", "iburst": True, "nts": True}
 
@@ -36,3 +36,38 @@ def test_the_input_is_left_alone() -> None:
     given = {"hostname": "a", "pool": True}
     complete([given])
     assert given == {"hostname": "a", "pool": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("nts1.example.org", [{"address": "nts1.example.org"}]),
+        (["a", {"hostname": "b", "pool": True}], [{"address": "a"}, {"hostname": "b", "pool": True}]),
+        ({"address": "a"}, [{"address": "a"}]),
+        (["nts://NTS1.example.org"], [{"address": "NTS1.example.org"}]),
+        (["nts://[2001:db8::1]:4461/"], [{"address": "2001:db8::1", "ntsport": 4461}]),
+        (
+            ["nts://nts1.example.org:4460?iburst=false&certset=2&prefer&extfield=F323&extfield=F324"],
+            [
+                {
+                    "address": "nts1.example.org",
+                    "ntsport": 4460,
+                    "iburst": "false",
+                    "certset": "2",
+                    "prefer": True,
+                    "extfield": ["F323", "F324"],
+                }
+            ],
+        ),
+        ([], []),
+    ],
+)
+def test_a_source_may_be_text(given: Any, expected: list[dict[str, Any]]) -> None:
+    assert entries(given) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["ntp://a", "nts://", "nts://user@a", "nts://a/path", "nts://a:port", "nts://a:99999", "nts://a#x", "a b"]
+)
+def test_text_of_another_form_becomes_an_address_that_is_none(text: str) -> None:
+    assert entries(text) == [{"address": text}]

@@ -1,0 +1,59 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check the variables of a host, read its facts, and plan it: one task, so that it costs a host of a fleet one task."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _plan, _rules
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
+
+FACTS = "securetime.nts.chronyc_facts"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Ansible's entry point."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the plan; see the documentation of the module of the same name."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _checked, given = self.validate_argument_spec(
+            {
+                "variables": {"type": "dict", "required": True},
+                "platforms": {"type": "dict", "required": True},
+                "first_seen": {"type": "dict"},
+            }
+        )
+        names = [name for name in task_vars or {} if isinstance(name, str)]
+        for warning in _rules.unknown_names(names, given["variables"]):
+            Display().warning(warning)
+        found = _rules.mistakes(given["variables"], names)
+        if found:
+            return {**result, "failed": True, "msg": _rules.message(found)}
+        inputs = Inputs(given["variables"])
+        packages = _plan.package_names(given["platforms"], inputs["platform"])
+        read = self._execute_module(FACTS, {"packages": packages}, task_vars=task_vars)
+        if "chrony" not in read.get("ansible_facts", {}):
+            return {**result, **read}
+        planned = _plan.plan(inputs, given["platforms"], read["ansible_facts"]["chrony"], given["first_seen"])
+        problems = planned["problems"]
+        text = problems or planned["notes"]
+        return {
+            **result,
+            "changed": False,
+            "failed": bool(problems),
+            # Not the facts: stored twice for each host, they would be most of what a fleet takes of memory.
+            # Plain values: those of the variables carry where they come from, which would be kept for each host.
+            "plan": json.loads(json.dumps(planned)),
+            **({"msg": _rules.message(text)} if text else {}),
+            # As of an assertion with a message.
+            "_ansible_verbose_always": bool(planned["notes"]) and not problems,
+        }

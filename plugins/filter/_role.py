@@ -1,0 +1,34 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters of the roles of securetime.nts, for nobody else: they can change in any release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _plan
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
+
+
+def proof(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be proven of a host whose facts are not known."""
+    return _plan.proof(Inputs(variables))
+
+
+def change(variables: Mapping[str, Any], planned: dict[str, Any], anchors: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the files of trust anchors and of a server's pairs as chrony_config is given them."""
+    return _plan.change(Inputs(variables), planned, anchors)
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Any]:
+        return {
+            "_change": change,
+            "_platform": _plan.platform,
+            "_proof": proof,
+            "_trust_files": _chrony_conf.trust_files,
+        }

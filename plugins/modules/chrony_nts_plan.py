@@ -1,0 +1,79 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: chrony_nts_plan
+short_description: Check the variables of the role chrony_nts and plan the host
+version_added: 1.0.0
+author:
+  - securetime.nts contributors (@securetime)
+description:
+  - The first task of the role P(securetime.nts.chrony_nts#role), and made for it alone. Its parameters and its result
+    can change in any release.
+  - Checks the variables of the host against each other and against what chrony takes. Fails with every mistake at once,
+    before it connects to the host.
+  - Reads the facts of the host, as M(securetime.nts.chronyc_facts) does, and fails where the host cannot run what the
+    variables ask for.
+  - Returns the wanted state of the host.
+attributes:
+  action:
+    description: Has a plugin on the controller.
+    support: full
+  async:
+    description: Cannot run in the background.
+    support: none
+  check_mode:
+    description: Never changes anything.
+    support: full
+  diff_mode:
+    description: Never changes anything.
+    support: none
+  idempotent:
+    description: Never changes anything.
+    support: full
+  platform:
+    description: Linux.
+    support: full
+    platforms: posix
+options:
+  variables:
+    description: Every variable of the role, by its name.
+    type: dict
+    required: true
+  platforms:
+    description: What the platforms call things, by the identifiers of os-release(5).
+    type: dict
+    required: true
+  first_seen:
+    description: RV(plan.first_seen) of an earlier task of the same run.
+    type: dict
+seealso:
+  - module: securetime.nts.chronyc_facts
+"""
+
+EXAMPLES = r"""
+- name: Plan the host
+  securetime.nts.chrony_nts_plan:
+    variables: "{{ __chrony_nts_inputs }}"
+    platforms: "{{ __chrony_nts_platforms }}"
+  register: __chrony_nts_planned
+"""
+
+RETURN = r"""
+plan:
+  description: The wanted state, without a secret.
+  returned: when the variables have no mistake
+  type: dict
+  contains:
+    problems:
+      description: Why the host cannot run what the variables ask for, in sentences. The module fails with them.
+      returned: always
+      type: list
+      elements: str
+    first_seen:
+      description: What the host was like before the role changed it.
+      returned: always
+      type: dict
+"""

@@ -1,0 +1,118 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The variables of one host, and what follows from several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _sources
+
+PREFIX = "chrony_nts_"
+# Pairs are made below this folder, and copied to the one from which chronyd reads them.
+MADE_IN = "/etc/chrony/nts"
+# IANA's TCP port of the NTS key exchange (RFC 8915, section 7.6).
+NTSKE_PORT = 4460
+# What a platform calls things (vars/main/platforms.yml of the role).
+PLATFORM_NAMES = (
+    "config_file",
+    "drift_file",
+    "drop_in_dirs",
+    "dump_dir",
+    "group",
+    "key_file",
+    "log_dir",
+    "minimum",
+    "one_time_daemon",
+    "options",
+    "options_file",
+    "options_name",
+    "packages",
+    "selinux_packages",
+    "server_packages",
+    "service",
+)
+# What playbooks and tasks of the operator are given or give, besides the inputs.
+OTHER_NAMES = (
+    "acme_dns_records",
+    "acme_dns_state",
+    "ca_rotation",
+    "observed",
+    "probed",
+    "renew_force",
+    "restored",
+    "rotation_witness",
+    "site_clients",
+    "site_hosts",
+    "site_servers",
+)
+
+
+class Inputs:
+    """The variables of one host, by their names without chrony_nts_, and what follows from several of them."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> Any:
+        return self._variables[PREFIX + name]
+
+    def is_true(self, name: str) -> bool:
+        """Return a variable as a boolean, also where it comes from the command line as a word."""
+        return bool(boolean(self[name]))
+
+    @cached_property
+    def sources(self) -> list[dict[str, Any]]:
+        """Every source in one form, the fallback pool included."""
+        pool = self["fallback_pool"]
+        fallback = [{"address": pool, "type": "pool", "nts": False}] if pool else []
+        return _sources.complete([*self.source_entries, *fallback])
+
+    @cached_property
+    def source_entries(self) -> list[dict[str, Any]]:
+        """Each of chrony_nts_sources as a dictionary, with nothing filled in."""
+        return _sources.entries(self["sources"])
+
+    @cached_property
+    def directives(self) -> dict[str, Any]:
+        """chrony_nts_directives in the form of the table of chrony.conf."""
+        known: dict[str, Any] = _chrony_conf.normal(_chrony_conf.DIRECTIVES, self["directives"])
+        return known
+
+    @property
+    def unauthenticated(self) -> list[str]:
+        """The addresses of sources with neither NTS nor a symmetric key."""
+        return [source["address"] for source in self.sources if not source["nts"] and "key" not in source]
+
+    @property
+    def anchor_sets(self) -> list[int]:
+        """The set of each trust anchor; 0 is the default one."""
+        return [int(anchor.get("set") or 0) for anchor in self["trust_anchors"]]
+
+    @property
+    def pairs(self) -> list[dict[str, Any]]:
+        """The pairs of certificate and key of a server; none of a client."""
+        if not self.is_true("server_enabled"):
+            return []
+        main = {
+            "names": self["server_names"],
+            "provider": self["certificate_provider"],
+            "acme_client": self["acme_client"],
+            "acme_directory": self["acme_directory"],
+            "lifetime_days": int(self["certificate_lifetime_days"]),
+            "key_type": self["certificate_key_type"],
+            "new_key": self.is_true("certificate_new_key"),
+            "content": self["certificate_content"],
+            "key_content": self["certificate_key_content"],
+        }
+        return _pairs.pairs(main, self["certificate_dir"], self["more_certificates"], MADE_IN)
+
+    @property
+    def ntsport(self) -> int:
+        """The TCP port at which the server's key exchange listens."""
+        return int(self.directives.get("ntsport") or NTSKE_PORT)

@@ -1,0 +1,302 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The wanted state of one host, from its variables, its platform and its facts.
+
+No function here reads or writes anything. The plan is stored as a fact and shown in the output of a verbose run: it
+holds no secret. Contents of keys and certificates reach the host by the role's last step alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import NTSKE_PORT, Inputs
+
+Row = dict[str, Any]
+
+MANAGED = (
+    "# Managed by Ansible: collection securetime.nts, role chrony_nts. What is changed here by hand is overwritten by"
+    " the next run."
+)
+# The first version with NTS (chrony's NEWS), and the first with several certificates and sets of trust anchors.
+NTS_SINCE = "4.0"
+SETS_SINCE = "4.1"
+PACKAGES = ("packages", "server_packages", "selinux_packages")
+CHRONY_DIR = "/etc/chrony/"
+RUNTIME_DIR = "/run/"
+
+
+def platform(platforms: Mapping[str, Row], system: Row, overrides: Row) -> Row:
+    """Return what the distribution calls things: its family, then itself, then its release, then the operator's values.
+
+    system is ansible_facts.chrony.environment.os. Empty where neither the distribution nor one that it is derived from
+    is known and the operator describes nothing.
+    """
+    major = str(system.get("version") or "").partition(".")[0]
+    merged: Row = {}
+    # ID_LIKE names the closest relative first (os-release(5)).
+    for name in [*reversed(system.get("like", [])), system.get("id")]:
+        merged |= platforms.get(name, {})
+        merged |= platforms.get(f"{name}-{major}", {})
+    return {**merged, **overrides}
+
+
+def package_names(platforms: Mapping[str, Row], overrides: Row) -> list[str]:
+    """Return the packages that a host of any platform can need."""
+    rows = [*platforms.values(), overrides]
+    return sorted({name for row in rows for key in PACKAGES for name in row.get(key, [])})
+
+
+def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: Row | None = None) -> Row:
+    """Return the plan of one host.
+
+    inputs have no mistakes. chrony is ansible_facts.chrony of the host. first_seen is `first_seen` of an earlier plan
+    of the same run: the host before the role changed it.
+    """
+    environment = chrony["environment"]
+    place = platform(platforms, environment["os"], inputs["platform"])
+    problems = unsupported(place, environment)
+    if problems:
+        return {"problems": problems}
+    daemon = chrony["daemon"]
+    # A chronyd that prints no version is half installed: the power was cut while its package was.
+    half_installed = bool(chrony["installed"] and not daemon["version"])
+    version = daemon["version"] or ""
+    skip_for = version if inputs.is_true("skip_unsupported") else ""
+    pairs = [_public(pair) for pair in inputs.pairs]
+    clock_control = controls_clock(inputs["clock_control"], environment)
+    daemon_options = [*place["options"], "-r", *([] if clock_control else ["-x"])]
+    ports = ntske_ports(inputs)
+    dirs = certificate_dirs(inputs)
+    packages = [
+        *place["packages"],
+        *(place["server_packages"] if pairs else []),
+        *(place["selinux_packages"] if environment["selinux"] and (ports or dirs) else []),
+    ]
+    sources = _chrony_conf.supported(inputs.sources, skip_for)
+    unit = chrony["unit"] or {}
+    return {
+        "problems": [] if half_installed else incapable(inputs, chrony, skip_for),
+        "notes": notes(inputs, environment, clock_control),
+        "platform": place,
+        "package_manager": environment["package_manager"],
+        "python": environment["python"],
+        "installed": chrony["installed"],
+        "half_installed": half_installed,
+        "packages": packages,
+        "missing_packages": packages if half_installed else [name for name in packages if not _version(chrony, name)],
+        "rivals": [row["unit"] for row in environment["rivals"] if row["load_state"] != "masked"],
+        "first_seen": first_seen
+        or {
+            "installed": chrony["installed"],
+            "active": unit.get("active_state") == "active",
+            "rivals": [row["unit"] for row in environment["rivals"] if row["active_state"] == "active"],
+        },
+        "skip_for": skip_for,
+        "sources_text": _text(_chrony_conf.render_sources(sources)),
+        "directive_lines": _chrony_conf.render_directives(
+            _chrony_conf.supported(directives(inputs, place), skip_for),
+        ),
+        "options_text": _text([f'{place["options_name"]}="{" ".join(daemon_options)}"']),
+        "clock_control": clock_control,
+        # chronyd reads trust anchors at each key exchange. After a failed one it would wait for 17 minutes and more.
+        "trust_effect": "restart" if chrony["nts"]["state"] in ("failed", "partial") else "nothing",
+        "pairs": pairs,
+        "turns": [{name: pair[name] for name in ("id", "provider", "acme_client")} for pair in pairs],
+        "own_address": own_address(inputs),
+        "ntsport": inputs.ntsport,
+        "ntske_ports": ports,
+        "certificate_dirs": dirs,
+        "proof": proof(inputs, skip_for),
+    }
+
+
+def _text(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in [MANAGED, *lines])
+
+
+def _public(pair: Row) -> Row:
+    return {name: value for name, value in pair.items() if name not in ("content", "key_content")}
+
+
+def _version(chrony: Row, package: str) -> object:
+    return (chrony["environment"]["packages"] or {}).get(package)
+
+
+# --- what the host must be -------------------------------------------------------------------------------------------
+
+
+def unsupported(place: Row, environment: Row) -> list[str]:
+    """Return why the role does not know this system."""
+    system = environment["os"]
+    name, version = system["name"] or system["id"], str(system["version"] or "")
+    minimum = place.get("minimum", {}).get(system["id"])
+    if not place:
+        return [
+            (
+                f"{name} is not supported: neither it nor a distribution that it is derived from is known to the role."
+                " Describe it in chrony_nts_platform, or leave this host out."
+            )
+        ]
+    if environment["service_manager"] != "systemd":
+        return [f"{name} without systemd is not supported: the role manages chronyd as a systemd unit."]
+    # A release that is being prepared has a name in the place of a number, or none.
+    if minimum and re.match("[0-9]", version) and _chrony_conf.is_newer(str(minimum), f"{version}.0"):
+        return [
+            (
+                f"{name} {version} has no chrony with NTS. It came with chrony {NTS_SINCE}, which this distribution has"
+                f" since {minimum}."
+            )
+        ]
+    return []
+
+
+def incapable(inputs: Inputs, chrony: Row, skip_for: str) -> list[str]:
+    """Return why this host, as it is, cannot run what the variables ask for."""
+    environment = chrony["environment"]
+    found = []
+    if environment["fips"]:
+        found.append(
+            "This host is in FIPS mode, where NTS cannot run: its cipher AES-SIV is not approved, and chronyd would"
+            " stop at its start. Use NTP with symmetric keys here, or take the host out of FIPS mode."
+        )
+    if inputs["dropins"] == "refuse" and environment["drop_ins"]:
+        found.append(
+            f"chrony_nts_dropins is 'refuse', and there is {', '.join(environment['drop_ins'])}. Remove it, or set"
+            " chrony_nts_dropins to 'ignore' (chronyd does not read it) or 'keep' (chronyd reads it first)."
+        )
+    return found + (_incapable_daemon(inputs, chrony["daemon"], skip_for) if chrony["installed"] else [])
+
+
+def _incapable_daemon(inputs: Inputs, daemon: Row, skip_for: str) -> list[str]:
+    version = daemon["version"] or ""
+    nts = daemon["features"].get("NTS", False)
+    if not version or _chrony_conf.is_newer(NTS_SINCE, version) or not nts:
+        has = f"is version {version} with{'' if nts else 'out'} NTS" if version else "does not run"
+        return [f"The chronyd on this host {has}. Install one that is 4.0 or newer and shows +NTS in `chronyd -v`."]
+    found = _chrony_conf.problems(
+        _chrony_conf.supported(inputs.directives, skip_for),
+        _chrony_conf.supported(inputs.sources, skip_for),
+        version,
+    )
+    if _chrony_conf.is_newer(SETS_SINCE, version):
+        if len(inputs.pairs) > 1:
+            found.append(
+                f"chrony_nts_more_certificates needs chronyd {SETS_SINCE} or newer, and this host has {version}, which"
+                " would serve only the last of them. Take it out here."
+            )
+        if not skip_for and set(inputs.anchor_sets) - {0}:
+            found.append(
+                f"set of chrony_nts_trust_anchors needs chronyd {SETS_SINCE} or newer, this host has {version}: take it"
+                " out, or set chrony_nts_skip_unsupported to true, which leaves out the anchors of all sets but 0."
+            )
+    return found
+
+
+# --- what the host becomes -------------------------------------------------------------------------------------------
+
+
+def directives(inputs: Inputs, place: Row) -> Row:
+    """Return the directives with what the role says where the operator says nothing.
+
+    Without ntsdumpdir every restart would make all clients and servers exchange keys anew. Without dumpdir (and -r)
+    chronyd would forget what it measured.
+    """
+    return {
+        "driftfile": {"path": place["drift_file"]},
+        "keyfile": place["key_file"],
+        "logdir": place["log_dir"],
+        "dumpdir": place["dump_dir"],
+        "ntsdumpdir": place["dump_dir"],
+        "makestep": {"threshold": 1.0, "limit": 3},
+        "rtcsync": True,
+        "logchange": 0.5,
+        **inputs.directives,
+    }
+
+
+def controls_clock(wish: str, environment: Row) -> bool:
+    """Whether chronyd sets the clock. A container shares its host's, and without CAP_SYS_TIME nobody can."""
+    possible = bool(environment["cap_sys_time"]) and environment["container"] is None
+    return wish == "always" or (wish == "auto" and possible)
+
+
+def own_address(inputs: Inputs) -> str:
+    """Return the address at which the server listens, by which the host asks itself what it serves."""
+    addresses = inputs.directives.get("bindaddress") or ["127.0.0.1"]
+    return str(addresses if isinstance(addresses, str) else addresses[0])
+
+
+def ntske_ports(inputs: Inputs) -> list[int]:
+    """Return the TCP ports of key exchanges that SELinux's policy does not know, in order."""
+    used = {int(source.get("ntsport", NTSKE_PORT)) for source in inputs.sources if source["nts"]}
+    used |= {inputs.ntsport} if inputs.is_true("server_enabled") else set()
+    return sorted(used - {NTSKE_PORT})
+
+
+def certificate_dirs(inputs: Inputs) -> list[str]:
+    """Return the folder of certificates where the distributions' policies do not let chronyd read it."""
+    folder = str(inputs["certificate_dir"])
+    outside = inputs.is_true("server_enabled") and not f"{folder}/".startswith(CHRONY_DIR)
+    return [folder] if outside else []
+
+
+def proof(inputs: Inputs, skip_for: str = "") -> Row:
+    """Return what is to be proven, and which NTS servers to probe when it is not.
+
+    The goal is relaxed on a host without NTS sources, and dropped on one without sources.
+    """
+    goal = inputs["verify"]
+    nts = [source for source in inputs.sources if source["nts"]]
+    if goal != "none" and not nts:
+        goal = "synchronised" if inputs.sources else "none"
+    # What a set trusts is known only of the sets that the role fills.
+    filled = _chrony_conf.trust_files(inputs["trust_anchors"], "", version=skip_for)
+    known = {0} | {file["set"] for file in filled}
+    servers = [
+        {
+            "address": source["address"],
+            "ntsport": source.get("ntsport"),
+            "port": source.get("port"),
+            "certset": int(source.get("certset", 0)),
+        }
+        for source in nts
+        if int(source.get("certset", 0)) in known
+    ]
+    return {
+        "goal": goal,
+        "min_sources": int(inputs["verify_min_sources"]),
+        "timeout_seconds": int(inputs["verify_timeout"]),
+        "aeads": [int(aead) for aead in inputs.directives.get("ntsaeads") or []],
+        "servers": servers,
+    }
+
+
+def notes(inputs: Inputs, environment: Row, clock_control: bool) -> list[str]:
+    """Return what the operator should know of this host, though it is no mistake."""
+    found = []
+    if not clock_control:
+        why = "the capability CAP_SYS_TIME is missing."
+        if environment["container"] is not None:
+            why = "this is a container, whose clock is that of the host that runs it."
+        if inputs["clock_control"] == "never":
+            why = "chrony_nts_clock_control is never."
+        found.append(f"chronyd measures the time here and does not set the clock (-x): {why}")
+    ignored = [path for path in environment["drop_ins"] if not path.startswith(RUNTIME_DIR)]
+    if inputs["dropins"] == "ignore" and ignored:
+        found.append(f"chrony_nts_dropins is 'ignore', so chronyd does not read {', '.join(ignored)}.")
+    return found
+
+
+def change(inputs: Inputs, planned: Row, anchors: list[Row]) -> Row:
+    """Return the files of trust anchors and of a server's pairs as chrony_config is given them, secrets included.
+
+    anchors are what _chrony_conf.trust_files returns.
+    """
+    given = _pairs.files(inputs.pairs, planned["platform"]["group"])
+    trust = [{"path": row["path"], "content": row["content"], "effect": planned["trust_effect"]} for row in anchors]
+    return {**given, "files": [*trust, *given["files"]]}

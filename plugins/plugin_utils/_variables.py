@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Which value each variable of the role takes, as a table.
+
+Ansible prints the whole argument specification when a type is wrong, so that the specification names none, and the
+rules check the values against this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf
+from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
+    Word,
+    choice,
+    flag,
+    integer,
+    made_of,
+    required,
+    secret,
+    several,
+    string,
+)
+
+PROVIDERS = ("ownca", "selfsigned", "acme", "files")
+KEY_TYPES = ("ECDSA P-256", "ECDSA P-384", "Ed25519", "RSA 2048", "RSA 3072", "RSA 4096")
+# Values that have forms of their own: a source is also text, and a directive is what the table of chrony.conf says.
+OWN_FORMS = ("chrony_nts_sources", "chrony_nts_directives", "chrony_nts_platform")
+
+_PAIR = (
+    integer("lifetime_days", 1, 3650),
+    flag("new_key"),
+    string("content"),
+    secret(string("key_content")),
+)
+VARIABLES = made_of(
+    "",
+    string("chrony_nts_fallback_pool"),
+    flag("chrony_nts_dhcp_sources"),
+    several(
+        made_of(
+            "chrony_nts_symmetric_keys",
+            required(integer("id", 1, 2**32 - 1)),
+            choice("type", "MD5", "SHA1", "SHA256", "SHA384", "SHA512", "AES128", "AES256"),
+            required(secret(string("key"))),
+        )
+    ),
+    choice("chrony_nts_authselectmode", "require", "prefer", "mix", "ignore"),
+    integer("chrony_nts_nocerttimecheck", 0, 1000000),
+    several(made_of("chrony_nts_trust_anchors", required(secret(string("content"))), integer("set", 0, 2**32 - 1))),
+    flag("chrony_nts_trust_own_ca"),
+    flag("chrony_nts_trust_system_cas"),
+    several(string("chrony_nts_raw_lines")),
+    flag("chrony_nts_skip_unsupported"),
+    choice("chrony_nts_dropins", "ignore", "keep", "refuse"),
+    choice("chrony_nts_clock_control", "auto", "always", "never"),
+    string("chrony_nts_config_template"),
+    flag("chrony_nts_server_enabled"),
+    several(string("chrony_nts_server_names")),
+    several(string("chrony_nts_server_allow")),
+    choice("chrony_nts_certificate_provider", *PROVIDERS),
+    choice("chrony_nts_certificate_key_type", *KEY_TYPES),
+    flag("chrony_nts_certificate_new_key"),
+    integer("chrony_nts_certificate_lifetime_days", 1, 3650),
+    integer("chrony_nts_certificate_renew_percent", 1, 90),
+    string("chrony_nts_certificate_content"),
+    secret(string("chrony_nts_certificate_key_content")),
+    several(
+        made_of(
+            "chrony_nts_more_certificates",
+            required(string("id")),
+            required(several(string("names"))),
+            choice("provider", *PROVIDERS),
+            choice("key_type", *KEY_TYPES),
+            *_PAIR,
+        )
+    ),
+    string("chrony_nts_certificate_dir"),
+    integer("chrony_nts_issuing_ca_lifetime_days", 1, 7300),
+    string("chrony_nts_ca_dir"),
+    integer("chrony_nts_ca_lifetime_days", 1, 10950),
+    string("chrony_nts_ca_common_name"),
+    secret(string("chrony_nts_ca_passphrase")),
+    string("chrony_nts_ca_certificate_content"),
+    secret(string("chrony_nts_ca_key_content")),
+    choice("chrony_nts_acme_client", "certbot", "controller"),
+    string("chrony_nts_acme_directory"),
+    flag("chrony_nts_acme_terms_agreed"),
+    string("chrony_nts_acme_email"),
+    string("chrony_nts_acme_profile"),
+    choice("chrony_nts_acme_challenge", "http-01", "dns-01"),
+    string("chrony_nts_acme_webroot"),
+    string("chrony_nts_acme_dns_tasks"),
+    several(string("chrony_nts_acme_certbot_options")),
+    choice("chrony_nts_verify", "authenticated", "synchronised", "none"),
+    integer("chrony_nts_verify_min_sources", 1, 100),
+    integer("chrony_nts_verify_timeout", 1, 3600),
+    flag("chrony_nts_verify_or_take_back"),
+)
+BY_NAME = {word.name: word for word in VARIABLES.parts}
+
+
+def mistakes(variables: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the sentences about each variable whose value is of another kind, or outside its range."""
+    found = {name: _of_one(word, variables[name]) for name, word in BY_NAME.items()}
+    for name, kinds, wanted in (
+        ("chrony_nts_sources", (str, list, Mapping), "a list of sources, each a host name, a URL or a dictionary"),
+        ("chrony_nts_directives", (Mapping,), "a dictionary of directives"),
+        ("chrony_nts_platform", (Mapping,), "a dictionary"),
+    ):
+        if not isinstance(variables[name], kinds):
+            found[name] = [f"{name} is {variables[name]!r}: set it to {wanted}."]
+    sources = variables["chrony_nts_sources"]
+    if isinstance(sources, list) and not all(isinstance(source, (str, Mapping)) for source in sources):
+        found["chrony_nts_sources"] = [
+            (
+                "An entry of chrony_nts_sources is neither text nor a dictionary. Write it as nts.example.org, as"
+                " {address: nts.example.org}, or as nts://nts.example.org:4460?certset=2."
+            )
+        ]
+    return {name: sentences for name, sentences in found.items() if sentences}
+
+
+def _of_one(word: Word, value: Any) -> list[str]:
+    # chrony.conf leaves these two out; a variable must have a value.
+    if value is None or (value is False and word.kind != "flag"):
+        return [f"{word.name} has no value: set it to {_chrony_conf.wanted(word)}."]
+    return list(_chrony_conf.wrong(made_of("", word), {word.name: value}))
+
+
+def neutral(name: str) -> Any:
+    """Return a value of the right kind, for rules that look at other variables as well."""
+    if name in OWN_FORMS:
+        return [] if name == "chrony_nts_sources" else {}
+    word = BY_NAME[name]
+    if word.several:
+        return []
+    if word.kind == "choice":
+        return next(iter(word.choices))
+    return {"flag": False, "integer": int(word.low) if word.kind == "integer" else 0}.get(word.kind, "")

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Run the benchmarks on the hosts of the demo: bench.sh [OPTIONS of role_cost.py]
+set -euo pipefail
+python tests/bench/facts_speed.py client-debian12 client-debian13 client-el
+python tests/bench/role_cost.py client-debian13 "$@"

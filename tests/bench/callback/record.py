@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write what a run scheduled and returned into the JSON file that RECORD names.
+
+tasks: the name of each task of each host, skipped ones and includes counted. results: the last result of each action.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: record
+type: aggregate
+short_description: Write tasks and results into a file
+description:
+  - For tests and benchmarks.
+"""
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    """Ansible's entry point."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "record"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks: dict[str, list[str]] = defaultdict(list)
+        self.results: dict[str, Any] = {}
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        """Note a task of a host."""
+        self.tasks[host.get_name()].append(task.get_name())
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Keep a result."""
+        action = getattr(result, "task", None) or result._task
+        self.results[action.action] = getattr(result, "result", None) or result._result
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """Write the file."""
+        Path(os.environ["RECORD"]).write_text(json.dumps({"tasks": self.tasks, "results": self.results}, default=str))

@@ -1,0 +1,190 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role costs the controller, against `ping` in the same run.
+
+    make demo && make bench [OPTIONS="--fleet 100 1000 --timesync FOLDER"]
+
+One host of the demo stands for many: an inventory names it under several names.
+
+- tasks: every entry that Ansible schedules for an unchanged client with verification, skipped ones and includes
+  counted.
+- wall: the least time of several runs, which other load on the controller has disturbed the least.
+- CPU per host: user and system time of Ansible and its workers for many names less that for few, per name; the median
+  of the rounds.
+- fleet: the connection is local, and the modules' results are recorded ones, so that the controller alone works.
+  Memory is the largest resident set of a process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+PLAYBOOKS = {
+    "ping": "ansible.builtin.ping:",
+    "role": "ansible.builtin.import_role: {name: securetime.nts.chrony_nts}",
+    "facts": "securetime.nts.chronyc_facts: {packages: [chrony, ca-certificates]}",
+    "timesync": "ansible.builtin.import_role: {name: ROLE}",
+}
+# Prints the recorded result of the module that it is given on standard input, in the place of Python.
+STAND_IN = """#!/bin/sh
+module=$(grep -ao 'plugins[.]modules[.][a-z_]*' | head -n 1)
+case $module in
+{cases}
+*) echo '{{"ping": "pong"}}' ;;
+esac
+"""
+
+
+class Cost(NamedTuple):
+    """Of a process of Ansible and its workers."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    memory_bytes: int
+
+
+def run(playbook: Path, inventory: Path, forks: int, **environment: str) -> Cost:
+    """Return what a run of a playbook costs; end where it fails."""
+    command = [sys.executable, "-m", "ansible", "playbook", "-f", str(forks), "-i", str(inventory), str(playbook)]
+    begin = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **environment}
+        )
+        _pid, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.monotonic() - begin
+        if process.returncode:
+            output.seek(0)
+            raise SystemExit(output.read().decode(errors="replace")[-4000:])
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+class Bench:
+    """Playbooks and inventories in a folder of their own."""
+
+    def __init__(self, folder: Path, host: str, timesync: str | None) -> None:
+        self.folder = folder
+        shown = subprocess.run(["ansible-inventory", "--host", host], check=True, capture_output=True, text=True)
+        self.variables: dict[str, Any] = json.loads(shown.stdout)
+        self.names = ["ping", "role", *(["timesync"] if timesync else [])]
+        for name, text in PLAYBOOKS.items():
+            task = text.replace("ROLE", shlex.quote(timesync or ""))
+            play = f"- hosts: all\n  gather_facts: false\n  become: BECOME\n  tasks:\n    - {task}\n"
+            (folder / f"{name}.yml").write_text(play.replace("BECOME", "true"))
+            (folder / f"{name}-local.yml").write_text(play.replace("BECOME", "false"))
+
+    def inventory(self, count: int, **variables: str) -> Path:
+        """Return an inventory that names the host so many times."""
+        path = self.folder / f"{count}-{len(variables)}.json"
+        hosts: dict[str, dict[str, str]] = {f"host{number:04}": {} for number in range(count)}
+        path.write_text(json.dumps({"all": {"hosts": hosts, "vars": {**self.variables, **variables}}}))
+        return path
+
+    def record(self, playbook: str) -> dict[str, Any]:
+        """Return the tasks of a run of a playbook on one host, and what its modules returned."""
+        path = self.folder / "record.json"
+        run(
+            self.folder / f"{playbook}.yml",
+            self.inventory(1),
+            1,
+            ANSIBLE_CALLBACK_PLUGINS=str(HERE / "callback"),
+            ANSIBLE_CALLBACKS_ENABLED="record",
+            RECORD=str(path),
+        )
+        recorded: dict[str, Any] = json.loads(path.read_text())
+        return recorded
+
+    def stand_in(self, results: dict[str, Any]) -> str:
+        """Return a program that answers in the place of the host's Python."""
+        answers = {name: results[f"securetime.nts.{name}"] for name in ("chronyc_facts", "chrony_config")}
+        cases = []
+        for module, answer in answers.items():
+            path = self.folder / f"{module}.result"
+            path.write_text(json.dumps(answer))
+            cases.append(f"*.{module}) cat {path} ;;")
+        program = self.folder / "python3"
+        program.write_text(STAND_IN.format(cases="\n".join(cases)))
+        program.chmod(0o700)
+        return str(program)
+
+
+def real(bench: Bench, few: int, many: int, rounds: int) -> None:
+    """Print the cost on real hosts."""
+    walls: dict[str, list[float]] = {name: [] for name in bench.names}
+    slopes: dict[str, list[float]] = {name: [] for name in bench.names}
+    for name in bench.names:
+        run(bench.folder / f"{name}.yml", bench.inventory(many), 5)  # Opens the connections that the others share.
+    for _round in range(rounds):
+        for name in bench.names:
+            playbook = bench.folder / f"{name}.yml"
+            walls[name].append(run(playbook, bench.inventory(1), 5).wall_seconds)
+            costs = [run(playbook, bench.inventory(count), 5).cpu_seconds for count in (few, many)]
+            slopes[name].append((costs[1] - costs[0]) / (many - few))
+    print(f"\nwall seconds on one host; CPU seconds of the controller for each host, from {few} to {many} hosts")
+    for name in bench.names:
+        wall, slope = min(walls[name]), statistics.median(slopes[name])
+        print(f"{name:9} {wall:6.2f} s ({wall / min(walls['ping']):.1f} x ping)   {slope:.3f} s", flush=True)
+
+
+def fleet(bench: Bench, counts: list[int], results: dict[str, Any]) -> None:
+    """Print the cost of fleets."""
+    program = bench.stand_in(results)
+    local = {"ansible_connection": "local", "ansible_python_interpreter": program}
+    print("\nfleet: CPU seconds and KB of memory for each host, more than ping")
+    base: dict[str, Cost] = {}
+    for count in [1, *counts]:
+        costs = {
+            name: run(bench.folder / f"{name}-local.yml", bench.inventory(count, **local), 10)
+            for name in ("ping", "role")
+        }
+        if count == 1:
+            base = costs
+            continue
+        more = [
+            (costs["role"][field] - base["role"][field] - costs["ping"][field] + base["ping"][field]) / (count - 1)
+            for field in (1, 2)
+        ]
+        print(
+            f"{count:5} hosts: {more[0]:.3f} s, {more[1] / 1024:.0f} KB; wall {costs['role'].wall_seconds:.0f} s,"
+            f" ping {costs['ping'].wall_seconds:.0f} s; {costs['role'].memory_bytes / 2**20:.0f} MB,"
+            f" ping {costs['ping'].memory_bytes / 2**20:.0f} MB",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("host")
+    parser.add_argument("--few", type=int, default=2)
+    parser.add_argument("--many", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--fleet", type=int, nargs="*", default=[])
+    parser.add_argument("--timesync", help="folder of the role linux-system-roles.timesync, to compare with")
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), wanted.host, wanted.timesync)
+        recorded = bench.record("role")
+        (tasks,) = recorded["tasks"].values()
+        print(f"{len(tasks)} tasks on an unchanged client:", *tasks, sep="\n  ", flush=True)
+        if wanted.rounds:
+            real(bench, wanted.few, wanted.many, wanted.rounds)
+        if wanted.fleet:
+            fleet(bench, wanted.fleet, {**recorded["results"], **bench.record("facts")["results"]})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wanted state of hosts, from variables, platforms and facts."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import PLATFORM_NAMES, Inputs
+from ansible_collections.securetime.nts.plugins.plugin_utils._plan import (
+    MANAGED,
+    PACKAGES,
+    change,
+    package_names,
+    platform,
+    proof,
+)
+from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import (
+    DEBIAN,
+    DEFAULTS,
+    LEAP,
+    ORACLE,
+    PLATFORMS,
+    ROCKY,
+    ROLE,
+    SERVER,
+    planned,
+)
+
+SECRET = "-----BEGIN PRIVATE KEY----- SECRET"
+
+
+def test_a_client_with_everything_installed_needs_no_installation() -> None:
+    host = planned()
+    assert host["problems"] == []
+    assert (host["missing_packages"], host["rivals"], host["pairs"], host["turns"]) == ([], [], [], [])
+    assert host["options_text"].splitlines()[1] == 'DAEMON_OPTS="-F 1 -r"'
+    assert "server ptbtime1.ptb.de iburst nts" in host["sources_text"].splitlines()
+    assert "keyfile /etc/chrony/chrony.keys" in host["directive_lines"]
+    assert "makestep 1.0 3" in host["directive_lines"]
+
+
+def test_a_server_needs_the_package_for_its_certificates() -> None:
+    host = planned(SERVER)
+    assert host["missing_packages"] == ["python3-cryptography"]
+    assert [turn["id"] for turn in host["turns"]] == ["server"]
+
+
+def test_selinux_needs_its_tools_only_for_what_the_policy_does_not_know() -> None:
+    other_port = {"chrony_nts_sources": [{"address": "nts.example.org", "ntsport": 4461}]}
+    assert planned(environment__selinux=True)["ntske_ports"] == []
+    assert planned(other_port)["missing_packages"] == []
+    host = planned(other_port, environment__selinux=True)
+    assert (host["ntske_ports"], host["missing_packages"]) == ([4461], ["policycoreutils-python-utils"])
+    outside = {**SERVER, "chrony_nts_certificate_dir": "/srv/nts"}
+    assert planned(outside)["certificate_dirs"] == ["/srv/nts"]
+    assert planned(SERVER)["certificate_dirs"] == []
+
+
+def test_a_chronyd_without_a_version_is_installed_again() -> None:
+    host = planned(daemon__version=None)
+    assert host["half_installed"]
+    assert host["missing_packages"] == ["chrony", "ca-certificates"]
+    assert host["problems"] == []
+
+
+def test_the_first_look_at_a_host_is_kept() -> None:
+    rival = {"unit": "systemd-timesyncd.service", "load_state": "loaded", "active_state": "active"}
+    before = planned(installed=False, unit=None, environment__rivals=[rival])
+    assert before["rivals"] == ["systemd-timesyncd.service"]
+    first = {"installed": False, "active": False, "rivals": ["systemd-timesyncd.service"]}
+    assert before["first_seen"] == first
+    assert planned(first_seen=first)["first_seen"] == first
+
+
+def test_a_masked_rival_is_left_alone() -> None:
+    rival = {"unit": "systemd-timesyncd.service", "load_state": "masked", "active_state": "inactive"}
+    assert planned(environment__rivals=[rival])["rivals"] == []
+
+
+@pytest.mark.parametrize(
+    ("wish", "container", "capable", "controls"),
+    [
+        ("auto", None, True, True),
+        ("auto", "podman", True, False),
+        ("auto", None, False, False),
+        ("always", "podman", False, True),
+        ("never", None, True, False),
+    ],
+)
+def test_the_clock_is_controlled_where_that_is_possible(
+    wish: str, container: str | None, capable: bool, controls: bool
+) -> None:
+    host = planned(
+        {"chrony_nts_clock_control": wish}, environment__container=container, environment__cap_sys_time=capable
+    )
+    assert host["clock_control"] is controls
+    assert ("-x" in host["options_text"].split('"')[1].split()) is not controls
+    assert any("(-x)" in note for note in host["notes"]) is not controls
+
+
+def test_ignored_drop_ins_are_reported() -> None:
+    files = ["/etc/chrony/conf.d/a.conf", "/run/chrony-dhcp/eth0.sources"]
+    (note,) = planned(environment__drop_ins=files)["notes"]
+    assert "does not read /etc/chrony/conf.d/a.conf." in note
+    assert planned({"chrony_nts_dropins": "keep"}, environment__drop_ins=files)["notes"] == []
+
+
+@pytest.mark.parametrize(("state", "effect"), [("failed", "restart"), ("partial", "restart"), ("pending", "nothing")])
+def test_trust_restarts_a_chronyd_whose_key_exchanges_failed(state: str, effect: str) -> None:
+    assert planned(nts__state=state)["trust_effect"] == effect
+
+
+@pytest.mark.parametrize(
+    ("facts", "variables", "expected"),
+    [
+        ({"environment__os": {"id": "void", "like": [], "name": "Void", "version": None}}, {}, "Void is not supported"),
+        ({"environment__service_manager": None}, {}, "Debian GNU/Linux without systemd is not supported"),
+        ({"environment__os": {**DEBIAN, "version": "10"}}, {}, "10 has no chrony with NTS.*since 11"),
+        ({"environment__os": {**ROCKY, "version": "7.9"}}, {}, "Rocky Linux 7.9 has no chrony with NTS.*since 8"),
+        ({"environment__fips": True}, {}, "in FIPS mode, where NTS cannot run"),
+        ({"environment__drop_ins": ["/a"]}, {"chrony_nts_dropins": "refuse"}, "'refuse', and there is /a"),
+        ({"daemon": {"version": "3.5", "features": {}}}, {}, "version 3.5 without NTS.*4.0 or newer"),
+        ({"daemon__features": {"NTS": False}}, {}, r"version 4.6.1 without NTS.*shows \+NTS"),
+        (
+            {},
+            {"chrony_nts_sources": [{"address": "a", "maxunreach": 10}]},
+            (
+                r"maxunreach of chrony_nts_sources \(a\) needs chronyd 4.8 or newer, this host has 4.6.1: take it out,"
+                " or set chrony_nts_skip_unsupported to true"
+            ),
+        ),
+        (
+            {"daemon__version": "4.2"},
+            {"chrony_nts_directives": {"log": ["tracking", "selection"], "ptpport": 319}},
+            "^selection of chrony_nts_directives.log needs chronyd 4.3 or newer, this host has 4.2",
+        ),
+        (
+            {"daemon__version": "4.0"},
+            {"chrony_nts_trust_anchors": [{"content": "-----BEGIN CERTIFICATE-----", "set": 2}]},
+            (
+                "set of chrony_nts_trust_anchors needs chronyd 4.1 or newer, this host has 4.0: take it out, or set"
+                " chrony_nts_skip_unsupported to true"
+            ),
+        ),
+        (
+            {"daemon__version": "4.0"},
+            {**SERVER, "chrony_nts_more_certificates": [{"id": "a", "names": ["a.example.org"]}]},
+            "chrony_nts_more_certificates needs chronyd 4.1 or newer, and this host has 4.0",
+        ),
+    ],
+    ids=[
+        "unknown-distribution",
+        "without-systemd",
+        "old-debian",
+        "old-enterprise-linux",
+        "in-fips-mode",
+        "drop-ins-refused",
+        "old-chronyd",
+        "chronyd-built-without-nts",
+        "option-of-a-later-chronyd",
+        "choice-of-a-later-chronyd",
+        "sets-of-a-later-chronyd",
+        "certificates-of-a-later-chronyd",
+    ],
+)
+def test_an_unfit_host_is_refused(facts: dict[str, Any], variables: dict[str, Any], expected: str) -> None:
+    problems = planned(variables, **facts)["problems"]
+    assert re.search(expected, "\n".join(problems)), problems
+
+
+def test_every_obstacle_is_named_at_once() -> None:
+    refuse = {"chrony_nts_dropins": "refuse"}
+    assert len(planned(refuse, environment__fips=True, environment__drop_ins=["/a"])["problems"]) == 2
+
+
+def test_what_an_old_chronyd_does_not_know_can_be_left_out() -> None:
+    variables = {
+        "chrony_nts_skip_unsupported": True,
+        "chrony_nts_sources": [{"address": "a", "maxunreach": 10}],
+        "chrony_nts_directives": {"maxntsconnections": 5, "maxstratum": 3},
+    }
+    host = planned(variables)
+    assert (host["problems"], host["skip_for"]) == ([], "4.6.1")
+    assert "maxunreach" not in host["sources_text"]
+    assert "maxstratum 3" not in host["directive_lines"]
+    assert "maxntsconnections 5" in host["directive_lines"]
+
+
+def test_a_release_that_has_no_number_is_not_refused() -> None:
+    assert planned(environment__os={**DEBIAN, "version": None})["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        (DEBIAN, {"service": "chrony.service", "options": ["-F", "1"]}),
+        ({**DEBIAN, "id": "linuxmint", "like": ["ubuntu", "debian"]}, {"service": "chrony.service"}),
+        (ROCKY, {"service": "chronyd.service", "options": ["-F", "2"], "config_file": "/etc/chrony.conf"}),
+        ({**ROCKY, "version": "8.10"}, {"options": [], "service": "chronyd.service"}),
+        (ORACLE, {"options": [], "service": "chronyd.service"}),
+        (LEAP, {"packages": ["chrony", "ca-certificates-mozilla"], "drop_in_dirs": {"confdir": ["/etc/chrony.d"]}}),
+    ],
+)
+def test_a_platform_is_its_family_then_itself_then_its_release(
+    system: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    found = platform(PLATFORMS, system, {})
+    if "drop_in_dirs" in expected:
+        expected = {**expected, "drop_in_dirs": {**expected["drop_in_dirs"], "sourcedir": []}}
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_the_operator_has_the_last_word_about_a_platform() -> None:
+    assert platform(PLATFORMS, DEBIAN, {"service": "chronyd.service"})["service"] == "chronyd.service"
+    unknown = {"id": "void", "like": [], "name": "Void", "version": None}
+    described = {**PLATFORMS["debian"], "service": "chronyd.service"}
+    host = planned({"chrony_nts_platform": described}, environment__os=unknown)
+    assert (host["problems"], host["platform"]["service"]) == ([], "chronyd.service")
+
+
+def test_another_family_is_data() -> None:
+    host = planned(environment__os=LEAP, environment__package_manager="zypper")
+    assert host["problems"] == []
+    assert host["package_manager"] == "zypper"
+    assert host["missing_packages"] == ["ca-certificates-mozilla"]
+    assert host["options_text"].splitlines()[1] == 'OPTIONS="-r"'
+
+
+@pytest.mark.parametrize("name", [name for name in PLATFORMS if "-" not in name])
+def test_every_family_says_the_same_things(name: str) -> None:
+    assert sorted(PLATFORMS[name]) == list(PLATFORM_NAMES)
+
+
+def test_every_package_of_a_platform_is_asked_for() -> None:
+    names = package_names(PLATFORMS, {"packages": ["chrony-nts"]})
+    assert {"chrony", "chrony-nts", "ca-certificates-mozilla", "policycoreutils-python-utils"} <= set(names)
+    assert set(PACKAGES) <= set(PLATFORMS["debian"])
+
+
+@pytest.mark.parametrize(
+    ("sources", "verify", "goal"),
+    [
+        ([{"address": "a"}], "authenticated", "authenticated"),
+        ([{"address": "a", "nts": False}], "authenticated", "synchronised"),
+        ([], "authenticated", "none"),
+        ([{"address": "a", "nts": False}], "none", "none"),
+        ([{"address": "a"}], "synchronised", "synchronised"),
+    ],
+)
+def test_the_goal_is_one_that_the_host_can_reach(sources: list[Any], verify: str, goal: str) -> None:
+    variables = {**DEFAULTS, "chrony_nts_sources": sources, "chrony_nts_verify": verify}
+    assert proof(Inputs(variables))["goal"] == goal
+
+
+def test_servers_of_sets_that_others_fill_are_not_probed() -> None:
+    anchors = [{"content": "-----BEGIN CERTIFICATE-----", "set": 2}]
+    sources = [{"address": "a"}, {"address": "b", "certset": 2}, {"address": "c", "certset": 3}]
+    variables = {**DEFAULTS, "chrony_nts_sources": sources, "chrony_nts_trust_anchors": anchors}
+    assert [server["address"] for server in proof(Inputs(variables))["servers"]] == ["a", "b"]
+
+
+def test_the_plan_holds_no_secret_and_the_change_does() -> None:
+    secrets = {
+        **SERVER,
+        "chrony_nts_certificate_provider": "files",
+        "chrony_nts_certificate_content": "-----BEGIN CERTIFICATE-----",
+        "chrony_nts_certificate_key_content": SECRET,
+        "chrony_nts_more_certificates": [
+            {"id": "a", "names": ["a.example.org"], "content": "C", "key_content": SECRET, "provider": "files"}
+        ],
+        "chrony_nts_symmetric_keys": [{"id": 1, "type": "SHA256", "key": "HEX:5EC2E7SECRET"}],
+        "chrony_nts_ca_passphrase": "SECRET SECRET",
+        "chrony_nts_ca_key_content": SECRET,
+    }
+    host = planned(secrets)
+    assert "SECRET" not in json.dumps(host)
+    anchors = [{"set": 0, "path": "/etc/chrony/nts/trusted.pem", "content": "C"}]
+    done = change(Inputs({**DEFAULTS, **secrets}), host, anchors)
+    assert set(done["secrets"]) == {"/etc/chrony/nts/server.key", "/etc/chrony/nts/a.key"}
+    assert done["files"][0] == {"path": "/etc/chrony/nts/trusted.pem", "content": "C", "effect": "nothing"}
+
+
+def test_files_begin_alike() -> None:
+    for path in [*ROLE.glob("templates/*.conf.j2"), *ROLE.glob("templates/nts*"), *ROLE.glob("files/*")]:
+        assert path.read_text().splitlines()[0] == MANAGED, path.name
