@@ -44,16 +44,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if "chrony" not in read.get("ansible_facts", {}):
             return {**result, **read}
         planned = _plan.plan(inputs, given["platforms"], read["ansible_facts"]["chrony"], given["first_seen"])
-        problems = planned["problems"]
-        text = problems or planned["notes"]
-        return {
-            **result,
-            "changed": False,
-            "failed": bool(problems),
-            # Not the facts: stored twice for each host, they would be most of what a fleet takes of memory.
-            # Plain values: those of the variables carry where they come from, which would be kept for each host.
-            "plan": json.loads(json.dumps(planned)),
-            **({"msg": _rules.message(text)} if text else {}),
-            # As of an assertion with a message.
-            "_ansible_verbose_always": bool(planned["notes"]) and not problems,
-        }
+        if planned["problems"]:
+            return {**result, "failed": True, "msg": _rules.message(planned["problems"]), "plan": planned}
+        # Not as a message of the result, with which Ansible would print the whole plan.
+        for note in planned["notes"]:
+            Display().display(f"{(task_vars or {}).get('inventory_hostname')}: {note}")
+        # Not the facts: stored twice for each host, they would be most of what a fleet takes of memory.
+        # Plain values: those of the variables carry where they come from, which would be kept for each host.
+        return {**result, "changed": False, "plan": json.loads(json.dumps(planned))}

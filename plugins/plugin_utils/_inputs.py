@@ -49,6 +49,8 @@ OTHER_NAMES = (
     "rotation_witness",
     "site_clients",
     "site_hosts",
+    "site_max_fail_percentage",
+    "site_serial",
     "site_servers",
 )
 

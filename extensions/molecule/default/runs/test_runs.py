@@ -156,12 +156,37 @@ def finds_no_fault() -> None:
     assert "No faults." in output
 
 
+@pytest.mark.parametrize("strategy", ["linear", "free", "host_pinned"])
+def test_every_strategy_prints_the_table_once(strategy: str) -> None:
+    batches = {"chrony_nts_site_serial": 1, "chrony_nts_site_max_fail_percentage": 0}
+    output = hosts.playbook(
+        "site",
+        "--limit",
+        "client-debian12,client-debian13",
+        variables=batches if strategy == "linear" else None,
+        ANSIBLE_STRATEGY=strategy,
+    )
+    assert set(changed(output).values()) == {0}
+    assert output.count("selected source") == 1
+    assert output.count("PLAY [Set up the NTS clients]") == (2 if strategy == "linear" else 1)
+    assert "Next: ansible-playbook securetime.nts.verify" in output
+
+
+def test_a_server_that_fails_stops_the_run_before_the_next_one() -> None:
+    output = hosts.playbook("site", variables={"chrony_nts_raw_lines": ["nonsense"]})
+    assert hosts.recap(output).keys() == {"nts1"}, output[-3000:]
+    assert hosts.recap(output)["nts1"]["failed"] == 1
+    assert "nonsense" in output
+
+
 def test_verify_names_the_server_that_serves_no_nts(tmp_path: Path) -> None:
     """Every port is open, every unit runs, and every client still has its cookies: only asking shows it."""
     host = get_host("ansible://nts2")
     finds_no_fault()
     mend = "chmod 0640 /etc/chrony/nts/server.key; systemctl restart chronyd"
     host.check_output("chmod 0600 /etc/chrony/nts/server.key; systemctl restart chronyd")
+    logged = "journalctl --quiet --unit chronyd --lines 20"
+    hosts.wait_until(lambda: "Could not set credentials" in host.check_output(logged), "chronyd reads its key")
     try:
         junit = {"ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(tmp_path)}
         told = hosts.playbook("verify", **junit)
