@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._certificates import CERTIFICATE, carries, decode
 from ansible_collections.securetime.nts.plugins.module_utils._files import Host, TransactionError, Wanted
+from ansible_collections.securetime.nts.plugins.module_utils._host import find_chronyd
 from ansible_collections.securetime.nts.plugins.module_utils._trust import Directives, words_of
 
 PARSE_ERROR = re.compile(r"Fatal error : (?P<what>.*) at line (?P<line>\d+)(?: in file .*)?$", re.MULTILINE)
@@ -24,7 +25,6 @@ DEFAULT_USER = re.compile(r"^ *-u USER\s.*\((?P<user>[^)]*)\)$", re.MULTILINE)
 # What certificates must be for, by their paths.
 Names = Mapping[str, Sequence[str]]
 SOURCE_WORDS = ("server", "pool", "peer")
-CHRONYD = ("/usr/sbin/chronyd", "/sbin/chronyd")
 
 
 class Reader(NamedTuple):
@@ -33,11 +33,6 @@ class Reader(NamedTuple):
     name: str
     uid: int
     gid: int
-
-
-def chronyd_path() -> Optional[str]:
-    """Return where chronyd is, or nothing if it is not installed."""
-    return next((path for path in CHRONYD if os.access(path, os.X_OK)), None)
 
 
 def check(
@@ -50,7 +45,7 @@ def check(
     those that a certificate must carry, by its path. Not the whole, but the syntax alone, is checked where files that
     other tasks make are not there yet (check mode).
     """
-    chronyd = chronyd_path()
+    chronyd = find_chronyd()
     if chronyd is None:
         return False
     for item in staged.values():
@@ -71,7 +66,7 @@ def check(
 
 def in_force(host: Host, path: str) -> Directives:
     """Return the directives of a configuration and of what it includes; of the text alone if chronyd refuses it."""
-    chronyd = chronyd_path()
+    chronyd = find_chronyd()
     if chronyd is not None:
         done = host.run([chronyd, "-p", "-f", path])
         if done.status == 0:

@@ -23,6 +23,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 Row = Dict[str, Any]
 
 PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin", "/bin")
+CHRONYD = ("/usr/sbin/chronyd", "/sbin/chronyd")
 UNITS = ("chrony.service", "chronyd.service")
 RIVALS = (
     "systemd-timesyncd.service",
@@ -70,6 +71,11 @@ def find_program(name: str) -> Optional[str]:
     return shutil.which(name, path=folders)
 
 
+def find_chronyd() -> Optional[str]:
+    """Return the path of chronyd: the one that the distributions' units start, or else any."""
+    return next((path for path in CHRONYD if os.access(path, os.X_OK)), None) or find_program("chronyd")
+
+
 def run_together(commands: Dict[str, List[str]], timeout: float) -> Dict[str, str]:
     """Run programs at the same time and return what each printed: nothing, if it cannot run or does not end in time."""
     deadline = time.monotonic() + timeout
@@ -96,7 +102,8 @@ def run_together(commands: Dict[str, List[str]], timeout: float) -> Dict[str, st
 
 def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
     """Return everything that can be known without asking the daemon, in the shape of the facts."""
-    programs = {name: find_program(name) for name in ("chronyd", "chronyc", "systemctl")}
+    programs = {name: find_program(name) for name in ("chronyc", "systemctl")}
+    programs["chronyd"] = find_chronyd()
     commands = {}  # type: Dict[str, List[str]]
     if programs["chronyd"]:
         commands["chronyd"] = [programs["chronyd"], "-v"]

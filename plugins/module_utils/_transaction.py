@@ -31,6 +31,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import (
     read,
     save,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._host import find_chronyd, read_version
 
 # Below the state folder: what the running daemon has loaded, by path; what is being done; what was there at first.
 LOADED = "loaded.json"
@@ -335,8 +336,8 @@ class Decision(NamedTuple):
 
 def reloads_sources(host: Host) -> bool:
     """Say whether `chronyc reload sources` of the installed chrony leaves the sources as the files say."""
-    found = re.search(r"version (\d+(?:\.\d+)*)", host.run(["chronyd", "-v"]).stdout)
-    version = tuple(int(part) for part in found.group(1).split(".")) if found else ()
+    shown = read_version(host.run([find_chronyd() or "chronyd", "-v"]).stdout)["version"] or ""
+    version = tuple(map(int, re.findall(r"\d+", shown)))
     if any(first <= version < last for first, last in RELOADS):
         return True
     package = host.run(["dpkg-query", "--show", "--showformat=${Version}", "chrony"])

@@ -376,7 +376,7 @@ warnings:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.securetime.nts.plugins.module_utils import _gnutls
-from ansible_collections.securetime.nts.plugins.module_utils._candidate import chronyd_path
+from ansible_collections.securetime.nts.plugins.module_utils._host import find_chronyd
 from ansible_collections.securetime.nts.plugins.module_utils._probe import STAGES, Probe, Question
 
 
@@ -408,7 +408,7 @@ def main() -> None:
     question = Question(**{name: module.params[name] for name in Question._fields})
     method = module.params["method"]
     gnutls = None if method == "ssl" else _gnutls.load()
-    chronyd = chronyd_path() if method == "chronyd" else None
+    chronyd = find_chronyd() if method == "chronyd" else None
     for wrong, message in (
         (not 1 <= question.packets <= 8, "packets must be 1 to 8: a key exchange brings eight cookies."),
         (question.timeout <= 0, "timeout must be more than 0 seconds."),

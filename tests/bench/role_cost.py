@@ -35,7 +35,9 @@ PLAYBOOKS = {
     "ping": "ansible.builtin.ping:",
     "role": "ansible.builtin.import_role: {name: securetime.nts.chrony_nts}",
     "facts": "securetime.nts.chronyc_facts: {packages: [chrony, ca-certificates]}",
-    "timesync": "ansible.builtin.import_role: {name: ROLE}",
+    "timesync": (
+        "ansible.builtin.import_role: {name: ROLE}\n      vars: {timesync_ntp_servers: [{hostname: nts1, nts: true}]}"
+    ),
 }
 # Prints the recorded result of the module that it is given on standard input, in the place of Python.
 STAND_IN = """#!/bin/sh
@@ -79,7 +81,6 @@ class Bench:
         self.folder = folder
         shown = subprocess.run(["ansible-inventory", "--host", host], check=True, capture_output=True, text=True)
         self.variables: dict[str, Any] = json.loads(shown.stdout)
-        self.names = ["ping", "role", *(["timesync"] if timesync else [])]
         for name, text in PLAYBOOKS.items():
             task = text.replace("ROLE", shlex.quote(timesync or ""))
             play = f"- hosts: all\n  gather_facts: false\n  become: BECOME\n  tasks:\n    - {task}\n"
@@ -121,20 +122,20 @@ class Bench:
         return str(program)
 
 
-def real(bench: Bench, few: int, many: int, rounds: int) -> None:
-    """Print the cost on real hosts."""
-    walls: dict[str, list[float]] = {name: [] for name in bench.names}
-    slopes: dict[str, list[float]] = {name: [] for name in bench.names}
-    for name in bench.names:
+def real(bench: Bench, names: tuple[str, str], few: int, many: int, rounds: int) -> None:
+    """Print the cost on real hosts of ping and another playbook."""
+    walls: dict[str, list[float]] = {name: [] for name in names}
+    slopes: dict[str, list[float]] = {name: [] for name in names}
+    for name in names:
         run(bench.folder / f"{name}.yml", bench.inventory(many), 5)  # Opens the connections that the others share.
     for _round in range(rounds):
-        for name in bench.names:
+        for name in names:
             playbook = bench.folder / f"{name}.yml"
             walls[name].append(run(playbook, bench.inventory(1), 5).wall_seconds)
             costs = [run(playbook, bench.inventory(count), 5).cpu_seconds for count in (few, many)]
             slopes[name].append((costs[1] - costs[0]) / (many - few))
     print(f"\nwall seconds on one host; CPU seconds of the controller for each host, from {few} to {many} hosts")
-    for name in bench.names:
+    for name in names:
         wall, slope = min(walls[name]), statistics.median(slopes[name])
         print(f"{name:9} {wall:6.2f} s ({wall / min(walls['ping']):.1f} x ping)   {slope:.3f} s", flush=True)
 
@@ -181,9 +182,12 @@ def main() -> None:
         (tasks,) = recorded["tasks"].values()
         print(f"{len(tasks)} tasks on an unchanged client:", *tasks, sep="\n  ", flush=True)
         if wanted.rounds:
-            real(bench, wanted.few, wanted.many, wanted.rounds)
+            real(bench, ("ping", "role"), wanted.few, wanted.many, wanted.rounds)
         if wanted.fleet:
             fleet(bench, wanted.fleet, {**recorded["results"], **bench.record("facts")["results"]})
+        if wanted.timesync:
+            # Last, because the host then has the configuration of that role.
+            real(bench, ("ping", "timesync"), wanted.few, wanted.many, wanted.rounds)
 
 
 if __name__ == "__main__":

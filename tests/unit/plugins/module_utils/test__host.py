@@ -287,3 +287,14 @@ def test_the_package_manager_is_that_of_the_family(monkeypatch, tmp_path, progra
     found = {path.name: str(path) for path in tmp_path.iterdir()}
     monkeypatch.setattr(_host, "find_program", found.get)
     assert _host.package_manager(has_rpm) == expected
+
+
+def test_the_chronyd_of_the_distribution_comes_before_another(monkeypatch, tmp_path):
+    ours = tmp_path / "chronyd"
+    ours.write_text("#!/bin/sh\n")
+    ours.chmod(0o755)
+    monkeypatch.setattr(_host, "CHRONYD", ("/nonexistent/chronyd", str(ours)))
+    monkeypatch.setattr(_host, "find_program", lambda name: f"/usr/local/sbin/{name}")
+    assert _host.find_chronyd() == str(ours)
+    monkeypatch.setattr(_host, "CHRONYD", ())
+    assert _host.find_chronyd() == "/usr/local/sbin/chronyd"
