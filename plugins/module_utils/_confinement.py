@@ -16,7 +16,7 @@ import re
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils import _files
-from ansible_collections.securetime.nts.plugins.module_utils._files import Host, TransactionError, load, save
+from ansible_collections.securetime.nts.plugins.module_utils._files import System, TransactionError, load, save
 from ansible_collections.securetime.nts.plugins.module_utils._host import find_program
 
 NTSKE_PORT = 4460
@@ -33,7 +33,7 @@ END = "# END securetime.nts"
 BLOCK = re.compile(rf"^{re.escape(BEGIN)}\n.*?^{re.escape(END)}\n?", re.MULTILINE | re.DOTALL)
 
 
-class Uses(NamedTuple):
+class Requirements(NamedTuple):
     """What chronyd uses: TCP ports of key exchanges, and folders of certificates and keys."""
 
     ports: Sequence[int] = ()
@@ -61,18 +61,18 @@ class Outcome(NamedTuple):
     warnings: List[str]
 
 
-def allow(host: Host, uses: Uses, check_mode: bool = False, places: Places = HERE) -> Outcome:
+def allow(host: System, uses: Requirements, check_mode: bool = False, places: Places = HERE) -> Outcome:
     """Let chronyd use these, too. Raises TransactionError where the host's own tools refuse."""
     record = load(host, RECORD)
     before = _used(record)
-    both = Uses(sorted({*before.ports, *uses.ports}), sorted({*before.folders, *uses.folders}))
-    return _bring(host, both, record, check_mode, places)
+    both = Requirements(sorted({*before.ports, *uses.ports}), sorted({*before.folders, *uses.folders}))
+    return _reconcile(host, both, record, check_mode, places)
 
 
-def retain(host: Host, uses: Uses, check_mode: bool = False, places: Places = HERE) -> Outcome:
+def prune(host: System, uses: Requirements, check_mode: bool = False, places: Places = HERE) -> Outcome:
     """Let chronyd use these, and nothing more of what was once added for it."""
     record = load(host, RECORD)
-    outcome = _bring(host, uses, record, check_mode, places)
+    outcome = _reconcile(host, uses, record, check_mode, places)
     wanted = {"ports": list(uses.ports), "folders": list(uses.folders)}
     record = load(host, RECORD)
     if not check_mode and record.get("uses", {"ports": [], "folders": []}) != wanted:
@@ -80,16 +80,16 @@ def retain(host: Host, uses: Uses, check_mode: bool = False, places: Places = HE
     return outcome
 
 
-def used(host: Host) -> Uses:
-    """Return what the last retain() was about."""
+def used(host: System) -> Requirements:
+    """Return the requirements of the last prune()."""
     return _used(load(host, RECORD))
 
 
-def _used(record: Dict[str, Any]) -> Uses:
-    return Uses(**record.get("uses", {}))
+def _used(record: Dict[str, Any]) -> Requirements:
+    return Requirements(**record.get("uses", {}))
 
 
-def _bring(host: Host, uses: Uses, record: Dict[str, Any], check_mode: bool, places: Places) -> Outcome:
+def _reconcile(host: System, uses: Requirements, record: Dict[str, Any], check_mode: bool, places: Places) -> Outcome:
     outcome = Outcome([], [], [])
     elsewhere = [folder for folder in uses.folders if not (folder + "/").startswith(places.usual + "/")]
     _override(host, elsewhere, check_mode, places, outcome)
@@ -111,7 +111,7 @@ def with_block(text: str, folders: Sequence[str]) -> str:
     return rest + ("\n" if rest and not rest.endswith("\n") else "") + f"{BEGIN}\n{rules}{END}\n"
 
 
-def _override(host: Host, folders: Sequence[str], check_mode: bool, places: Places, outcome: Outcome) -> None:
+def _override(host: System, folders: Sequence[str], check_mode: bool, places: Places, outcome: Outcome) -> None:
     existing = _files.read(places.override)
     text = existing.content.decode("utf-8", "surrogateescape") if existing else ""
     wanted = with_block(text, folders)
@@ -175,7 +175,9 @@ def type_of(port: int, types: Sequence[Tuple[str, int, int]]) -> str:
     return min(ranges)[1] if ranges else ""
 
 
-def _label_ports(host: Host, ports: Sequence[int], record: Dict[str, Any], check_mode: bool, outcome: Outcome) -> None:
+def _label_ports(
+    host: System, ports: Sequence[int], record: Dict[str, Any], check_mode: bool, outcome: Outcome
+) -> None:
     ours = record.get("ports", [])
     if not ports and not ours:
         return
@@ -204,7 +206,7 @@ def _label_ports(host: Host, ports: Sequence[int], record: Dict[str, Any], check
 
 
 def _label_folders(
-    host: Host, folders: Sequence[str], record: Dict[str, Any], check_mode: bool, outcome: Outcome
+    host: System, folders: Sequence[str], record: Dict[str, Any], check_mode: bool, outcome: Outcome
 ) -> None:
     def add(folder: str) -> None:
         # It is there already if a run was cut between the record and here, or between here and what follows.
@@ -235,7 +237,7 @@ class _Rules(NamedTuple):
 
 
 def _change(
-    host: Host,
+    host: System,
     rules: _Rules,
     ours: Sequence[Any],
     missing: Sequence[Any],
@@ -262,22 +264,22 @@ def _pattern(folder: str) -> str:
     return re.escape(folder).replace(r"\/", "/").replace(r"\-", "-") + "(/.*)?"
 
 
-def _local_contexts(host: Host, folder: str) -> str:
+def _local_contexts(host: System, folder: str) -> str:
     listed = _semanage(host, "fcontext", "--list", "--locallist", "--noheading")
     return "\n".join(line for line in listed.splitlines() if line.startswith(_pattern(folder)))
 
 
-def _is_readable(host: Host, folder: str) -> bool:
+def _is_readable(host: System, folder: str) -> bool:
     found = host.run([find_program("matchpathcon") or "matchpathcon", "-n", folder + "/server.key"])
     parts = found.stdout.strip().split(":")
     return len(parts) > 2 and parts[2] in READABLE_TYPES
 
 
-def _remember(host: Host, what: str, values: List[Any]) -> None:
+def _remember(host: System, what: str, values: List[Any]) -> None:
     save(host, RECORD, {**load(host, RECORD), what: values})
 
 
-def _semanage(host: Host, *words: str) -> str:
+def _semanage(host: System, *words: str) -> str:
     program = find_program("semanage")
     if program is None:
         raise TransactionError(

@@ -22,7 +22,7 @@ LONGEST_PAUSE_SECONDS = 2.0
 PAUSE_GROWTH = 1.5
 
 
-class Wanted(NamedTuple):
+class GatherOptions(NamedTuple):
     """The module's parameters (see its documentation) that say what to look at, and how long."""
 
     wait_for: Optional[str]
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     packages: Sequence[str] = ()
 
 
-class Seen(NamedTuple):
+class GatherResult(NamedTuple):
     """The facts, whether what was waited for is so (null if nothing was), how long it took, and what was odd."""
 
     facts: Row
@@ -44,7 +44,7 @@ class Seen(NamedTuple):
     warnings: List[str]
 
 
-def see(wanted: Wanted) -> Seen:
+def gather(wanted: GatherOptions) -> GatherResult:
     """Look, and look again until so many sources are as they shall be or the time is up."""
     begin = time.monotonic()
     pause = FIRST_PAUSE_SECONDS
@@ -62,7 +62,7 @@ def see(wanted: Wanted) -> Seen:
     if wanted.log_lines and daemon["pid"] and needs_log(facts):
         lines = log_lines(daemon["pid"], daemon["uptime_seconds"], wanted.command_timeout)
         facts = judge(host, reports, read_log(lines))
-    return Seen(facts, done, waited, reports.get("warnings", []))
+    return GatherResult(facts, done, waited, reports.get("warnings", []))
 
 
 def _look(command_timeout: float, more: Sequence[str], packages: Sequence[str]) -> Tuple[Row, Row]:

@@ -22,7 +22,7 @@ OLD = ".securetime-nts-old"
 COOKIES = "*.nts"
 
 
-class Finished(NamedTuple):
+class CommandResult(NamedTuple):
     """What became of a program."""
 
     status: int
@@ -30,7 +30,7 @@ class Finished(NamedTuple):
     stderr: str
 
 
-class Wanted(NamedTuple):
+class FileSpec(NamedTuple):
     """A file as it shall be: without content, it shall not be. The effect is what makes chronyd use it."""
 
     path: str
@@ -51,7 +51,7 @@ class Wanted(NamedTuple):
         return self.path + NEW
 
 
-class Existing(NamedTuple):
+class FileState(NamedTuple):
     """A file as it is."""
 
     content: bytes
@@ -64,7 +64,7 @@ class TransactionError(Exception):
     """The change was not made, or was taken back; the text says why and what the host runs now."""
 
 
-class Host:
+class System:
     """What the transaction needs of a host.
 
     run(argv) executes a program and returns its Finished; label(file, path) gives a file the security label that
@@ -73,7 +73,7 @@ class Host:
 
     def __init__(
         self,
-        run: Callable[[List[str]], Finished],
+        run: Callable[[List[str]], CommandResult],
         label: Callable[[str, str], Optional[bool]],
         state: str = "/var/lib/securetime-nts",
     ):
@@ -82,17 +82,17 @@ class Host:
         self.state = state
 
 
-def read(path: str) -> Optional[Existing]:
+def read(path: str) -> Optional[FileState]:
     """Return the file's content and metadata, or None where there is none."""
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            return Existing(file.read(), status.st_uid, status.st_gid, status.st_mode & 0o7777)
+            return FileState(file.read(), status.st_uid, status.st_gid, status.st_mode & 0o7777)
     except FileNotFoundError:
         return None
 
 
-def differs(wanted: Wanted, existing: Optional[Existing]) -> bool:
+def differs(wanted: FileSpec, existing: Optional[FileState]) -> bool:
     """Whether the host's file is not as wanted (content None: wanted absent)."""
     if wanted.content is None or existing is None:
         return (wanted.content is None) != (existing is None)
@@ -100,7 +100,7 @@ def differs(wanted: Wanted, existing: Optional[Existing]) -> bool:
     return tuple(existing) != target
 
 
-def diffs(wanted: Wanted, existing: Optional[Existing]) -> List[Dict[str, str]]:
+def diffs(wanted: FileSpec, existing: Optional[FileState]) -> List[Dict[str, str]]:
     """Return Ansible's before/after pairs for content and for metadata, each only where it changes."""
     old = existing.content.decode("utf-8", "replace") if existing else ""
     new = (wanted.data or b"").decode("utf-8", "replace")
@@ -116,7 +116,7 @@ def diffs(wanted: Wanted, existing: Optional[Existing]) -> List[Dict[str, str]]:
     return pairs
 
 
-def stage(host: Host, wanted: Wanted) -> None:
+def stage(host: System, wanted: FileSpec) -> None:
     """Write the new file beside its place, down to the disk."""
     uid, gid = _uid(wanted.owner), _gid(wanted.group)
     for kind, name, number in (("user", wanted.owner, uid), ("group", wanted.group, gid)):
@@ -149,7 +149,7 @@ def keep(path: str) -> None:
         sync(path)
 
 
-def swap(wanted: Wanted) -> None:
+def swap(wanted: FileSpec) -> None:
     """Put the staged file into its place, or take away what is there, atomically."""
     if wanted.content is None:
         remove(wanted.path)
@@ -255,7 +255,7 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
-def load(host: Host, name: str) -> Dict[str, Any]:
+def load(host: System, name: str) -> Dict[str, Any]:
     """Return what was saved under this name; empty if nothing was, or nothing that can be read."""
     existing = read(os.path.join(host.state, name))
     try:
@@ -265,7 +265,7 @@ def load(host: Host, name: str) -> Dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def save(host: Host, name: str, content: Dict[str, Any]) -> None:
+def save(host: System, name: str, content: Dict[str, Any]) -> None:
     """Save under this name, whole or not at all, down to the disk."""
     path = os.path.join(host.state, name)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

@@ -27,14 +27,19 @@ from ansible_collections.securetime.nts.plugins.module_utils._certificates impor
     seconds_left,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._chronyc import TRACKING, parse
-from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host, TransactionError, Wanted
+from ansible_collections.securetime.nts.plugins.module_utils._files import (
+    CommandResult,
+    FileSpec,
+    System,
+    TransactionError,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._issue import HAS_CRYPTOGRAPHY, issue
 from ansible_collections.securetime.nts.plugins.module_utils._served import (
-    Place,
+    Endpoint,
     ask,
+    assert_served,
     certificate_of,
     is_another,
-    must_serve,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._transaction import Options
 
@@ -43,7 +48,7 @@ Row = Dict[str, Any]
 SETTINGS = "/etc/chrony/nts/certificate.json"
 # Below the state folder of the transactions, behind the pair's id: the pair before the last one.
 PREVIOUS = (".previous.pem", ".previous.key")
-WELL, FAILED, USAGE, SILENT = 0, 1, 2, 3
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_SERVING = 0, 1, 2, 3
 # An issuing CA must be renewed by whoever has its root's key: that takes people, and time.
 ISSUER_WARNING_DAYS = 60.0
 
@@ -79,7 +84,7 @@ class Settings(NamedTuple):
 class CertificateError(Exception):
     """What could not be done; status is the exit status."""
 
-    def __init__(self, message: str, status: int = FAILED) -> None:
+    def __init__(self, message: str, status: int = EXIT_FAILED) -> None:
         super().__init__(message)
         self.status = status
 
@@ -90,13 +95,13 @@ def read_settings(path: str) -> List[Settings]:
         with open(path, encoding="utf-8") as file:
             return [Settings(**pair) for pair in json.load(file)["pairs"]]
     except (OSError, ValueError, TypeError, LookupError) as error:
-        raise CertificateError(f"The settings {path} cannot be read: {error}.", USAGE) from None
+        raise CertificateError(f"The settings {path} cannot be read: {error}.", EXIT_USAGE) from None
 
 
-class Keeper:
+class CertificateManager:
     """The pair of one server."""
 
-    def __init__(self, settings: Settings, host: Host) -> None:
+    def __init__(self, settings: Settings, host: System) -> None:
         self.settings = settings
         self.host = host
 
@@ -107,9 +112,9 @@ class Keeper:
         return describe_all(_text(self.settings.certificate))
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Endpoint:
         """Return where this host asks itself."""
-        return Place(self.settings.address, self.settings.ntsport)
+        return Endpoint(self.settings.address, self.settings.ntsport)
 
     def served(self) -> Row:
         """Ask chronyd on this host for a key exchange."""
@@ -194,18 +199,18 @@ class Keeper:
         new = describe_all(certificate)[0]
         before = [_files.read(path) for path in (settings.certificate, settings.key)]
         files = [
-            Wanted(settings.key, key, "root", settings.group, 0o640),
-            Wanted(settings.certificate, certificate, "root", "root", 0o644),
+            FileSpec(settings.key, key, "root", settings.group, 0o640),
+            FileSpec(settings.certificate, certificate, "root", "root", 0o644),
         ]
         if settings.issuing_key:
             # Ansible compares with these: what it did not make itself must not look like a change to it.
             leaf = CERTIFICATE.findall(certificate)[0] + "\n"
-            files.append(Wanted(settings.staged_certificate[0], leaf, "root", "root", 0o644, "nothing"))
-            files.append(Wanted(settings.staged_key, key, "root", "root", 0o600, "nothing"))
+            files.append(FileSpec(settings.staged_certificate[0], leaf, "root", "root", 0o644, "nothing"))
+            files.append(FileSpec(settings.staged_key, key, "root", "root", 0o600, "nothing"))
         try:
             done = _transaction.apply(self.host, files, self.options(certificate))
             if not done["actions"]:
-                must_serve(self.place, settings.names, certificate)
+                assert_served(self.place, settings.names, certificate)
         except TransactionError as error:
             raise CertificateError(str(error), self.silent_or_failed()) from None
         if settings.certificate in done["changed_files"]:
@@ -219,17 +224,17 @@ class Keeper:
             config_file=settings.config_file,
             service=settings.service,
             names={settings.certificate: settings.names},
-            verify=lambda: must_serve(self.place, settings.names, certificate),
+            verify=lambda: assert_served(self.place, settings.names, certificate),
             originals=False,
         )
 
     def silent_or_failed(self) -> int:
         """Return the exit status of a failure: worse if nothing is served any more."""
         with contextlib.suppress(OSError, DerError, IndexError):
-            return FAILED if self.status()["serves_nts"] else SILENT
-        return SILENT
+            return EXIT_FAILED if self.status()["serves_nts"] else EXIT_NOT_SERVING
+        return EXIT_NOT_SERVING
 
-    def keep(self, pair: Sequence[Optional[_files.Existing]]) -> None:
+    def keep(self, pair: Sequence[Optional[_files.FileState]]) -> None:
         """Keep the pair that was in use until now, for rollback."""
         os.makedirs(self.host.state, mode=0o700, exist_ok=True)
         for existing, name in zip(pair, PREVIOUS):
@@ -266,16 +271,16 @@ class Keeper:
             if not status["problems"]:
                 return {"changed": False, "served": status["served"], "actions": []}
             try:
-                return self.mend(status)
+                return self.repair(status)
             except CertificateError:
                 if not (settings.command or settings.issuing_key):
                     raise
-        doubt = "" if force else self.doubt_of_the_clock()
+        doubt = "" if force else self.clock_problem()
         if doubt:
             raise CertificateError(
                 f"The certificate would be renewed by this host's clock, {doubt}: its dates could be such that no"
                 " client accepts it. It is tried again later; --force does it now.",
-                FAILED if status["serves_nts"] else SILENT,
+                EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING,
             )
         return self.make(status)
 
@@ -283,7 +288,7 @@ class Keeper:
         """Make a new pair, or have it made, and deploy it."""
         settings = self.settings
         if settings.command:
-            self.obtain(status)
+            self.run_acme_client(status)
             return self.deploy(*self.staged())
         if not settings.issuing_key:
             raise CertificateError(
@@ -306,7 +311,7 @@ class Keeper:
         except (TransactionError, OSError) as error:
             raise CertificateError(str(error), self.silent_or_failed()) from None
 
-    def mend(self, status: Row) -> Row:
+    def repair(self, status: Row) -> Row:
         """Bring the pair that is there into use: swapped by hand, or with a key that chronyd may not read any more.
 
         A chronyd that serves nothing for another reason, as one that hangs or found its port in use, is started anew.
@@ -320,7 +325,7 @@ class Keeper:
             raise CertificateError(" ".join(left))
         return done
 
-    def obtain(self, status: Row) -> None:
+    def run_acme_client(self, status: Row) -> None:
         """Let the ACME client get a new pair, or raise CertificateError: what is served is not touched."""
         done = self.host.run(list(self.settings.command))
         if done.status:
@@ -328,7 +333,7 @@ class Keeper:
             raise CertificateError(
                 f"{os.path.basename(self.settings.command[0])} got no new certificate, and the one in use has"
                 f" {status['remaining_days']:.1f} days left. It says: {said[-600:]}",
-                FAILED if status["serves_nts"] else SILENT,
+                EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING,
             )
 
     def must_be_made_anew(self, status: Row) -> bool:
@@ -338,7 +343,7 @@ class Keeper:
         other = early or leaf["key_type"] != self.settings.key_type or self.missing(leaf)
         return bool((self.settings.issuing_key and other) or (self.settings.command and early))
 
-    def doubt_of_the_clock(self) -> str:
+    def clock_problem(self) -> str:
         """Return why certificates cannot be made by this host's clock; nothing where chronyd has synchronised it."""
         rows = parse(TRACKING, self.host.run(["chronyc", "-c", "tracking"]).stdout).rows
         if not rows:
@@ -369,10 +374,10 @@ def _text(path: str) -> str:
 # --- The command line ---
 
 
-def this_host() -> Host:
+def this_host() -> System:
     """Return this host, as the transactions need it."""
 
-    def run(argv: List[str]) -> Finished:
+    def run(argv: List[str]) -> CommandResult:
         environment = dict(os.environ, LC_ALL="C", PATH="/usr/sbin:/usr/bin:/sbin:/bin")
         try:
             done = subprocess.run(
@@ -385,8 +390,8 @@ def this_host() -> Host:
                 check=False,
             )
         except OSError as error:
-            return Finished(127, "", str(error))
-        return Finished(done.returncode, done.stdout, done.stderr)
+            return CommandResult(127, "", str(error))
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def label(staged: str, path: str) -> None:
         if os.path.exists("/sys/fs/selinux/enforce"):
@@ -395,7 +400,7 @@ def this_host() -> Host:
             if context.count(":") > 1:
                 run(["chcon", context, staged])
 
-    return Host(run, label)
+    return System(run, label)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -428,18 +433,20 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if words.command == "deploy" and not words.lineage and not (words.certificate and words.key):
         parser.error("deploy needs --certificate and --key, or --lineage")
     try:
-        keepers = chosen(words, [Keeper(settings, this_host()) for settings in read_settings(words.settings)])
+        keepers = chosen(
+            words, [CertificateManager(settings, this_host()) for settings in read_settings(words.settings)]
+        )
         if words.command == "status" and words.json:
             sys.stdout.write(json.dumps([keeper.status() for keeper in keepers], indent=2, sort_keys=True) + "\n")
-            return WELL
+            return EXIT_OK
     except CertificateError as error:
         sys.stderr.write(f"nts-certificate {words.command}: {error}\n")
         return error.status
     # One pair that cannot be helped does not keep the others from being renewed.
-    return max((act(keeper, words) for keeper in keepers), default=WELL)
+    return max((act(keeper, words) for keeper in keepers), default=EXIT_OK)
 
 
-def chosen(words: Any, keepers: Sequence[Keeper]) -> Sequence[Keeper]:
+def chosen(words: Any, keepers: Sequence[CertificateManager]) -> Sequence[CertificateManager]:
     """Return the keepers of the pairs that a command is about."""
     if words.command == "deploy" and words.lineage:
         folder = os.path.join(os.path.abspath(words.lineage), "")
@@ -450,11 +457,11 @@ def chosen(words: Any, keepers: Sequence[Keeper]) -> Sequence[Keeper]:
     found = [keeper for keeper in keepers if keeper.settings.id == words.pair]
     if not found:
         known = ", ".join(keeper.settings.id for keeper in keepers)
-        raise CertificateError(f"There is no pair {words.pair}, only {known}.", USAGE)
+        raise CertificateError(f"There is no pair {words.pair}, only {known}.", EXIT_USAGE)
     return found
 
 
-def act(keeper: Keeper, words: Any) -> int:
+def act(keeper: CertificateManager, words: Any) -> int:
     """Do what the command line asks for of one pair, tell it, and return the exit status."""
     try:
         text, code = run(keeper, words)
@@ -465,12 +472,12 @@ def act(keeper: Keeper, words: Any) -> int:
     return code
 
 
-def run(keeper: Keeper, words: Any) -> Tuple[str, int]:
+def run(keeper: CertificateManager, words: Any) -> Tuple[str, int]:
     """Do what the command line asks for; return what to print, and the exit status."""
     if words.command in ("check", "status"):
         status = keeper.status()
-        broken = FAILED if status["serves_nts"] else SILENT
-        return tell(status), broken if status["problems"] and words.command == "check" else WELL
+        broken = EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING
+        return format_status(status), broken if status["problems"] and words.command == "check" else EXIT_OK
     acts: Dict[str, Callable[[], Row]] = {
         "renew": lambda: keeper.renew(words.force),
         "deploy": lambda: keeper.deploy(
@@ -483,10 +490,10 @@ def run(keeper: Keeper, words: Any) -> Tuple[str, int]:
         sys.stderr.write(f"nts-certificate {words.command}: {warning}\n")
     leaf = done["served"]
     what = "now serves" if done["changed"] else "serves, as before,"
-    return f"chronyd {what} the certificate {leaf['serial']}, valid until {leaf['not_after']}.", WELL
+    return f"chronyd {what} the certificate {leaf['serial']}, valid until {leaf['not_after']}.", EXIT_OK
 
 
-def tell(status: Row) -> str:
+def format_status(status: Row) -> str:
     """Return the status in lines."""
     leaf = status["file"]
     lines = [

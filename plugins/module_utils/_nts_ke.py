@@ -54,7 +54,7 @@ class Record(NamedTuple):
     body: bytes
 
 
-class Agreement(NamedTuple):
+class KeResult(NamedTuple):
     """What the server has agreed to."""
 
     aead: int
@@ -109,7 +109,7 @@ def read_records(data: bytes) -> List[Record]:
     return records
 
 
-def read_response(data: bytes, offered: Iterable[int]) -> Agreement:
+def read_response(data: bytes, offered: Iterable[int]) -> KeResult:
     """Return what a server's whole message says, or raise ProtocolError: what chronyd would give up on (4.0 to 4.9)."""
     offered = list(offered)
     found: Dict[int, Record] = {}
@@ -136,7 +136,7 @@ def read_response(data: bytes, offered: Iterable[int]) -> Agreement:
     usable = [cookie for cookie in cookies if 0 < len(cookie) <= MAX_COOKIE_LENGTH and len(cookie) % 4 == 0]
     if not usable:
         raise ProtocolError("ke_no_cookies", f"of {len(cookies)} cookies none can be used" if cookies else "none came")
-    return Agreement(
+    return KeResult(
         aead,
         usable[:MAX_COOKIES],
         _server(found[NTPV4_SERVER]) if NTPV4_SERVER in found else None,

@@ -91,7 +91,7 @@ NO_LIBRARY = (
 OFFSET = re.compile(r"System clock wrong by (?P<offset>[-+.\d]+) seconds")
 
 
-class Question(NamedTuple):
+class ProbeOptions(NamedTuple):
     """What to ask, and what the answer must be. Times are in seconds, timeout is for each stage."""
 
     server: str
@@ -130,7 +130,7 @@ class Keys(NamedTuple):
 class Probe:
     """One probe of one server. What it finds is in result, whether or not it gets to the end."""
 
-    def __init__(self, question: Question, gnutls: Optional[Gnutls], chronyd: Optional[str] = None) -> None:
+    def __init__(self, question: ProbeOptions, gnutls: Optional[Gnutls], chronyd: Optional[str] = None) -> None:
         self.question = question
         self.gnutls = gnutls
         # If not null, chronyd does the last stage in the place of this program.
@@ -291,7 +291,7 @@ class Probe:
     def _warn(self, text: str) -> None:
         self.result["warnings"].append(text)
 
-    def _exchange_keys(self, session: Session, deadline: float) -> _nts_ke.Agreement:
+    def _exchange_keys(self, session: Session, deadline: float) -> _nts_ke.KeResult:
         offered = [number for number in self.question.aeads if self._has(number)]
         if not offered:
             raise ProbeError("no_aead", f"{session.tls_library} has none of {list(self.question.aeads)}")
@@ -335,7 +335,7 @@ class Probe:
                     f"after {len(data)} bytes of the answer{f': {error}' if str(error) else ''}"
                 ) from None
 
-    def _ask_for_time(self, session: Session, agreement: _nts_ke.Agreement, family: int) -> None:
+    def _ask_for_time(self, session: Session, agreement: _nts_ke.KeResult, family: int) -> None:
         if self.chronyd is not None:
             self.result["ntp"] = self._ask_chronyd(self.chronyd)
             return
@@ -370,7 +370,7 @@ class Probe:
                 " other make get NTS NAKs. Update it."
             )
 
-    def _ntp_address(self, agreement: _nts_ke.Agreement, family: int) -> Address:
+    def _ntp_address(self, agreement: _nts_ke.KeResult, family: int) -> Address:
         server = agreement.server or self.result["address"]
         port = agreement.port or self.question.port
         try:
@@ -381,7 +381,7 @@ class Probe:
         return next((pair for pair in found if pair[0] == family), found[0])
 
     @staticmethod
-    def _keys(session: GnutlsSession, agreement: _nts_ke.Agreement) -> Iterator[Keys]:
+    def _keys(session: GnutlsSession, agreement: _nts_ke.KeResult) -> Iterator[Keys]:
         """Yield the keys, first those of RFC 8915, then those of chrony 4.4 to 4.6 for AEAD 30."""
         aead = agreement.aead
         contexts = [aead]

@@ -13,7 +13,7 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence
 from ansible_collections.securetime.nts.plugins.module_utils import _gnutls
 from ansible_collections.securetime.nts.plugins.module_utils._certificates import CERTIFICATE, describe, pem_to_der
 from ansible_collections.securetime.nts.plugins.module_utils._files import TransactionError
-from ansible_collections.securetime.nts.plugins.module_utils._probe import Probe, Question
+from ansible_collections.securetime.nts.plugins.module_utils._probe import Probe, ProbeOptions
 
 Row = Dict[str, Any]
 
@@ -24,19 +24,19 @@ CLOSED = ("tls_closed", "ke_closed")
 PAUSES_SECONDS = (1.0, 2.0)
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
     """Where this host asks itself."""
 
     address: str = "127.0.0.1"
     ntsport: int = 4460
 
 
-def ask(place: Place, name: str, certificates: str) -> Row:
+def ask(place: Endpoint, name: str, certificates: str) -> Row:
     """Return what nts_probe says of a key exchange for this name; trusted is the last of the certificates in PEM.
 
     That one stands for the root, which need not be on this host.
     """
-    question = Question(
+    question = ProbeOptions(
         place.address,
         name=name,
         ntsport=place.ntsport,
@@ -64,7 +64,7 @@ def is_another(probe: Row, leaf: Row) -> bool:
     return served is not None and served["fingerprint_sha256"] != leaf["fingerprint_sha256"]
 
 
-def must_serve(place: Place, names: Sequence[str], certificates: str) -> None:
+def assert_served(place: Endpoint, names: Sequence[str], certificates: str) -> None:
     """Raise TransactionError unless chronyd serves the first of the certificates in a key exchange."""
     probe = ask(place, names[0], certificates)
     if is_another(probe, describe(pem_to_der(CERTIFICATE.findall(certificates)[0]))):

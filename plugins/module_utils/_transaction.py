@@ -18,12 +18,12 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils import _confinement, _files, _trust
-from ansible_collections.securetime.nts.plugins.module_utils._candidate import check, in_force
+from ansible_collections.securetime.nts.plugins.module_utils._config_check import check, effective_directives
 from ansible_collections.securetime.nts.plugins.module_utils._files import (
-    Existing,
-    Host,
+    FileSpec,
+    FileState,
+    System,
     TransactionError,
-    Wanted,
     differs,
     diffs,
     digest,
@@ -42,7 +42,7 @@ MANIFEST = "original/manifest.json"
 REMEMBERED = "original/remembered.json"
 LOCK = "lock"
 # chronyd stays up with these, and serves no NTS or no time.
-USELESS = re.compile(r"Could not set credentials : .*|Could not open (?:NTP|NTS-KE) socket on .*")
+FATAL_LOG_LINES = re.compile(r"Could not set credentials : .*|Could not open (?:NTP|NTS-KE) socket on .*")
 # How a change of a file is applied, the dearest first.
 RESTART, SOURCES, KEYS, NOTHING = "restart", "sources", "keys", "nothing"
 # As put_back() and put_back_cookies() of _files: kept by a test.
@@ -77,7 +77,7 @@ COMMANDS = {
     "reload-sources": ("chronyc", "reload", "sources"),
     "rekey": ("chronyc", "rekey"),
 }  # type: Dict[str, Sequence[str]]
-READING = {"restart", "reload-sources", "rekey", "stop"}
+RELOADING_ACTIONS = {"restart", "reload-sources", "rekey", "stop"}
 # The packages in which `chronyc reload sources` does what it says, from the first to before the last version (chrony's
 # NEWS: changed options are applied since 4.5; 4.6 and 4.6.1 multiply the sources, which Debian mended in 4.6.1-3).
 RELOADS = ((4, 5), (4, 6)), ((4, 7), (99,))
@@ -104,13 +104,13 @@ class Options(NamedTuple):
     # Patterns of files of nobody else's: what matches and is not wanted is removed.
     owns: Sequence[str] = ()
     # What SELinux and AppArmor must let chronyd do; None leaves that as it is.
-    uses: Optional[_confinement.Uses] = None
+    uses: Optional[_confinement.Requirements] = None
 
 
 class Unit:
     """A systemd unit as `systemctl show` describes it."""
 
-    def __init__(self, host: Host, name: str):
+    def __init__(self, host: System, name: str):
         self.host = host
         self.name = name
         self.cursor = ""
@@ -142,7 +142,7 @@ class Unit:
         ).splitlines()
 
 
-def apply(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, Any]:
+def apply(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
     """Bring the files and the service to the wanted state, whole or not at all.
 
     Returns changed, changed_files (paths), actions (recover and those of COMMANDS), reasons (sentences, why chronyd was
@@ -153,19 +153,19 @@ def apply(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, A
     try:
         if options.check_mode:
             result = _apply(host, wanted, options, load(host, PLAN) != {})
-            return _told_of(result, _confinement.retain(host, options.uses, True)) if options.uses else result
+            return _merge_confinement(result, _confinement.prune(host, options.uses, True)) if options.uses else result
         return _apply_alone(host, wanted, options)
     except OSError as problem:
-        raise TransactionError(_told(problem, begun=load(host, PLAN) != {})) from None
+        raise TransactionError(_format_oserror(problem, begun=load(host, PLAN) != {})) from None
 
 
-def recover_alone(host: Host, options: Options) -> bool:
+def recover_alone(host: System, options: Options) -> bool:
     """Undo what a run that was cut has left, when no other run is at work; say whether there was something."""
     with locked(host, options.lock_timeout):
         return recover(host, options)
 
 
-def _apply_alone(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict[str, Any]:
+def _apply_alone(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
     with locked(host, options.lock_timeout):
         recovered = recover(host, options)
         for path in [item.path for item in wanted] + _files.owned(options.owns):
@@ -180,12 +180,12 @@ def _apply_alone(host: Host, wanted: Sequence[Wanted], options: Options) -> Dict
             result = _apply(host, wanted, options, recovered)
         except (TransactionError, OSError):
             with contextlib.suppress(TransactionError, OSError):
-                _confinement.retain(host, before)
+                _confinement.prune(host, before)
             raise
-        return _told_of(result, more, _confinement.retain(host, options.uses))
+        return _merge_confinement(result, more, _confinement.prune(host, options.uses))
 
 
-def _told_of(result: Dict[str, Any], *outcomes: _confinement.Outcome) -> Dict[str, Any]:
+def _merge_confinement(result: Dict[str, Any], *outcomes: _confinement.Outcome) -> Dict[str, Any]:
     """Add to the result what became of the confinement."""
     for outcome in outcomes:
         result["confinement"] += outcome.changes
@@ -195,7 +195,7 @@ def _told_of(result: Dict[str, Any], *outcomes: _confinement.Outcome) -> Dict[st
     return result
 
 
-def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bool) -> Dict[str, Any]:
+def _apply(host: System, wanted: Sequence[FileSpec], options: Options, recovered: bool) -> Dict[str, Any]:
     unit = Unit(host, options.service)
     wanted = [*wanted, *_not_wanted(wanted, options)]
     before = {item.path: read(item.path) for item in wanted}
@@ -217,7 +217,7 @@ def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bo
     else:
         actions, reasons = decide_to_stop(changes, state)
     checked = False
-    lost = Lost([], [])
+    lost = RevokedTrust([], [])
     if changes or reasons:
         checked, lost = _stage_and_check(host, changes, before, options)
     if lost.trust and options.run:
@@ -241,28 +241,30 @@ def _apply(host: Host, wanted: Sequence[Wanted], options: Options, recovered: bo
     }
 
 
-def _not_wanted(wanted: Sequence[Wanted], options: Options) -> List[Wanted]:
+def _not_wanted(wanted: Sequence[FileSpec], options: Options) -> List[FileSpec]:
     """Return what takes away the files that match and are not wanted."""
     paths = {item.path for item in wanted}
     left = [path for path in _files.owned(options.owns) if path not in paths and os.path.exists(path)]
-    return [Wanted(path, None, "root", "root", 0o644, NOTHING) for path in left]
+    return [FileSpec(path, None, "root", "root", 0o644, NOTHING) for path in left]
 
 
-class Lost(NamedTuple):
+class RevokedTrust(NamedTuple):
     """Sentences about whom a client trusts no more, and the folders of the cookies that it must not use any more."""
 
     trust: List[str]
     folders: List[str]
 
 
-def _lost(host: Host, changes: Sequence[Wanted], before: Dict[str, Optional[Existing]], options: Options) -> Lost:
+def _lost(
+    host: System, changes: Sequence[FileSpec], before: Dict[str, Optional[FileState]], options: Options
+) -> RevokedTrust:
     """Compare whom the files trust with whom the staged ones do."""
     staged = {item.path: item for item in changes}
     main = staged.get(options.config_file)
     if not changes or not os.path.exists(options.config_file) or (main is not None and main.content is None):
-        return Lost([], [])
-    old = in_force(host, options.config_file)
-    new = old if main is None else in_force(host, main.staged)
+        return RevokedTrust([], [])
+    old = effective_directives(host, options.config_file)
+    new = old if main is None else effective_directives(host, main.staged)
     sources = [item for item in changes if item.effect == SOURCES]
     old_sources = [_trust.words_of(_decoded(before[item.path])) for item in sources]
     new_sources = [_trust.words_of(item.content or "") for item in sources]
@@ -272,37 +274,37 @@ def _lost(host: Host, changes: Sequence[Wanted], before: Dict[str, Optional[Exis
         lambda path: [staged[path].content or ""] if path in staged else map(_decoded, _behind(path)),
         new_sources,
     )
-    lost = _trust.taken_away(trusted, trusts)
-    return Lost(lost, _trust.dump_folders(old, new) if lost else [])
+    lost = _trust.removed_anchors(trusted, trusts)
+    return RevokedTrust(lost, _trust.dump_folders(old, new) if lost else [])
 
 
-def _behind(path: str) -> List[Optional[Existing]]:
+def _behind(path: str) -> List[Optional[FileState]]:
     """Return the file, or the files in the folder."""
     inside = sorted(os.listdir(path)) if os.path.isdir(path) else []
     paths = [os.path.join(path, name) for name in inside] if inside else [path]
     return [read(item) for item in paths if not os.path.isdir(item)]
 
 
-def _decoded(existing: Optional[Existing]) -> str:
+def _decoded(existing: Optional[FileState]) -> str:
     return existing.content.decode("utf-8", "replace") if existing else ""
 
 
-def decide_to_stop(changes: Sequence[Wanted], state: Dict[str, str]) -> "Decision":
+def decide_to_stop(changes: Sequence[FileSpec], state: Dict[str, str]) -> "Decision":
     """Return what leaves a chronyd stopped that did not run before, too."""
     actions = ["stop"] if state.get("ActiveState") == "active" else []
     actions += ["disable"] if state.get("UnitFileState") in ("enabled", "enabled-runtime") else []
     return Decision(actions + _reloads_units(changes, state), [])
 
 
-def _reloads_units(changes: Sequence[Wanted], state: Dict[str, str]) -> List[str]:
+def _reloads_units(changes: Sequence[FileSpec], state: Dict[str, str]) -> List[str]:
     changed = any("/systemd/system/" in item.path for item in changes) or state.get("NeedDaemonReload") == "yes"
     return ["daemon-reload"] if changed else []
 
 
 def decide(
-    host: Host,
-    wanted: Sequence[Wanted],
-    changes: Sequence[Wanted],
+    host: System,
+    wanted: Sequence[FileSpec],
+    changes: Sequence[FileSpec],
     loaded: Dict[str, str],
     record: Dict[str, str],
     state: Dict[str, str],
@@ -334,7 +336,7 @@ class Decision(NamedTuple):
     reasons: List[str]
 
 
-def reloads_sources(host: Host) -> bool:
+def reloads_sources(host: System) -> bool:
     """Say whether `chronyc reload sources` of the installed chrony leaves the sources as the files say."""
     shown = read_version(host.run([find_chronyd() or "chronyd", "-v"]).stdout)["version"] or ""
     version = tuple(map(int, re.findall(r"\d+", shown)))
@@ -345,8 +347,8 @@ def reloads_sources(host: Host) -> bool:
 
 
 def _stage_and_check(
-    host: Host, changes: Sequence[Wanted], before: Dict[str, Optional[Existing]], options: Options
-) -> Tuple[bool, Lost]:
+    host: System, changes: Sequence[FileSpec], before: Dict[str, Optional[FileState]], options: Options
+) -> Tuple[bool, RevokedTrust]:
     """Write the new files beside their places, and ask chronyd; on refusal or a full disk nothing was changed."""
     staged = {item.path: item for item in changes}
     try:
@@ -355,11 +357,11 @@ def _stage_and_check(
             if item.content is not None and (not options.check_mode or _can_be_tried(item, options)):
                 _files.stage(host, item)
         if options.check_mode and any(not os.path.exists(i.staged) for i in changes if i.path == options.config_file):
-            return False, Lost([], [])
+            return False, RevokedTrust([], [])
         checked = check(host, staged, options.config_file, options.names, whole=not options.check_mode)
-        return checked, _lost(host, changes, before, options) if checked else Lost([], [])
+        return checked, _lost(host, changes, before, options) if checked else RevokedTrust([], [])
     except OSError as problem:
-        raise _unchanged(changes, _told(problem)) from None
+        raise _unchanged(changes, _format_oserror(problem)) from None
     except TransactionError as problem:
         raise _unchanged(changes, str(problem)) from None
     finally:
@@ -368,22 +370,22 @@ def _stage_and_check(
                 _files.remove(item.staged)
 
 
-def _can_be_tried(item: Wanted, options: Options) -> bool:
+def _can_be_tried(item: FileSpec, options: Options) -> bool:
     readable = item.path == options.config_file or item.effect == SOURCES
     return readable and os.path.isdir(os.path.dirname(item.path))
 
 
-def _unchanged(changes: Sequence[Wanted], message: str) -> TransactionError:
+def _unchanged(changes: Sequence[FileSpec], message: str) -> TransactionError:
     for item in changes:
         _files.remove(item.staged)
     return TransactionError(message)
 
 
 def _carry_out(
-    host: Host,
+    host: System,
     unit: Unit,
-    changes: Sequence[Wanted],
-    before: Dict[str, Optional[Existing]],
+    changes: Sequence[FileSpec],
+    before: Dict[str, Optional[FileState]],
     actions: Sequence[str],
     cookies: Sequence[str],
     state: Dict[str, str],
@@ -404,7 +406,7 @@ def _carry_out(
         _write_undo(host, plan)
         save(host, PLAN, plan)
     except OSError as problem:
-        raise _unchanged(changes, _told(problem)) from None
+        raise _unchanged(changes, _format_oserror(problem)) from None
     try:
         for item in changes:
             _files.keep(item.path)
@@ -412,7 +414,7 @@ def _carry_out(
         # What undoes it all at a boot is the first.
         for item in sorted(changes, key=lambda item: (item.path == options.config_file, "/systemd/" not in item.path)):
             _files.swap(item)
-        _act(host, unit, actions, cookies, options)
+        _apply_actions(host, unit, actions, cookies, options)
     except (TransactionError, OSError) as problem:
         log = unit.log() if "restart" in actions else []
         now_runs = undo(host, plan, options)
@@ -427,7 +429,7 @@ def _carry_out(
         _files.forget(item.path)
 
 
-def _act(host: Host, unit: Unit, actions: Sequence[str], cookies: Sequence[str], options: Options) -> None:
+def _apply_actions(host: System, unit: Unit, actions: Sequence[str], cookies: Sequence[str], options: Options) -> None:
     for action, command in COMMANDS.items():
         if action == "restart" and action in actions:
             unit.restart()
@@ -438,16 +440,16 @@ def _act(host: Host, unit: Unit, actions: Sequence[str], cookies: Sequence[str],
             # At its end chronyd has saved all that it had.
             for folder in cookies:
                 _files.set_aside_cookies(folder)
-    if options.verify and READING & set(actions):
+    if options.verify and RELOADING_ACTIONS & set(actions):
         options.verify()
 
 
-def _told(problem: OSError, begun: bool = False) -> str:
+def _format_oserror(problem: OSError, begun: bool = False) -> str:
     left = "the next run undoes what this one has begun" if begun else "nothing was changed"
     return f"{problem.strerror} ({problem.filename or 'while writing'}); {left}."
 
 
-def recover(host: Host, options: Options) -> bool:
+def recover(host: System, options: Options) -> bool:
     """Undo what a run that was cut has left; say whether there was something."""
     plan = load(host, PLAN)
     if plan:
@@ -455,7 +457,7 @@ def recover(host: Host, options: Options) -> bool:
     return bool(plan)
 
 
-def undo(host: Host, plan: Dict[str, Any], options: Options) -> str:
+def undo(host: System, plan: Dict[str, Any], options: Options) -> str:
     """Put every file back and bring the service to where it was; return a sentence that says what runs now."""
     unit = Unit(host, plan["service"])
     for path, existed in plan["files"].items():
@@ -474,7 +476,7 @@ def undo(host: Host, plan: Dict[str, Any], options: Options) -> str:
         host.run(["systemctl", "reset-failed", unit.name])
         host.run(["systemctl", "stop", unit.name])
         said = "The files are as they were, and chronyd is stopped, as it was."
-    elif plan["was_active"] and READING & set(plan["actions"]):
+    elif plan["was_active"] and RELOADING_ACTIONS & set(plan["actions"]):
         # Whatever was tried, a restart makes chronyd read all of them again.
         try:
             unit.restart()
@@ -486,14 +488,14 @@ def undo(host: Host, plan: Dict[str, Any], options: Options) -> str:
     return said
 
 
-def _forget_plan(host: Host) -> None:
+def _forget_plan(host: System) -> None:
     # In this order: without the script, the next run would still undo what has the plan.
     for name in (UNDO, PLAN):
         _files.remove(os.path.join(host.state, name))
     _files.sync(os.path.join(host.state, PLAN))
 
 
-def _write_undo(host: Host, plan: Dict[str, Any]) -> None:
+def _write_undo(host: System, plan: Dict[str, Any]) -> None:
     path = os.path.join(host.state, UNDO)
     _files.write(path + _files.NEW, undo_script(plan, path).encode("utf-8", "surrogateescape"), 0o600, 0, 0)
     os.replace(path + _files.NEW, path)
@@ -507,7 +509,7 @@ def undo_script(plan: Dict[str, Any], own_path: str) -> str:
     return "\n".join([*lines, "sync", f"rm -f {shlex.quote(own_path)}", ""])
 
 
-def watch(host: Host, unit: Unit, options: Options) -> None:
+def watch(host: System, unit: Unit, options: Options) -> None:
     """Return when the unit is active, chronyd answers, and it has stayed so; else raise TransactionError.
 
     A daemon that runs but could not load its certificates or open its ports counts as not come up.
@@ -535,12 +537,12 @@ def watch(host: Host, unit: Unit, options: Options) -> None:
             raise TransactionError(f"{unit.name} came up and ended again within {options.settle_time:g} seconds")
         time.sleep(0.25)
     for line in unit.log():
-        if USELESS.search(line):
+        if FATAL_LOG_LINES.search(line):
             raise TransactionError(f"chronyd runs but cannot do its work ({line.strip()})")
 
 
 @contextlib.contextmanager
-def locked(host: Host, timeout: float) -> Iterator[None]:
+def locked(host: System, timeout: float) -> Iterator[None]:
     """Let one run at a time change chrony on this host. The kernel lets go of the lock when the run ends, however."""
     os.makedirs(host.state, mode=0o700, exist_ok=True)
     deadline = time.monotonic() + timeout
@@ -559,42 +561,42 @@ def locked(host: Host, timeout: float) -> Iterator[None]:
         yield
 
 
-def read_again(host: Host, options: Options, paths: Sequence[str]) -> None:
+def read_again(host: System, options: Options, paths: Sequence[str]) -> None:
     """Let the next apply() have chronyd read these, also where they have not changed."""
     with locked(host, options.lock_timeout):
         loaded = load(host, LOADED)
         save(host, LOADED, {path: known for path, known in loaded.items() if path not in paths})
 
 
-def remember(host: Host, facts: Dict[str, Any]) -> None:
+def remember(host: System, facts: Dict[str, Any]) -> None:
     """Keep what the host was like before the first change, once and for all."""
     if facts and not load(host, REMEMBERED):
         save(host, REMEMBERED, facts)
 
 
-def originals(host: Host) -> List[Wanted]:
+def originals(host: System) -> List[FileSpec]:
     """Return the files as they were before the first change of each."""
     return [_original(host, path, entry) for path, entry in sorted(load(host, MANIFEST).items())]
 
 
-def _original(host: Host, path: str, entry: Optional[Dict[str, Any]]) -> Wanted:
+def _original(host: System, path: str, entry: Optional[Dict[str, Any]]) -> FileSpec:
     kept = read(os.path.join(host.state, ORIGINAL, entry["file"])) if entry else None
     if entry is None:
-        return Wanted(path, None, "root", "root", 0o644)
+        return FileSpec(path, None, "root", "root", 0o644)
     if kept is None:
         raise TransactionError(f"What {path} was before the first change is lost: {host.state} is not whole.")
     content = kept.content.decode("utf-8", "surrogateescape")
     owner, group = _files.user_name(entry["uid"]), _files.group_name(entry["gid"])
-    return Wanted(path, content, owner, group, int(entry["mode"], 8))
+    return FileSpec(path, content, owner, group, int(entry["mode"], 8))
 
 
-def forget_everything(host: Host) -> None:
+def forget_everything(host: System) -> None:
     """Begin anew: what the host is now is what the next first change will find."""
     shutil.rmtree(os.path.join(host.state, ORIGINAL), ignore_errors=True)
     _files.remove(os.path.join(host.state, LOADED))
 
 
-def _keep_original(host: Host, path: str, existing: Optional[Existing]) -> None:
+def _keep_original(host: System, path: str, existing: Optional[FileState]) -> None:
     """Keep what was there before the first change of a file, once and for all."""
     kept = load(host, MANIFEST)
     if path in kept:
@@ -609,7 +611,7 @@ def _keep_original(host: Host, path: str, existing: Optional[Existing]) -> None:
     save(host, MANIFEST, dict(kept, **{path: entry}))
 
 
-def _must(host: Host, argv: List[str]) -> None:
+def _must(host: System, argv: List[str]) -> None:
     done = host.run(argv)
     if done.status != 0:
         first_line = (done.stderr or done.stdout).partition("\n")[0]

@@ -70,7 +70,7 @@ def anchors(text: str) -> Iterator[str]:
         yield f"{named} (SHA-256 {hashlib.sha256(der).hexdigest()})"
 
 
-def taken_away(old: Trust, new: Trust) -> List[str]:
+def removed_anchors(old: Trust, new: Trust) -> List[str]:
     """Return a sentence for each set, and each source that changes its set, which trusts somebody no more."""
     found = [(f"set {number} of trust anchors", old.sets[number], new.sets.get(number)) for number in sorted(old.sets)]
     for name in sorted(set(old.sources) & set(new.sources)):

@@ -285,18 +285,17 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
-from ansible_collections.securetime.nts.plugins.module_utils._confinement import Uses
-from ansible_collections.securetime.nts.plugins.module_utils._facts import Seen, see
-from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted as Look
+from ansible_collections.securetime.nts.plugins.module_utils._confinement import Requirements
+from ansible_collections.securetime.nts.plugins.module_utils._facts import GatherOptions, GatherResult, gather
 from ansible_collections.securetime.nts.plugins.module_utils._files import (
-    Finished,
-    Host,
+    CommandResult,
+    FileSpec,
+    System,
     TransactionError,
-    Wanted,
     load,
     read,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._served import Place, must_serve
+from ansible_collections.securetime.nts.plugins.module_utils._served import Endpoint, assert_served
 from ansible_collections.securetime.nts.plugins.module_utils._transaction import (
     MANIFEST,
     REMEMBERED,
@@ -313,14 +312,14 @@ class Verification:
 
     def __init__(self, wanted: Dict[str, Any]) -> None:
         self.wanted = wanted
-        self.seen: Optional[Seen] = None
+        self.seen: Optional[GatherResult] = None
 
     def check(self) -> None:
         """Raise TransactionError where the change must be rolled back."""
         wanted = self.wanted
-        place = Place(wanted["serves_at"], wanted["ntsport"])
+        place = Endpoint(wanted["serves_at"], wanted["ntsport"])
         for pair in wanted["serves"]:
-            must_serve(place, pair["names"], text_of(pair["certificate"]))
+            assert_served(place, pair["names"], text_of(pair["certificate"]))
         if wanted["verify_rollback"]:
             self.observe()
         if self.seen and not self.seen.reached:
@@ -334,7 +333,7 @@ class Verification:
         wanted = self.wanted
         if self.seen or wanted["verify"] == "none":
             return
-        look = Look(
+        look = GatherOptions(
             wanted["verify"],
             wanted["verify_min_sources"],
             None,
@@ -344,7 +343,7 @@ class Verification:
             reports=(),
         )
         try:
-            self.seen = see(look)
+            self.seen = gather(look)
         except ChronycError as error:
             raise TransactionError(str(error)) from error
 
@@ -415,12 +414,12 @@ def main() -> None:
         return bool(module.set_context_if_different(file, module.selinux_default_context(path), False))
 
     verification = Verification(wanted)
-    host = Host(run=lambda argv: Finished(*module.run_command(argv)), label=label)
+    host = System(run=lambda argv: CommandResult(*module.run_command(argv)), label=label)
     original = wanted["state"] == "original"
     remembered = load(host, REMEMBERED)
     try:
         files = [
-            Wanted(
+            FileSpec(
                 item["path"],
                 content_of(item, wanted["secrets"]),
                 item["owner"],
@@ -442,7 +441,7 @@ def main() -> None:
             check_mode=module.check_mode,
             run=not original or boolean(remembered.get("active", True)),
             owns=() if original else wanted["owns"],
-            uses=Uses() if original else uses_of(wanted),
+            uses=Requirements() if original else uses_of(wanted),
         )
         if original and not load(host, MANIFEST):
             module.exit_json(
@@ -466,10 +465,10 @@ def main() -> None:
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
     result.update(verification.result())
-    leave(module, result)
+    exit_with(module, result)
 
 
-def leave(module: AnsibleModule, result: Dict[str, Any]) -> None:
+def exit_with(module: AnsibleModule, result: Dict[str, Any]) -> None:
     """Return the result to Ansible, the warnings as such, and the diff without what is secret."""
     for warning in result.pop("warnings"):
         module.warn(warning)
@@ -478,9 +477,9 @@ def leave(module: AnsibleModule, result: Dict[str, Any]) -> None:
     module.exit_json(**result, diff=diff)
 
 
-def uses_of(wanted: Dict[str, Any]) -> Uses:
+def uses_of(wanted: Dict[str, Any]) -> Requirements:
     """Return what the confinement must allow."""
-    return Uses(sorted(set(wanted["ntske_ports"])), sorted(set(wanted["certificate_dirs"])))
+    return Requirements(sorted(set(wanted["ntske_ports"])), sorted(set(wanted["certificate_dirs"])))
 
 
 def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:

@@ -1325,7 +1325,7 @@ ansible_facts:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
-from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted, see
+from ansible_collections.securetime.nts.plugins.module_utils._facts import GatherOptions, gather
 from ansible_collections.securetime.nts.plugins.module_utils._verdict import progress
 
 
@@ -1350,7 +1350,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    wanted = Wanted(**{name: module.params[name] for name in Wanted._fields})
+    wanted = GatherOptions(**{name: module.params[name] for name in GatherOptions._fields})
     for wrong, message in (
         (wanted.min_sources < 1, "min_sources must be 1 or more."),
         (wanted.max_offset is not None and wanted.max_offset <= 0, "max_offset must be more than 0 seconds."),
@@ -1364,7 +1364,7 @@ def main() -> None:
         if wrong:
             module.fail_json(msg=message)
     try:
-        seen = see(wanted)
+        seen = gather(wanted)
     except ChronycError as error:
         module.fail_json(msg=str(error))
     for warning in seen.warnings:

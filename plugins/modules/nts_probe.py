@@ -377,7 +377,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.securetime.nts.plugins.module_utils import _gnutls
 from ansible_collections.securetime.nts.plugins.module_utils._host import find_chronyd
-from ansible_collections.securetime.nts.plugins.module_utils._probe import STAGES, Probe, Question
+from ansible_collections.securetime.nts.plugins.module_utils._probe import STAGES, Probe, ProbeOptions
 
 
 def main() -> None:
@@ -405,7 +405,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    question = Question(**{name: module.params[name] for name in Question._fields})
+    question = ProbeOptions(**{name: module.params[name] for name in ProbeOptions._fields})
     method = module.params["method"]
     gnutls = None if method == "ssl" else _gnutls.load()
     chronyd = find_chronyd() if method == "chronyd" else None

@@ -167,7 +167,7 @@ def incapable(inputs: Inputs, chrony: Row, skip_for: str) -> list[str]:
     if inputs["dropins"] == "refuse" and environment["drop_ins"]:
         found.append(
             f"chrony_nts_dropins is 'refuse', and there is {', '.join(environment['drop_ins'])}. Remove it, or set"
-            " chrony_nts_dropins to 'ignore' (chronyd does not read it) or 'keep' (chronyd reads it first)."
+            " chrony_nts_dropins to 'ignore' (chronyd does not read it) or 'include' (chronyd reads it first)."
         )
     return found + (_incapable_daemon(inputs, chrony["daemon"], skip_for) if chrony["installed"] else [])
 

@@ -309,7 +309,7 @@ def _sets_of_trust_anchors_are_free(inputs: Inputs) -> Iterator[str]:
 @rule
 def _the_sets_of_sources_are_filled(inputs: Inputs) -> Iterator[str]:
     # Files of others may fill any set.
-    if inputs["dropins"] == "keep" or {"include", "confdir"} & set(inputs.directives):
+    if inputs["dropins"] == "include" or {"include", "confdir"} & set(inputs.directives):
         return
     raw = {int(found[1]) for found in map(RAW_SET.match, map(str, inputs["raw_lines"])) if found}
     used = {int(source.get("certset", 0)) for source in inputs.sources if source["nts"]}

@@ -55,7 +55,7 @@ VARIABLES = made_of(
     flag("chrony_nts_trust_system_cas"),
     several(string("chrony_nts_raw_lines")),
     flag("chrony_nts_skip_unsupported"),
-    choice("chrony_nts_dropins", "ignore", "keep", "refuse"),
+    choice("chrony_nts_dropins", "ignore", "include", "refuse"),
     choice("chrony_nts_clock_control", "auto", "always", "never"),
     string("chrony_nts_config_template"),
     flag("chrony_nts_server_enabled"),
@@ -98,7 +98,7 @@ VARIABLES = made_of(
     choice("chrony_nts_verify", "authenticated", "synchronised", "none"),
     integer("chrony_nts_verify_min_sources", 1, 100),
     integer("chrony_nts_verify_timeout", 1, 3600),
-    flag("chrony_nts_verify_or_take_back"),
+    flag("chrony_nts_rollback_on_failed_verify"),
 )
 BY_NAME = {word.name: word for word in VARIABLES.parts}
 

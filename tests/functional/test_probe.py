@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV, AESSIV
 
 from ansible_collections.securetime.nts.plugins.module_utils import _gnutls, _probe
 from ansible_collections.securetime.nts.plugins.module_utils._nts_ke import record
-from ansible_collections.securetime.nts.plugins.module_utils._probe import KINDS, Probe, Question
+from ansible_collections.securetime.nts.plugins.module_utils._probe import KINDS, Probe, ProbeOptions
 from ansible_collections.securetime.nts.tests.functional.nts_servers import (
     ADDRESS,
     DAY,
@@ -102,7 +102,7 @@ def ask(certificates: Certificates) -> Ask:
     def ask(
         ntsport: int, library: str = "gnutls", *, chronyd_path: str | None = None, **options: Any
     ) -> dict[str, Any]:
-        question = Question(
+        question = ProbeOptions(
             **{
                 "server": NAME,
                 "family": "ipv4",
@@ -558,7 +558,7 @@ def stage_of(kind: str) -> str:
 ALONE_CODE = """
 import json, sys
 from ansible_collections.securetime.nts.plugins.module_utils import _gnutls, _probe
-print(json.dumps(_probe.Probe(_probe.Question(**json.load(sys.stdin)), _gnutls.load()).run()))
+print(json.dumps(_probe.Probe(_probe.ProbeOptions(**json.load(sys.stdin)), _gnutls.load()).run()))
 """
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _served
 from ansible_collections.securetime.nts.plugins.module_utils._files import TransactionError
-from ansible_collections.securetime.nts.plugins.module_utils._served import Place, must_serve
+from ansible_collections.securetime.nts.plugins.module_utils._served import Endpoint, assert_served
 from ansible_collections.securetime.nts.tests.functional.nts_servers import ADDRESS, NAME, Pair, chronyd, make_pair
 
 LINES = ["local stratum 5", "maxntsconnections 1"]
@@ -34,7 +34,7 @@ def test_a_busy_chronyd_is_given_time(pair: Pair, tmp_path: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
         go_on = threading.Timer(7.0, os.kill, (pid, signal.SIGCONT))
         go_on.start()
-        must_serve(Place(ADDRESS, server.ntsport), [NAME], pair.chain.read_text())
+        assert_served(Endpoint(ADDRESS, server.ntsport), [NAME], pair.chain.read_text())
         go_on.join()
 
 
@@ -45,7 +45,7 @@ def test_one_connection_too_many_is_tried_again(pair: Pair, tmp_path: Path) -> N
             # chronyd has two processes that serve, and gives up on a session in which nothing comes after 2 s.
             for _number in range(3):
                 stack.enter_context(socket.create_connection(place))
-            must_serve(Place(*place), [NAME], pair.chain.read_text())
+            assert_served(Endpoint(*place), [NAME], pair.chain.read_text())
 
 
 def test_one_that_serves_nothing_is_told(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,4 +55,4 @@ def test_one_that_serves_nothing_is_told(pair: Pair, tmp_path: Path, monkeypatch
         chronyd("trixie", tmp_path / "chronyd", pair, LINES) as server,
         pytest.raises(TransactionError, match="serves no NTS"),
     ):
-        must_serve(Place(ADDRESS, server.ntsport), [NAME], pair.chain.read_text())
+        assert_served(Endpoint(ADDRESS, server.ntsport), [NAME], pair.chain.read_text())

@@ -84,7 +84,7 @@ def files(label):
 
 def change(label):
     host = _nts_certificate.this_host()
-    wanted = [_files.Wanted(path, content, "root", "root", 0o644) for path, content in files(label).items()]
+    wanted = [_files.FileSpec(path, content, "root", "root", 0o644) for path, content in files(label).items()]
     _transaction.apply(host, wanted, _transaction.Options(CONFIG_FILE, UNIT, settle_time=0.5))
 
 

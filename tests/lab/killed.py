@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 from ansible_collections.securetime.nts.plugins.module_utils import _files, _transaction
-from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host, Wanted
+from ansible_collections.securetime.nts.plugins.module_utils._files import CommandResult, FileSpec, System
 
 CONFIG_FILE, UNIT = sys.argv[1:]
 FOLDER = os.path.join(os.path.dirname(CONFIG_FILE), "killed")
@@ -31,10 +31,10 @@ OPTIONS = _transaction.Options(
 
 def run(argv):
     done = subprocess.run(argv, capture_output=True, check=False)
-    return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return CommandResult(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-HOST = Host(run=run, label=lambda *_paths: None)
+HOST = System(run=run, label=lambda *_paths: None)
 
 
 def killed_at(step, wanted):
@@ -79,7 +79,7 @@ def main():
 
     def wanted(label):
         listed = [item for item in files(label).items() if item != (ANCHOR, None)]
-        return [Wanted(path, content, "root", "root", 0o644) for path, content in listed]
+        return [FileSpec(path, content, "root", "root", 0o644) for path, content in listed]
 
     def contents():
         return {path: _files.read(path) and _files.read(path).content.decode() for path in files("old")}

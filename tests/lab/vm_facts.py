@@ -11,9 +11,11 @@ import sys
 
 sys.path.insert(0, "/root/utils")
 
-from ansible_collections.securetime.nts.plugins.module_utils._facts import Wanted, see
+from ansible_collections.securetime.nts.plugins.module_utils._facts import GatherOptions, gather
 
 goal, seconds, sources = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 offset = 0.5 if goal == "authenticated" else None
-seen = see(Wanted(goal if goal != "none" else None, sources, offset, seconds, 5.0, log_lines=True, reports=()))
+seen = gather(
+    GatherOptions(goal if goal != "none" else None, sources, offset, seconds, 5.0, log_lines=True, reports=())
+)
 print(json.dumps({"reached": seen.reached, "waited_seconds": seen.waited_seconds, **seen.facts}))

@@ -211,7 +211,7 @@ def test_drop_ins_of_others_are_told_kept_or_refused() -> None:
     host.check_output(f"echo maxupdateskew 50 >{path}")
     output = site("--limit", "client-debian12")
     assert re.search(rf"chronyd does not read\s+{path}", output)
-    site("--limit", "client-debian12", "--extra-vars", "chrony_nts_dropins=keep")
+    site("--limit", "client-debian12", "--extra-vars", "chrony_nts_dropins=include")
     assert "maxupdateskew 50" in host.check_output("chronyd -p")
     output = hosts.playbook("site", "--limit", "client-debian12", "--extra-vars", "chrony_nts_dropins=refuse")
     assert hosts.recap(output)["client-debian12"]["failed"] == 1

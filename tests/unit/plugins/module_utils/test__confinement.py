@@ -6,8 +6,14 @@
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _confinement
-from ansible_collections.securetime.nts.plugins.module_utils._confinement import BEGIN, END, Places, Uses, with_block
-from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host, TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._confinement import (
+    BEGIN,
+    END,
+    Places,
+    Requirements,
+    with_block,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._files import CommandResult, System, TransactionError
 
 # Of `semanage port --list --noheading`, policycoreutils 3.8, with a port that an administrator has labelled.
 LISTING = """\
@@ -37,8 +43,8 @@ def places(tmp_path):
 
 @pytest.fixture
 def host(tmp_path):
-    return Host(
-        run=lambda argv: Finished(1, "", f"nothing runs here: {argv}"),
+    return System(
+        run=lambda argv: CommandResult(1, "", f"nothing runs here: {argv}"),
         label=lambda staged, path: None,
         state=str(tmp_path / "state"),
     )
@@ -83,25 +89,29 @@ def test_the_block_comes_and_goes_and_leaves_the_rest(text):
 
 def test_a_folder_is_let_in_kept_while_it_is_used_and_let_go(host, places, tmp_path):
     override = tmp_path / "local/usr.sbin.chronyd"
-    assert _confinement.allow(host, Uses([], ["/srv/a"]), True, places).changes == ["AppArmor lets chronyd read /srv/a"]
+    assert _confinement.allow(host, Requirements([], ["/srv/a"]), True, places).changes == [
+        "AppArmor lets chronyd read /srv/a"
+    ]
     assert not override.exists()
-    _confinement.allow(host, Uses([], ["/srv/a"]), False, places)
-    _confinement.retain(host, Uses([], ["/srv/a"]), False, places)
+    _confinement.allow(host, Requirements([], ["/srv/a"]), False, places)
+    _confinement.prune(host, Requirements([], ["/srv/a"]), False, places)
     assert "/srv/a" in override.read_text()
-    assert _confinement.used(host) == Uses([], ["/srv/a"])
+    assert _confinement.used(host) == Requirements([], ["/srv/a"])
     # Until the change is made, chronyd needs both.
-    _confinement.allow(host, Uses([], ["/srv/b"]), False, places)
+    _confinement.allow(host, Requirements([], ["/srv/b"]), False, places)
     assert "/srv/a" in override.read_text()
     assert "/srv/b" in override.read_text()
-    _confinement.retain(host, Uses([], ["/srv/b"]), False, places)
+    _confinement.prune(host, Requirements([], ["/srv/b"]), False, places)
     assert "/srv/a" not in override.read_text()
-    assert _confinement.retain(host, Uses([], ["/srv/b"]), False, places) == ([], [], [])
-    _confinement.retain(host, Uses(), False, places)
+    assert _confinement.prune(host, Requirements([], ["/srv/b"]), False, places) == ([], [], [])
+    _confinement.prune(host, Requirements(), False, places)
     assert override.read_text() == ""
 
 
 def test_the_usual_folder_needs_nothing(host, places):
-    assert _confinement.retain(host, Uses([4460], ["/etc/chrony", "/etc/chrony/nts"]), False, places).changes == []
+    assert (
+        _confinement.prune(host, Requirements([4460], ["/etc/chrony", "/etc/chrony/nts"]), False, places).changes == []
+    )
 
 
 def test_a_refused_rule_is_taken_back(host, places, tmp_path):
@@ -109,5 +119,5 @@ def test_a_refused_rule_is_taken_back(host, places, tmp_path):
     (tmp_path / "local").mkdir()
     (tmp_path / "local/usr.sbin.chronyd").write_text("/mine r,\n")
     with pytest.raises(TransactionError, match="apparmor_parser refuses"):
-        _confinement.allow(host, Uses([], ["/srv/a"]), False, places)
+        _confinement.allow(host, Requirements([], ["/srv/a"]), False, places)
     assert (tmp_path / "local/usr.sbin.chronyd").read_text() == "/mine r,\n"

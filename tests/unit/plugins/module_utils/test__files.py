@@ -10,14 +10,19 @@ import stat
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _files
-from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host, TransactionError, Wanted
+from ansible_collections.securetime.nts.plugins.module_utils._files import (
+    CommandResult,
+    FileSpec,
+    System,
+    TransactionError,
+)
 
 USER = pwd.getpwuid(os.getuid()).pw_name
 GROUP = grp.getgrgid(os.getgid()).gr_name
 
 
 def wanted(path, content="new\n", mode=0o640):
-    return Wanted(str(path), content, USER, GROUP, mode)
+    return FileSpec(str(path), content, USER, GROUP, mode)
 
 
 @pytest.fixture
@@ -27,8 +32,8 @@ def labelled():
 
 @pytest.fixture
 def host(tmp_path, labelled):
-    return Host(
-        run=lambda argv: Finished(0, "", ""),
+    return System(
+        run=lambda argv: CommandResult(0, "", ""),
         label=lambda staged, path: labelled.append((staged, path)),
         state=str(tmp_path / "state"),
     )

@@ -8,10 +8,10 @@ import json
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _nts_certificate
-from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host
+from ansible_collections.securetime.nts.plugins.module_utils._files import CommandResult, System
 from ansible_collections.securetime.nts.plugins.module_utils._nts_certificate import (
     CertificateError,
-    Keeper,
+    CertificateManager,
     Settings,
 )
 
@@ -40,7 +40,7 @@ OTHER = {**CLOSED, "tls": {"certificates": [{**LEAF, "serial": "CD", "fingerprin
 
 
 def problems(leaf, left=86400.0, probe=None, **settings):
-    keeper = Keeper(Settings(**dict(SETTINGS, **settings)), None)
+    keeper = CertificateManager(Settings(**dict(SETTINGS, **settings)), None)
     return keeper.problems(leaf, left, probe or SERVED)
 
 
@@ -64,7 +64,7 @@ def test_what_is_wrong_is_told(told, arguments):
 
 @pytest.mark.parametrize(("days", "number"), [(None, 0), (60.0, 0), (59.0, 1), (-1.0, 1)])
 def test_the_end_of_the_issuing_ca_is_warned_of_in_time(days, number):
-    assert len(Keeper.warnings(None if days is None else days * 86400)) == number
+    assert len(CertificateManager.warnings(None if days is None else days * 86400)) == number
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_the_end_of_the_issuing_ca_is_warned_of_in_time(days, number):
     ],
 )
 def test_a_clock_is_doubted_for_its_reason(status, printed, told):
-    host = Host(run=lambda _argv: Finished(status, printed, ""), label=lambda *_paths: None)
-    doubt = Keeper(Settings(**SETTINGS), host).doubt_of_the_clock()
+    host = System(run=lambda _argv: CommandResult(status, printed, ""), label=lambda *_paths: None)
+    doubt = CertificateManager(Settings(**SETTINGS), host).clock_problem()
     assert (told in doubt, bool(doubt)) == (True, bool(told))
 
 
 def test_lifetime_is_from_the_first_to_the_last_second():
-    assert Keeper.lifetime(LEAF) == 90 * 86400
+    assert CertificateManager.lifetime(LEAF) == 90 * 86400
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_lifetime_is_from_the_first_to_the_last_second():
     [(1 / 3, 30.0, True), (1 / 3, 30.01, False), (1 / 3, -1.0, True), (0.5, 44.9, True), (0.1, 9.1, False)],
 )
 def test_a_certificate_is_due_when_a_fraction_of_its_lifetime_is_left(fraction, days_left, is_due):
-    keeper = Keeper(Settings(**dict(SETTINGS, renew_fraction=fraction)), None)
+    keeper = CertificateManager(Settings(**dict(SETTINGS, renew_fraction=fraction)), None)
     assert keeper.is_due(LEAF, days_left * 86400) == is_due
 
 
@@ -128,7 +128,9 @@ class Words:
 
 
 KEEPERS = [
-    Keeper(Settings(**dict(SETTINGS, id=name, staged_key=f"/etc/letsencrypt/live/{name}/privkey.pem")), None)
+    CertificateManager(
+        Settings(**dict(SETTINGS, id=name, staged_key=f"/etc/letsencrypt/live/{name}/privkey.pem")), None
+    )
     for name in ("server", "server-2", "other")
 ]
 

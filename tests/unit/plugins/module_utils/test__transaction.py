@@ -11,7 +11,12 @@ import time
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _files, _transaction
-from ansible_collections.securetime.nts.plugins.module_utils._files import Finished, Host, TransactionError, Wanted
+from ansible_collections.securetime.nts.plugins.module_utils._files import (
+    CommandResult,
+    FileSpec,
+    System,
+    TransactionError,
+)
 
 ACTIVE = {"ActiveState": "active", "UnitFileState": "enabled"}
 
@@ -19,15 +24,15 @@ ACTIVE = {"ActiveState": "active", "UnitFileState": "enabled"}
 @pytest.fixture
 def host(tmp_path):
     """Return a host with chrony 4.8, on which nothing is run."""
-    return Host(
-        run=lambda argv: Finished(0, "chronyd (chrony) version 4.8 (+NTS)", ""),
+    return System(
+        run=lambda argv: CommandResult(0, "chronyd (chrony) version 4.8 (+NTS)", ""),
         label=lambda staged, path: None,
         state=str(tmp_path / "state"),
     )
 
 
 def wanted(path, effect="restart"):
-    return Wanted(path, "x", "root", "root", 0o644, effect)
+    return FileSpec(path, "x", "root", "root", 0o644, effect)
 
 
 def decide(host, files, changed, loaded, record, state):
@@ -103,8 +108,8 @@ def test_the_cheapest_action_that_applies_the_change(host, files, changed, recor
 def test_where_chronyd_reloads_its_sources_well(host, version, package, expected):
     def run(argv):
         if argv[0] == "dpkg-query":
-            return Finished(int(package is None), package or "", "")
-        return Finished(0, f"chronyd (chrony) version {version} (+NTS)" if version else "", "")
+            return CommandResult(int(package is None), package or "", "")
+        return CommandResult(0, f"chronyd (chrony) version {version} (+NTS)" if version else "", "")
 
     host.run = run
     assert _transaction.reloads_sources(host) is expected
@@ -152,13 +157,13 @@ def client(host, tmp_path):
 
     def run(argv):
         if argv[0] == "chronyd":
-            return Finished(0, "chronyd (chrony) version 4.8 (+NTS)", "")
+            return CommandResult(0, "chronyd (chrony) version 4.8 (+NTS)", "")
         if argv[0].endswith("chronyd"):
-            return Finished(1, "", "")
+            return CommandResult(1, "", "")
         done.append(" ".join(argv[:2]))
         if argv[:2] == ["systemctl", "stop"]:
             (tmp_path / "dump/192.0.2.1.nts").write_text("cookies")
-        return Finished(0, "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=1\n", "")
+        return CommandResult(0, "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=1\n", "")
 
     host.run = run
     _transaction.save(host, _transaction.LOADED, {str(config): _files.digest(config.read_bytes())})
@@ -166,7 +171,7 @@ def client(host, tmp_path):
     def apply(files, **options):
         done.clear()
         me = _files.user_name(os.getuid()), _files.group_name(os.getgid())
-        files = [Wanted(str(tmp_path / path), content, *me, 0o644, effect) for path, content, effect in files]
+        files = [FileSpec(str(tmp_path / path), content, *me, 0o644, effect) for path, content, effect in files]
         options = dict({"settle_time": 0.0, "owns": [str(tmp_path / "ca-[0-9].pem")]}, **options)
         result = _transaction.apply(host, files, _transaction.Options(str(config), "chronyd", **options))
         return result, list(done), sorted(os.listdir(str(tmp_path / "dump")))

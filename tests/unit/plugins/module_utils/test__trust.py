@@ -57,13 +57,13 @@ def test_only_nts_sources_have_a_set():
     ],
 )
 def test_who_is_not_trusted_any_more_is_said(config, files, lost):
-    said = _trust.taken_away(trust("ntstrustedcerts /t.pem", BEFORE), trust(config, files))
+    said = _trust.removed_anchors(trust("ntstrustedcerts /t.pem", BEFORE), trust(config, files))
     assert len(said) == lost, said
     assert all(text.startswith("set 0 of trust anchors does not trust ") for text in said)
 
 
 def test_a_set_that_is_gone_is_said_by_its_number():
-    (said,) = _trust.taken_away(trust("ntstrustedcerts 2 /t-2.pem", BEFORE), trust("", BEFORE))
+    (said,) = _trust.removed_anchors(trust("ntstrustedcerts 2 /t-2.pem", BEFORE), trust("", BEFORE))
     assert said == f"set 2 of trust anchors does not trust {next(iter(names(C)))} any more"
 
 
@@ -80,7 +80,7 @@ def test_a_set_that_is_gone_is_said_by_its_number():
 )
 def test_a_source_that_changes_its_set_may_lose_somebody(old, new, lost):
     config = "ntstrustedcerts 2 /t-2.pem\nntstrustedcerts 3 /t-2.pem\nntstrustedcerts 3 /t.pem"
-    said = _trust.taken_away(trust(config, BEFORE, old), trust(config, BEFORE, new))
+    said = _trust.removed_anchors(trust(config, BEFORE, old), trust(config, BEFORE, new))
     assert said == [f"a does not trust {name} any more" for name in lost]
 
 

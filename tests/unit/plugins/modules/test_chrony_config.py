@@ -23,7 +23,7 @@ def returned(secrets: dict[str, str], *pairs: dict[str, str]) -> dict[str, Any]:
     module = SimpleNamespace(
         params={"secrets": secrets}, warn=lambda text: None, exit_json=lambda **result: results.append(result)
     )
-    chrony_config.leave(module, {"changed": True, "warnings": [], "diff": list(pairs)})
+    chrony_config.exit_with(module, {"changed": True, "warnings": [], "diff": list(pairs)})
     return results[0]
 
 

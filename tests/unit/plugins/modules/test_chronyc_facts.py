@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils import _chronyc, _host, _verdict
 from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
-from ansible_collections.securetime.nts.plugins.module_utils._facts import Seen, Wanted
+from ansible_collections.securetime.nts.plugins.module_utils._facts import GatherOptions, GatherResult
 
 # The oldest Pythons of managed hosts are tested without Ansible.
 testing = pytest.importorskip("ansible.module_utils.testing")
@@ -33,13 +33,13 @@ def run(monkeypatch, capsys):
     def run_module(seen, **parameters):
         asked = []
 
-        def see(wanted):
+        def gather(wanted):
             asked.append(wanted)
             if isinstance(seen, Exception):
                 raise seen
             return seen
 
-        monkeypatch.setattr(chronyc_facts, "see", see)
+        monkeypatch.setattr(chronyc_facts, "gather", gather)
         with testing.patch_module_args(parameters), pytest.raises(SystemExit) as ended:
             chronyc_facts.main()
         return ended.value.code, json.loads(capsys.readouterr().out), asked
@@ -48,12 +48,12 @@ def run(monkeypatch, capsys):
 
 
 def test_facts_are_returned_and_nothing_is_changed(run):
-    code, result, asked = run(Seen(FACTS, None, 0.01, []))
+    code, result, asked = run(GatherResult(FACTS, None, 0.01, []))
     assert code == 0
     assert result["changed"] is False
     assert result["ansible_facts"] == {"chrony": FACTS}
     assert (result["reached"], result["waited_seconds"]) == (None, 0.01)
-    assert asked == [Wanted(None, 1, None, 10.0, 5.0, True, [], [])]
+    assert asked == [GatherOptions(None, 1, None, 10.0, 5.0, True, [], [])]
 
 
 def test_parameters_reach_the_look(run):
@@ -67,20 +67,20 @@ def test_parameters_reach_the_look(run):
         "reports": ["clients"],
         "packages": ["chrony"],
     }
-    assert run(Seen(FACTS, True, 0.0, []), **parameters)[2] == [Wanted(**parameters)]
+    assert run(GatherResult(FACTS, True, 0.0, []), **parameters)[2] == [GatherOptions(**parameters)]
 
 
 def test_it_works_in_check_mode(run):
-    assert run(Seen(FACTS, None, 0.0, []), _ansible_check_mode=True)[1]["ansible_facts"] == {"chrony": FACTS}
+    assert run(GatherResult(FACTS, None, 0.0, []), _ansible_check_mode=True)[1]["ansible_facts"] == {"chrony": FACTS}
 
 
 def test_warnings_are_shown(run):
-    assert "something odd" in str(run(Seen(FACTS, None, 0.0, ["something odd"]))[1]["warnings"])
+    assert "something odd" in str(run(GatherResult(FACTS, None, 0.0, ["something odd"]))[1]["warnings"])
 
 
 @pytest.mark.parametrize(("fail", "code"), [(True, 1), (False, 0)])
 def test_a_condition_that_is_not_reached_fails_only_when_told_so(run, fail, code):
-    ended, result, _asked = run(Seen(FACTS, False, 10.02, []), wait_for="authenticated", fail_on_timeout=fail)
+    ended, result, _asked = run(GatherResult(FACTS, False, 10.02, []), wait_for="authenticated", fail_on_timeout=fail)
     assert ended == code
     assert result["ansible_facts"] == {"chrony": FACTS}
     assert result["reached"] is False
@@ -90,7 +90,7 @@ def test_a_condition_that_is_not_reached_fails_only_when_told_so(run, fail, code
 
 
 def test_a_reached_condition_does_not_fail(run):
-    assert run(Seen(FACTS, True, 1.0, []), wait_for="authenticated", fail_on_timeout=True)[0] == 0
+    assert run(GatherResult(FACTS, True, 1.0, []), wait_for="authenticated", fail_on_timeout=True)[0] == 0
 
 
 def test_what_is_not_understood_fails_with_the_line(run):
@@ -111,7 +111,7 @@ def test_what_is_not_understood_fails_with_the_line(run):
     ],
 )
 def test_senseless_numbers_are_refused(run, parameters, message):
-    code, result, asked = run(Seen(FACTS, None, 0.0, []), **parameters)
+    code, result, asked = run(GatherResult(FACTS, None, 0.0, []), **parameters)
     assert (code, result["msg"], asked) == (1, message, [])
 
 

@@ -108,7 +108,7 @@ def test_ignored_drop_ins_are_reported() -> None:
     files = ["/etc/chrony/conf.d/a.conf", "/run/chrony-dhcp/eth0.sources"]
     (note,) = planned(environment__drop_ins=files)["notes"]
     assert "does not read /etc/chrony/conf.d/a.conf." in note
-    assert planned({"chrony_nts_dropins": "keep"}, environment__drop_ins=files)["notes"] == []
+    assert planned({"chrony_nts_dropins": "include"}, environment__drop_ins=files)["notes"] == []
 
 
 @pytest.mark.parametrize(("state", "effect"), [("failed", "restart"), ("partial", "restart"), ("pending", "nothing")])

@@ -16,7 +16,7 @@ import time
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._certificates import CERTIFICATE, carries, decode
-from ansible_collections.securetime.nts.plugins.module_utils._files import Host, TransactionError, Wanted
+from ansible_collections.securetime.nts.plugins.module_utils._files import FileSpec, System, TransactionError
 from ansible_collections.securetime.nts.plugins.module_utils._host import find_chronyd
 from ansible_collections.securetime.nts.plugins.module_utils._trust import Directives, words_of
 
@@ -36,7 +36,7 @@ class Reader(NamedTuple):
 
 
 def check(
-    host: Host, staged: Dict[str, Wanted], config_file: str, names: Optional[Names] = None, whole: bool = True
+    host: System, staged: Dict[str, FileSpec], config_file: str, names: Optional[Names] = None, whole: bool = True
 ) -> bool:
     """Raise TransactionError with what chronyd could not use; False where there is no chronyd to ask.
 
@@ -64,7 +64,7 @@ def check(
     return True
 
 
-def in_force(host: Host, path: str) -> Directives:
+def effective_directives(host: System, path: str) -> Directives:
     """Return the directives of a configuration and of what it includes; of the text alone if chronyd refuses it."""
     chronyd = find_chronyd()
     if chronyd is not None:
@@ -74,7 +74,7 @@ def in_force(host: Host, path: str) -> Directives:
     return words_of(_text(path))
 
 
-def _parse(host: Host, chronyd: str, path: str, candidate: Optional[Wanted]) -> str:
+def _parse(host: System, chronyd: str, path: str, candidate: Optional[FileSpec]) -> str:
     """Return what `chronyd -p` (since 4.0) makes of a file."""
     done = host.run([chronyd, "-p", "-f", path])
     if done.status == 0:
@@ -90,7 +90,7 @@ def _parse(host: Host, chronyd: str, path: str, candidate: Optional[Wanted]) -> 
     raise TransactionError(f"{refusal}: {found.group('what')} at line {number}: {text}")
 
 
-def _check_sources(host: Host, chronyd: str, item: Wanted) -> None:
+def _check_sources(host: System, chronyd: str, item: FileSpec) -> None:
     """Refuse what chronyd would pass over without a word in a sources file."""
     content = item.content or ""
     if content and not content.endswith("\n"):
@@ -107,7 +107,7 @@ def _check_sources(host: Host, chronyd: str, item: Wanted) -> None:
     _parse(host, chronyd, item.staged, item)
 
 
-def _reader(host: Host, chronyd: str, directives: Directives) -> Reader:
+def _reader(host: System, chronyd: str, directives: Directives) -> Reader:
     compiled = DEFAULT_USER.search(host.run([chronyd, "--help"]).stdout)
     given = [arguments[0] for arguments in directives.get("user", []) if arguments]
     name = given[-1] if given else compiled.group("user") if compiled else "root"
@@ -121,20 +121,20 @@ def _reader(host: Host, chronyd: str, directives: Directives) -> Reader:
     return Reader(name, user.pw_uid, user.pw_gid)
 
 
-def _check_anchors(directives: Directives, staged: Dict[str, Wanted], reader: Reader) -> None:
+def _check_anchors(directives: Directives, staged: Dict[str, FileSpec], reader: Reader) -> None:
     """One trust anchor that cannot be read keeps every source of its set from authenticating (tls_gnutls.c)."""
     for arguments in directives.get("ntstrustedcerts", []):
         path = arguments[-1]
         if not os.path.isdir(path):
             _must_be_readable(path, staged, reader, "ntstrustedcerts")
-            if not CERTIFICATE.search(_text(_now(path, staged))):
+            if not CERTIFICATE.search(_text(_current_path(path, staged))):
                 raise TransactionError(
                     f"{path} (ntstrustedcerts) holds no certificate, and with it no source could be authenticated;"
                     " nothing was changed."
                 )
 
 
-def _check_pairs(directives: Directives, staged: Dict[str, Wanted], reader: Reader, names: Names) -> None:
+def _check_pairs(directives: Directives, staged: Dict[str, FileSpec], reader: Reader, names: Names) -> None:
     """With a pair that it cannot use chronyd runs on, listens, and serves no NTS."""
     certificates = [arguments[0] for arguments in directives.get("ntsservercert", []) if arguments]
     keys = [arguments[0] for arguments in directives.get("ntsserverkey", []) if arguments]
@@ -146,8 +146,8 @@ def _check_pairs(directives: Directives, staged: Dict[str, Wanted], reader: Read
     for certificate, key in zip(certificates, keys):
         _must_be_readable(certificate, staged, reader, "ntsservercert")
         _must_be_readable(key, staged, reader, "ntsserverkey")
-        _must_match(certificate, _now(certificate, staged), key, _now(key, staged))
-        _must_be_valid(certificate, _now(certificate, staged), names.get(certificate, ()))
+        _must_match(certificate, _current_path(certificate, staged), key, _current_path(key, staged))
+        _must_be_valid(certificate, _current_path(certificate, staged), names.get(certificate, ()))
 
 
 def _must_match(certificate: str, certificate_now: str, key: str, key_now: str) -> None:
@@ -192,7 +192,7 @@ def _decode(path: str, now: str) -> Iterator[Dict[str, Any]]:
     return map(decode, found)
 
 
-def _now(path: str, staged: Dict[str, Wanted]) -> str:
+def _current_path(path: str, staged: Dict[str, FileSpec]) -> str:
     """Return where the file of this path is before the swap."""
     return staged[path].staged if path in staged else path
 
@@ -202,8 +202,8 @@ def _text(path: str) -> str:
         return file.read()
 
 
-def _must_be_readable(path: str, staged: Dict[str, Wanted], reader: Reader, directive: str) -> None:
-    now = _now(path, staged)
+def _must_be_readable(path: str, staged: Dict[str, FileSpec], reader: Reader, directive: str) -> None:
+    now = _current_path(path, staged)
     if not os.path.exists(now):
         raise TransactionError(
             f"{path} ({directive}) is not on this host, and without it chronyd could not do NTS; nothing was changed."

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils import _candidate
+from ansible_collections.securetime.nts.plugins.module_utils import _config_check
 from ansible_collections.securetime.nts.plugins.module_utils._files import TransactionError
 
 
@@ -21,12 +21,12 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import Trans
     ],
 )
 def test_parse_errors_are_taken_apart(message, what, line):
-    found = _candidate.PARSE_ERROR.search("something before\n" + message + "\n")
+    found = _config_check.PARSE_ERROR.search("something before\n" + message + "\n")
     assert (found.group("what"), found.group("line")) == (what, line)
 
 
 def test_the_user_that_chronyd_was_built_for_is_read_off_its_help():
-    found = _candidate.DEFAULT_USER.search("  -t SECONDS\tExit\n  -u USER\tSpecify user (_chrony)\n  -U\t\tDo not\n")
+    found = _config_check.DEFAULT_USER.search("  -t SECONDS\tExit\n  -u USER\tSpecify user (_chrony)\n  -U\t\tDo not\n")
     assert found.group("user") == "_chrony"
 
 
@@ -43,11 +43,11 @@ def test_the_user_that_chronyd_was_built_for_is_read_off_its_help():
 )
 def test_the_first_class_that_a_user_belongs_to_decides(uid, gid, mode, expected):
     status = os.stat_result((0o100000 | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
-    assert _candidate._may(_candidate.Reader("chrony", 7, 7), status, 4) is expected
-    assert _candidate._may(_candidate.Reader("root", 0, 0), status, 4) is True
+    assert _config_check._may(_config_check.Reader("chrony", 7, 7), status, 4) is expected
+    assert _config_check._may(_config_check.Reader("root", 0, 0), status, 4) is True
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
-    reader = _candidate.Reader("root", 0, 0)
+    reader = _config_check.Reader("root", 0, 0)
     with pytest.raises(TransactionError, match=r"ca.pem \(ntstrustedcerts\) is not on this host"):
-        _candidate._must_be_readable(str(tmp_path / "ca.pem"), {}, reader, "ntstrustedcerts")
+        _config_check._must_be_readable(str(tmp_path / "ca.pem"), {}, reader, "ntstrustedcerts")
