@@ -32,6 +32,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "first_seen": {"type": "dict"},
             }
         )
+        if "chrony_nts_sources" not in given["variables"]:
+            # Before ansible-core 2.19, a date or .inf in a variable makes text of all of them.
+            return {**result, "failed": True, "msg": "A chrony_nts_ variable holds a date or .inf in YAML: quote it."}
         names = [name for name in task_vars or {} if isinstance(name, str)]
         for warning in _rules.unknown_names(names, given["variables"]):
             Display().warning(warning)
@@ -43,12 +46,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         read = self._execute_module(FACTS, {"packages": packages}, task_vars=task_vars)
         if "chrony" not in read.get("ansible_facts", {}):
             return {**result, **read}
+        # Warnings, and the interpreter that was found.
+        more = {name: read[name] for name in ("warnings", "deprecations") if name in read}
+        more["ansible_facts"] = {name: fact for name, fact in read["ansible_facts"].items() if name != "chrony"}
         planned = _plan.plan(inputs, given["platforms"], read["ansible_facts"]["chrony"], given["first_seen"])
         if planned["problems"]:
-            return {**result, "failed": True, "msg": _rules.message(planned["problems"]), "plan": planned}
+            return {**result, **more, "failed": True, "msg": _rules.message(planned["problems"]), "plan": planned}
         # Not as a message of the result, with which Ansible would print the whole plan.
         for note in planned["notes"]:
-            Display().display(f"{(task_vars or {}).get('inventory_hostname')}: {note}")
+            # It can hold names of files of the host.
+            text = "".join(letter if letter.isprintable() else "?" for letter in note)
+            Display().display(f"{(task_vars or {}).get('inventory_hostname')}: {text}")
         # Not the facts: stored twice for each host, they would be most of what a fleet takes of memory.
         # Plain values: those of the variables carry where they come from, which would be kept for each host.
-        return {**result, "changed": False, "plan": json.loads(json.dumps(planned))}
+        return {**result, **more, "changed": False, "plan": json.loads(json.dumps(planned))}

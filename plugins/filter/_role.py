@@ -12,9 +12,9 @@ from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 
-def proof(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is to be proven of a host whose facts are not known."""
-    return _plan.proof(Inputs(variables))
+def proof(variables: Mapping[str, Any], skip_for: str = "") -> dict[str, Any]:
+    """Return what is to be proven of a host, without what chronyd of this version does not know."""
+    return _plan.proof(Inputs(variables), skip_for)
 
 
 def change(variables: Mapping[str, Any], planned: dict[str, Any], anchors: list[dict[str, Any]]) -> dict[str, Any]:

@@ -351,7 +351,7 @@ SOURCE = made_of(
     flag("iburst"),
     flag("ipv4", since="4.6"),
     flag("ipv6", since="4.6"),
-    integer("key", 1, 2**32 - 1),
+    secret(integer("key", 1, 2**32 - 1)),
     number("maxdelay"),
     number("maxdelaydevratio"),
     number("maxdelayquant", 0, 1, since="4.3"),
@@ -392,6 +392,9 @@ def normal(word: Word, value: Any) -> Any:
 
 
 def _normal_one(word: Word, value: Any) -> Any:
+    if isinstance(value, (str, list)) and not (value.strip() if isinstance(value, str) else value):
+        # Empty text is a mistake, not the bare directive.
+        return value
     if word.kind == "words" and isinstance(value, (str, int)) and not isinstance(value, bool):
         return str(value).replace(",", " ").split()
     if word.kind != "parts" or value is True:
@@ -547,7 +550,7 @@ def wrong(word: Word, value: Mapping[str, Any], where: str = "", version: str | 
     parts = {part.name: part for part in word.parts}
     for name, item in value.items():
         if name not in parts:
-            close = "".join(f", or make it {other}" for other in get_close_matches(name, parts, 1))
+            close = "".join(f", or make it {other}" for other in get_close_matches(str(name), parts, 1))
             yield f"{_place(where, name)} is not known: take it out{close}."
         elif _is_given(parts[name], item):
             yield from _wrong_part(parts[name], item, where, version)
@@ -611,11 +614,15 @@ def _is_right(word: Word, value: Any) -> bool:
     if word.kind == "parts":
         return isinstance(value, Mapping)
     if word.kind == "words":
-        return isinstance(value, list) and all(_is_word(word, item) for item in value)
+        return (
+            isinstance(value, list)
+            and (not word.required or value != [])
+            and all(_is_word(word, item) for item in value)
+        )
+    if word.kind == "string":
+        return isinstance(value, str)
     if not isinstance(value, (str, int, float)):
         return False
-    if word.kind == "string":
-        return True
     if word.kind in ("integer", "number"):
         pattern = INTEGER if word.kind == "integer" else NUMBER
         return pattern.fullmatch(written) is not None and word.low <= float(written) <= word.high

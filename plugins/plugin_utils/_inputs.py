@@ -18,25 +18,6 @@ PREFIX = "chrony_nts_"
 MADE_IN = "/etc/chrony/nts"
 # IANA's TCP port of the NTS key exchange (RFC 8915, section 7.6).
 NTSKE_PORT = 4460
-# What a platform calls things (vars/main/platforms.yml of the role).
-PLATFORM_NAMES = (
-    "config_file",
-    "drift_file",
-    "drop_in_dirs",
-    "dump_dir",
-    "group",
-    "key_file",
-    "log_dir",
-    "minimum",
-    "one_time_daemon",
-    "options",
-    "options_file",
-    "options_name",
-    "packages",
-    "selinux_packages",
-    "server_packages",
-    "service",
-)
 # What playbooks and tasks of the operator are given or give, besides the inputs.
 OTHER_NAMES = (
     "acme_dns_records",
@@ -112,7 +93,10 @@ class Inputs:
             "content": self["certificate_content"],
             "key_content": self["certificate_key_content"],
         }
-        return _pairs.pairs(main, self["certificate_dir"], self["more_certificates"], MADE_IN)
+        more = [
+            {name: value for name, value in pair.items() if value is not None} for pair in self["more_certificates"]
+        ]
+        return _pairs.pairs(main, self["certificate_dir"], more, MADE_IN)
 
     @property
     def ntsport(self) -> int:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _variables
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import NTSKE_PORT, Inputs
 
 Row = dict[str, Any]
@@ -77,10 +77,14 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         *(place["server_packages"] if pairs else []),
         *(place["selinux_packages"] if environment["selinux"] and (ports or dirs) else []),
     ]
+    missing = packages if half_installed else [name for name in packages if not _version(chrony, name)]
     sources = _chrony_conf.supported(inputs.sources, skip_for)
     unit = chrony["unit"] or {}
     return {
-        "problems": [] if half_installed else incapable(inputs, chrony, skip_for),
+        "problems": [
+            *incapable(inputs, chrony, skip_for, known=not half_installed or first_seen is not None),
+            *([] if environment["package_manager"] or not missing else [_uninstallable(missing)]),
+        ],
         "notes": notes(inputs, environment, clock_control),
         "platform": place,
         "package_manager": environment["package_manager"],
@@ -88,7 +92,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "installed": chrony["installed"],
         "half_installed": half_installed,
         "packages": packages,
-        "missing_packages": packages if half_installed else [name for name in packages if not _version(chrony, name)],
+        "missing_packages": missing,
         "rivals": [row["unit"] for row in environment["rivals"] if row["load_state"] != "masked"],
         "first_seen": first_seen
         or {
@@ -142,6 +146,9 @@ def unsupported(place: Row, environment: Row) -> list[str]:
                 " Describe it in chrony_nts_platform, or leave this host out."
             )
         ]
+    lacking = [part.name for part in _variables.PLATFORM.parts if part.name not in place]
+    if lacking:
+        return [f"{name} is not known to the role, and chrony_nts_platform lacks {', '.join(lacking)}."]
     if environment["service_manager"] != "systemd":
         return [f"{name} without systemd is not supported: the role manages chronyd as a systemd unit."]
     # A release that is being prepared has a name in the place of a number, or none.
@@ -155,8 +162,8 @@ def unsupported(place: Row, environment: Row) -> list[str]:
     return []
 
 
-def incapable(inputs: Inputs, chrony: Row, skip_for: str) -> list[str]:
-    """Return why this host, as it is, cannot run what the variables ask for."""
+def incapable(inputs: Inputs, chrony: Row, skip_for: str, known: bool) -> list[str]:
+    """Return why this host, as it is, cannot run what the variables ask for; of the daemon only where it is known."""
     environment = chrony["environment"]
     found = []
     if environment["fips"]:
@@ -169,7 +176,11 @@ def incapable(inputs: Inputs, chrony: Row, skip_for: str) -> list[str]:
             f"chrony_nts_dropins is 'refuse', and there is {', '.join(environment['drop_ins'])}. Remove it, or set"
             " chrony_nts_dropins to 'ignore' (chronyd does not read it) or 'include' (chronyd reads it first)."
         )
-    return found + (_incapable_daemon(inputs, chrony["daemon"], skip_for) if chrony["installed"] else [])
+    return found + (_incapable_daemon(inputs, chrony["daemon"], skip_for) if chrony["installed"] and known else [])
+
+
+def _uninstallable(missing: list[str]) -> str:
+    return f"This host has no package manager that the role knows. Install {', '.join(missing)} on it."
 
 
 def _incapable_daemon(inputs: Inputs, daemon: Row, skip_for: str) -> list[str]:

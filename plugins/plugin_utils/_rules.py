@@ -12,17 +12,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from importlib.util import find_spec
 from typing import Any
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _variables
-from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import OTHER_NAMES, PLATFORM_NAMES, PREFIX, Inputs
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import OTHER_NAMES, PREFIX, Inputs
 from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_host_name, is_ip_address, is_subnet
 
-# What sounds like a variable of this role, and how alike two names are that are taken for one (0 to 1, difflib).
+# What sounds like a variable of this role, and how alike two words are that are taken for one (0 to 1, difflib).
 LIKE_OURS = re.compile(r"^[a-z].*(_nts|ny_nt|rony)")
-CLOSE, VERY_CLOSE = 0.85, 0.9
+ALIKE = 0.66
 # Characters. Ansible prints a failure twice, which must stay below 2 KB.
 LONGEST_MESSAGE = 850
 CRYPTO = "community.crypto"
@@ -53,7 +53,7 @@ def mistakes(
     variables: Mapping[str, Any],
     names: Collection[str] = (),
     is_file: Callable[[str], bool] = os.path.isfile,
-    is_collection: Callable[[str], bool] = lambda name: find_spec(f"ansible_collections.{name}") is not None,
+    is_collection: Callable[[str], bool] | None = None,
 ) -> list[str]:
     """Return every mistake in a host's chrony_nts_ variables as a sentence.
 
@@ -61,6 +61,9 @@ def mistakes(
     is_collection whether a collection is installed there.
     """
     wrong = _variables.mistakes(variables)
+    if not {"chrony_nts_sources", "chrony_nts_directives"} & set(wrong):
+        for name, sentence in _wrong_for_chrony(Inputs(variables)):
+            wrong.setdefault(name, []).append(sentence)
     # The other rules are asked about the other variables.
     given = {**variables, **{name: _variables.neutral(name) for name in wrong}}
     inputs = Inputs({**given, f"{PREFIX}acme_dns_tasks_exist": is_file(str(given[f"{PREFIX}acme_dns_tasks"]))})
@@ -69,7 +72,9 @@ def mistakes(
         for name, close in near_misses(names, variables).items()
     ]
     found += [sentence for sentences in wrong.values() for sentence in sentences]
-    if any(pair["provider"] in MADE_BY_CRYPTO for pair in inputs.pairs) and not is_collection(CRYPTO):
+    if any(pair["provider"] in MADE_BY_CRYPTO for pair in inputs.pairs) and not (is_collection or _is_collection)(
+        CRYPTO
+    ):
         found.append(
             f"chrony_nts_server_enabled is true, and the collection {CRYPTO}, which makes the server's certificates, is"
             f" not installed on the controller: ansible-galaxy collection install {CRYPTO}."
@@ -90,15 +95,45 @@ def message(sentences: Sequence[str]) -> str:
     return "\n".join([*shown, *([f"{left} more of them are reported when these are mended."] if left else [])])
 
 
+def _wrong_for_chrony(inputs: Inputs) -> Iterator[tuple[str, str]]:
+    """Yield what chrony does not take, with its variable: the rules across sources rely on each of them being right."""
+    yield from (("chrony_nts_directives", sentence) for sentence in _chrony_conf.problems(inputs.directives, []))
+    for source in inputs.sources:
+        for sentence in _chrony_conf.problems({}, [source]):
+            # Text as an address has rules of its own.
+            if not (isinstance(source["address"], str) and f"({source['address']}), address is " in sentence):
+                yield "chrony_nts_sources", sentence
+
+
+def _is_collection(name: str) -> bool:
+    try:
+        return find_spec(f"ansible_collections.{name}") is not None
+    except ImportError:
+        return False
+
+
 def near_misses(names: Iterable[str], inputs: Iterable[str]) -> dict[str, str]:
-    """Return the names of variables that must be meant for ones of this role, each with the one it is close to."""
-    known = _known(inputs)
+    """Return the names of variables that must be meant for inputs, each with the one that it is a misspelling of.
+
+    All their words but one are the same, and that one is alike. Names with more words are the operator's own, like
+    chrony_nts_sources_eu or vault_chrony_nts_ca_passphrase.
+    """
+    known = [(name, name.split("_")) for name in inputs]
+    others = _known(inputs)
     found = {}
     for name in names:
-        if LIKE_OURS.search(name) and name not in known:
-            # Other roles have variables of chrony, too: a name without the prefix must be closer.
-            close = get_close_matches(name, known, 1, CLOSE if name.startswith(PREFIX) else VERY_CLOSE)
-            found.update({name: close[0]} if close else {})
+        words = name.split("_")
+        if name in others or words[1:2] == ["ntp"] or not LIKE_OURS.search(name):
+            continue
+        for meant, theirs in known:
+            pairs = (
+                [pair for pair in zip(words, theirs, strict=False) if pair[0] != pair[1]]
+                if len(words) == len(theirs)
+                else []
+            )
+            if len(pairs) == 1 and SequenceMatcher(None, *pairs[0]).ratio() >= ALIKE:
+                found[name] = meant
+                break
     return found
 
 
@@ -153,7 +188,7 @@ def _no_address_is_given_twice(inputs: Inputs) -> Iterator[str]:
 
 @rule
 def _there_is_something_to_follow(inputs: Inputs) -> Iterator[str]:
-    serves_own_clock = inputs.is_true("server_enabled") and "local" in inputs.directives
+    serves_own_clock = inputs.is_true("server_enabled") and inputs.directives.get("local") not in (None, False)
     if not inputs.sources and not inputs.directives.get("refclock") and not serves_own_clock:
         yield (
             "chrony_nts_sources is empty, so the clock would follow nothing. Name at least one source, or a refclock in"
@@ -257,18 +292,6 @@ def _polling_intervals_are_in_order(inputs: Inputs) -> Iterator[str]:
 
 
 @rule
-def _directives_and_options_are_what_chrony_takes(inputs: Inputs) -> Iterable[str]:
-    return _chrony_conf.problems(inputs.directives, inputs.sources)
-
-
-@rule
-def _platform_data_have_names_that_are_known(inputs: Inputs) -> Iterator[str]:
-    for name in sorted({*inputs["platform"]} - {*PLATFORM_NAMES}):
-        close = "".join(f", or make it {other}" for other in get_close_matches(name, PLATFORM_NAMES, 1))
-        yield f"In chrony_nts_platform, {name} is not known: take it out{close}."
-
-
-@rule
 def _raw_lines_are_lines(inputs: Inputs) -> Iterator[str]:
     if any(re.search(r"[\n\r]", str(line)) for line in inputs["raw_lines"]):
         yield "An entry of chrony_nts_raw_lines holds more than one line. Make each line an entry of its own."
@@ -358,14 +381,16 @@ def _subnets_are_subnets(inputs: Inputs) -> Iterator[str]:
 
 @rule
 def _the_server_has_names(inputs: Inputs) -> Iterator[str]:
-    names = inputs["server_names"]
-    wrong = [name for name in names if not is_ip_address(name) and (not is_host_name(name) or "_" in str(name))]
-    if inputs.is_true("server_enabled") and (wrong or not names):
-        found = f"""not '{"', '".join(map(str, wrong))}'""" if wrong else "it is empty"
-        yield (
-            "chrony_nts_server_names must name this server as its clients do, each entry a host name or an IP address"
-            f" ({found}); a host name has no underscore."
-        )
+    for pair in inputs.pairs:
+        names = pair["names"]
+        wrong = [name for name in names if not is_ip_address(name) and (not is_host_name(name) or "_" in name)]
+        where = "chrony_nts_server_names" if pair["id"] == "server" else f"{pair['id']} of chrony_nts_more_certificates"
+        if wrong or not names:
+            found = f"""not '{"', '".join(wrong)}'""" if wrong else "it is empty"
+            yield (
+                f"{where} must name this server as its clients do, each entry a host name or an IP address ({found}); a"
+                " host name has no underscore."
+            )
 
 
 @rule

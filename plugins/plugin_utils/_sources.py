@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +19,7 @@ Source = dict[str, Any]
 FLAGS = {part.name for part in SOURCE.parts if part.kind == "flag"}
 SEVERAL = {part.name for part in SOURCE.parts if part.several}
 SCHEME = "nts://"
+HOST = re.compile(r"(\[(?P<bracketed>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]@:%]+))(:[0-9]*)?")
 
 
 def entries(given: Any) -> list[Source]:
@@ -47,24 +49,36 @@ def _from_text(text: str) -> Source:
         options = parse_qs(url.query, keep_blank_values=True)
     except ValueError:
         return {"address": text}
-    if url.path not in ("", "/") or url.fragment or "@" in url.netloc or not url.hostname:
+    # Not url.hostname, which is in lower case: the server's certificate is compared with the name as it is written.
+    found = HOST.fullmatch(url.netloc)
+    if url.path not in ("", "/") or url.fragment or found is None:
         return {"address": text}
-    # hostname is in lower case, and the server's certificate is compared with the name as it is written.
-    start = text.lower().index(url.hostname)
-    address = text[start : start + len(url.hostname)]
-    values = {
-        name: found if name in SEVERAL else found[-1] or (True if name in FLAGS else "")
-        for name, found in options.items()
+    address = found["bracketed"] or found["name"]
+    given = {
+        name: values if name in SEVERAL else values[-1] or (True if name in FLAGS else "")
+        for name, values in options.items()
     }
-    return {"address": address, **({} if port is None else {"ntsport": port}), **values}
+    return {"address": address, **({} if port is None else {"ntsport": port}), **given}
 
 
 def _complete(source: Source) -> Source:
-    given = {name: value for name, value in source.items() if value is not None}
-    names = {given.pop(alias) for alias in ("address", "hostname") if alias in given}
-    pool = _boolean(given.pop("pool", False))
+    # false leaves out an option that takes a value, as no value does.
+    given = {
+        name: value
+        for name, value in source.items()
+        if value is not None
+        and (value is not False or name in FLAGS or name in ("address", "hostname", "type", "pool"))
+    }
+    addresses = [given.pop(alias) for alias in ("address", "hostname") if alias in given]
+    same = addresses and all(address == addresses[0] for address in addresses)
+    address = addresses[0] if same and addresses[0] is not False else ""
+    pool = _boolean(given.get("pool", False))
+    if isinstance(pool, bool):
+        given.pop("pool", None)
+    if given.get("type") is False:
+        given["type"] = ""
     return {
-        "address": names.pop() if len(names) == 1 else "",
+        "address": address,
         "type": "pool" if pool is True else "server",
         "iburst": True,
         "nts": True,

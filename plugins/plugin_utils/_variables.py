@@ -100,6 +100,14 @@ VARIABLES = made_of(
     integer("chrony_nts_verify_timeout", 1, 3600),
     flag("chrony_nts_rollback_on_failed_verify"),
 )
+PLATFORM = made_of(
+    "chrony_nts_platform",
+    *(several(string(name)) for name in ("packages", "server_packages", "selinux_packages", "options")),
+    *(string(name) for name in ("service", "group", "config_file", "key_file", "drift_file", "dump_dir", "log_dir")),
+    *(string(name) for name in ("options_file", "options_name")),
+    made_of("drop_in_dirs", several(string("confdir")), several(string("sourcedir"))),
+    flag("one_time_daemon"),
+)
 BY_NAME = {word.name: word for word in VARIABLES.parts}
 
 
@@ -113,6 +121,8 @@ def mistakes(variables: Mapping[str, Any]) -> dict[str, list[str]]:
     ):
         if not isinstance(variables[name], kinds):
             found[name] = [f"{name} is {variables[name]!r}: set it to {wanted}."]
+    if isinstance(variables["chrony_nts_platform"], Mapping):
+        found["chrony_nts_platform"] = _of_platform(variables["chrony_nts_platform"])
     sources = variables["chrony_nts_sources"]
     if isinstance(sources, list) and not all(isinstance(source, (str, Mapping)) for source in sources):
         found["chrony_nts_sources"] = [
@@ -129,6 +139,11 @@ def _of_one(word: Word, value: Any) -> list[str]:
     if value is None or (value is False and word.kind != "flag"):
         return [f"{word.name} has no value: set it to {_chrony_conf.wanted(word)}."]
     return list(_chrony_conf.wrong(made_of("", word), {word.name: value}))
+
+
+def _of_platform(given: Mapping[str, Any]) -> list[str]:
+    empty = [f"chrony_nts_platform, {name} has no value" for name, value in given.items() if value is None]
+    return [f"In {text}: take it out." for text in empty] or list(_chrony_conf.wrong(PLATFORM, given, PLATFORM.name))
 
 
 def neutral(name: str) -> Any:

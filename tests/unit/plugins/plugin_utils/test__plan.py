@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import PLATFORM_NAMES, Inputs
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 from ansible_collections.securetime.nts.plugins.plugin_utils._plan import (
     MANAGED,
     PACKAGES,
@@ -20,6 +21,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._plan import (
     platform,
     proof,
 )
+from ansible_collections.securetime.nts.plugins.plugin_utils._variables import PLATFORM
 from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import (
     DEBIAN,
     DEFAULTS,
@@ -234,7 +236,28 @@ def test_another_family_is_data() -> None:
 
 @pytest.mark.parametrize("name", [name for name in PLATFORMS if "-" not in name])
 def test_every_family_says_the_same_things(name: str) -> None:
-    assert sorted(PLATFORMS[name]) == list(PLATFORM_NAMES)
+    assert set(PLATFORMS[name]) == {"minimum", *(part.name for part in PLATFORM.parts)}
+    described = {key: value for key, value in PLATFORMS[name].items() if key != "minimum"}
+    assert list(_chrony_conf.wrong(PLATFORM, described)) == []
+
+
+def test_a_platform_that_is_described_in_part_is_refused() -> None:
+    unknown = {"id": "void", "like": [], "name": "Void", "version": None}
+    (found,) = planned({"chrony_nts_platform": {"service": "chronyd.service"}}, environment__os=unknown)["problems"]
+    assert "Void is not known to the role, and chrony_nts_platform lacks packages, server_packages" in found
+
+
+def test_a_host_without_a_package_manager_is_refused_where_a_package_is_missing() -> None:
+    assert planned(environment__package_manager=None)["problems"] == []
+    (found,) = planned(SERVER, environment__package_manager=None)["problems"]
+    assert "Install python3-cryptography on it." in found
+
+
+def test_a_chronyd_that_does_not_run_after_its_installation_is_refused() -> None:
+    first = planned(daemon__version=None)
+    assert first["problems"] == []
+    (found,) = planned(daemon__version=None, first_seen=first["first_seen"])["problems"]
+    assert "The chronyd on this host does not run" in found
 
 
 def test_every_package_of_a_platform_is_asked_for() -> None:

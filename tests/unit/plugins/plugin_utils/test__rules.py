@@ -134,7 +134,21 @@ def test_a_near_miss_of_a_name_is_a_mistake(name: str, meant: str) -> None:
     assert found == f"{name} is not a variable of this role. Did you mean {meant}?"
 
 
-@pytest.mark.parametrize("name", ["chrony_sources", "chrony_ntp_servers", "ntp_servers", "groups", "chrony_monitor_x"])
+OTHERS = [
+    *("chrony_sources", "chrony_ntp_servers", "chrony_ntp_sources", "chrony_server_enabled", "ntp_servers", "groups"),
+    *("my_chrony_nts_sources", "vault_chrony_nts_certificate_key_content", "chrony_monitor_x"),
+]
+# Helpers of the operator, with the prefix of the role.
+HELPERS = ["chrony_nts_sources_eu", "chrony_nts_ca_passphrase_vault", "chrony_nts_servers", "chrony_nts_version"]
+
+
+@pytest.mark.parametrize("name", HELPERS)
+def test_a_helper_of_the_operator_is_no_mistake(name: str) -> None:
+    assert mistakes(variables({}), [name]) == []
+    assert unknown_names([name], variables({})) != []
+
+
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_variable_of_others_is_none_of_ours(name: str) -> None:
     assert mistakes(variables({}), [name]) == []
     assert unknown_names([name], variables({})) == []
@@ -165,3 +179,60 @@ def test_a_message_names_as_many_mistakes_as_fit() -> None:
     long = ["a" * 400, "b" * 400, "c" * 400, "d"]
     assert _rules.message(long) == "\n".join([*long[:2], "2 more of them are reported when these are mended."])
     assert _rules.message(["a" * 2000]) == "a" * 2000
+
+
+SERVER = {"chrony_nts_server_enabled": True, "chrony_nts_server_allow": ["192.0.2.0/24"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"chrony_nts_sources": [{"address": "a", "minpoll": "six"}]}, "minpoll is 'six'"),
+        ({"chrony_nts_sources": "nts://a.example.org?certset"}, "certset is ''"),
+        ({"chrony_nts_sources": [{"address": ["a"]}]}, "address is"),
+        ({"chrony_nts_sources": "nts://nts.example.org%3A4460"}, "is not a host name"),
+        ({"chrony_nts_sources": "nts://[fe80::1%ETH0]"}, "is not a host name"),
+        ({"chrony_nts_sources": [{"address": False}]}, "has no address"),
+        ({"chrony_nts_sources": [{"address": "a", "type": False}]}, "type is ''"),
+        ({"chrony_nts_sources": [{"address": "a", "pool": "pool.ntp.org"}]}, "pool is not known"),
+        ({"chrony_nts_sources": [{"address": "a", "nts": False, "key": False}]}, "unauthenticated source a"),
+        ({"chrony_nts_directives": {"local": ""}}, "local is ''"),
+        ({"chrony_nts_directives": {"ratelimit": []}}, "ratelimit is"),
+        ({"chrony_nts_directives": {"log": ""}}, "log is ''"),
+        ({"chrony_nts_directives": {4460: "x"}}, "4460 is not known"),
+        ({**SERVER, "chrony_nts_sources": [], "chrony_nts_directives": {"local": None}}, "would follow nothing"),
+        ({"chrony_nts_ca_common_name": 2026}, "chrony_nts_ca_common_name is 2026: set it to text"),
+        ({"chrony_nts_ca_dir": 5}, "chrony_nts_ca_dir is 5"),
+        ({**SERVER, "chrony_nts_server_names": [5]}, "chrony_nts_server_names is 5"),
+        ({"chrony_nts_trust_anchors": [{"content": 5}]}, "content is not right"),
+        ({**SERVER, "chrony_nts_more_certificates": [{"id": 2, "names": ["a"]}]}, "id is 2"),
+        ({**SERVER, "chrony_nts_more_certificates": [{"id": "a", "names": ["a", "x y"]}]}, "a of chrony_nts_more_cert"),
+        ({"chrony_nts_platform": {"packages": "chrony"}}, "packages is 'chrony': set it to a list"),
+        ({"chrony_nts_platform": {"packages": None}}, "packages has no value"),
+        ({"chrony_nts_platform": {1: 2}}, "1 is not known"),
+    ],
+)
+def test_an_odd_value_is_a_sentence(given: dict[str, Any], expected: str) -> None:
+    assert expected in "\n".join(mistakes(variables(given)))
+
+
+def test_a_key_in_the_wrong_place_is_not_shown() -> None:
+    source = {"address": "a", "nts": False, "key": "HEX:00112233SECRET"}
+    found = "\n".join(mistakes(variables({"chrony_nts_sources": [source]})))
+    assert "key is not right" in found
+    assert "SECRET" not in found
+
+
+def test_further_certificates_take_what_has_no_value_from_the_first() -> None:
+    more = [{"id": "a", "names": ["a.example.org"], "provider": None, "lifetime_days": None}]
+    first, second = Inputs(variables({**SERVER, "chrony_nts_more_certificates": more})).pairs
+    assert (second["provider"], second["lifetime_days"]) == (first["provider"], first["lifetime_days"])
+
+
+def test_a_namespace_without_collections_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(_rules, "find_spec", find)
+    (found,) = mistakes(variables(SERVER))
+    assert "ansible-galaxy collection install community.crypto" in found
