@@ -29,6 +29,7 @@ FAMILIES = {"Debian": "Debian", "Ubuntu": "Debian", "EL": "RedHat", "Fedora": "R
 RELEASES = {"bullseye": "11", "bookworm": "12", "trixie": "13", "forky": "14", "jammy": "22.04", "noble": "24.04"}
 SETTERS = {"ansible.builtin.set_fact", "set_fact", "vars"}
 NAMERS = {"register", "loop_var", "index_var"}
+PLUGINS = "ansible_collections.securetime.nts.plugins"
 SYMPTOMS = (ROOT / "docs/troubleshooting.md").read_text()
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
@@ -251,6 +252,30 @@ def test_the_changelog_names_every_module_and_role() -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/**/*.py")), ids=lambda path: path.name)
 def test_plugins_say_their_licence(path: Path) -> None:
     assert "\n# SPDX-License-Identifier: GPL-3.0-or-later\n" in f"\n{path.read_text()}"
+
+
+def imports(path: Path) -> set[tuple[str, str]]:
+    """Return the folder and the name of each file below plugins/ that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PLUGINS):
+            parts = node.module.removeprefix(PLUGINS).strip(".").split(".")
+            found |= {(parts[0], parts[1])} if len(parts) > 1 else {(parts[0], alias.name) for alias in node.names}
+    return found
+
+
+def test_no_plugin_imports_upwards_or_in_a_circle() -> None:
+    paths = {(path.parent.name, path.stem): path for path in ROOT.glob("plugins/*/*.py")}
+    graph = {file: imports(path) for file, path in paths.items()}
+    assert set().union(*graph.values()) <= set(paths)
+    below = {"module_utils": {"module_utils"}, "plugin_utils": {"plugin_utils"}, "modules": {"module_utils"}}
+    upward = [
+        (a, b) for a, imported in graph.items() for b in imported if b[0] not in below.get(a[0], {"plugin_utils"})
+    ]
+    assert upward == []
+    while leaves := {file for file, imported in graph.items() if not imported & set(graph)}:
+        graph = {file: imported for file, imported in graph.items() if file not in leaves}
+    assert graph == {}, "these import each other"
 
 
 def test_symptoms_are_reproduced_by_tests_that_are_there() -> None:
