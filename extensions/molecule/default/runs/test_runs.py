@@ -168,7 +168,7 @@ def test_every_strategy_prints_the_table_once(strategy: str) -> None:
     )
     assert set(changed(output).values()) == {0}
     assert output.count("selected source") == 1
-    assert output.count("PLAY [Set up the NTS clients]") == (2 if strategy == "linear" else 1)
+    assert output.count("PLAY [Set up the NTS clients in batches]") == (2 if strategy == "linear" else 1)
     assert "Next: ansible-playbook securetime.nts.verify" in output
 
 
