@@ -17,6 +17,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inpu
 FACTS = "securetime.nts.chronyc_facts"
 
 
+# ansible-core does not ship py.typed, so that mypy takes ActionBase for Any.
 class ActionModule(ActionBase):  # type: ignore[misc]
     """Ansible's entry point."""
 
@@ -54,9 +55,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {**result, **more, "failed": True, "msg": _rules.message(planned["problems"]), "plan": planned}
         # Not as a message of the result, with which Ansible would print the whole plan.
         for note in planned["notes"]:
-            # It can hold names of files of the host.
-            text = "".join(letter if letter.isprintable() else "?" for letter in note)
-            Display().display(f"{(task_vars or {}).get('inventory_hostname')}: {text}")
+            Display().display(f"{(task_vars or {}).get('inventory_hostname')}: {note}")
         # Not the facts: stored twice for each host, they would be most of what a fleet takes of memory.
         # Plain values: those of the variables carry where they come from, which would be kept for each host.
         return {**result, **more, "changed": False, "plan": json.loads(json.dumps(planned))}

@@ -45,8 +45,9 @@ def decode(pem: str) -> Dict[str, Any]:
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
         file.write(pem + "\n")
         file.flush()
-        # Python has no public reader; this private one exists from 3.6 to 3.14, and typeshed does not list it.
-        return dict(ssl._ssl._test_decode_cert(file.name))  # type: ignore[attr-defined]  # see the line above
+        # Python has no public reader. This private one exists from 3.6 to 3.14; typeshed does not list it, so mypy does
+        # not know it.
+        return dict(ssl._ssl._test_decode_cert(file.name))  # type: ignore[attr-defined]
 
 
 def pem_to_der(pem: str) -> bytes:

@@ -593,8 +593,13 @@ def _shown(word: Word, value: Any) -> str:
     """Return what a value is, shortened; that of a secret, or of what can hold one, is not shown."""
     if word.secret or any(part.secret for part in word.parts):
         return "is not right"
+    return f"is {shortened(value)}"
+
+
+def shortened(value: Any) -> str:
+    """Return a value as a sentence shows it."""
     text = repr(value)
-    return f"is {text if len(text) <= LONGEST_SHOWN else f'{text[:LONGEST_SHOWN]}...'}"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _too_new(name: str, where: str, since: str, version: str | None) -> str:

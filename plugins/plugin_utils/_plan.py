@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. The wanted state of one host, from its variables, its platform and its facts.
 
-No function here reads or writes anything. The plan is stored as a fact and shown in the output of a verbose run: it
-holds no secret. Contents of keys and certificates reach the host by the role's last step alone.
+No function here reads or writes anything. The role registers the plan, and a verbose run shows it: it holds no
+secret. Contents of keys and certificates reach the host by the role's last step alone.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     place = platform(platforms, environment["os"], inputs["platform"])
     problems = unsupported(place, environment)
     if problems:
-        return {"problems": problems}
+        return {"problems": [printable(text) for text in problems]}
     daemon = chrony["daemon"]
     # A chronyd that prints no version is half installed: the power was cut while its package was.
     half_installed = bool(chrony["installed"] and not daemon["version"])
@@ -82,10 +82,10 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     unit = chrony["unit"] or {}
     return {
         "problems": [
-            *incapable(inputs, chrony, skip_for, known=not half_installed or first_seen is not None),
+            *map(printable, incapable(inputs, chrony, skip_for, known=not half_installed or first_seen is not None)),
             *([] if environment["package_manager"] or not missing else [_uninstallable(missing)]),
         ],
-        "notes": notes(inputs, environment, clock_control),
+        "notes": [printable(text) for text in notes(inputs, environment, clock_control)],
         "platform": place,
         "package_manager": environment["package_manager"],
         "python": environment["python"],
@@ -119,6 +119,11 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     }
 
 
+def printable(text: str) -> str:
+    """Return text for a terminal: the host chooses the names and versions that it can hold."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def _text(lines: list[str]) -> str:
     return "".join(f"{line}\n" for line in [MANAGED, *lines])
 
@@ -148,7 +153,7 @@ def unsupported(place: Row, environment: Row) -> list[str]:
         ]
     lacking = [part.name for part in _variables.PLATFORM.parts if part.name not in place]
     if lacking:
-        return [f"{name} is not known to the role, and chrony_nts_platform lacks {', '.join(lacking)}."]
+        return [f"{name} is not known to the role, and chrony_nts_platform lacks {', '.join(lacking)}. Set these, too."]
     if environment["service_manager"] != "systemd":
         return [f"{name} without systemd is not supported: the role manages chronyd as a systemd unit."]
     # A release that is being prepared has a name in the place of a number, or none.

@@ -30,12 +30,6 @@ KEY_TYPES = ("ECDSA P-256", "ECDSA P-384", "Ed25519", "RSA 2048", "RSA 3072", "R
 # Values that have forms of their own: a source is also text, and a directive is what the table of chrony.conf says.
 OWN_FORMS = ("chrony_nts_sources", "chrony_nts_directives", "chrony_nts_platform")
 
-_PAIR = (
-    integer("lifetime_days", 1, 3650),
-    flag("new_key"),
-    string("content"),
-    secret(string("key_content")),
-)
 VARIABLES = made_of(
     "",
     string("chrony_nts_fallback_pool"),
@@ -75,7 +69,10 @@ VARIABLES = made_of(
             required(several(string("names"))),
             choice("provider", *PROVIDERS),
             choice("key_type", *KEY_TYPES),
-            *_PAIR,
+            integer("lifetime_days", 1, 3650),
+            flag("new_key"),
+            string("content"),
+            secret(string("key_content")),
         )
     ),
     string("chrony_nts_certificate_dir"),
@@ -120,7 +117,7 @@ def mistakes(variables: Mapping[str, Any]) -> dict[str, list[str]]:
         ("chrony_nts_platform", (Mapping,), "a dictionary"),
     ):
         if not isinstance(variables[name], kinds):
-            found[name] = [f"{name} is {variables[name]!r}: set it to {wanted}."]
+            found[name] = [f"{name} is {_chrony_conf.shortened(variables[name])}: set it to {wanted}."]
     if isinstance(variables["chrony_nts_platform"], Mapping):
         found["chrony_nts_platform"] = _of_platform(variables["chrony_nts_platform"])
     sources = variables["chrony_nts_sources"]

@@ -25,7 +25,7 @@ description:
 """
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):
     """Ansible's entry point."""
 
     CALLBACK_VERSION = 2.0

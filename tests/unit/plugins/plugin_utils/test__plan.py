@@ -176,6 +176,17 @@ def test_an_unfit_host_is_refused(facts: dict[str, Any], variables: dict[str, An
     assert re.search(expected, "\n".join(problems)), problems
 
 
+def test_text_of_the_host_cannot_steer_a_terminal() -> None:
+    path = "/etc/chrony/conf.d/a\x1b[2J\n.conf"
+    (note,) = planned(environment__drop_ins=[path])["notes"]
+    (problem,) = planned({"chrony_nts_dropins": "refuse"}, environment__drop_ins=[path])["problems"]
+    unknown = {"id": "void", "like": [], "name": "Void\x1b[2J", "version": None}
+    (unsupported,) = planned(environment__os=unknown)["problems"]
+    for text in (note, problem, unsupported):
+        assert text.isprintable()
+        assert "?[2J" in text
+
+
 def test_every_obstacle_is_named_at_once() -> None:
     refuse = {"chrony_nts_dropins": "refuse"}
     assert len(planned(refuse, environment__fips=True, environment__drop_ins=["/a"])["problems"]) == 2

@@ -236,3 +236,7 @@ def test_a_namespace_without_collections_is_no_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(_rules, "find_spec", find)
     (found,) = mistakes(variables(SERVER))
     assert "ansible-galaxy collection install community.crypto" in found
+
+
+def test_a_long_value_is_shortened() -> None:
+    assert len(mistakes(variables({"chrony_nts_directives": ["x" * 5000]}))[0]) < 200
