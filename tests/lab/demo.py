@@ -102,7 +102,7 @@ def main() -> None:
     if not closing:
         sys.exit(f"site.yml printed no closing table. All output: {LOG}")
     progress.say("done\n")
-    print(closing, end="\n\n")
+    print(closing, end="\n\n", flush=True)
     subprocess.run([sys.executable, str(ROOT / "tests/lab/lab.py"), "status", "--state", str(LAB)], check=True)
     print(f"\nLog in: podman exec -it CONTAINER bash. All output: {LOG}. Remove the hosts: make demo-stop")
 
