@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ansible_collections.securetime.nts.plugins.module_utils._chronyc import (
+from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import (
     NO_NAME,
     OPTIONAL,
     REPORTS,

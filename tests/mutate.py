@@ -31,14 +31,14 @@ class Mutation(NamedTuple):
     owner: str
 
 
-TRANSACTION = "plugins/module_utils/_transaction.py"
+TRANSACTION = "plugins/module_utils/_change/transaction.py"
 MUTATIONS = {
     "verdict": Mutation(
-        "plugins/module_utils/_verdict.py",
+        "plugins/module_utils/_state/verdict.py",
         "return bool(established and verified and source",
         "return bool(established and source",
         UNIT,
-        "FAILED .*test__verdict",
+        "FAILED .*test_verdict",
     ),
     "lock": Mutation(
         TRANSACTION,
@@ -48,14 +48,14 @@ MUTATIONS = {
         "FAILED .*test_one_run_at_a_time",
     ),
     "trust removal": Mutation(
-        "plugins/module_utils/_trust.py",
+        "plugins/module_utils/_x509/trust.py",
         "for who, gone in lost if gone]",
         "for who, gone in lost if not gone]",
         UNIT,
-        "FAILED .*(test__trust|not_trusted)",
+        "FAILED .*(test_trust|not_trusted)",
     ),
     "renewal": Mutation(
-        "plugins/module_utils/_nts_certificate.py",
+        "plugins/module_utils/_pair/manager.py",
         "* self.settings.renew_fraction",
         "* self.settings.renew_fraction / 10",
         UNIT,
@@ -103,7 +103,7 @@ MUTATIONS = {
         "now_runs = undo(host, plan, options)\n",
         'now_runs = ""\n',
         UNIT,
-        "FAILED .*test__transaction",
+        "FAILED .*test_transaction",
     ),
 }
 

@@ -7,7 +7,7 @@ import ast
 import json
 import re
 import runpy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,12 @@ RELEASES = {"bullseye": "11", "bookworm": "12", "trixie": "13", "forky": "14", "
 SETTERS = {"ansible.builtin.set_fact", "set_fact", "vars"}
 NAMERS = {"register", "loop_var", "index_var"}
 PLUGINS = "ansible_collections.securetime.nts.plugins"
+# Python files below plugins/; ansible-test demands that an __init__.py is empty.
+PLUGIN_FILES = sorted(path for path in ROOT.glob("plugins/**/*.py") if path.name != "__init__.py")
+# The folders of plugins/ that the files of a folder import from; of the others, plugin_utils alone.
+BELOW = {"module_utils": {"module_utils"}, "plugin_utils": {"plugin_utils"}, "modules": {"module_utils"}}
+# The packages of plugins/module_utils, the lowest layer first.
+LAYERS = ["_x509", "_nts", "_state", "_change", "_pair"]
 SYMPTOMS = (ROOT / "docs/troubleshooting.md").read_text()
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
@@ -249,32 +255,40 @@ def test_the_changelog_names_every_module_and_role() -> None:
     assert roles == {role.name for role in ROLES}, "run: make changelog"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("plugins/**/*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=lambda path: path.name)
 def test_plugins_say_their_licence(path: Path) -> None:
     assert "\n# SPDX-License-Identifier: GPL-3.0-or-later\n" in f"\n{path.read_text()}"
 
 
-def imports(path: Path) -> set[tuple[str, str]]:
-    """Return the folder and the name of each file below plugins/ that a file imports."""
+def imports(path: Path, names: Iterable[str]) -> set[str]:
+    """Return the dotted names below plugins/ of the files that a file imports; names are those of all files."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PLUGINS):
-            parts = node.module.removeprefix(PLUGINS).strip(".").split(".")
-            found |= {(parts[0], parts[1])} if len(parts) > 1 else {(parts[0], alias.name) for alias in node.names}
+            module = node.module.removeprefix(PLUGINS).strip(".")
+            # `from package import module` names the file by its alias.
+            members = {f"{module}.{alias.name}" for alias in node.names}
+            found |= {module} if module in names else members
     return found
 
 
+def may_import(importer: str, imported: str) -> bool:
+    """Return whether the layer of a file, by its dotted name below plugins/, lies at or above that of another."""
+    folder, package = importer.split(".")[:2]
+    other_folder, other_package = imported.split(".")[:2]
+    if folder == other_folder == "module_utils":
+        return LAYERS.index(other_package) <= LAYERS.index(package)
+    return other_folder in BELOW.get(folder, {"plugin_utils"})
+
+
 def test_no_plugin_imports_upwards_or_in_a_circle() -> None:
-    paths = {(path.parent.name, path.stem): path for path in ROOT.glob("plugins/*/*.py")}
-    graph = {file: imports(path) for file, path in paths.items()}
+    paths = {".".join(path.relative_to(ROOT / "plugins").with_suffix("").parts): path for path in PLUGIN_FILES}
+    graph = {name: imports(path, paths) for name, path in paths.items()}
     assert set().union(*graph.values()) <= set(paths)
-    below = {"module_utils": {"module_utils"}, "plugin_utils": {"plugin_utils"}, "modules": {"module_utils"}}
-    upward = [
-        (a, b) for a, imported in graph.items() for b in imported if b[0] not in below.get(a[0], {"plugin_utils"})
-    ]
-    assert upward == []
-    while leaves := {file for file, imported in graph.items() if not imported & set(graph)}:
-        graph = {file: imported for file, imported in graph.items() if file not in leaves}
+    assert {name.split(".")[1] for name in paths if name.startswith("module_utils.")} == set(LAYERS)
+    assert [(a, b) for a, imported in graph.items() for b in imported if not may_import(a, b)] == []
+    while leaves := {name for name, imported in graph.items() if not imported & set(graph)}:
+        graph = {name: imported for name, imported in graph.items() if name not in leaves}
     assert graph == {}, "these import each other"
 
 

@@ -284,10 +284,8 @@ from typing import Any, Dict, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
-from ansible_collections.securetime.nts.plugins.module_utils._confinement import Requirements
-from ansible_collections.securetime.nts.plugins.module_utils._facts import GatherOptions, GatherResult, gather
-from ansible_collections.securetime.nts.plugins.module_utils._files import (
+from ansible_collections.securetime.nts.plugins.module_utils._change.confinement import Requirements
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     CommandResult,
     FileSpec,
     System,
@@ -295,8 +293,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._files import (
     load,
     read,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._served import Endpoint, assert_served
-from ansible_collections.securetime.nts.plugins.module_utils._transaction import (
+from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import (
     MANIFEST,
     REMEMBERED,
     Options,
@@ -305,6 +302,9 @@ from ansible_collections.securetime.nts.plugins.module_utils._transaction import
     originals,
     remember,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Endpoint, assert_served
+from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import ChronycError
+from ansible_collections.securetime.nts.plugins.module_utils._state.facts import GatherOptions, GatherResult, gather
 
 
 class Verification:

@@ -1324,9 +1324,9 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
-from ansible_collections.securetime.nts.plugins.module_utils._facts import GatherOptions, gather
-from ansible_collections.securetime.nts.plugins.module_utils._verdict import progress
+from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import ChronycError
+from ansible_collections.securetime.nts.plugins.module_utils._state.facts import GatherOptions, gather
+from ansible_collections.securetime.nts.plugins.module_utils._state.verdict import progress
 
 
 def main() -> None:

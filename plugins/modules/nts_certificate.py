@@ -61,11 +61,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.securetime.nts.plugins.module_utils import _nts_certificate
-from ansible_collections.securetime.nts.plugins.module_utils._files import read
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import read
+from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
 
-PACKAGE = _nts_certificate.__name__.rpartition(".")[0]
-MAIN = f"from {_nts_certificate.__name__} import main\n\nraise SystemExit(main())\n"
+PACKAGE = manager.__name__.rsplit(".", 2)[0]
+MAIN = f"from {manager.__name__} import main\n\nraise SystemExit(main())\n"
 # Files of an archive have a date; with a fixed one, the same program is the same file.
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
@@ -93,14 +93,13 @@ def main() -> None:
 
 def program(interpreter: str) -> bytes:
     """Return the program: this module's own utilities as an archive that Python runs."""
-    package = sys.modules[PACKAGE]
-    names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
     files = {"__main__.py": MAIN.encode()}
     parts = PACKAGE.split(".")
     for count in range(1, len(parts) + 1):
         files["/".join([*parts[:count], "__init__.py"])] = b""
-    for name in names:
-        files["/".join([*parts, f"{name}.py"])] = source(f"{PACKAGE}.{name}")
+    for found in pkgutil.walk_packages(sys.modules[PACKAGE].__path__, f"{PACKAGE}."):
+        path = found.name.replace(".", "/")
+        files[f"{path}/__init__.py" if found.ispkg else f"{path}.py"] = source(found.name)
     archive = io.BytesIO()
     archive.write(f"#!{interpreter}\n".encode())
     # Not compressed: that would depend on the library that does it.

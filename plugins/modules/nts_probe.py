@@ -375,9 +375,9 @@ warnings:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.securetime.nts.plugins.module_utils import _gnutls
-from ansible_collections.securetime.nts.plugins.module_utils._host import find_chronyd
-from ansible_collections.securetime.nts.plugins.module_utils._probe import STAGES, Probe, ProbeOptions
+from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls
+from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import STAGES, Probe, ProbeOptions
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd
 
 
 def main() -> None:
@@ -407,7 +407,7 @@ def main() -> None:
     )
     question = ProbeOptions(**{name: module.params[name] for name in ProbeOptions._fields})
     method = module.params["method"]
-    gnutls = None if method == "ssl" else _gnutls.load()
+    library = None if method == "ssl" else gnutls.load()
     chronyd = find_chronyd() if method == "chronyd" else None
     for wrong, message in (
         (not 1 <= question.packets <= 8, "packets must be 1 to 8: a key exchange brings eight cookies."),
@@ -416,7 +416,7 @@ def main() -> None:
         (not 1 <= question.ntsport <= 65535, "ntsport must be 1 to 65535."),
         (not 1 <= question.port <= 65535, "port must be 1 to 65535."),
         (
-            method == "gnutls" and gnutls is None,
+            method == "gnutls" and library is None,
             "libgnutls.so.30 is not on this host; install it or use another method.",
         ),
         (method == "chronyd" and chronyd is None, "chronyd is not on this host; install it or use another method."),
@@ -427,7 +427,7 @@ def main() -> None:
     ):
         if wrong:
             module.fail_json(msg=message)
-    result = Probe(question, gnutls, chronyd).run()
+    result = Probe(question, library, chronyd).run()
     for warning in result.pop("warnings"):
         module.warn(warning)
     error = result["error"]

@@ -48,9 +48,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.securetime.nts.plugins.module_utils import _gnutls, _nts_ke
-from ansible_collections.securetime.nts.plugins.module_utils._causes import NtsError
-from ansible_collections.securetime.nts.plugins.module_utils._gnutls import Gnutls, GnutlsError
+from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls, ke
+from ansible_collections.securetime.nts.plugins.module_utils._nts.causes import NtsError
+from ansible_collections.securetime.nts.plugins.module_utils._nts.gnutls import Gnutls, GnutlsError
 from ansible_collections.securetime.nts.tests.functional.nts_servers import (
     ADDRESS,
     DAY,
@@ -64,7 +64,7 @@ from ansible_collections.securetime.nts.tests.functional.unpacked import program
 
 SUITE = "trixie"
 LINES = ("local stratum 5", "ntsprocesses 1", "maxntsconnections 100")
-AEADS = (_nts_ke.AES_128_GCM_SIV, _nts_ke.AES_SIV_CMAC_256)
+AEADS = (ke.AES_128_GCM_SIV, ke.AES_SIV_CMAC_256)
 PATIENCE_SECONDS = 10
 # linux/tcp.h: struct tcp_info.tcpi_bytes_received, since Linux 4.1
 BYTES_RECEIVED = struct.Struct("128x Q")
@@ -85,10 +85,10 @@ class BenchError(Exception):
 
 def library() -> Gnutls:
     """Return the clients' library."""
-    gnutls = _gnutls.load()
-    if gnutls is None:
-        raise BenchError(f"{_gnutls.LIBRARY} is missing or too old")
-    return gnutls
+    loaded = gnutls.load()
+    if loaded is None:
+        raise BenchError(f"{gnutls.LIBRARY} is missing or too old")
+    return loaded
 
 
 # --- The certificates ---
@@ -157,10 +157,10 @@ class Load(NamedTuple):
 class Client:
     """What one process needs for its key exchanges."""
 
-    def __init__(self, gnutls: Gnutls, together: Barrier) -> None:
-        self.gnutls, self.together = gnutls, together
-        self.credentials = gnutls.credentials("", system=False, dates=True)
-        self.request = _nts_ke.request(AEADS)
+    def __init__(self, loaded: Gnutls, together: Barrier) -> None:
+        self.gnutls, self.together = loaded, together
+        self.credentials = loaded.credentials("", system=False, dates=True)
+        self.request = ke.request(AEADS)
 
     def run(self, port: int, seconds: float) -> Load:
         """Begin when all others do, and make one key exchange after the other for some time."""
@@ -179,13 +179,13 @@ class Client:
         """Make one key exchange, and return how many bytes the server sent."""
         with socket.create_connection((ADDRESS, port), timeout=PATIENCE_SECONDS) as connection:
             prompt(connection)
-            handle = self.gnutls.session(connection.fileno(), NAME, _nts_ke.ALPN, self.credentials)
+            handle = self.gnutls.session(connection.fileno(), NAME, ke.ALPN, self.credentials)
             try:
                 self._repeat(handle, lambda: self.gnutls.handshake(handle))
                 self._repeat(handle, lambda: self.gnutls.record_send(handle, self.request, len(self.request)))
                 acknowledge_at_once(connection)
-                _nts_ke.read_response(self._answer(handle), AEADS)
-                self.gnutls.bye(handle, _gnutls.CLOSE_WRITING)
+                ke.read_response(self._answer(handle), AEADS)
+                self.gnutls.bye(handle, gnutls.CLOSE_WRITING)
             finally:
                 self.gnutls.deinit(handle)
             information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_RECEIVED.size)
@@ -369,8 +369,8 @@ def versions() -> tuple[str, str]:
     told = subprocess.run([*program(SUITE, "usr/sbin/chronyd"), "-v"], check=True, capture_output=True, text=True)
     number = re.search(r"version (\S+)", told.stdout)
     command = ["chroot", str(system(SUITE)), "python3", "-c", GNUTLS_VERSION]
-    gnutls = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    return number[1] if number else "?", gnutls
+    of_gnutls = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return number[1] if number else "?", of_gnutls
 
 
 HEADER = (
@@ -428,13 +428,13 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8)
     wanted = parser.parse_args()
     certificates = {**CERTIFICATES, **(MORE_CERTIFICATES if wanted.all else {})}
-    chrony, gnutls = versions()
+    of_chrony, of_gnutls = versions()
     try:
         with Clients(wanted.clients) as clients:
             found = compare(certificates, clients, wanted.rounds, wanted.seconds)
     except BenchError as error:
         raise SystemExit(str(error)) from None
-    print(f"chronyd {chrony} with GnuTLS {gnutls} (Debian {SUITE}): {', '.join(LINES[1:])}, no ntsratelimit.")
+    print(f"chronyd {of_chrony} with GnuTLS {of_gnutls} (Debian {SUITE}): {', '.join(LINES[1:])}, no ntsratelimit.")
     print(
         f"{clients.number} clients with GnuTLS {clients.version}, on the same {os.cpu_count()} CPUs."
         f" Medians of {wanted.rounds} rounds of {wanted.seconds:g} s.\n"

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils import _gnutls
-from ansible_collections.securetime.nts.plugins.module_utils._probe import Probe, ProbeOptions
+from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls
+from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import Probe, ProbeOptions
 from ansible_collections.securetime.nts.tests.functional import rooms
 from ansible_collections.securetime.nts.tests.functional.nts_servers import wait_for
 from ansible_collections.securetime.nts.tests.functional.rooms import Certificates, Daemon, Room
@@ -159,10 +159,10 @@ def _ask_by_probe(place: Room, server: str, trusted: Path) -> Answered:
     addresses = {rooms.NAME: rooms.IPV4, rooms.NAME_OF_IPV6: rooms.IPV6}
     # The names of the room are known only to processes that were started in it.
     question = ProbeOptions(addresses.get(server, server), server, trusted_certs=[str(trusted)], system_certs=False)
-    gnutls = _gnutls.load()
-    assert gnutls is not None
+    library = gnutls.load()
+    assert library is not None
     with place.inside():
-        found = Probe(question, gnutls).run()
+        found = Probe(question, library).run()
     if found["error"]:
         return Answered("", 0, refused=f"{found['error']['kind']}: {found['error']['detail']}")
     agreed = found["ke"]

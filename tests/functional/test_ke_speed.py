@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils import _certificates
-from ansible_collections.securetime.nts.plugins.module_utils._nts_ke import record
+from ansible_collections.securetime.nts.plugins.module_utils._nts.ke import record
+from ansible_collections.securetime.nts.plugins.module_utils._x509 import certificates
 from ansible_collections.securetime.nts.tests.bench import ke_speed
 from ansible_collections.securetime.nts.tests.bench.ke_speed import BenchError, Clients, Round
 from ansible_collections.securetime.nts.tests.functional.nts_servers import (
@@ -75,10 +75,10 @@ def test_every_certificate_has_figures(clients: Clients) -> None:
 def test_the_certificate_is_what_its_name_says(name: str, tmp_path: Path) -> None:
     made = CERTIFICATES[name](tmp_path)
     key_type, _comma, origin = name.partition(", ")
-    assert _certificates.key_type(made.der) == key_type
-    chain = [_certificates.pem_to_der(pem) for pem in _certificates.CERTIFICATE.findall(made.chain.read_text())]
+    assert certificates.key_type(made.der) == key_type
+    chain = [certificates.pem_to_der(pem) for pem in certificates.CERTIFICATE.findall(made.chain.read_text())]
     issued = ["ECDSA P-256"] if origin == "of the role" else []
-    assert [_certificates.key_type(der) for der in chain] == [key_type, *issued]
+    assert [certificates.key_type(der) for der in chain] == [key_type, *issued]
 
 
 def test_it_counts_what_chronyd_counts(clients: Clients, pair: Pair, tmp_path: Path) -> None:

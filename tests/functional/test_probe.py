@@ -32,9 +32,9 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV, AESSIV
 
-from ansible_collections.securetime.nts.plugins.module_utils import _gnutls, _probe
-from ansible_collections.securetime.nts.plugins.module_utils._nts_ke import record
-from ansible_collections.securetime.nts.plugins.module_utils._probe import KINDS, Probe, ProbeOptions
+from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls, probe
+from ansible_collections.securetime.nts.plugins.module_utils._nts.ke import record
+from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import KINDS, Probe, ProbeOptions
 from ansible_collections.securetime.nts.tests.functional.nts_servers import (
     ADDRESS,
     DAY,
@@ -57,7 +57,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SUITES = {"bullseye": 100, "bookworm": 100, "trixie": 96, "testing": 96}
 # Where a server for NTP is that is not the one for key exchanges.
 ELSEWHERE = "127.0.0.3"
-GNUTLS = _gnutls.load()
+GNUTLS = gnutls.load()
 LIBRARIES = ["gnutls", "ssl"]
 # What a server sends in a key exchange that goes well.
 GOOD = [record(1, b"\0\0", critical=True), record(4, b"\0\x0f"), *[record(5, bytes(100))] * 8]
@@ -125,8 +125,8 @@ def test_a_good_server(suite: str, certificates: Certificates, ask: Ask, tmp_pat
         found = ask(good.ntsport)
         plain = ask(good.ntsport, "ssl")
     assert (found["ok"], found["stage"], found["error"], found["warnings"]) == (True, "ntp", None, [])
-    assert [found["stages"][stage]["state"] for stage in _probe.STAGES] == ["ok"] * 5
-    assert all(0 < found["stages"][stage]["duration_seconds"] < 3 for stage in _probe.STAGES)
+    assert [found["stages"][stage]["state"] for stage in probe.STAGES] == ["ok"] * 5
+    assert all(0 < found["stages"][stage]["duration_seconds"] < 3 for stage in probe.STAGES)
     assert (found["address"], found["addresses"]) == (ADDRESS, [{"address": ADDRESS, "error": None}])
     assert (found["tls"]["version"], found["tls"]["alpn"]) == ("TLS1.3", "ntske/1")
     assert found["tls"]["group"]
@@ -557,8 +557,8 @@ def stage_of(kind: str) -> str:
 # What the probe is run by in a process of its own: question as JSON in, result as JSON out.
 ALONE_CODE = """
 import json, sys
-from ansible_collections.securetime.nts.plugins.module_utils import _gnutls, _probe
-print(json.dumps(_probe.Probe(_probe.ProbeOptions(**json.load(sys.stdin)), _gnutls.load()).run()))
+from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls, probe
+print(json.dumps(probe.Probe(probe.ProbeOptions(**json.load(sys.stdin)), gnutls.load()).run()))
 """
 
 
@@ -662,9 +662,9 @@ def test_keys_of_chrony_4_4_are_warned_of(certificates: Certificates, server: Se
         "ntsport": server.ntsport,
     }
     old_client = """
-from ansible_collections.securetime.nts.plugins.module_utils import _nts_ke
-ask = _nts_ke.request
-_nts_ke.request = lambda aeads: ask(aeads).replace(_nts_ke.record(_nts_ke.COMPLIANT_128GCM_EXPORT), b"")
+from ansible_collections.securetime.nts.plugins.module_utils._nts import ke
+ask = ke.request
+ke.request = lambda aeads: ask(aeads).replace(ke.record(ke.COMPLIANT_128GCM_EXPORT), b"")
 """
     found = by_itself(trixie, question, old_client + ALONE_CODE)
     assert found["ok"], found["error"]
@@ -682,13 +682,13 @@ def test_a_library_without_the_algorithm(other: list[str], server: Server, certi
 
 SEAL_CODE = """
 import json, sys
-from ansible_collections.securetime.nts.plugins.module_utils import _gnutls
-gnutls = _gnutls.load()
+from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls
+library = gnutls.load()
 done = []
 for number, *texts in json.load(sys.stdin):
-    if number in gnutls.aeads():
+    if number in library.aeads():
         key, nonce, text, associated = map(bytes.fromhex, texts)
-        aead = gnutls.aead(number, key)
+        aead = library.aead(number, key)
         sealed = aead.seal(nonce, text, associated)
         wrong = bytes([sealed[0] ^ 1]) + sealed[1:]
         tampered = [

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils import _served
-from ansible_collections.securetime.nts.plugins.module_utils._files import TransactionError
-from ansible_collections.securetime.nts.plugins.module_utils._served import Endpoint, assert_served
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._pair import served
+from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Endpoint, assert_served
 from ansible_collections.securetime.nts.tests.functional.nts_servers import ADDRESS, NAME, Pair, chronyd, make_pair
 
 LINES = ["local stratum 5", "maxntsconnections 1"]
@@ -49,7 +49,7 @@ def test_one_connection_too_many_is_tried_again(pair: Pair, tmp_path: Path) -> N
 
 
 def test_one_that_serves_nothing_is_told(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_served, "PAUSES_SECONDS", (0.1, 0.1))
+    monkeypatch.setattr(served, "PAUSES_SECONDS", (0.1, 0.1))
     pair.key_file.write_bytes(make_pair(tmp_path / "other").key_file.read_bytes())
     with (
         chronyd("trixie", tmp_path / "chronyd", pair, LINES) as server,

@@ -23,13 +23,11 @@ import time
 
 sys.path.insert(0, "/usr/local/sbin/nts-certificate")
 
-from ansible_collections.securetime.nts.plugins.module_utils import (
-    _files,
-    _nts_certificate,
-    _transaction,
-)
+from ansible_collections.securetime.nts.plugins.module_utils._change import transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import FileSpec, read
+from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
 
-with open(_nts_certificate.SETTINGS) as opened:
+with open(manager.SETTINGS) as opened:
     SETTINGS = json.load(opened)["pairs"][0]
 CONFIG_FILE, UNIT = SETTINGS["config_file"], SETTINGS["service"]
 FOLDER = "/etc/chrony/cut"
@@ -83,13 +81,13 @@ def files(label):
 
 
 def change(label):
-    host = _nts_certificate.this_host()
-    wanted = [_files.FileSpec(path, content, "root", "root", 0o644) for path, content in files(label).items()]
-    _transaction.apply(host, wanted, _transaction.Options(CONFIG_FILE, UNIT, settle_time=0.5))
+    host = manager.this_host()
+    wanted = [FileSpec(path, content, "root", "root", 0o644) for path, content in files(label).items()]
+    transaction.apply(host, wanted, transaction.Options(CONFIG_FILE, UNIT, settle_time=0.5))
 
 
 def text(path):
-    found = _files.read(path)
+    found = read(path)
     return found and found.content.decode()
 
 
@@ -105,7 +103,7 @@ def look():
     status, said = output("/usr/local/sbin/nts-certificate", "check")
     return {
         "set": "old" if now == files("old") else "new" if now == files("new") else "mixed",
-        "begun": [name for name in (_transaction.PLAN, _transaction.UNDO) if os.path.exists(os.path.join(STATE, name))],
+        "begun": [name for name in (transaction.PLAN, transaction.UNDO) if os.path.exists(os.path.join(STATE, name))],
         "left": sorted(path for path in left if not path.endswith("undo.conf")),
         "active": output("systemctl", "is-active", UNIT)[1].strip(),
         "since_boot": output("systemctl", "show", UNIT, "--property=NRestarts")[1].strip(),
@@ -132,7 +130,7 @@ def main():
             # With a new key, so that neither file is of any use without the other.
             with open("/root/settings.json", "w") as file:
                 json.dump({"pairs": [dict(SETTINGS, new_key=True)]}, file)
-            if _nts_certificate.main(["--settings", "/root/settings.json", "renew", "--force"]):
+            if manager.main(["--settings", "/root/settings.json", "renew", "--force"]):
                 sys.exit(1)
         print("\n".join(taken))
         print(len(taken))

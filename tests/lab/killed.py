@@ -15,8 +15,15 @@ import signal
 import subprocess
 import sys
 
-from ansible_collections.securetime.nts.plugins.module_utils import _files, _transaction
-from ansible_collections.securetime.nts.plugins.module_utils._files import CommandResult, FileSpec, System
+from ansible_collections.securetime.nts.plugins.module_utils._change import transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    OLD,
+    CommandResult,
+    FileSpec,
+    System,
+    read,
+    remove,
+)
 
 CONFIG_FILE, UNIT = sys.argv[1:]
 FOLDER = os.path.join(os.path.dirname(CONFIG_FILE), "killed")
@@ -24,7 +31,7 @@ FOLDER = os.path.join(os.path.dirname(CONFIG_FILE), "killed")
 ANCHOR = FOLDER + "/anchor-3.pem"
 UNDO = "/var/lib/securetime-nts/undo.sh"
 COOKIES = "/var/lib/chrony/192.0.2.77.nts"
-OPTIONS = _transaction.Options(
+OPTIONS = transaction.Options(
     config_file=CONFIG_FILE, service=UNIT, settle_time=0.1, owns=[os.path.join(FOLDER, "anchor-*.pem")]
 )
 
@@ -55,7 +62,7 @@ def killed_at(step, wanted):
         HOST.run = counted(run)
         for name in ("replace", "unlink", "link", "fsync"):
             setattr(os, name, counted(getattr(os, name)))
-        _transaction.apply(HOST, wanted, OPTIONS)
+        transaction.apply(HOST, wanted, OPTIONS)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     return os.WIFSIGNALED(status)
@@ -82,7 +89,7 @@ def main():
         return [FileSpec(path, content, "root", "root", 0o644) for path, content in listed]
 
     def contents():
-        return {path: _files.read(path) and _files.read(path).content.decode() for path in files("old")}
+        return {path: read(path) and read(path).content.decode() for path in files("old")}
 
     def left_behind():
         folders = os.path.dirname(CONFIG_FILE), os.path.dirname(COOKIES)
@@ -94,7 +101,7 @@ def main():
 
     wrong = []
     step = 0
-    _transaction.apply(HOST, wanted("old"), OPTIONS)
+    transaction.apply(HOST, wanted("old"), OPTIONS)
     while True:
         step += 1
         save_cookies()
@@ -117,20 +124,20 @@ def main():
             wrong += [f"step {step}: the script is still there"] if os.path.exists(UNDO) else []
         # Half of the steps are followed by the same run again, the others by one that wants the old files.
         label = "new" if step % 2 else "old"
-        begun = _transaction.load(HOST, _transaction.PLAN) != {}
-        kept = os.path.exists(COOKIES) or os.path.exists(COOKIES + _files.OLD)
-        _transaction.apply(HOST, wanted(label), OPTIONS)
+        begun = transaction.load(HOST, transaction.PLAN) != {}
+        kept = os.path.exists(COOKIES) or os.path.exists(COOKIES + OLD)
+        transaction.apply(HOST, wanted(label), OPTIONS)
         if label == "new" or begun:
             expected = label == "old" and kept
             wrong += [] if os.path.exists(COOKIES) == expected else [f"step {step}: cookies are not {expected}"]
         wrong += [] if contents() == files(label) else [f"step {step}: not {label} after the next run"]
         wrong += [f"step {step}: {path} was left behind" for path in left_behind()]
         wrong += [] if run(["systemctl", "is-active", UNIT]).status == 0 else [f"step {step}: chronyd does not run"]
-        wrong += [] if _transaction.load(HOST, _transaction.PLAN) == {} else [f"step {step}: the plan is still there"]
-        _transaction.apply(HOST, wanted("old"), OPTIONS)
+        wrong += [] if transaction.load(HOST, transaction.PLAN) == {} else [f"step {step}: the plan is still there"]
+        transaction.apply(HOST, wanted("old"), OPTIONS)
     last = [item._replace(content=None) for item in wanted("old")[1:]]
-    _transaction.apply(HOST, [wanted("old")[0]._replace(content=config), *last], OPTIONS)
-    _files.remove(COOKIES)
+    transaction.apply(HOST, [wanted("old")[0]._replace(content=config), *last], OPTIONS)
+    remove(COOKIES)
     print(json.dumps({"steps": step - 1, "wrong": wrong}))
 
 

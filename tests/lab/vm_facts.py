@@ -11,7 +11,7 @@ import sys
 
 sys.path.insert(0, "/root/utils")
 
-from ansible_collections.securetime.nts.plugins.module_utils._facts import GatherOptions, gather
+from ansible_collections.securetime.nts.plugins.module_utils._state.facts import GatherOptions, gather
 
 goal, seconds, sources = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 offset = 0.5 if goal == "authenticated" else None

@@ -76,8 +76,8 @@ def prepare(vm: Vm) -> None:
     """Put on a VM what the tests need at its next boots."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for path in UTILS.glob("*.py"):
-            tar.add(path, f"{PACKAGE}/{path.name}")
+        for path in UTILS.rglob("*.py"):
+            tar.add(path, f"{PACKAGE}/{path.relative_to(UTILS)}")
     archive = base64.b64encode(packed.getvalue()).decode()
     qemu.inside(
         vm,

@@ -235,13 +235,14 @@ def test_a_server_without_its_issuing_key_says_so_and_serves_on(server: Host) ->
 KILLED = """
 import os, sys
 sys.path.insert(0, "/usr/local/sbin/nts-certificate")
-from ansible_collections.securetime.nts.plugins.module_utils import _files, _nts_certificate
-swap = _files.swap
+from ansible_collections.securetime.nts.plugins.module_utils._change import files
+from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
+swap = files.swap
 def swap_and_die(wanted):
     swap(wanted)
     os.kill(os.getpid(), 9)
-_files.swap = swap_and_die
-_nts_certificate.main(["renew", "--force"])
+files.swap = swap_and_die
+manager.main(["renew", "--force"])
 """
 
 

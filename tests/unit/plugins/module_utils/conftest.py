@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils import _chronyc
+from ansible_collections.securetime.nts.plugins.module_utils._state import chronyc
 
 CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 # Captures of a chronyc and a chronyd of different versions.
@@ -40,7 +40,7 @@ class Capture:
 
     def take(self, *more):
         """Return what the reports of then are read as, with those of the optional ones."""
-        return _chronyc.take(self.ask, self.ask_sources_by_name, more)
+        return chronyc.take(self.ask, self.ask_sources_by_name, more)
 
     def log(self):
         """Return what chronyd had logged: age in seconds, text."""

@@ -8,8 +8,9 @@ import hashlib
 import hmac
 import os
 
-from ansible_collections.securetime.nts.plugins.module_utils import _certificates, _ntp, _nts_ke
-from ansible_collections.securetime.nts.plugins.module_utils._causes import CAUSES
+from ansible_collections.securetime.nts.plugins.module_utils._nts import ke, ntp
+from ansible_collections.securetime.nts.plugins.module_utils._nts.causes import CAUSES
+from ansible_collections.securetime.nts.plugins.module_utils._x509 import certificates
 
 
 def toy(key):
@@ -21,39 +22,39 @@ def toy(key):
     def unseal(nonce, text, associated):
         return text[16:] if hmac.compare_digest(text[:16], tag(nonce, text[16:], associated)) else None
 
-    return _ntp.Aead(16, lambda nonce, text, associated: tag(nonce, text, associated) + text, unseal)
+    return ntp.Aead(16, lambda nonce, text, associated: tag(nonce, text, associated) + text, unseal)
 
 
 TO_SERVER, TO_CLIENT = toy(b"there"), toy(b"back")
-ASKED = _ntp.request(bytes(100), TO_SERVER, bytes(range(64)))
+ASKED = ntp.request(bytes(100), TO_SERVER, bytes(range(64)))
 
 
 def refusal(function, *arguments):
     """Return the kind of the documented error, or nothing."""
     try:
         function(*arguments)
-    except (_nts_ke.ProtocolError, _ntp.PacketError) as error:
+    except (ke.ProtocolError, ntp.PacketError) as error:
         return error.kind
     return None
 
 
 def exchange(data):
     """Read a key exchange."""
-    kind = refusal(_nts_ke.read_response, data, [30, 15])
+    kind = refusal(ke.read_response, data, [30, 15])
     assert kind is None or kind in CAUSES
     if kind is None:
-        found = _nts_ke.read_response(data, [30, 15])
+        found = ke.read_response(data, [30, 15])
         assert found.aead in (15, 30)
         assert 1 <= len(found.cookies) <= 8
         assert all(0 < len(cookie) <= 256 for cookie in found.cookies)
-    length = _nts_ke.message_length(data)
+    length = ke.message_length(data)
     assert length is None or 4 <= length <= len(data)
 
 
 def packet(data):
     """Read an NTP packet that nobody has sealed."""
-    assert refusal(_ntp.read_reply, data, ASKED, TO_CLIENT) in CAUSES
-    assert refusal(_ntp.read_reply, data[:24] + ASKED.transmit + data[32:], ASKED, TO_CLIENT) in CAUSES
+    assert refusal(ntp.read_reply, data, ASKED, TO_CLIENT) in CAUSES
+    assert refusal(ntp.read_reply, data[:24] + ASKED.transmit + data[32:], ASKED, TO_CLIENT) in CAUSES
 
 
 def sealed(data):
@@ -61,19 +62,19 @@ def sealed(data):
     header = bytearray(data[:48].ljust(48, b"\0"))
     header[0] = header[0] & 0xC0 | 0x24
     header[24:32] = ASKED.transmit
-    before = bytes(header) + _ntp.field(_ntp.UNIQUE_IDENTIFIER, ASKED.unique_identifier)
-    reply = _ntp.read_reply(before + _ntp.authenticator(TO_CLIENT, bytes(16), data[48:], before), ASKED, TO_CLIENT)
+    before = bytes(header) + ntp.field(ntp.UNIQUE_IDENTIFIER, ASKED.unique_identifier)
+    reply = ntp.read_reply(before + ntp.authenticator(TO_CLIENT, bytes(16), data[48:], before), ASKED, TO_CLIENT)
     assert 0 <= reply.leap <= 3
     assert reply.reference_id
     assert sum(map(len, reply.cookies)) <= len(data)
-    _offset, delay = _ntp.offset_and_delay(0, reply, 0)
+    _offset, delay = ntp.offset_and_delay(0, reply, 0)
     assert -(2**33) < delay < 2**33
 
 
 def certificate(data):
     """Read the key of a certificate."""
-    with contextlib.suppress(_certificates.DerError):
-        assert _certificates.key_type(data)
+    with contextlib.suppress(certificates.DerError):
+        assert certificates.key_type(data)
 
 
 READERS = (exchange, packet, sealed, certificate)
@@ -87,17 +88,17 @@ def read(data):
 
 def seeds():
     """Return inputs that are right, to begin with."""
-    cookies = [_nts_ke.record(_nts_ke.NEW_COOKIE, os.urandom(100))] * 8
-    good = [_nts_ke.record(1, b"\0\0", critical=True), _nts_ke.record(4, b"\0\x0f"), *cookies]
-    more = [_nts_ke.record(6, b"ntp.example.com"), _nts_ke.record(7, b"\x10\x01"), _nts_ke.record(1024)]
-    end = _nts_ke.record(0, critical=True)
+    cookies = [ke.record(ke.NEW_COOKIE, os.urandom(100))] * 8
+    good = [ke.record(1, b"\0\0", critical=True), ke.record(4, b"\0\x0f"), *cookies]
+    more = [ke.record(6, b"ntp.example.com"), ke.record(7, b"\x10\x01"), ke.record(1024)]
+    end = ke.record(0, critical=True)
     header = bytes([0x24, 2]) + bytes(22) + ASKED.transmit + bytes(16)
-    before = header + _ntp.field(_ntp.UNIQUE_IDENTIFIER, ASKED.unique_identifier)
+    before = header + ntp.field(ntp.UNIQUE_IDENTIFIER, ASKED.unique_identifier)
     return [
         b"\0" + b"".join([*good, end]),
         b"\0" + b"".join([*good, *more, end]),
-        b"\0" + b"".join([_nts_ke.record(2, b"\0\1", critical=True), end]),
-        b"\1" + before + _ntp.authenticator(TO_SERVER, bytes(16), b"", before),
-        b"\2" + header + _ntp.field(_ntp.COOKIE, bytes(100)) * 2,
+        b"\0" + b"".join([ke.record(2, b"\0\1", critical=True), end]),
+        b"\1" + before + ntp.authenticator(TO_SERVER, bytes(16), b"", before),
+        b"\2" + header + ntp.field(ntp.COOKIE, bytes(100)) * 2,
         b"\3" + bytes.fromhex("3010300e02010130003000300030003000300030"),
     ]

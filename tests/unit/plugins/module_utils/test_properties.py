@@ -7,13 +7,13 @@ import json
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils import _chronyc, _verdict
+from ansible_collections.securetime.nts.plugins.module_utils._state import chronyc, verdict
 from ansible_collections.securetime.nts.tests.unit.plugins.module_utils import nts_input
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
 
-REPORTS = [*_chronyc.REPORTS, *(report for reports in _chronyc.OPTIONAL.values() for report in reports)]
+REPORTS = [*chronyc.REPORTS, *(report for reports in chronyc.OPTIONAL.values() for report in reports)]
 WORDS = st.sampled_from(
     ["", "0", "1", "377", "4294967295", "127", "-1", "1e999", "nan", "-inf", "9" * 20, "NTS", "SK", "-", "?", "*", "^"]
 ) | st.sampled_from(
@@ -52,8 +52,8 @@ def test_any_text_is_read_or_its_line_is_told(report):
     def holds(text):
         answer = told = None
         try:
-            answer = _chronyc.parse(report, text)
-        except _chronyc.ChronycError as error:
+            answer = chronyc.parse(report, text)
+        except chronyc.ChronycError as error:
             told = error
         if answer is None:
             assert told.line in text.split("\n")
@@ -98,7 +98,7 @@ def damages(draw, answers):
 @pytest.mark.parametrize("state", ["one_of_two_gone", "ntp_blocked", "every_report", "mixed_ignore", "ordinary_user"])
 def test_damaged_reports_are_judged_or_the_line_is_told(capture, state):
     real = capture(state)
-    log = _verdict.read_log(list(real.log()))
+    log = verdict.read_log(list(real.log()))
 
     @SETTINGS
     @hypothesis.given(damages(real.content["answers"]), st.sampled_from(["authenticated", "synchronised", "reachable"]))
@@ -108,17 +108,17 @@ def test_damaged_reports_are_judged_or_the_line_is_told(capture, state):
 
         reports = told = None
         try:
-            reports = _chronyc.take(ask, lambda: "", list(_chronyc.OPTIONAL))
-        except _chronyc.ChronycError as error:
+            reports = chronyc.take(ask, lambda: "", list(chronyc.OPTIONAL))
+        except chronyc.ChronycError as error:
             told = error
         if reports is None:
             assert any(told.line in "\n".join(lines).split("\n") for lines in answers.values())
             return
-        facts = _verdict.judge(HOST, reports, log)
+        facts = verdict.judge(HOST, reports, log)
         json.dumps(facts, allow_nan=False)
         assert facts["nts"]["state"] == "authenticated" or facts["nts"]["reasons"]
-        assert len(_verdict.progress(facts)) == len(facts["sources"] or [])
-        _verdict.reached(facts, condition, 1, 0.5)
+        assert len(verdict.progress(facts)) == len(facts["sources"] or [])
+        verdict.reached(facts, condition, 1, 0.5)
 
     holds()
 
@@ -128,7 +128,7 @@ def test_any_bytes_of_a_program_are_an_answer_or_none(tmp_path):
     program = tmp_path / "chronyc"
     program.write_text(f"#!/bin/sh\nexec cat {output}\n")
     program.chmod(0o755)
-    separator = f"{_chronyc.SEPARATOR_ANSWER}\n".encode()
+    separator = f"{chronyc.SEPARATOR_ANSWER}\n".encode()
     pieces = st.binary(max_size=40) | st.just(separator) | st.just(b"1,2,3\n")
 
     @hypothesis.settings(SETTINGS, max_examples=50)
@@ -137,8 +137,8 @@ def test_any_bytes_of_a_program_are_an_answer_or_none(tmp_path):
         output.write_bytes(data)
         reports = told = None
         try:
-            reports = _chronyc.read_reports(str(program), 2.0, ["clients"])
-        except _chronyc.ChronycError as error:
+            reports = chronyc.read_reports(str(program), 2.0, ["clients"])
+        except chronyc.ChronycError as error:
             told = error
         assert "refusal" in reports if reports else told.line is not None
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils import _chronyc, _host, _verdict
-from ansible_collections.securetime.nts.plugins.module_utils._chronyc import ChronycError
-from ansible_collections.securetime.nts.plugins.module_utils._facts import GatherOptions, GatherResult
+from ansible_collections.securetime.nts.plugins.module_utils._state import chronyc, host, verdict
+from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import ChronycError
+from ansible_collections.securetime.nts.plugins.module_utils._state.facts import GatherOptions, GatherResult
 
 # The oldest Pythons of managed hosts are tested without Ansible.
 testing = pytest.importorskip("ansible.module_utils.testing")
@@ -135,15 +135,15 @@ def test_every_fact_is_documented_and_every_documented_fact_is_there(monkeypatch
         for name in ("chrony", "ntpsec")
     )
     said = {"systemctl": "\n\n".join(shown), "chronyd": "chronyd (chrony) version 4.6.1 (+NTS)"}
-    monkeypatch.setattr(_host, "run_together", lambda _commands, _timeout: said)
-    monkeypatch.setattr(_host, "find_program", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(_host, "find_daemon", lambda _pid: os.getpid())
+    monkeypatch.setattr(host, "run_together", lambda _commands, _timeout: said)
+    monkeypatch.setattr(host, "find_program", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(host, "find_daemon", lambda _pid: os.getpid())
     answers = json.loads(CAPTURE.read_text(encoding="utf-8"))["answers"]
     # No controller of the tests has a real-time clock that chronyd may read.
     answers["rtcdata"] = ["1795420100.000000000,15,8,560,0.310000,-1.200"]
-    reports = _chronyc.take(
-        lambda commands: ["\n".join(answers[command]) for command in commands], pytest.fail, list(_chronyc.OPTIONAL)
+    reports = chronyc.take(
+        lambda commands: ["\n".join(answers[command]) for command in commands], pytest.fail, list(chronyc.OPTIONAL)
     )
-    facts = _verdict.judge(dict(_host.survey(5.0), running=True), reports, _verdict.read_log(None))
+    facts = verdict.judge(dict(host.survey(5.0), running=True), reports, verdict.read_log(None))
     documented = yaml.safe_load(chronyc_facts.RETURN)["ansible_facts"]["contains"]["chrony"]
     assert list(differences("chrony", documented, facts)) == []

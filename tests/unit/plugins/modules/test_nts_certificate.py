@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 from ansible_collections.securetime.nts.plugins.modules.nts_certificate import program
@@ -22,6 +26,24 @@ def test_the_program_runs_without_ansible(tmp_path: Path) -> None:
     done = subprocess.run([path, "--settings", "/none", "check"], check=False, capture_output=True, text=True, env={})
     assert (done.returncode, done.stdout) == (2, "")
     assert "The settings /none cannot be read" in done.stderr
+
+
+# Prints the files of the modules below plugins/module_utils that the program imports, as the archive names them.
+IMPORTED = """
+import json, sys
+from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
+package = manager.__name__.rsplit(".", 2)[0]
+modules = [module for name, module in sys.modules.items() if name.startswith(package + ".")]
+print(json.dumps([module.__file__[module.__file__.index("ansible_collections/securetime") :] for module in modules]))
+"""
+
+
+def test_the_program_contains_every_module_that_it_imports() -> None:
+    command, environment = [sys.executable, "-c", IMPORTED], {"PYTHONPATH": os.pathsep.join(sys.path)}
+    imported = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+    assert any(name.endswith("/_pair/manager.py") for name in imported)
+    with zipfile.ZipFile(io.BytesIO(program(sys.executable))) as archive:
+        assert set(imported) <= set(archive.namelist())
 
 
 def test_the_program_is_always_the_same() -> None:

@@ -1,0 +1,235 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Would chronyd run with these files? Asked before one of them is in its place.
+
+`chronyd -p` reads chrony.conf and what it includes, and opens nothing that these name: neither sources files nor
+certificates nor keys, and it does not look for the user. These are looked at here, as the daemon's user will.
+"""
+
+import os
+import pwd
+import re
+import ssl
+import stat
+import time
+from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence
+
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import FileSpec, System, TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE, carries, decode
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives, words_of
+
+PARSE_ERROR = re.compile(r"Fatal error : (?P<what>.*) at line (?P<line>\d+)(?: in file .*)?$", re.MULTILINE)
+DEFAULT_USER = re.compile(r"^ *-u USER\s.*\((?P<user>[^)]*)\)$", re.MULTILINE)
+# What certificates must be for, by their paths.
+Names = Mapping[str, Sequence[str]]
+SOURCE_WORDS = ("server", "pool", "peer")
+
+
+class Reader(NamedTuple):
+    """The user that chronyd becomes. It drops every group but the primary one (util.c: UTI_DropRoot)."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def check(
+    host: System, staged: Dict[str, FileSpec], config_file: str, names: Optional[Names] = None, whole: bool = True
+) -> bool:
+    """Raise TransactionError with what chronyd could not use; False where there is no chronyd to ask.
+
+    staged are the files of the change by path. Their new content waits beside their place, because the distributions'
+    confinement lets chronyd read there and hardly anywhere else (Debian's AppArmor profile: /etc/chrony). names are
+    those that a certificate must carry, by its path. Not the whole, but the syntax alone, is checked where files that
+    other tasks make are not there yet (check mode).
+    """
+    chronyd = find_chronyd()
+    if chronyd is None:
+        return False
+    for item in staged.values():
+        if item.path != config_file and item.effect == "sources" and item.content is not None:
+            _check_sources(host, chronyd, item)
+    candidate = staged.get(config_file)
+    if candidate is not None and candidate.content is None:
+        return True
+    path = candidate.staged if candidate else config_file
+    directives = words_of(_parse(host, chronyd, path, candidate))
+    if not whole:
+        return True
+    reader = _reader(host, chronyd, directives)
+    _check_anchors(directives, staged, reader)
+    _check_pairs(directives, staged, reader, names or {})
+    return True
+
+
+def effective_directives(host: System, path: str) -> Directives:
+    """Return the directives of a configuration and of what it includes; of the text alone if chronyd refuses it."""
+    chronyd = find_chronyd()
+    if chronyd is not None:
+        done = host.run([chronyd, "-p", "-f", path])
+        if done.status == 0:
+            return words_of(done.stdout)
+    return words_of(_text(path))
+
+
+def _parse(host: System, chronyd: str, path: str, candidate: Optional[FileSpec]) -> str:
+    """Return what `chronyd -p` (since 4.0) makes of a file."""
+    done = host.run([chronyd, "-p", "-f", path])
+    if done.status == 0:
+        return done.stdout
+    what = candidate.path if candidate else path
+    refusal = f"chronyd refuses the new {what}, so nothing was changed"
+    found = PARSE_ERROR.search(done.stderr + done.stdout)
+    if found is None or candidate is None:
+        raise TransactionError(f"{refusal}: {(done.stderr or done.stdout).strip()}")
+    number = int(found.group("line"))
+    line = (candidate.content or "").splitlines()[number - 1 : number]
+    text = line[0] if line else "(end of the file)"
+    raise TransactionError(f"{refusal}: {found.group('what')} at line {number}: {text}")
+
+
+def _check_sources(host: System, chronyd: str, item: FileSpec) -> None:
+    """Refuse what chronyd would pass over without a word in a sources file."""
+    content = item.content or ""
+    if content and not content.endswith("\n"):
+        raise TransactionError(
+            f"The last line of {item.path} has no newline, so that chronyd would not read it; nothing was changed."
+        )
+    for number, line in enumerate(content.splitlines(), 1):
+        word = line.split()[0].lower() if line.split() else ""
+        if word and word[0] not in "!;#%" and word not in SOURCE_WORDS:
+            raise TransactionError(
+                f"{item.path} is for sources, and chronyd would pass over its line {number} without a word, so nothing"
+                f" was changed: {line}"
+            )
+    _parse(host, chronyd, item.staged, item)
+
+
+def _reader(host: System, chronyd: str, directives: Directives) -> Reader:
+    compiled = DEFAULT_USER.search(host.run([chronyd, "--help"]).stdout)
+    given = [arguments[0] for arguments in directives.get("user", []) if arguments]
+    name = given[-1] if given else compiled.group("user") if compiled else "root"
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        raise TransactionError(
+            f"chronyd would run as the user {name}, which this host does not have, and end at its start; nothing was"
+            " changed. Leave the directive user out."
+        ) from None
+    return Reader(name, user.pw_uid, user.pw_gid)
+
+
+def _check_anchors(directives: Directives, staged: Dict[str, FileSpec], reader: Reader) -> None:
+    """One trust anchor that cannot be read keeps every source of its set from authenticating (tls_gnutls.c)."""
+    for arguments in directives.get("ntstrustedcerts", []):
+        path = arguments[-1]
+        if not os.path.isdir(path):
+            _must_be_readable(path, staged, reader, "ntstrustedcerts")
+            if not CERTIFICATE.search(_text(_current_path(path, staged))):
+                raise TransactionError(
+                    f"{path} (ntstrustedcerts) holds no certificate, and with it no source could be authenticated;"
+                    " nothing was changed."
+                )
+
+
+def _check_pairs(directives: Directives, staged: Dict[str, FileSpec], reader: Reader, names: Names) -> None:
+    """With a pair that it cannot use chronyd runs on, listens, and serves no NTS."""
+    certificates = [arguments[0] for arguments in directives.get("ntsservercert", []) if arguments]
+    keys = [arguments[0] for arguments in directives.get("ntsserverkey", []) if arguments]
+    if len(certificates) != len(keys):
+        raise TransactionError(
+            f"There are {len(certificates)} ntsservercert and {len(keys)} ntsserverkey, and chronyd would end at its"
+            " start; nothing was changed. Every certificate needs its key, in the same order."
+        )
+    for certificate, key in zip(certificates, keys):
+        _must_be_readable(certificate, staged, reader, "ntsservercert")
+        _must_be_readable(key, staged, reader, "ntsserverkey")
+        _must_match(certificate, _current_path(certificate, staged), key, _current_path(key, staged))
+        _must_be_valid(certificate, _current_path(certificate, staged), names.get(certificate, ()))
+
+
+def _must_match(certificate: str, certificate_now: str, key: str, key_now: str) -> None:
+    try:
+        # A key with a passphrase would ask for it: chronyd cannot, either.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_now, key_now, password=lambda: b"")
+    except (ssl.SSLError, OSError) as error:
+        reason = "do not belong together" if "MISMATCH" in str(error) else f"cannot be used ({error})"
+        raise TransactionError(
+            f"{certificate} and {key} {reason}, and with them chronyd would serve no NTS; nothing was changed."
+        ) from None
+
+
+def _must_be_valid(path: str, now: str, names: Sequence[str]) -> None:
+    chain = list(_decode(path, now))
+    for holder, certificate in zip(("server's certificate", "certificate of its CA"), chain):
+        for word, when, wrong in (("expired", "notAfter", -1), ("is not valid before", "notBefore", 1)):
+            if (ssl.cert_time_to_seconds(certificate[when]) - time.time()) * wrong > 0:
+                raise TransactionError(
+                    f"The {holder} in {path} {word} {certificate[when]}, and no client would accept it; nothing was"
+                    " changed."
+                )
+    for below, above in zip(chain, chain[1:]):
+        if below["issuer"] != above["subject"]:
+            raise TransactionError(
+                f"The certificates in {path} are not a chain: each must be followed by the one that signed it; nothing"
+                " was changed."
+            )
+    carried = {value for _kind, value in chain[0].get("subjectAltName", ())}
+    missing = [name for name in names if not carries(carried, name)]
+    if missing:
+        raise TransactionError(
+            f"The certificate in {path} is not for {', '.join(missing)} (it is for {', '.join(sorted(carried))});"
+            " nothing was changed."
+        )
+
+
+def _decode(path: str, now: str) -> Iterator[Dict[str, Any]]:
+    found = CERTIFICATE.findall(_text(now))
+    if not found:
+        raise TransactionError(f"{path} holds no certificate; nothing was changed.")
+    return map(decode, found)
+
+
+def _current_path(path: str, staged: Dict[str, FileSpec]) -> str:
+    """Return where the file of this path is before the swap."""
+    return staged[path].staged if path in staged else path
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def _must_be_readable(path: str, staged: Dict[str, FileSpec], reader: Reader, directive: str) -> None:
+    now = _current_path(path, staged)
+    if not os.path.exists(now):
+        raise TransactionError(
+            f"{path} ({directive}) is not on this host, and without it chronyd could not do NTS; nothing was changed."
+        )
+    folder = os.path.dirname(path)
+    for item, right in [(now, 4), *((parent, 1) for parent in _parents(folder))]:
+        if not _may(reader, os.stat(item), right):
+            raise TransactionError(
+                f"{path} ({directive}) cannot be read by {reader.name}, the user of chronyd, because of the permissions"
+                f" of {path if item == now else item}; nothing was changed. Let the file belong to the group of that"
+                " user (chronyd drops its other groups), with mode 0640."
+            )
+
+
+def _parents(folder: str) -> Iterator[str]:
+    while True:
+        yield folder
+        if folder == os.path.dirname(folder):
+            return
+        folder = os.path.dirname(folder)
+
+
+def _may(reader: Reader, status: os.stat_result, right: int) -> bool:
+    """Say whether a user may read (4) or enter (1): the first class that it belongs to decides."""
+    if reader.uid == 0:
+        return True
+    mode = stat.S_IMODE(status.st_mode)
+    shift = 6 if status.st_uid == reader.uid else 3 if status.st_gid == reader.gid else 0
+    return bool(mode >> shift & right)

@@ -1,0 +1,186 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The messages of an NTS key exchange (RFC 8915, section 4).
+
+Bytes in, values out: nothing here opens a connection.
+"""
+
+import struct
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.securetime.nts.plugins.module_utils._nts.causes import NtsError
+
+PORT = 4460
+ALPN = "ntske/1"
+EXPORTER_LABEL = "EXPORTER-network-time-security"  # RFC 8915, section 4.3
+NTPV4 = 0
+
+CRITICAL = 0x8000
+END_OF_MESSAGE = 0
+NEXT_PROTOCOL = 1
+ERROR = 2
+WARNING = 3
+AEAD_ALGORITHM = 4
+NEW_COOKIE = 5
+NTPV4_SERVER = 6
+NTPV4_PORT = 7
+# chrony 4.6.1 and newer: both sides export the keys of AEAD 30 as RFC 8915 says (chrony 4.4 to 4.6 did not).
+COMPLIANT_128GCM_EXPORT = 1024
+
+AES_SIV_CMAC_256 = 15
+AES_128_GCM_SIV = 30
+AEAD_NAMES = {AES_SIV_CMAC_256: "AES-SIV-CMAC-256", AES_128_GCM_SIV: "AES-128-GCM-SIV"}
+KEY_LENGTHS = {AES_SIV_CMAC_256: 32, AES_128_GCM_SIV: 16}
+ERROR_NAMES = {0: "unrecognised critical record", 1: "bad request", 2: "internal server error"}
+
+# Longer answers chronyd gives up on, too (nts_ke.h: NKE_MAX_MESSAGE_LENGTH).
+MAX_MESSAGE_LENGTH = 16384
+# chronyd leaves out cookies that are longer, and those over eight (nts_ke.h).
+MAX_COOKIE_LENGTH = 256
+MAX_COOKIES = 8
+MAX_SERVER_NAME_LENGTH = 255
+
+
+class ProtocolError(NtsError):
+    """The answer is not what RFC 8915 asks for."""
+
+
+class Record(NamedTuple):
+    """One record (section 4)."""
+
+    critical: bool
+    type: int
+    body: bytes
+
+
+class KeResult(NamedTuple):
+    """What the server has agreed to."""
+
+    aead: int
+    cookies: List[bytes]
+    server: Optional[str]
+    port: Optional[int]
+    compliant_export: bool
+    ignored_records: List[int]
+
+
+def record(type_: int, body: bytes = b"", critical: bool = False) -> bytes:
+    """Return a record as it is sent."""
+    return struct.pack(">HH", type_ | (CRITICAL if critical else 0), len(body)) + body
+
+
+def request(aeads: Sequence[int]) -> bytes:
+    """Return the client's message: NTPv4, these AEAD algorithms in the order of preference (section 4.1)."""
+    records = [
+        record(NEXT_PROTOCOL, struct.pack(">H", NTPV4), critical=True),
+        record(AEAD_ALGORITHM, struct.pack(f">{len(aeads)}H", *aeads), critical=True),
+    ]
+    if AES_128_GCM_SIV in aeads:
+        records.append(record(COMPLIANT_128GCM_EXPORT))
+    return b"".join([*records, record(END_OF_MESSAGE, critical=True)])
+
+
+def message_length(data: bytes) -> Optional[int]:
+    """Return how long the message is with which the data begins, or nothing if its end has not come yet."""
+    for start, type_, length in _headers(data):
+        if type_ & ~CRITICAL == END_OF_MESSAGE and start + 4 + length <= len(data):
+            return start + 4 + length
+    return None
+
+
+def _headers(data: bytes) -> Iterator[Tuple[int, int, int]]:
+    start = 0
+    while start + 4 <= len(data):
+        type_, length = struct.unpack_from(">HH", data, start)
+        yield start, type_, length
+        start += 4 + length
+
+
+def read_records(data: bytes) -> List[Record]:
+    """Return the records before the end of a message."""
+    if message_length(data) is None:
+        raise ProtocolError("ke_malformed", f"its {len(data)} bytes have no end of message")
+    records = []
+    for start, type_, length in _headers(data):
+        if type_ & ~CRITICAL == END_OF_MESSAGE:
+            break
+        records.append(Record(bool(type_ & CRITICAL), type_ & ~CRITICAL, data[start + 4 : start + 4 + length]))
+    return records
+
+
+def read_response(data: bytes, offered: Iterable[int]) -> KeResult:
+    """Return what a server's whole message says, or raise ProtocolError: what chronyd would give up on (4.0 to 4.9)."""
+    offered = list(offered)
+    found: Dict[int, Record] = {}
+    cookies: List[bytes] = []
+    ignored = []
+    for item in read_records(data):
+        if item.type == ERROR:
+            code = _number(item, "error")
+            raise ProtocolError("ke_error", f"error {code} ({ERROR_NAMES.get(code, 'not in RFC 8915')})")
+        if item.type == WARNING:
+            raise ProtocolError("ke_error", f"warning {_number(item, 'warning')} (RFC 8915 has none)")
+        if item.type == NEW_COOKIE:
+            cookies.append(item.body)
+        elif item.type in (NEXT_PROTOCOL, AEAD_ALGORITHM, NTPV4_SERVER, NTPV4_PORT, COMPLIANT_128GCM_EXPORT):
+            if item.type in found:
+                raise ProtocolError("ke_malformed", f"there are two records of type {item.type}")
+            found[item.type] = item
+        elif item.critical:
+            raise ProtocolError("ke_critical_record", f"type {item.type}")
+        else:
+            ignored.append(item.type)
+    _must_speak_ntpv4(found.get(NEXT_PROTOCOL))
+    aead = _agreed_aead(found.get(AEAD_ALGORITHM), offered)
+    usable = [cookie for cookie in cookies if 0 < len(cookie) <= MAX_COOKIE_LENGTH and len(cookie) % 4 == 0]
+    if not usable:
+        raise ProtocolError("ke_no_cookies", f"of {len(cookies)} cookies none can be used" if cookies else "none came")
+    return KeResult(
+        aead,
+        usable[:MAX_COOKIES],
+        _server(found[NTPV4_SERVER]) if NTPV4_SERVER in found else None,
+        _number(found[NTPV4_PORT], "port") if NTPV4_PORT in found else None,
+        COMPLIANT_128GCM_EXPORT in found,
+        ignored,
+    )
+
+
+def _number(item: Record, what: str) -> int:
+    if len(item.body) != 2:
+        raise ProtocolError("ke_malformed", f"its {what} record has {len(item.body)} bytes and not 2")
+    return int(struct.unpack(">H", item.body)[0])
+
+
+def _must_speak_ntpv4(item: Optional[Record]) -> None:
+    """Section 4.1.2: exactly one protocol of those asked for, or none."""
+    if item is None:
+        raise ProtocolError("ke_no_protocol", "it names no protocol")
+    if not item.body:
+        raise ProtocolError("ke_no_protocol", "it knows none of those asked for")
+    if _number(item, "protocol") != NTPV4:
+        raise ProtocolError("ke_no_protocol", f"it chose the protocol {_number(item, 'protocol')}")
+
+
+def _agreed_aead(item: Optional[Record], offered: List[int]) -> int:
+    """Section 4.1.5: one algorithm of those offered, or none."""
+    told = ", ".join(map(str, offered))
+    if item is None or not item.body:
+        raise ProtocolError("ke_no_aead", f"it accepts none of {told}")
+    aead = _number(item, "AEAD")
+    if aead not in offered:
+        raise ProtocolError("ke_no_aead", f"it chose {aead}, which was not offered ({told})")
+    return aead
+
+
+def _server(item: Record) -> str:
+    """Section 4.1.7: a fully qualified domain name or an address."""
+    name = item.body.decode("ascii", errors="replace")
+    if not name or len(name) > MAX_SERVER_NAME_LENGTH or not all(" " < letter < "\x7f" for letter in name):
+        raise ProtocolError("ke_malformed", f"the NTP server that it names is no name: {name[:80]!r}")
+    return name
+
+
+def exporter_context(aead: int, to_server: bool) -> bytes:
+    """Return the context with which a key is exported from the TLS session (section 5.1)."""
+    return struct.pack(">HHB", NTPV4, aead, 0 if to_server else 1)

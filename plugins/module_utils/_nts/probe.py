@@ -1,0 +1,591 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Ask an NTS server as a client would: DNS, TCP, TLS, key exchange, authenticated NTP.
+
+Each stage has its time, and the first that fails is the last.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+
+from ansible_collections.securetime.nts.plugins.module_utils._nts import ke, ntp
+from ansible_collections.securetime.nts.plugins.module_utils._nts.causes import CAUSES, NtsError
+from ansible_collections.securetime.nts.plugins.module_utils._nts.gnutls import Gnutls
+from ansible_collections.securetime.nts.plugins.module_utils._nts.tls import (
+    ClosedError,
+    DeadlineError,
+    GnutlsSession,
+    Session,
+    SslSession,
+    TlsError,
+    Trust,
+    read_anchors,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import DerError, describe, seconds_left
+
+T = TypeVar("T")
+Row = Dict[str, Any]
+# A family and what its sockets connect to.
+Address = Tuple[int, Any]
+
+# What can be wrong, by the stage at which it is found: a closed list, told in the documentation of nts_probe.
+KINDS = {
+    "dns": ("unresolved", "resolver_failed"),
+    "tcp": ("refused", "timed_out", "unreachable", "denied", "not_connected"),
+    "tls": (
+        "tls_closed",
+        "tls_timed_out",
+        "not_tls",
+        "tls_version",
+        "tls_alert",
+        "tls_failed",
+        "tls_policy",
+        "alpn",
+        "trust",
+        "certificate_issuer",
+        "certificate_name",
+        "certificate_expired",
+        "certificate_not_yet_valid",
+        "certificate_refused",
+        "certificate_unexpected",
+        "certificate_expires_soon",
+    ),
+    "ke": (
+        "ke_closed",
+        "ke_timed_out",
+        "ke_too_long",
+        "ke_malformed",
+        "ke_critical_record",
+        "ke_error",
+        "ke_no_protocol",
+        "ke_no_aead",
+        "ke_no_cookies",
+        "no_aead",
+    ),
+    "ntp": (
+        "ntp_unresolved",
+        "ntp_unanswered",
+        "ntp_refused",
+        "ntp_nak",
+        "ntp_kiss",
+        "ntp_not_authentic",
+        "ntp_unsynchronised",
+        "chronyd_failed",
+    ),
+}
+STAGES = tuple(KINDS)
+FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+# Between two requests, so that no server takes them for a flood.
+PAUSE_SECONDS = 0.2
+NO_LIBRARY = (
+    "libgnutls.so.30 is not on this host, and Python cannot export the keys of a TLS session, so no NTP request was"
+    " sent; install it (it comes with every chronyd with NTS), or choose the method chronyd"
+)
+OFFSET = re.compile(r"System clock wrong by (?P<offset>[-+.\d]+) seconds")
+
+
+class ProbeOptions(NamedTuple):
+    """What to ask, and what the answer must be. Times are in seconds, timeout is for each stage."""
+
+    server: str
+    name: Optional[str] = None
+    ntsport: int = ke.PORT
+    port: int = ntp.PORT
+    family: str = "any"
+    trusted_certs: Sequence[str] = ()
+    trusted_certs_content: str = ""
+    system_certs: bool = True
+    check_dates: bool = True
+    aeads: Sequence[int] = (ke.AES_128_GCM_SIV, ke.AES_SIV_CMAC_256)
+    expected_serial: Optional[str] = None
+    expected_fingerprint: Optional[str] = None
+    min_remaining_days: Optional[float] = None
+    packets: int = 3
+    timeout: float = 5.0
+    last_stage: str = "ntp"
+
+
+class ProbeError(NtsError):
+    """A stage that failed: places are those of its sentences."""
+
+    def __init__(self, kind: str, detail: str = "", **places: Any) -> None:
+        super().__init__(kind, detail)
+        self.places = places
+
+
+class Keys(NamedTuple):
+    """The keys of one session, from client to server and back."""
+
+    to_server: ntp.Aead
+    to_client: ntp.Aead
+
+
+class Probe:
+    """One probe of one server. What it finds is in result, whether or not it gets to the end."""
+
+    def __init__(self, question: ProbeOptions, gnutls: Optional[Gnutls], chronyd: Optional[str] = None) -> None:
+        self.question = question
+        self.gnutls = gnutls
+        # If not null, chronyd does the last stage in the place of this program.
+        self.chronyd = chronyd
+        self.result = {
+            "ok": False,
+            "stage": None,
+            "error": None,
+            "stages": {stage: {"state": "not_reached", "duration_seconds": None} for stage in STAGES},
+            "addresses": [],
+            "address": None,
+            "tls": None,
+            "ke": None,
+            "ntp": None,
+            "warnings": [],
+        }  # type: Row
+
+    def run(self) -> Row:
+        """Go through the stages and return what was found."""
+        try:
+            with contextlib.ExitStack() as stack:
+                for _taken in self._go(stack):
+                    if self.result["stage"] == self.question.last_stage:
+                        break
+            self.result["ok"] = True
+        except ProbeError as error:
+            self._fail(error)
+        return self.result
+
+    def _go(self, stack: contextlib.ExitStack) -> Iterator[None]:
+        """Take one stage after the other; what one has made, the next one gets."""
+        found = self._take("dns", self._resolve)
+        yield
+        connection = self._take("tcp", lambda deadline: self._reach(found, deadline))
+        stack.callback(connection.close)
+        yield
+        session = self._take("tls", lambda deadline: self._shake_hands(connection, deadline))
+        stack.callback(session.close)
+        yield
+        agreement = self._take("ke", lambda deadline: self._exchange_keys(session, deadline))
+        yield
+        self._take("ntp", lambda _deadline: self._ask_for_time(session, agreement, connection.family))
+        yield
+
+    def _take(self, stage: str, function: Callable[[float], T]) -> T:
+        report = self.result["stages"][stage]
+        self.result["stage"] = stage
+        report["state"] = "failed"
+        began = time.monotonic()
+        try:
+            made = function(began + self.question.timeout)
+        finally:
+            report["duration_seconds"] = round(time.monotonic() - began, 6)
+        report["state"] = "ok" if stage != "ntp" or self.result["ntp"] else "skipped"
+        return made
+
+    def _fail(self, error: ProbeError) -> None:
+        question = self.question
+        places = {
+            "name": question.name or question.server,
+            "address": self.result["address"] or question.server,
+            "port": question.ntsport,
+            "seconds": f"{question.timeout:g}",
+            "detail": error.detail,
+            **error.places,
+        }
+        cause, remedy = (sentence.format(**places) for sentence in CAUSES[error.kind])
+        self.result["error"] = {
+            "stage": self.result["stage"],
+            "kind": error.kind,
+            "cause": cause,
+            "remedy": remedy,
+            "detail": error.detail,
+        }
+
+    def _resolve(self, deadline: float) -> List[Address]:
+        question = self.question
+        found = resolve(question.server, question.ntsport, question.family, deadline)
+        self.result["addresses"] = [{"address": address[0], "error": None} for _family, address in found]
+        return found
+
+    def _reach(self, found: List[Address], deadline: float) -> socket.socket:
+        first = ProbeError("unresolved")
+        for number, pair in enumerate(found):
+            left = max(0.0, deadline - time.monotonic()) / (len(found) - number)
+            try:
+                connection = connect(pair, left)
+            except ProbeError as error:
+                self.result["addresses"][number]["error"] = error.kind
+                first = first if number else error
+                continue
+            self.result["address"] = pair[1][0]
+            return connection
+        raise first
+
+    def _shake_hands(self, connection: socket.socket, deadline: float) -> Session:
+        question = self.question
+        name = question.name or question.server
+        again = (connection.family, connection.getpeername())
+        try:
+            anchors = read_anchors(list(question.trusted_certs), question.trusted_certs_content)
+            trust = Trust(anchors, question.system_certs, question.check_dates)
+            session: Session
+            if self.gnutls is not None:
+                session = GnutlsSession(self.gnutls, connection, name, ke.ALPN, trust, deadline)
+            else:
+                session = SslSession(
+                    lambda: connect(again, question.timeout), connection, name, ke.ALPN, trust, deadline
+                )
+        except TlsError as error:
+            raise ProbeError(error.kind, error.detail) from None
+        except DeadlineError:
+            raise ProbeError("tls_timed_out") from None
+        self.result["tls"] = {
+            "library": session.tls_library,
+            "version": session.version,
+            "group": session.group,
+            "alpn": session.protocol,
+            "certificates": self._describe(session.certificates),
+        }
+        self._judge(session, name)
+        return session
+
+    @staticmethod
+    def _describe(certificates: List[bytes]) -> List[Row]:
+        try:
+            return [describe(der) for der in certificates]
+        except DerError as error:
+            raise ProbeError("certificate_refused", str(error)) from None
+
+    def _judge(self, session: Session, name: str) -> None:
+        if session.protocol != ke.ALPN:
+            raise ProbeError("alpn")
+        if session.distrust is not None:
+            raise ProbeError(session.distrust.kind, session.distrust.detail)
+        question = self.question
+        leaf = self.result["tls"]["certificates"][0]
+        for wanted, key in (
+            (question.expected_serial, "serial"),
+            (question.expected_fingerprint, "fingerprint_sha256"),
+        ):
+            if wanted is not None and plain_hex(wanted) != plain_hex(leaf[key]):
+                raise ProbeError("certificate_unexpected", f"its {key} is {leaf[key]}, and not {wanted}")
+        days = seconds_left(leaf, time.time()) / 86400
+        if question.min_remaining_days is not None and days < question.min_remaining_days:
+            raise ProbeError(
+                "certificate_expires_soon",
+                f"on {leaf['not_after']}, in {days:.1f} days, and {question.min_remaining_days:g} were asked for",
+            )
+        if days < 0:
+            self._warn(f"The server's certificate has expired on {leaf['not_after']}, and its dates were not to count.")
+        if not leaf["subject_alt_names"]:
+            self._warn(
+                f"The server's certificate has no subjectAltName: {name} was found in its subject, where other clients"
+                " do not look."
+            )
+
+    def _warn(self, text: str) -> None:
+        self.result["warnings"].append(text)
+
+    def _exchange_keys(self, session: Session, deadline: float) -> ke.KeResult:
+        offered = [number for number in self.question.aeads if self._has(number)]
+        if not offered:
+            raise ProbeError("no_aead", f"{session.tls_library} has none of {list(self.question.aeads)}")
+        try:
+            session.send(ke.request(offered), deadline)
+            agreement = ke.read_response(self._answer(session, deadline), offered)
+        except ke.ProtocolError as error:
+            raise ProbeError(error.kind, error.detail) from None
+        except ClosedError as error:
+            raise ProbeError("ke_closed", str(error)) from None
+        except DeadlineError:
+            raise ProbeError("ke_timed_out") from None
+        self.result["ke"] = {
+            "aead": agreement.aead,
+            "aead_name": ke.AEAD_NAMES[agreement.aead],
+            "cookies": len(agreement.cookies),
+            "cookie_length_bytes": len(agreement.cookies[0]),
+            "server": agreement.server,
+            "port": agreement.port,
+            "compliant_export": agreement.compliant_export,
+            "ignored_records": agreement.ignored_records,
+        }
+        return agreement
+
+    def _has(self, aead: int) -> bool:
+        """Say whether an algorithm can be offered: chronyd, too, offers what its library has."""
+        return self.gnutls is None or aead in self.gnutls.aeads()
+
+    def _answer(self, session: Session, deadline: float) -> bytes:
+        data = b""
+        while True:
+            length = ke.message_length(data)
+            if length is not None and length <= ke.MAX_MESSAGE_LENGTH:
+                return data[:length]
+            if len(data) > ke.MAX_MESSAGE_LENGTH:
+                raise ProbeError("ke_too_long", f"more than {ke.MAX_MESSAGE_LENGTH} bytes")
+            try:
+                data += session.receive(deadline)
+            except ClosedError as error:
+                raise ClosedError(
+                    f"after {len(data)} bytes of the answer{f': {error}' if str(error) else ''}"
+                ) from None
+
+    def _ask_for_time(self, session: Session, agreement: ke.KeResult, family: int) -> None:
+        if self.chronyd is not None:
+            self.result["ntp"] = self._ask_chronyd(self.chronyd)
+            return
+        if not isinstance(session, GnutlsSession):
+            self._warn(NO_LIBRARY + ".")
+            return
+        address = self._ntp_address(agreement, family)
+        target = f"UDP port {address[1][1]} of {address[1][0]}"
+        exchange = Exchange(address, self.question.timeout)
+        old_keys = False
+        with exchange:
+            for keys in self._keys(session, agreement):
+                number = min(self.question.packets, len(agreement.cookies))
+                exchange.ask([agreement.cookies.pop() for _cookie in range(number)], keys)
+                if exchange.replies or exchange.worst() != "ntp_nak":
+                    break
+                old_keys = True
+        self.result["ntp"] = exchange.report()
+        if not exchange.replies:
+            raise ProbeError(
+                exchange.worst(),
+                exchange.detail(),
+                number=exchange.sent,
+                ntp_server=target,
+                address=address[1][0],
+                port=address[1][1],
+            )
+        self._judge_time(exchange.best().reply)
+        if old_keys:
+            self._warn(
+                "The server derives the keys of AEAD 30 as chrony 4.4 to 4.6 does, and not as RFC 8915 says: clients of"
+                " other make get NTS NAKs. Update it."
+            )
+
+    def _ntp_address(self, agreement: ke.KeResult, family: int) -> Address:
+        server = agreement.server or self.result["address"]
+        port = agreement.port or self.question.port
+        try:
+            found = resolve(server, port, "any", time.monotonic() + self.question.timeout)
+        except ProbeError as error:
+            raise ProbeError("ntp_unresolved", error.detail, ntp_server=server) from None
+        # As chronyd: rather an address of the family in which the key exchange was.
+        return next((pair for pair in found if pair[0] == family), found[0])
+
+    @staticmethod
+    def _keys(session: GnutlsSession, agreement: ke.KeResult) -> Iterator[Keys]:
+        """Yield the keys, first those of RFC 8915, then those of chrony 4.4 to 4.6 for AEAD 30."""
+        aead = agreement.aead
+        contexts = [aead]
+        if aead == ke.AES_128_GCM_SIV and not agreement.compliant_export:
+            contexts.append(ke.AES_SIV_CMAC_256)
+        for context in contexts:
+            pair = []
+            for to_server in (True, False):
+                key = session.export(ke.EXPORTER_LABEL, ke.exporter_context(context, to_server), ke.KEY_LENGTHS[aead])
+                pair.append(session.gnutls.aead(aead, key))
+            yield Keys(*pair)
+
+    def _judge_time(self, reply: ntp.Reply) -> None:
+        if reply.is_kiss:
+            raise ProbeError("ntp_kiss", reply.reference_id)
+        if not reply.is_time:
+            raise ProbeError("ntp_unsynchronised")
+        if not reply.cookies:
+            self._warn("The server's answers bring no fresh cookies, so that clients must soon come back for others.")
+
+    def _ask_chronyd(self, chronyd: str) -> Row:
+        """Let a chronyd that sets nothing ask the server (chronyd -Q)."""
+        question = self.question
+        seconds = max(2, round(question.timeout * 2))
+        options = f"nts iburst maxsamples 1 ntsport {question.ntsport} port {question.port}"
+        directives = [f"server {question.name or question.server} {options}"]
+        directives += [f"ntstrustedcerts {path}" for path in question.trusted_certs]
+        directives += [] if question.system_certs else ["nosystemcert"]
+        directives += [] if question.check_dates else ["nocerttimecheck 1"]
+        command = [chronyd, "-Q", "-t", str(seconds), "-u", "root", *directives]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                universal_newlines=True,
+                check=False,
+                timeout=seconds + 5,
+                env=dict(os.environ, LC_ALL="C"),
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ProbeError("chronyd_failed", str(error)) from None
+        found = OFFSET.search(done.stdout)
+        if done.returncode or found is None:
+            raise ProbeError("chronyd_failed", " / ".join(done.stdout.strip().splitlines()[-3:]))
+        # chronyd tells by how much the clock is to be moved.
+        return {"method": "chronyd", "offset_seconds": -float(found.group("offset"))}
+
+
+class Sample(NamedTuple):
+    """A reply with what was measured, in seconds: by how much this host's clock is ahead, and the round trip."""
+
+    offset_seconds: float
+    delay_seconds: float
+    reply: ntp.Reply
+
+
+class Exchange:
+    """Requests to an NTP server, one after the other, and what came back."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self.family, self.address = address
+        self.timeout = timeout
+        self.sent = 0
+        self.replies = []  # type: List[Sample]
+        self.refusals = []  # type: List[Tuple[str, str]]
+
+    def __enter__(self) -> "Exchange":
+        self.socket = socket.socket(self.family, socket.SOCK_DGRAM)
+        with contextlib.suppress(OSError):
+            # With this, a port that nobody serves and packets of others are told apart by the kernel.
+            self.socket.connect(self.address)
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        self.socket.close()
+
+    def ask(self, cookies: Sequence[bytes], keys: Keys) -> None:
+        """Send a request with each cookie and wait for its answer; a server that refuses one is not asked again."""
+        self.refusals = []
+        for cookie in cookies:
+            if self.replies:
+                time.sleep(PAUSE_SECONDS)
+            self._ask_once(ntp.request(cookie, keys.to_server, os.urandom(64)), keys.to_client)
+            if self.worst() == "ntp_nak" and not self.replies:
+                return
+
+    def _ask_once(self, asked: ntp.Request, aead: ntp.Aead) -> None:
+        deadline = time.monotonic() + self.timeout / 2
+        self.sent += 1
+        try:
+            sent, began = ntp.since_1900(time.time()), time.monotonic()
+            self.socket.send(asked.packet)
+            while True:
+                self.socket.settimeout(max(0.001, deadline - time.monotonic()))
+                data = self.socket.recv(2048)
+                # The clock may be stepped meanwhile: the time of the arrival is counted from the request.
+                arrived = sent + int((time.monotonic() - began) * ntp.TICKS)
+                with self._refusing():
+                    reply = ntp.read_reply(data, asked, aead)
+                    behind, delay = ntp.offset_and_delay(sent, reply, arrived)
+                    self.replies.append(Sample(-behind, delay, reply))
+                    return
+                if time.monotonic() >= deadline:
+                    return
+        except socket.timeout:
+            return
+        except OSError as error:
+            self.refusals.append(("ntp_refused", str(error)))
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except ntp.PacketError as error:
+            self.refusals.append((error.kind, error.detail))
+
+    def worst(self) -> str:
+        """Return the kind of what is wrong. A NAK is not authentic: it counts after all else has failed."""
+        kinds = [kind for kind, _detail in self.refusals]
+        return next(
+            (kind for kind in ("ntp_nak", "ntp_not_authentic", "ntp_refused") if kind in kinds), "ntp_unanswered"
+        )
+
+    def detail(self) -> str:
+        """Return what was found wrong."""
+        return next((detail for kind, detail in self.refusals if kind == self.worst()), "")
+
+    def best(self) -> Sample:
+        """Return the sample with the shortest round trip, whose offset is the most exact, of those that tell a time."""
+        return min(self.replies, key=lambda sample: (not sample.reply.is_time, sample.delay_seconds))
+
+    def report(self) -> Row:
+        """Return what was measured."""
+        row = {
+            "method": "gnutls",
+            "address": self.address[0],
+            "port": self.address[1],
+            "sent": self.sent,
+            "received": len(self.replies),
+            "nak": any(kind == "ntp_nak" for kind, _detail in self.refusals),
+            "discarded": len(self.refusals),
+        }  # type: Row
+        if self.replies:
+            best = self.best()
+            row["offset_seconds"] = round(best.offset_seconds, 9) if best.reply.is_time else None
+            row["delay_seconds"] = round(best.delay_seconds, 9)
+            for name in ("leap", "stratum", "reference_id", "root_delay_seconds", "root_dispersion_seconds"):
+                row[name] = getattr(best.reply, name)
+            row["fresh_cookies"] = sum(len(sample.reply.cookies) for sample in self.replies)
+        return row
+
+
+def resolve(name: str, port: int, family: str, deadline: float) -> List[Address]:
+    """Return the addresses of a name, each with its family, in the order of the resolver; it cannot hang for longer."""
+    answer = []  # type: List[Any]
+
+    def ask() -> None:
+        try:
+            answer.append(socket.getaddrinfo(name, port, FAMILIES[family], socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answer.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(max(0.0, deadline - time.monotonic()))
+    if not answer:
+        raise ProbeError("resolver_failed", "it took too long", name=name)
+    found = answer[0]
+    if isinstance(found, Exception):
+        failed = getattr(found, "errno", None) in (socket.EAI_AGAIN, socket.EAI_FAIL)
+        raise ProbeError("resolver_failed" if failed else "unresolved", str(found), name=name)
+    return [(row[0], row[4]) for row in found]
+
+
+def connect(address: Address, timeout: float) -> socket.socket:
+    """Return a connection, or raise ProbeError."""
+    connection = socket.socket(address[0], socket.SOCK_STREAM)
+    try:
+        connection.settimeout(max(timeout, 0.001))
+        connection.connect(address[1])
+        # What is sent is short, and the answer to it awaited.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        connection.close()
+        raise ProbeError(_connect_kind(error), str(error), address=address[1][0]) from None
+    return connection
+
+
+def _connect_kind(error: OSError) -> str:
+    if isinstance(error, socket.timeout):
+        return "timed_out"
+    return {
+        errno.ECONNREFUSED: "refused",
+        errno.ETIMEDOUT: "timed_out",
+        errno.EHOSTUNREACH: "unreachable",
+        errno.ENETUNREACH: "unreachable",
+        errno.EACCES: "denied",
+        errno.EPERM: "denied",
+    }.get(error.errno or 0, "not_connected")
+
+
+def plain_hex(text: str) -> str:
+    """Return hexadecimal digits as they are compared."""
+    return text.replace(":", "").lower().lstrip("0")

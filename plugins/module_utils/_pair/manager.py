@@ -1,0 +1,504 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The program nts-certificate: an NTS server's pair of certificate and key, and its life.
+
+However a new pair arrives, it ends in deploy: checked as chronyd will read it, swapped as one, chronyd restarted (it
+reads a pair only at its start), and asked by a key exchange for what it serves. If it does not serve the new one, the
+old one comes back.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.securetime.nts.plugins.module_utils._change import files, transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    CommandResult,
+    FileSpec,
+    System,
+    TransactionError,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import Options
+from ansible_collections.securetime.nts.plugins.module_utils._pair.served import (
+    Endpoint,
+    ask,
+    assert_served,
+    certificate_of,
+    is_another,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import TRACKING, parse
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import (
+    CERTIFICATE,
+    DerError,
+    carries,
+    describe,
+    pem_to_der,
+    seconds_left,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._x509.issue import HAS_CRYPTOGRAPHY, issue
+
+Row = Dict[str, Any]
+
+SETTINGS = "/etc/chrony/nts/certificate.json"
+# Below the state folder of the transactions, behind the pair's id: the pair before the last one.
+PREVIOUS = (".previous.pem", ".previous.key")
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_SERVING = 0, 1, 2, 3
+# An issuing CA must be renewed by whoever has its root's key: that takes people, and time.
+ISSUER_WARNING_DAYS = 60.0
+
+
+class Settings(NamedTuple):
+    """What the role has written down of one pair."""
+
+    id: str
+    names: List[str]
+    certificate: str
+    key: str
+    group: str
+    config_file: str
+    service: str
+    provider: str
+    # Where this host asks itself, and the names that its certificate must carry.
+    address: str = "127.0.0.1"
+    ntsport: int = 4460
+    lifetime_days: float = 90.0
+    # Renewed when this part of the lifetime is left.
+    renew_fraction: float = 1 / 3
+    key_type: str = "ECDSA P-256"
+    new_key: bool = False
+    # Where whoever makes the pair leaves it: the files of the chain, and the key.
+    staged_certificate: Sequence[str] = ()
+    staged_key: str = ""
+    # The key of the server's own issuing CA, whose certificate is the last of the chain.
+    issuing_key: str = ""
+    # Makes a new pair there, if somebody else does it on this host: an ACME client.
+    command: Sequence[str] = ()
+
+
+class CertificateError(Exception):
+    """What could not be done; status is the exit status."""
+
+    def __init__(self, message: str, status: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def read_settings(path: str) -> List[Settings]:
+    """Return the settings of every pair in a file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [Settings(**pair) for pair in json.load(file)["pairs"]]
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise CertificateError(f"The settings {path} cannot be read: {error}.", EXIT_USAGE) from None
+
+
+class CertificateManager:
+    """The pair of one server."""
+
+    def __init__(self, settings: Settings, host: System) -> None:
+        self.settings = settings
+        self.host = host
+
+    # --- What is there ---
+
+    def chain(self) -> List[Row]:
+        """Describe the certificates in the file, the server's first."""
+        return describe_all(_text(self.settings.certificate))
+
+    @property
+    def place(self) -> Endpoint:
+        """Return where this host asks itself."""
+        return Endpoint(self.settings.address, self.settings.ntsport)
+
+    def served(self) -> Row:
+        """Ask chronyd on this host for a key exchange."""
+        return ask(self.place, self.settings.names[0], _text(self.settings.certificate))
+
+    def status(self) -> Row:
+        """Return everything that is known of the pair, and what is wrong with it, in sentences."""
+        settings = self.settings
+        now = time.time()
+        chain = self.chain()
+        leaf = chain[0]
+        left = seconds_left(leaf, now)
+        probe = self.served()
+        served = certificate_of(probe)
+        issuer_left = min((seconds_left(issuer, now) for issuer in chain[1:]), default=None)
+        return {
+            "id": settings.id,
+            "provider": settings.provider,
+            "names": settings.names,
+            "file": leaf,
+            "served": served,
+            # What is refused because it is not what the file says is still served.
+            "serves_nts": probe["ok"] or is_another(probe, leaf),
+            "probe_error": probe["error"],
+            "remaining_days": left / 86400,
+            "lifetime_days": self.lifetime(leaf) / 86400,
+            "due": self.is_due(leaf, left),
+            "issuer_remaining_days": None if issuer_left is None else issuer_left / 86400,
+            "problems": self.problems(leaf, left, probe),
+            "warnings": self.warnings(issuer_left),
+        }
+
+    def is_due(self, leaf: Row, left: float) -> bool:
+        """Say whether a certificate with so many seconds left is to be renewed."""
+        return left <= self.lifetime(leaf) * self.settings.renew_fraction
+
+    @staticmethod
+    def lifetime(leaf: Row) -> float:
+        """Return for how many seconds a certificate was made."""
+        return seconds_left(leaf, 0) - seconds_left(dict(leaf, not_after=leaf["not_before"]), 0)
+
+    def problems(self, leaf: Row, left: float, probe: Row) -> List[str]:
+        """Return what is wrong, the worst first."""
+        found = []
+        if is_another(probe, leaf):
+            serial = (certificate_of(probe) or {})["serial"]
+            found.append(
+                f"chronyd serves another certificate ({serial}) than the file has ({leaf['serial']}): restart it."
+            )
+        elif not probe["ok"]:
+            error = probe["error"]
+            found.append(f"chronyd serves no NTS: {error['cause']}; {error['remedy']}.")
+        if left < 0:
+            found.append(f"The certificate has expired on {leaf['not_after']}.")
+        if left > self.lifetime(leaf):
+            # Made when this host's clock was ahead.
+            found.append(f"The certificate is not valid before {leaf['not_before']}.")
+        missing = self.missing(leaf)
+        if missing:
+            found.append(f"The certificate is not for {', '.join(missing)}.")
+        return found
+
+    def missing(self, leaf: Row) -> List[str]:
+        """Return the names that a certificate should carry, and does not."""
+        carried = [text.partition(":")[2] for text in leaf["subject_alt_names"]]
+        return [name for name in self.settings.names if not carries(carried, name)]
+
+    @staticmethod
+    def warnings(issuer_left: Optional[float]) -> List[str]:
+        """Return what will be wrong."""
+        if issuer_left is None or issuer_left >= ISSUER_WARNING_DAYS * 86400:
+            return []
+        days = issuer_left / 86400
+        what = f"The CA that issues this server's certificates ends in {days:.0f} days, and with it every certificate"
+        return [f"{what}: run the playbook securetime.nts.site where the root CA's key is."]
+
+    # --- What is done ---
+
+    def deploy(self, certificate: str, key: str) -> Row:
+        """Bring a new pair into use, or raise CertificateError, and the old one is in use."""
+        settings = self.settings
+        new = describe_all(certificate)[0]
+        before = [files.read(path) for path in (settings.certificate, settings.key)]
+        wanted = [
+            FileSpec(settings.key, key, "root", settings.group, 0o640),
+            FileSpec(settings.certificate, certificate, "root", "root", 0o644),
+        ]
+        if settings.issuing_key:
+            # Ansible compares with these: what it did not make itself must not look like a change to it.
+            leaf = CERTIFICATE.findall(certificate)[0] + "\n"
+            wanted.append(FileSpec(settings.staged_certificate[0], leaf, "root", "root", 0o644, "nothing"))
+            wanted.append(FileSpec(settings.staged_key, key, "root", "root", 0o600, "nothing"))
+        try:
+            done = transaction.apply(self.host, wanted, self.options(certificate))
+            if not done["actions"]:
+                assert_served(self.place, settings.names, certificate)
+        except TransactionError as error:
+            raise CertificateError(str(error), self.silent_or_failed()) from None
+        if settings.certificate in done["changed_files"]:
+            self.keep(before)
+        return {"changed": done["changed"], "served": new, "actions": done["actions"]}
+
+    def options(self, certificate: str) -> Options:
+        """Return how a new pair comes into use."""
+        settings = self.settings
+        return Options(
+            config_file=settings.config_file,
+            service=settings.service,
+            names={settings.certificate: settings.names},
+            verify=lambda: assert_served(self.place, settings.names, certificate),
+            originals=False,
+        )
+
+    def silent_or_failed(self) -> int:
+        """Return the exit status of a failure: worse if nothing is served any more."""
+        with contextlib.suppress(OSError, DerError, IndexError):
+            return EXIT_FAILED if self.status()["serves_nts"] else EXIT_NOT_SERVING
+        return EXIT_NOT_SERVING
+
+    def keep(self, pair: Sequence[Optional[files.FileState]]) -> None:
+        """Keep the pair that was in use until now, for rollback."""
+        os.makedirs(self.host.state, mode=0o700, exist_ok=True)
+        for existing, name in zip(pair, PREVIOUS):
+            if existing is not None:
+                place = self.previous(name)
+                files.write(place + files.NEW, existing.content, 0o600, 0, 0)
+                os.replace(place + files.NEW, place)
+
+    def previous(self, name: str) -> str:
+        """Return where one of PREVIOUS is."""
+        return os.path.join(self.host.state, self.settings.id + name)
+
+    def rollback(self) -> Row:
+        """Bring back the pair before the last one."""
+        certificate, key = (_text(self.previous(name)) for name in PREVIOUS)
+        return self.deploy(certificate, key)
+
+    def staged(self) -> Tuple[str, str]:
+        """Return the pair that whoever makes it has left on this host."""
+        chain = "".join(_text(path).rstrip("\n") + "\n" for path in self.settings.staged_certificate)
+        return chain, _text(self.settings.staged_key)
+
+    def renew(self, force: bool = False) -> Row:
+        """Make a new pair if it is time to, and deploy it; mend what is served otherwise."""
+        settings = self.settings
+        # A run that was cut has left neither the old pair nor the new one.
+        self.alone(lambda options: transaction.recover_alone(self.host, options))
+        if settings.command and self.staged()[0] != _text(settings.certificate):
+            # Somebody has told the ACME client to renew, and its hook did not come to its end.
+            return self.deploy(*self.staged())
+        status = self.status()
+        wanted = status["due"] or self.must_be_made_anew(status)
+        if not force and not wanted:
+            if not status["problems"]:
+                return {"changed": False, "served": status["served"], "actions": []}
+            try:
+                return self.repair(status)
+            except CertificateError:
+                if not (settings.command or settings.issuing_key):
+                    raise
+        doubt = "" if force else self.clock_problem()
+        if doubt:
+            raise CertificateError(
+                f"The certificate would be renewed by this host's clock, {doubt}: its dates could be such that no"
+                " client accepts it. It is tried again later; --force does it now.",
+                EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING,
+            )
+        return self.make(status)
+
+    def make(self, status: Row) -> Row:
+        """Make a new pair, or have it made, and deploy it."""
+        settings = self.settings
+        if settings.command:
+            self.run_acme_client(status)
+            return self.deploy(*self.staged())
+        if not settings.issuing_key:
+            raise CertificateError(
+                f"The certificate has {status['remaining_days']:.1f} days left, and this host cannot make a new one by"
+                " itself: run the playbook securetime.nts.site where the controller gets one"
+                f" (chrony_nts_certificate_provider is {settings.provider}), or bring one by nts-certificate deploy."
+            )
+        if not HAS_CRYPTOGRAPHY:
+            raise CertificateError("To make a new certificate, Python's cryptography must be installed on this host.")
+        try:
+            certificate, key = issue(settings)
+        except (OSError, ValueError, TypeError) as error:
+            raise CertificateError(f"A new certificate could not be made: {error}.") from None
+        return self.deploy(certificate, key)
+
+    def alone(self, do: Callable[[Options], Any]) -> None:
+        """Do something to the state of the transactions, which waits for a run of Ansible."""
+        try:
+            do(self.options(""))
+        except (TransactionError, OSError) as error:
+            raise CertificateError(str(error), self.silent_or_failed()) from None
+
+    def repair(self, status: Row) -> Row:
+        """Bring the pair that is there into use: swapped by hand, or with a key that chronyd may not read any more.
+
+        A chronyd that serves nothing for another reason, as one that hangs or found its port in use, is started anew.
+        """
+        if not status["serves_nts"]:
+            pair = [self.settings.certificate, self.settings.key]
+            self.alone(lambda options: transaction.read_again(self.host, options, pair))
+        done = self.deploy(_text(self.settings.certificate), _text(self.settings.key))
+        left = self.status()["problems"]
+        if left:
+            raise CertificateError(" ".join(left))
+        return done
+
+    def run_acme_client(self, status: Row) -> None:
+        """Let the ACME client get a new pair, or raise CertificateError: what is served is not touched."""
+        done = self.host.run(list(self.settings.command))
+        if done.status:
+            said = " | ".join(line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip())
+            raise CertificateError(
+                f"{os.path.basename(self.settings.command[0])} got no new certificate, and the one in use has"
+                f" {status['remaining_days']:.1f} days left. It says: {said[-600:]}",
+                EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING,
+            )
+
+    def must_be_made_anew(self, status: Row) -> bool:
+        """Say whether the certificate is not what the settings ask for, and this host can make one that is."""
+        leaf = status["file"]
+        early = status["remaining_days"] > status["lifetime_days"]
+        other = early or leaf["key_type"] != self.settings.key_type or self.missing(leaf)
+        return bool((self.settings.issuing_key and other) or (self.settings.command and early))
+
+    def clock_problem(self) -> str:
+        """Return why certificates cannot be made by this host's clock; nothing where chronyd has synchronised it."""
+        rows = parse(TRACKING, self.host.run(["chronyc", "-c", "tracking"]).stdout).rows
+        if not rows:
+            return "of which nobody knows whether it is right, because chronyd does not answer"
+        known = any(row["leap_status"] not in (None, "not_synchronised") for row in rows)
+        return "" if known else "which chronyd has not synchronised"
+
+
+def describe_all(text: str) -> List[Row]:
+    """Describe every certificate of a text, or raise CertificateError."""
+    found = CERTIFICATE.findall(text)
+    if not found:
+        raise CertificateError("There is no certificate in the file.")
+    try:
+        return [describe(pem_to_der(pem)) for pem in found]
+    except DerError as error:
+        raise CertificateError(f"A certificate cannot be read: {error}.") from None
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError as error:
+        raise CertificateError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+# --- The command line ---
+
+
+def this_host() -> System:
+    """Return this host, as the transactions need it."""
+
+    def run(argv: List[str]) -> CommandResult:
+        environment = dict(os.environ, LC_ALL="C", PATH="/usr/sbin:/usr/bin:/sbin:/bin")
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                universal_newlines=True,
+                env=environment,
+                check=False,
+            )
+        except OSError as error:
+            return CommandResult(127, "", str(error))
+        return CommandResult(done.returncode, done.stdout, done.stderr)
+
+    def label(staged: str, path: str) -> None:
+        if os.path.exists("/sys/fs/selinux/enforce"):
+            # What the policy says and not what the file there has, which may have come from elsewhere.
+            context = run(["matchpathcon", "-n", path]).stdout.strip()
+            if context.count(":") > 1:
+                run(["chcon", context, staged])
+
+    return System(run, label)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the program and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="nts-certificate",
+        description="Keep the certificate of this host's NTS server.",
+        epilog="Exit status: 0 well, 1 failed (what was served is served), 2 wrong call or settings, 3 failed, and no"
+        " NTS is served.",
+    )
+    parser.add_argument("--settings", default=SETTINGS)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.required = True
+
+    def command(name: str, what: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what)
+        added.add_argument("--pair", metavar="ID", help="only this one of several pairs (deploy: default the first)")
+        return added
+
+    command("check", "say what is wrong with what is served, if anything")
+    command("status", "say what is in the file and what is served").add_argument("--json", action="store_true")
+    renew = command("renew", "make a new pair and deploy it, if it is time to")
+    renew.add_argument("--force", action="store_true", help="also if it is not")
+    deploy = command("deploy", "bring a new pair into use")
+    deploy.add_argument("--certificate", metavar="FILE", help="the chain, in PEM")
+    deploy.add_argument("--key", metavar="FILE")
+    deploy.add_argument("--lineage", metavar="FOLDER", help="certbot's $RENEWED_LINEAGE, in the place of the two")
+    command("rollback", "bring back the pair before the last one")
+    words = parser.parse_args(arguments)
+    if words.command == "deploy" and not words.lineage and not (words.certificate and words.key):
+        parser.error("deploy needs --certificate and --key, or --lineage")
+    try:
+        keepers = chosen(
+            words, [CertificateManager(settings, this_host()) for settings in read_settings(words.settings)]
+        )
+        if words.command == "status" and words.json:
+            sys.stdout.write(json.dumps([keeper.status() for keeper in keepers], indent=2, sort_keys=True) + "\n")
+            return EXIT_OK
+    except CertificateError as error:
+        sys.stderr.write(f"nts-certificate {words.command}: {error}\n")
+        return error.status
+    # One pair that cannot be helped does not keep the others from being renewed.
+    return max((act(keeper, words) for keeper in keepers), default=EXIT_OK)
+
+
+def chosen(words: Any, keepers: Sequence[CertificateManager]) -> Sequence[CertificateManager]:
+    """Return the keepers of the pairs that a command is about."""
+    if words.command == "deploy" and words.lineage:
+        folder = os.path.join(os.path.abspath(words.lineage), "")
+        # certbot calls its hook for every certificate on the host: most are none of ours.
+        return [keeper for keeper in keepers if keeper.settings.staged_key.startswith(folder)]
+    if not words.pair:
+        return keepers[:1] if words.command == "deploy" else keepers
+    found = [keeper for keeper in keepers if keeper.settings.id == words.pair]
+    if not found:
+        known = ", ".join(keeper.settings.id for keeper in keepers)
+        raise CertificateError(f"There is no pair {words.pair}, only {known}.", EXIT_USAGE)
+    return found
+
+
+def act(keeper: CertificateManager, words: Any) -> int:
+    """Do what the command line asks for of one pair, tell it, and return the exit status."""
+    try:
+        text, code = run(keeper, words)
+    except CertificateError as error:
+        sys.stderr.write(f"nts-certificate {words.command}: {keeper.settings.id}: {error}\n")
+        return error.status
+    sys.stdout.write(f"{text}\n")
+    return code
+
+
+def run(keeper: CertificateManager, words: Any) -> Tuple[str, int]:
+    """Do what the command line asks for; return what to print, and the exit status."""
+    if words.command in ("check", "status"):
+        status = keeper.status()
+        broken = EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING
+        return format_status(status), broken if status["problems"] and words.command == "check" else EXIT_OK
+    acts: Dict[str, Callable[[], Row]] = {
+        "renew": lambda: keeper.renew(words.force),
+        "deploy": lambda: keeper.deploy(
+            *(keeper.staged() if words.lineage else (_text(words.certificate), _text(words.key)))
+        ),
+        "rollback": keeper.rollback,
+    }
+    done = acts[words.command]()
+    for warning in keeper.status()["warnings"]:
+        sys.stderr.write(f"nts-certificate {words.command}: {warning}\n")
+    leaf = done["served"]
+    what = "now serves" if done["changed"] else "serves, as before,"
+    return f"chronyd {what} the certificate {leaf['serial']}, valid until {leaf['not_after']}.", EXIT_OK
+
+
+def format_status(status: Row) -> str:
+    """Return the status in lines."""
+    leaf = status["file"]
+    lines = [
+        f"certificate {leaf['serial']} for {', '.join(leaf['subject_alt_names'])}",
+        f"valid until {leaf['not_after']} ({status['remaining_days']:.1f} of {status['lifetime_days']:.1f} days left)",
+        f"renewed {'now' if status['due'] else 'later'} by {status['provider']}",
+    ]
+    return "\n".join(lines + (status["problems"] or ["chronyd serves it."]) + status["warnings"])

@@ -1,0 +1,78 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Look at chrony once, or until it is as far as it shall be."""
+
+import time
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import read_reports
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import (
+    find_daemon,
+    log_lines,
+    process_facts,
+    survey,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._state.verdict import judge, needs_log, reached, read_log
+
+Row = Dict[str, Any]
+
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 2.0
+PAUSE_GROWTH = 1.5
+
+
+class GatherOptions(NamedTuple):
+    """The module's parameters (see its documentation) that say what to look at, and how long."""
+
+    wait_for: Optional[str]
+    min_sources: int
+    max_offset: Optional[float]
+    timeout: float
+    command_timeout: float
+    log_lines: bool
+    reports: Sequence[str]
+    packages: Sequence[str] = ()
+
+
+class GatherResult(NamedTuple):
+    """The facts, whether what was waited for is so (null if nothing was), how long it took, and what was odd."""
+
+    facts: Row
+    reached: Optional[bool]
+    waited_seconds: float
+    warnings: List[str]
+
+
+def gather(wanted: GatherOptions) -> GatherResult:
+    """Look, and look again until so many sources are as they shall be or the time is up."""
+    begin = time.monotonic()
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        host, reports = _look(wanted.command_timeout, wanted.reports, wanted.packages)
+        facts = judge(host, reports, read_log(None))
+        done = reached(facts, wanted.wait_for, wanted.min_sources, wanted.max_offset) if wanted.wait_for else None
+        left = begin + wanted.timeout - time.monotonic()
+        if done is not False or left <= 0 or not host["installed"]:
+            break
+        time.sleep(min(pause, left))
+        pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
+    waited = round(time.monotonic() - begin, 2)
+    daemon = host["daemon"]
+    if wanted.log_lines and daemon["pid"] and needs_log(facts):
+        lines = log_lines(daemon["pid"], daemon["uptime_seconds"], wanted.command_timeout)
+        facts = judge(host, reports, read_log(lines))
+    return GatherResult(facts, done, waited, reports.get("warnings", []))
+
+
+def _look(command_timeout: float, more: Sequence[str], packages: Sequence[str]) -> Tuple[Row, Row]:
+    host = survey(command_timeout, packages)
+    chronyc = host["client"]["path"]
+    reports = {"access": "unusable", "refusal": "chronyc is not installed"}  # type: Row
+    if chronyc:
+        reports = read_reports(chronyc, command_timeout, more)
+    answered = "refusal" not in reports
+    if answered and not host["daemon"]["pid"]:
+        host["daemon"].update(process_facts(find_daemon(0, everywhere=True), host["daemon"]["config_file"]))
+    host["running"] = answered or bool(host["daemon"]["pid"])
+    return host, reports

@@ -1,0 +1,436 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Does this host's clock follow authenticated time, and if not, why not?
+
+Pure functions over the facts. A source with NTS never gives chronyd an unauthenticated sample, so the clock follows
+authenticated time when every source it follows is one with NTS, and at least one of these is proven to be authenticated
+now.
+"""
+
+import math
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+from ansible_collections.securetime.nts.plugins.module_utils._nts.causes import CAUSES
+from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import LOCAL_REFERENCE_ID, OPTIONAL
+from ansible_collections.securetime.nts.plugins.module_utils._state.ke_log import (
+    Failure,
+    read_failures,
+    seconds_to_next_attempt,
+)
+
+Row = Dict[str, Any]
+
+FOLLOWED = ("selected", "combined")
+MOST_COOKIES = 8
+# chronyd gives a key exchange 16 s; it is started within the first seconds.
+FIRST_KEY_EXCHANGE_SECONDS = 20.0
+# chronyd asks for an address at its start and then after 28 s.
+FIRST_RESOLUTION_SECONDS = 10.0
+# From there on the role's makestep steps the clock at the start.
+FAR_OFF_SECONDS = 1.0
+# chronyd's maxslewrate where it is not set: 83333.333 ppm.
+SLEW_RATE = 1 / 12
+# One lost packet proves nothing.
+PROOF_REQUESTS = 3
+# Test 6 of chronyd's tests 5 to 7: the server says that it is synchronised.
+TEST_SYNCHRONISED = 1
+
+NO_ACCESS = {
+    "closed": "Become root, who may use its Unix socket; if you are, look at bindcmdaddress and cmdport in its"
+    ' configuration, and for "Disabled command socket" in its log',
+    "silent": "It hangs, or something drops the packets between them; look at the process, and restart chronyd",
+    "unusable": "Install or mend the program chronyc",
+}
+# By chronyc's status number. Where the daemon and chronyc are of different versions, the reports that have changed
+# between them are refused, and the others are not.
+OTHER_VERSION = ": chronyc and the running chronyd are of different versions"
+REFUSALS = {
+    "501": ": become root, for chronyd gives it over its Unix socket only",
+    "502": OTHER_VERSION,
+    "505": ": the directive for it is not configured",
+    "508": OTHER_VERSION,
+    "518": OTHER_VERSION,
+    "513": ": the directive rtcfile is not configured, or the clock's driver does not run",
+}
+
+NOT_SELECTED = {
+    "distant": "it is too far from the best source to be combined with it",
+    "falseticker": "its time disagrees with the majority of the sources",
+    "jittery": "its time varies too much",
+    "large_distance": "its root distance is larger than maxdistance",
+    "large_interval": "the interval of its possible time is too large",
+    "missing_samples": "chronyd has too few samples of it yet",
+    "noselect": "it is configured or made noselect",
+    "not_preferred": "other sources are preferred",
+    "not_trusted": "its time disagrees with that of the trusted sources",
+    "orphan": "it only serves its local time (orphan)",
+    "stale": "its samples are too old",
+    "stratum_out_of_range": "its stratum is out of the configured range",
+    "unsynchronised": "it says that it is not synchronised",
+    "waits_for_samples": "chronyd waits for samples of other sources",
+    "waits_for_sources": "chronyd waits for other sources (minsources, or a required source)",
+    "waits_for_update": "chronyd waits for its next sample",
+}
+
+
+class Log(NamedTuple):
+    """The failures that the running daemon has logged, newest first, and whether its log could be read at all."""
+
+    failures: List[Failure]
+    readable: bool
+
+
+class Judged(NamedTuple):
+    """The state of a source or a host, and why."""
+
+    state: str
+    reasons: List[str]
+
+
+def read_log(lines: Optional[Iterable[Tuple[float, str]]]) -> Log:
+    """Read the daemon's log lines (age in seconds, text)."""
+    return Log([] if lines is None else read_failures(lines), lines is not None)
+
+
+def judge(host: Row, reports: Row, log: Log) -> Row:
+    """Return the facts: what the host and chronyd say, and the verdict in `nts`, of the host and of each source."""
+    facts = dict(host)
+    for name in ("tracking", "sources", "activity", "serverstats", *OPTIONAL):
+        facts[name] = reports.get(name)
+    facts["access"] = reports["access"] if host["running"] else None
+    facts["refused"] = reports.get("refused", {})
+    judged = [judge_source(source, facts, log) for source in facts["sources"] or []]
+    state, reasons = judge_host(facts, judged, reports)
+    reasons = reasons + _how_far_off(facts) + _what_is_refused(facts)
+    if facts["sources"]:
+        facts["sources"] = [dict(row, nts=verdict._asdict()) for row, verdict in zip(facts["sources"], judged)]
+    facts["nts"] = {
+        "state": state,
+        "authenticated": state in ("authenticated", "partial"),
+        "authenticated_sources": sum(verdict.state == "authenticated" for verdict in judged),
+        "reasons": reasons,
+    }
+    return facts
+
+
+def needs_log(facts: Row) -> bool:
+    """Say whether the daemon's log can make the verdict better: some source with NTS is not authenticated."""
+    return any(source["nts"]["state"] in ("pending", "failed") for source in facts["sources"] or [])
+
+
+def reached(facts: Row, condition: str, sources: int, max_offset: Optional[float] = None) -> bool:
+    """Say whether so many sources have got as far as `wait_for` asks, and the clock is no farther off (seconds)."""
+    rows = facts["sources"] or []
+    offset = facts["tracking"] and facts["tracking"]["offset_seconds"]
+    if max_offset is not None and (offset is None or abs(offset) > max_offset):
+        return False
+    if condition == "authenticated":
+        count = facts["nts"]["authenticated_sources"] if facts["nts"]["authenticated"] else 0
+    elif condition == "synchronised":
+        synchronised = facts["tracking"] and facts["tracking"]["synchronised"]
+        count = sum(row["state"] in FOLLOWED for row in rows) if synchronised else 0
+    else:
+        count = sum(bool(row["reachable"]) for row in rows)
+    return bool(count >= sources)
+
+
+def progress(facts: Row) -> List[str]:
+    """Say how far each source got, in one line each."""
+    return [
+        f"{label_of(source, facts['sources'])}: {source['nts']['state']}, {source['state']},"
+        f" reach {'unknown' if source['reach'] is None else format(source['reach'], '03o')}"
+        for source in facts["sources"] or []
+    ]
+
+
+def judge_source(source: Row, facts: Row, log: Log) -> Judged:
+    """Judge one source."""
+    label = label_of(source, facts["sources"])
+    auth = source["auth"]
+    if source["mode"] == "refclock":
+        return Judged("unauthenticated", [f"{label} is a reference clock: NTS does not authenticate its time."])
+    if auth is None:
+        refused = "authdata" in facts["refused"]
+        return Judged("unknown", [] if refused else [f"{label}: chronyc authdata did not list it."])
+    if auth["mode"] == "unknown":
+        return Judged("unknown", [f"{label} is authenticated in a way that is not known here."])
+    if auth["mode"] == "none":
+        return Judged("unauthenticated", [f"{label} is not authenticated: it is configured without the nts option."])
+    if auth["mode"] == "symmetric_key":
+        return Judged(
+            "unauthenticated", [f"{label} is authenticated by the symmetric key {auth['key_id']}, not by NTS."]
+        )
+    if not _is_complete(source):
+        return Judged("unknown", [f"{label}: chronyc's reports of it lack columns that the verdict needs."])
+    state, reason = _judge_nts(source, facts, _failure_of(source, facts["sources"], log), log.readable)
+    return Judged(state, [f"{label}: {reason}."] if reason else [])
+
+
+def _is_complete(source: Row) -> bool:
+    """Say whether a source with NTS has all that it is judged by: a column that chronyc left out is null."""
+    ntp = source["ntpdata"]
+    needed = [source["reach"], *(source["auth"][name] for name in ("key_length_bits", "ke_attempts", "cookies", "nak"))]
+    if ntp:
+        needed += [ntp["remote_port"], ntp["total_tx"], ntp["total_valid_rx"], ntp["tests_5_to_7"]]
+    return None not in needed
+
+
+def label_of(source: Row, sources: List[Row]) -> str:
+    """Return the name of a source, with its address where a pool makes several of one name."""
+    alone = sum(other["name"] == source["name"] for other in sources) == 1
+    return source["name"] if alone or not source["address"] else f"{source['name']} ({source['address']})"
+
+
+def _failure_of(source: Row, sources: List[Row], log: Log) -> Optional[Failure]:
+    """Return the last failure that the log has about a source since its last success."""
+    alone = sum(other["name"] == source["name"] for other in sources) == 1
+    since = source["auth"]["last_ke_seconds"]
+    new = [failure for failure in log.failures if since is None or failure.age_seconds < since]
+    # A pool gives its name to several sources: their lines are told apart by the address.
+    addresses = (None, source["address"])
+    own = [line for line in new if line.name == source["name"] and (alone or line.address in addresses)]
+    own += [line for line in new if line.name is None and line.address and line.address == source["address"]]
+    if not own and source["auth"]["ke_attempts"]:
+        own = [line for line in new if line.name is None and line.address is None]
+    return min(own, key=lambda line: line.age_seconds, default=None)
+
+
+def _judge_nts(source: Row, facts: Row, failure: Optional[Failure], log_readable: bool) -> Tuple[str, str]:
+    auth = source["auth"]
+    age = facts["daemon"]["uptime_seconds"]
+    age = math.inf if age is None else age
+    if facts["daemon"]["features"].get("NTS") is False:
+        return "failed", (
+            "this chronyd is built without NTS and sends such a source nothing; install a chronyd built with NTS"
+            " (chronyd -v shows +NTS)"
+        )
+    if source["address"] is None:
+        if age < FIRST_RESOLUTION_SECONDS:
+            return "pending", "its address is not known yet"
+        return "failed", (
+            "it has no address: its name is not resolved, or its addresses belong to other sources already; look at the"
+            " name and at the DNS (chronyd tries again after 28 s, then less and less often, at last once an hour)"
+        )
+    if not auth["key_length_bits"]:
+        return _judge_first_exchange(auth, failure, log_readable, age)
+    if is_authenticated(source):
+        return "authenticated", ""
+    if failure or (auth["ke_attempts"] > 1 and not auth["cookies"] and not _exchanged_since_answer(source, age)):
+        return "failed", f"{_failed_exchange(auth, failure)}. {_last_answer(source)}"
+    # With -r chronyd begins with the reach of before its start (4.0 to 4.9), and has no answer yet.
+    answered = source["reach"] and (source["ntpdata"] is None or source["ntpdata"]["total_valid_rx"])
+    return _judge_reachable(auth) if answered else _judge_unreachable(source, age)
+
+
+def _exchanged_since_answer(source: Row, age: float) -> bool:
+    """Say whether a key exchange has succeeded since the last answer: attempts count until then (nts_ntp_client.c)."""
+    exchanged, answered = source["auth"]["last_ke_seconds"], source["last_rx_seconds"]
+    return exchanged is not None and exchanged <= age and (answered is None or exchanged < answered)
+
+
+def is_authenticated(source: Row) -> bool:
+    """Say whether a source is proven to be authenticated: it has keys, they work, and it answered lately."""
+    auth = source["auth"]
+    established = auth["key_length_bits"] and auth["cookies"] and not auth["nak"] and not auth["ke_attempts"]
+    # Where ntpdata cannot be read: with NTS, only an authenticated answer is counted as reached.
+    verified = source["ntpdata"] is None or (source["ntpdata"]["authenticated"] and source["ntpdata"]["total_valid_rx"])
+    return bool(established and verified and source["reach"])
+
+
+def _judge_first_exchange(auth: Row, failure: Optional[Failure], log_readable: bool, age: float) -> Tuple[str, str]:
+    """Judge a source that has never got keys: from outside, one exchange under way looks like one that has failed."""
+    attempts = auth["ke_attempts"]
+    if not attempts and not failure:
+        return "pending", "no key exchange has been tried yet"
+    if attempts == 1 and not failure and (log_readable or age < FIRST_KEY_EXCHANGE_SECONDS):
+        return "pending", "its first key exchange is under way"
+    return "failed", _failed_exchange(auth, failure)
+
+
+def _failed_exchange(auth: Row, failure: Optional[Failure]) -> str:
+    if failure is None:
+        return (
+            f"{auth['ke_attempts']} key exchange{'s were' if auth['ke_attempts'] > 1 else ' was'} tried and none"
+            " succeeded; chronyd's log says why. After mending it, restart chronyd: it may wait long for the next one"
+        )
+    wait = seconds_to_next_attempt(failure, auth["ke_attempts"])
+    sentence = f'{failure.cause} (chronyd: "{failure.text}"); {failure.remedy}'
+    if wait is None:
+        return sentence
+    if wait < 60:
+        return f"{sentence}. chronyd tries again by itself within a minute, or at its next poll"
+    return f"{sentence}. chronyd tries again only in about {duration(wait)}: after mending it, restart chronyd"
+
+
+def _judge_reachable(auth: Row) -> Tuple[str, str]:
+    """Judge a source that answered lately, but has no good keys for its next request."""
+    if auth["nak"]:
+        return "pending", (
+            "the server has refused the cookies (NTS NAK: it has lost its keys, see ntsdumpdir on the server); chronyd"
+            " makes a new key exchange with its next poll"
+        )
+    if auth["ke_attempts"]:
+        return "pending", "a new key exchange is under way"
+    if not auth["cookies"]:
+        return "pending", "all cookies are used up; chronyd makes a new key exchange with its next poll"
+    return "pending", "its last valid answer was not authenticated"
+
+
+def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
+    """Judge a source that has keys, and gave no usable answer in its last eight polls, or has not been polled yet."""
+    auth = source["auth"]
+    ntp = source["ntpdata"]
+    valid = ntp["total_valid_rx"] if ntp else 0
+    unanswered = ntp["total_tx"] if ntp and not valid else MOST_COOKIES - auth["cookies"]
+    port = f"UDP port {ntp['remote_port']} of {source['address']}" if ntp else source["address"]
+    saved = (auth["last_ke_seconds"] or 0) > age
+    if auth["nak"] and not saved and auth["cookies"] < MOST_COOKIES:
+        return "failed", (
+            f"{port} refuses the cookies that the key exchange gave (NTS NAK): the server for key exchanges and the one"
+            " for NTP must have the same keys; chrony 4.4 to 4.6 derives other keys for AEAD 30 than servers of other"
+            " make (update it). After mending it, restart chronyd: it may wait long for the next key exchange"
+        )
+    if ntp and valid and unanswered < PROOF_REQUESTS and ntp["tests_5_to_7"][TEST_SYNCHRONISED:][:1] == "0":
+        return "pending", "; ".join(CAUSES["ntp_unsynchronised"])
+    if unanswered < PROOF_REQUESTS:
+        return "pending", "the keys are there, and the first authenticated answer is awaited"
+    if valid:
+        return "failed", (
+            f"it answers no longer: none of the last 8 requests to {port} got an authenticated answer, the last one"
+            f" came {duration(source['last_rx_seconds'] or 0)} ago; look at that server, and at the network"
+        )
+    before = "its cookies are from before chronyd's start" if saved else "the key exchange succeeded"
+    after = "" if auth["cookies"] else ". Its cookies are used up: after mending it, restart chronyd"
+    return "failed", (
+        f"{before}, but none of {unanswered} NTP requests to {port} was answered; look whether that server is up, and"
+        " let the port through every firewall on the way (requests with NTS are longer than plain ones, and some"
+        f" networks drop them){after}"
+    )
+
+
+def _last_answer(source: Row) -> str:
+    if source["last_rx_seconds"] is None:
+        return "No authenticated answer of it has come since chronyd's start"
+    return f"Its last authenticated answer came {duration(source['last_rx_seconds'])} ago"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in the unit that suits it."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def judge_host(facts: Row, judged: List[Judged], reports: Row) -> Judged:
+    """Judge the host by its sources."""
+    if not facts["running"]:
+        return Judged("not_running", _why_not_running(facts))
+    if "refusal" in reports:
+        return Judged(
+            "unknown",
+            [f"chronyd runs, but chronyc gets no report from it: {reports['refusal']}. {NO_ACCESS[facts['access']]}."],
+        )
+    pairs = list(zip(facts["sources"] or [], judged))
+    if facts["sources"] is None or any(verdict.state == "unknown" for _source, verdict in pairs):
+        return Judged("unknown", [text for verdict in judged if verdict.state == "unknown" for text in verdict.reasons])
+    with_nts = [(source, verdict) for source, verdict in pairs if source["auth"] and source["auth"]["mode"] == "nts"]
+    why = [reason for _source, verdict in with_nts for reason in verdict.reasons]
+    synchronised = facts["tracking"]["synchronised"]
+    followed = [(source, verdict) for source, verdict in pairs if synchronised and source["state"] in FOLLOWED]
+    foreign = [verdict for _source, verdict in followed if verdict.state == "unauthenticated"]
+    if foreign:
+        return Judged(
+            "unauthenticated",
+            [f"The clock follows a source without NTS: {verdict.reasons[0]}" for verdict in foreign] + why,
+        )
+    if not with_nts:
+        return Judged("unauthenticated", _why_without_nts(facts, judged))
+    if any(verdict.state == "authenticated" for _source, verdict in followed):
+        everything = all(verdict.state == "authenticated" for _source, verdict in with_nts)
+        return Judged("authenticated" if everything else "partial", why)
+    why += [
+        f"{label_of(source, facts['sources'])}: authenticated, but not followed yet: {_why_not_followed(source)}."
+        for source, verdict in with_nts
+        if verdict.state == "authenticated"
+    ]
+    failed = all(verdict.state == "failed" or _is_never_followed(source) for source, verdict in with_nts)
+    return Judged("failed" if failed else "pending", why + _own_reference(facts))
+
+
+def _is_never_followed(source: Row) -> bool:
+    return bool(source["selection"] and source["selection"]["effective_noselect"])
+
+
+def _why_not_followed(source: Row) -> str:
+    selection = source["selection"]
+    return NOT_SELECTED.get(selection["state"] if selection else "", f"chronyc shows it as {source['state']}")
+
+
+def _own_reference(facts: Row) -> List[str]:
+    tracking = facts["tracking"]
+    if tracking["leap_status"] == "not_synchronised":
+        return ["The clock is not synchronised."]
+    if tracking["reference_id"] == LOCAL_REFERENCE_ID:
+        return [f"Meanwhile the host serves its own clock as stratum {tracking['stratum']} (directive local)."]
+    return []
+
+
+def _why_without_nts(facts: Row, judged: List[Judged]) -> List[str]:
+    if not facts["sources"]:
+        return ["No time source is configured.", *_own_reference(facts)]
+    return [
+        "No source is configured with NTS.",
+        *(text for source in judged for text in source.reasons),
+        *_own_reference(facts),
+    ]
+
+
+def _how_far_off(facts: Row) -> List[str]:
+    """Say so if the clock of a daemon that knows the time is wrong, as after somebody has set it."""
+    tracking = facts["tracking"]
+    offset = tracking["offset_seconds"] if tracking and tracking["synchronised"] else None
+    if offset is None or abs(offset) < FAR_OFF_SECONDS:
+        return []
+    wrong = f"{abs(offset):.3f} s {'fast' if offset > 0 else 'slow'}"
+    slewing_seconds = abs(offset) / SLEW_RATE
+    slews = f"chronyd only slews it, for {slewing_seconds:.0f} s or more: chronyc makestep sets it at once"
+    return [f"The clock is {wrong}, and {slews}."]
+
+
+def _what_is_refused(facts: Row) -> List[str]:
+    """Name the reports that are null, and what to do about it."""
+    reasons = []
+    for status in sorted(set(facts["refused"].values())):
+        names = ", ".join(sorted(name for name, refusal in facts["refused"].items() if refusal == status))
+        reasons.append(f"Not reported: {names} ({status}{REFUSALS.get(status[:3], '')}).")
+    if reasons and facts["daemon"]["replaced"]:
+        reasons.append("chronyd's program has been replaced since its start: restart chronyd.")
+    return reasons
+
+
+def _why_not_running(facts: Row) -> List[str]:
+    if not facts["installed"]:
+        return ["chrony is not installed: the host has no chronyd."]
+    unit = facts["unit"]
+    if not unit:
+        return ["chronyd is not running, and no unit of it is known to systemd."]
+    reasons = [f"chronyd is not running: {unit['name']} is {unit['active_state']} ({unit['unit_file_state']})."]
+    if facts["environment"].get("fips"):
+        reasons.append("This host is in FIPS mode, which takes away what NTS needs: chronyd ends at its start.")
+    if unit["active_state"] == "failed":
+        reasons.append(f"Its last lines say why: journalctl -u {unit['name']} -n 20.")
+    elif unit["skipped"]:
+        reasons.append("At its last start systemd skipped the unit, without an error, for a condition that is not met.")
+        if facts["environment"]["cap_sys_time"] is False:
+            reasons.append(
+                "This host may not set its clock (no CAP_SYS_TIME, as in a container), which is such a condition; start"
+                " chronyd with -x, and clear the unit's ConditionCapability in a drop-in."
+            )
+    reasons += [
+        f"{rival['unit']} is active and keeps the clock itself."
+        for rival in facts["environment"]["rivals"]
+        if rival["active_state"] == "active"
+    ]
+    return reasons

@@ -1,0 +1,147 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import grp
+import os
+import pwd
+import stat
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._change import files
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    CommandResult,
+    FileSpec,
+    System,
+    TransactionError,
+)
+
+USER = pwd.getpwuid(os.getuid()).pw_name
+GROUP = grp.getgrgid(os.getgid()).gr_name
+
+
+def wanted(path, content="new\n", mode=0o640):
+    return FileSpec(str(path), content, USER, GROUP, mode)
+
+
+@pytest.fixture
+def labelled():
+    return []
+
+
+@pytest.fixture
+def host(tmp_path, labelled):
+    return System(
+        run=lambda argv: CommandResult(0, "", ""),
+        label=lambda staged, path: labelled.append((staged, path)),
+        state=str(tmp_path / "state"),
+    )
+
+
+@pytest.fixture
+def change(host, tmp_path):
+    """Return a function that goes as far as swap() with a file."""
+
+    def until_swap(item):
+        if item.content is not None:
+            files.stage(host, item)
+        files.keep(item.path)
+        files.swap(item)
+
+    return until_swap
+
+
+def test_a_file_is_staged_beside_its_place_with_its_label(host, tmp_path, labelled):
+    item = wanted(tmp_path / "a" / "b" / "file")
+    files.stage(host, item)
+    assert os.listdir(str(tmp_path / "a" / "b")) == ["file.securetime-nts-new"]
+    assert stat.S_IMODE(os.stat(item.staged).st_mode) == 0o640
+    assert labelled == [(item.staged, item.path)]
+
+
+def test_what_an_earlier_run_staged_is_replaced(host, tmp_path):
+    item = wanted(tmp_path / "file")
+    (tmp_path / "file.securetime-nts-new").write_text("half")
+    files.stage(host, item)
+    with open(item.staged) as file:
+        assert file.read() == "new\n"
+
+
+def test_an_unknown_group_is_told_before_anything_is_written(host, tmp_path):
+    with pytest.raises(TransactionError, match="the group no-such-group, which this host does not have"):
+        files.stage(host, wanted(tmp_path / "file")._replace(group="no-such-group"))
+    assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("content", ["new\n", None])
+def test_a_swap_can_be_put_back(change, tmp_path, content):
+    path = tmp_path / "file"
+    path.write_text("old\n")
+    path.chmod(0o600)
+    inode = path.stat().st_ino
+    change(wanted(path, content))
+    assert path.exists() == (content is not None)
+    for _again in range(2):
+        files.put_back(str(path), existed=True)
+        assert (path.read_text(), path.stat().st_ino) == ("old\n", inode)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert os.listdir(str(tmp_path)) == ["file"]
+
+
+def test_what_was_not_there_is_taken_away_again(change, tmp_path):
+    change(wanted(tmp_path / "file"))
+    for _again in range(2):
+        files.put_back(str(tmp_path / "file"), existed=False)
+        assert os.listdir(str(tmp_path)) == []
+
+
+def test_what_was_not_swapped_yet_is_left_alone(host, tmp_path):
+    (tmp_path / "file").write_text("old\n")
+    files.stage(host, wanted(tmp_path / "file"))
+    files.put_back(str(tmp_path / "file"), existed=True)
+    assert (tmp_path / "file").read_text() == "old\n"
+    assert os.listdir(str(tmp_path)) == ["file"]
+
+
+def test_what_is_kept_is_not_changed_by_the_swap(change, tmp_path):
+    (tmp_path / "file").write_text("old\n")
+    change(wanted(tmp_path / "file"))
+    assert (tmp_path / "file.securetime-nts-old").read_text() == "old\n"
+    files.forget(str(tmp_path / "file"))
+    assert os.listdir(str(tmp_path)) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("different", "expected"),
+    [
+        ({}, False),
+        ({"content": "other\n"}, True),
+        ({"mode": 0o644}, True),
+        ({"group": "no-such-group"}, True),
+        ({"content": None}, True),
+    ],
+)
+def test_differs_sees_content_owner_and_mode(change, tmp_path, different, expected):
+    item = wanted(tmp_path / "file")
+    change(item)
+    assert files.differs(item._replace(**different), files.read(item.path)) is expected
+
+
+def test_a_file_that_is_absent_and_to_be_absent_does_not_differ(tmp_path):
+    assert not files.differs(wanted(tmp_path / "file", content=None), None)
+    assert files.differs(wanted(tmp_path / "file"), None)
+
+
+def test_diff_of_a_mode_shows_no_content(change, tmp_path):
+    item = wanted(tmp_path / "file", content="secret\n")
+    change(item)
+    (pair,) = files.diffs(item._replace(mode=0o600), files.read(item.path))
+    assert "secret" not in pair["before"] + pair["after"]
+    assert "mode: 0640" in pair["before"]
+    assert "mode: 0600" in pair["after"]
+
+
+def test_diff_of_a_new_file_shows_it_whole(tmp_path):
+    (pair,) = files.diffs(wanted(tmp_path / "file"), None)
+    assert (pair["before"], pair["after"]) == ("", "new\n")

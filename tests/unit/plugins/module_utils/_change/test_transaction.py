@@ -1,0 +1,270 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the transaction decides; what chronyd and systemd make of it is tested on the test hosts."""
+
+import os
+import stat
+import subprocess
+import time
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._change import transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    NEW,
+    OLD,
+    CommandResult,
+    FileSpec,
+    System,
+    TransactionError,
+    digest,
+    group_name,
+    put_back,
+    put_back_cookies,
+    user_name,
+)
+
+ACTIVE = {"ActiveState": "active", "UnitFileState": "enabled"}
+
+
+@pytest.fixture
+def host(tmp_path):
+    """Return a host with chrony 4.8, on which nothing is run."""
+    return System(
+        run=lambda argv: CommandResult(0, "chronyd (chrony) version 4.8 (+NTS)", ""),
+        label=lambda staged, path: None,
+        state=str(tmp_path / "state"),
+    )
+
+
+def wanted(path, effect="restart"):
+    return FileSpec(path, "x", "root", "root", 0o644, effect)
+
+
+def decide(host, files, changed, loaded, record, state):
+    files = [wanted(path, effect) for path, effect in files.items()]
+    changes = [item for item in files if item.path in changed]
+    return tuple(transaction.decide(host, files, changes, loaded, record, state))
+
+
+@pytest.mark.parametrize(
+    ("files", "changed", "record", "state", "expected"),
+    [
+        ({"/c": "restart"}, [], {"/c": "1"}, ACTIVE, ([], [])),
+        ({"/c": "restart"}, ["/c"], {"/c": "0"}, ACTIVE, (["restart"], ["/c changed"])),
+        ({"/c": "restart"}, [], {"/c": "0"}, ACTIVE, (["restart"], ["/c changed since chronyd was started"])),
+        ({"/c": "restart"}, [], {}, ACTIVE, (["restart"], ["/c changed since chronyd was started"])),
+        (
+            {"/c": "restart"},
+            [],
+            {"/c": "1"},
+            {"ActiveState": "inactive", "UnitFileState": "disabled"},
+            (["enable", "restart"], ["chronyd is not running"]),
+        ),
+        ({"/c": "restart"}, [], {"/c": "1"}, dict(ACTIVE, NeedDaemonReload="yes"), (["daemon-reload"], [])),
+        ({"/s": "sources"}, ["/s"], {"/s": "0"}, ACTIVE, (["reload-sources"], ["/s changed"])),
+        ({"/k": "keys"}, ["/k"], {"/k": "0"}, ACTIVE, (["rekey"], ["/k changed"])),
+        (
+            {"/k": "keys", "/s": "sources"},
+            ["/k", "/s"],
+            {},
+            ACTIVE,
+            (["reload-sources", "rekey"], ["/k changed", "/s changed"]),
+        ),
+        (
+            {"/c": "restart", "/s": "sources"},
+            ["/c", "/s"],
+            {},
+            ACTIVE,
+            (["restart"], ["/c changed", "/s changed"]),
+        ),
+        ({"/n": "nothing"}, ["/n"], {}, ACTIVE, ([], [])),
+        (
+            {"/etc/systemd/system/chrony.service.d/x.conf": "restart"},
+            ["/etc/systemd/system/chrony.service.d/x.conf"],
+            {},
+            ACTIVE,
+            (["daemon-reload", "restart"], ["/etc/systemd/system/chrony.service.d/x.conf changed"]),
+        ),
+    ],
+)
+def test_the_cheapest_action_that_applies_the_change(host, files, changed, record, state, expected):
+    assert decide(host, files, changed, dict.fromkeys(files, "1"), record, state) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "package", "expected"),
+    [
+        ("4.0", None, False),
+        ("4.3", "4.3-2+deb12u3", False),
+        ("4.4", None, False),
+        ("4.5", "4.5-1ubuntu4.2", True),
+        ("4.6", None, False),
+        ("4.6.1", None, False),
+        ("4.6.1", "4.6.1-2", False),
+        ("4.6.1", "4.6.1-3", True),
+        ("4.6.1", "4.6.1-3+deb13u2", True),
+        ("4.7", None, True),
+        ("4.8", None, True),
+        ("4.10", None, True),
+        ("5.0", None, True),
+        ("", None, False),
+    ],
+)
+def test_where_chronyd_reloads_its_sources_well(host, version, package, expected):
+    def run(argv):
+        if argv[0] == "dpkg-query":
+            return CommandResult(int(package is None), package or "", "")
+        return CommandResult(0, f"chronyd (chrony) version {version} (+NTS)" if version else "", "")
+
+    host.run = run
+    assert transaction.reloads_sources(host) is expected
+    assert decide(host, {"/s": "sources"}, ["/s"], {"/s": "1"}, {}, ACTIVE)[0] == [
+        "reload-sources" if expected else "restart"
+    ]
+
+
+def test_what_is_saved_is_private_and_read_again(host):
+    assert transaction.load(host, "x.json") == {}
+    transaction.save(host, "x.json", {"/c": "1"})
+    assert transaction.load(host, "x.json") == {"/c": "1"}
+    assert stat.S_IMODE(os.stat(os.path.join(host.state, "x.json")).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(host.state).st_mode) == 0o700
+    assert os.listdir(host.state) == ["x.json"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '"text"'])
+def test_what_is_damaged_counts_as_nothing(host, damage):
+    transaction.save(host, "x.json", {})
+    with open(os.path.join(host.state, "x.json"), "w") as file:
+        file.write(damage)
+    assert transaction.load(host, "x.json") == {}
+
+
+def test_one_run_at_a_time(host):
+    with transaction.locked(host, 0.0):
+        begin = time.monotonic()
+        with pytest.raises(TransactionError, match="Another run"), transaction.locked(host, 0.3):
+            pytest.fail("two runs at once")
+        assert time.monotonic() - begin >= 0.3
+    with transaction.locked(host, 0.0):
+        pass
+
+
+@pytest.fixture
+def client(host, tmp_path):
+    """Return a function that applies files to a client with a saved cookie, and returns what was done."""
+    (tmp_path / "dump").mkdir()
+    (tmp_path / "ca-2.pem").write_text(ANCHOR)
+    config = tmp_path / "chrony.conf"
+    config.write_text(f"ntstrustedcerts 2 {tmp_path}/ca-2.pem\nntsdumpdir {tmp_path}/dump\n")
+    (tmp_path / "dump/ntskeys").write_text("of the server")
+    done = []
+
+    def run(argv):
+        if argv[0] == "chronyd":
+            return CommandResult(0, "chronyd (chrony) version 4.8 (+NTS)", "")
+        if argv[0].endswith("chronyd"):
+            return CommandResult(1, "", "")
+        done.append(" ".join(argv[:2]))
+        if argv[:2] == ["systemctl", "stop"]:
+            (tmp_path / "dump/192.0.2.1.nts").write_text("cookies")
+        return CommandResult(0, "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=1\n", "")
+
+    host.run = run
+    transaction.save(host, transaction.LOADED, {str(config): digest(config.read_bytes())})
+
+    def apply(files, **options):
+        done.clear()
+        me = user_name(os.getuid()), group_name(os.getgid())
+        files = [FileSpec(str(tmp_path / path), content, *me, 0o644, effect) for path, content, effect in files]
+        options = dict({"settle_time": 0.0, "owns": [str(tmp_path / "ca-[0-9].pem")]}, **options)
+        result = transaction.apply(host, files, transaction.Options(str(config), "chronyd", **options))
+        return result, list(done), sorted(os.listdir(str(tmp_path / "dump")))
+
+    return apply
+
+
+ANCHOR = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+OTHER = ANCHOR.replace("AA", "BB")
+
+
+@pytest.fixture(autouse=True)
+def no_questions(monkeypatch):
+    """Let nothing be asked of a chronyd that is not the one of the test."""
+    monkeypatch.setattr(transaction, "check", lambda *_arguments, **_options: True)
+
+
+def test_who_is_not_trusted_any_more_costs_the_cookies(client):
+    result, done, left = client([("ca-2.pem", OTHER, "nothing")])
+    assert result["actions"] == ["drop-cookies", "restart"]
+    assert result["reasons"][0].startswith("set 2 of trust anchors does not trust what is no certificate (SHA-256 ")
+    assert done.index("systemctl stop") < done.index("systemctl restart")
+    assert left == ["ntskeys"]
+
+
+def test_who_is_trusted_in_addition_costs_nothing(client):
+    result, done, _left = client([("ca-2.pem", ANCHOR + OTHER, "nothing")])
+    assert (result["changed"], result["actions"], result["reasons"]) == (True, [], [])
+    assert "systemctl stop" not in done
+
+
+def test_a_check_only_says_it(client, tmp_path):
+    result, done, left = client([("ca-2.pem", OTHER, "nothing")], check_mode=True)
+    assert result["actions"] == ["drop-cookies", "restart"]
+    assert (done, left) == (["systemctl show"], ["ntskeys"])
+    assert (tmp_path / "ca-2.pem").read_text() == ANCHOR
+
+
+def test_what_is_owned_and_not_wanted_is_removed(client, tmp_path):
+    (tmp_path / "ca-x.pem").touch()
+    (tmp_path / f"ca-3.pem{OLD}").touch()
+    config = f"ntsdumpdir {tmp_path}/dump\n"
+    result, _done, left = client([("chrony.conf", config, "restart")])
+    assert result["changed_files"] == [str(tmp_path / "chrony.conf"), str(tmp_path / "ca-2.pem")]
+    assert result["actions"] == ["drop-cookies", "restart"]
+    assert sorted(path.name for path in tmp_path.glob("ca-*")) == ["ca-x.pem"]
+    assert left == ["ntskeys"]
+    result, _done, _left = client([("chrony.conf", config, "restart")])
+    assert result["changed"] is False
+
+
+def test_what_is_taken_back_has_its_cookies_again(client, tmp_path):
+    def refuse():
+        raise TransactionError("the clock follows nobody")
+
+    with pytest.raises(TransactionError, match="taken back: the clock follows nobody"):
+        client([("ca-2.pem", OTHER, "nothing")], verify=refuse)
+    assert (tmp_path / "ca-2.pem").read_text() == ANCHOR
+    assert sorted(os.listdir(str(tmp_path / "dump"))) == ["192.0.2.1.nts", "ntskeys"]
+
+
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize("there", ["", "path", "old", "new", "path old", "path new", "path old new", "linked"])
+def test_the_script_does_what_undo_does(tmp_path, existed, there):
+    def files(folder):
+        """Make what a cut has left, and return its paths."""
+        folder.mkdir()
+        path = folder / "it's a file"
+        paths = {"path": path, "old": folder / (path.name + OLD), "new": folder / (path.name + NEW)}
+        for name in there.replace("linked", "path").split():
+            paths[name].write_text(name)
+        if there == "linked":
+            os.link(paths["path"], paths["old"])
+        (folder / ("192.0.2.1.nts" + OLD)).write_text("cookies")
+        return path
+
+    def found(folder):
+        return {path.name: path.read_text() for path in folder.iterdir()}
+
+    by_script, by_undo = tmp_path / "a folder", tmp_path / "undo"
+    path = files(by_script)
+    own = tmp_path / "undo.sh"
+    plan = {"files": {str(path): existed}, "cookies": [str(by_script)]}
+    own.write_text(transaction.undo_script(plan, str(own)))
+    subprocess.run(["sh", str(own)], check=True)
+    put_back(str(files(by_undo)), existed)
+    put_back_cookies(str(by_undo))
+    assert found(by_script) == found(by_undo)
+    assert not own.exists()

@@ -1,0 +1,114 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The messages of a key exchange, as RFC 8915 writes them."""
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._nts import ke
+from ansible_collections.securetime.nts.plugins.module_utils._nts.ke import ProtocolError, read_response, record
+
+# As chronyd 4.6.1 and ntpsec 1.2.2 sent them, with shorter cookies.
+COOKIES = [bytes([number]) * 100 for number in range(8)]
+PROTOCOL = bytes.fromhex("800100020000")
+AEAD_15 = bytes.fromhex("80040002000f")
+AEAD_30 = bytes.fromhex("80040002001e")
+END = bytes.fromhex("80000000")
+
+
+def cookies(*bodies):
+    return b"".join(record(ke.NEW_COOKIE, body) for body in bodies)
+
+
+def kind_of(*parts):
+    with pytest.raises(ProtocolError) as caught:
+        read_response(b"".join(parts), [30, 15])
+    return caught.value.kind, caught.value.detail
+
+
+def test_request_is_that_of_section_4():
+    assert ke.request([15]).hex() == "800100020000" + "80040002000f" + "80000000"
+
+
+def test_request_for_aead_30_asks_for_the_compliant_keys():
+    assert ke.request([30, 15]).hex() == "800100020000" + "80040004001e000f" + "04000000" + "80000000"
+
+
+def test_plain_agreement():
+    agreed = read_response(PROTOCOL + AEAD_15 + cookies(*COOKIES) + END, [30, 15])
+    assert (agreed.aead, agreed.cookies, agreed.server, agreed.port) == (15, COOKIES, None, None)
+    assert not agreed.compliant_export
+
+
+def test_agreement_with_all_that_can_be_negotiated():
+    agreed = read_response(
+        PROTOCOL
+        + AEAD_30
+        + record(ke.NTPV4_SERVER, b"ntp.example.com", critical=True)
+        + record(ke.NTPV4_PORT, b"\x2f\x5b", critical=True)
+        + record(ke.COMPLIANT_128GCM_EXPORT)
+        + record(0x4001, b"for somebody else")
+        + cookies(*COOKIES)
+        + END,
+        [30, 15],
+    )
+    assert (agreed.aead, agreed.server, agreed.port) == (30, "ntp.example.com", 12123)
+    assert agreed.compliant_export
+    assert agreed.ignored_records == [0x4001]
+
+
+def test_cookies_that_chronyd_leaves_out_are_left_out():
+    agreed = read_response(
+        PROTOCOL + AEAD_15 + cookies(b"", bytes(3), bytes(260), *COOKIES, bytes(64), bytes(64)) + END, [15]
+    )
+    assert agreed.cookies == COOKIES
+
+
+def test_what_follows_the_end_is_not_read():
+    message = PROTOCOL + AEAD_15 + cookies(*COOKIES) + END
+    assert ke.message_length(message + b"more") == len(message)
+    assert read_response(message + b"more", [15]).aead == 15
+
+
+def test_an_end_can_have_a_body_which_must_have_come():
+    assert ke.message_length(bytes.fromhex("80000002")) is None
+    assert ke.message_length(bytes.fromhex("800000020000")) == 6
+
+
+@pytest.mark.parametrize("cut", range(1, 11))
+def test_an_end_that_has_not_come_is_waited_for(cut):
+    message = AEAD_15 + END
+    assert ke.message_length(message[:-cut]) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "parts"),
+    [
+        ("ke_malformed", "no end of message", [PROTOCOL, AEAD_15]),
+        ("ke_malformed", "two records of type 4", [PROTOCOL, AEAD_15, AEAD_15, cookies(*COOKIES), END]),
+        ("ke_malformed", "AEAD record has 4 bytes", [PROTOCOL, bytes.fromhex("80040004000f001e"), END]),
+        ("ke_malformed", "is no name", [PROTOCOL, AEAD_15, record(6, b"two names"), cookies(*COOKIES), END]),
+        ("ke_malformed", "port record has 1 bytes", [PROTOCOL, AEAD_15, record(7, b"\1"), cookies(*COOKIES), END]),
+        ("ke_error", "error 1 (bad request)", [record(2, b"\0\1", critical=True), END]),
+        ("ke_error", "error 9 (not in RFC 8915)", [record(2, b"\0\x09", critical=True), END]),
+        ("ke_error", "warning 5", [PROTOCOL, AEAD_15, record(3, b"\0\5", critical=True), cookies(*COOKIES), END]),
+        ("ke_critical_record", "type 99", [PROTOCOL, AEAD_15, record(99, critical=True), cookies(*COOKIES), END]),
+        ("ke_no_protocol", "names no protocol", [AEAD_15, cookies(*COOKIES), END]),
+        ("ke_no_protocol", "none of those asked for", [record(1, critical=True), AEAD_15, END]),
+        ("ke_no_protocol", "protocol 1", [bytes.fromhex("800100020001"), AEAD_15, END]),
+        ("ke_no_aead", "accepts none of 30, 15", [PROTOCOL, END]),
+        ("ke_no_aead", "accepts none of 30, 15", [PROTOCOL, record(4), END]),
+        ("ke_no_aead", "chose 16, which was not offered", [PROTOCOL, bytes.fromhex("800400020010"), END]),
+        ("ke_no_cookies", "none came", [PROTOCOL, AEAD_15, END]),
+        ("ke_no_cookies", "of 1 cookies none can be used", [PROTOCOL, AEAD_15, cookies(bytes(300)), END]),
+    ],
+)
+def test_what_chronyd_gives_up_on_has_a_kind(kind, detail, parts):
+    found = kind_of(*parts)
+    assert found[0] == kind
+    assert detail in found[1]
+
+
+def test_exporter_contexts_of_section_5_1():
+    assert ke.exporter_context(15, True).hex() == "0000000f00"
+    assert ke.exporter_context(30, False).hex() == "0000001e01"

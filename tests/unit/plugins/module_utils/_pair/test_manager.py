@@ -1,0 +1,167 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What nts-certificate says of what it finds. What it does: extensions/molecule/certificate."""
+
+import json
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import CommandResult, System
+from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
+from ansible_collections.securetime.nts.plugins.module_utils._pair.manager import (
+    CertificateError,
+    CertificateManager,
+    Settings,
+)
+
+SETTINGS = {
+    "id": "server",
+    "names": ["nts1.example.org", "2001:db8::1"],
+    "certificate": "/etc/chrony/nts/server.pem",
+    "key": "/etc/chrony/nts/server.key",
+    "group": "_chrony",
+    "config_file": "/etc/chrony/chrony.conf",
+    "service": "chrony.service",
+    "provider": "ownca",
+}
+LEAF = {
+    "serial": "AB",
+    "fingerprint_sha256": "00ab",
+    "subject_alt_names": ["DNS:NTS1.example.org", "IP Address:2001:DB8:0:0:0:0:0:1"],
+    "not_before": "2026-11-23T00:00:00Z",
+    "not_after": "2027-02-21T00:00:00Z",
+    "key_type": "ECDSA P-256",
+}
+SERVED = {"ok": True, "error": None, "tls": {"certificates": [LEAF]}}
+CLOSED = {"ok": False, "error": {"cause": "the server closed it", "remedy": "look at the key"}, "tls": None}
+# What somebody has put into the file does not vouch for what is served: the key exchange is refused.
+OTHER = {**CLOSED, "tls": {"certificates": [{**LEAF, "serial": "CD", "fingerprint_sha256": "00cd"}]}}
+
+
+def problems(leaf, left=86400.0, probe=None, **settings):
+    keeper = CertificateManager(Settings(**dict(SETTINGS, **settings)), None)
+    return keeper.problems(leaf, left, probe or SERVED)
+
+
+def test_a_pair_that_is_served_has_no_problems():
+    assert problems(LEAF) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "arguments"),
+    [
+        ("serves no NTS: the server closed it; look at the key.", {"probe": CLOSED}),
+        ("another certificate (CD)", {"probe": OTHER}),
+        ("has expired on 2027-02-21", {"left": -1.0}),
+        ("is not for nts2.example.org.", {"names": ["nts1.example.org", "nts2.example.org"]}),
+    ],
+)
+def test_what_is_wrong_is_told(told, arguments):
+    (problem,) = problems(LEAF, **arguments)
+    assert told in problem
+
+
+@pytest.mark.parametrize(("days", "number"), [(None, 0), (60.0, 0), (59.0, 1), (-1.0, 1)])
+def test_the_end_of_the_issuing_ca_is_warned_of_in_time(days, number):
+    assert len(CertificateManager.warnings(None if days is None else days * 86400)) == number
+
+
+@pytest.mark.parametrize(
+    ("status", "printed", "told"),
+    [
+        (0, "7F7F0101,,10,1795800000.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,16.0,Normal\n", ""),
+        (0, "00000000,,0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,Not synchronised\n", "has not synchronised"),
+        (1, "506 Cannot talk to daemon\n", "chronyd does not answer"),
+    ],
+)
+def test_a_clock_is_doubted_for_its_reason(status, printed, told):
+    host = System(run=lambda _argv: CommandResult(status, printed, ""), label=lambda *_paths: None)
+    doubt = CertificateManager(Settings(**SETTINGS), host).clock_problem()
+    assert (told in doubt, bool(doubt)) == (True, bool(told))
+
+
+def test_lifetime_is_from_the_first_to_the_last_second():
+    assert CertificateManager.lifetime(LEAF) == 90 * 86400
+
+
+@pytest.mark.parametrize(
+    ("fraction", "days_left", "is_due"),
+    [(1 / 3, 30.0, True), (1 / 3, 30.01, False), (1 / 3, -1.0, True), (0.5, 44.9, True), (0.1, 9.1, False)],
+)
+def test_a_certificate_is_due_when_a_fraction_of_its_lifetime_is_left(fraction, days_left, is_due):
+    keeper = CertificateManager(Settings(**dict(SETTINGS, renew_fraction=fraction)), None)
+    assert keeper.is_due(LEAF, days_left * 86400) == is_due
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "No such file"),
+        ("{", "cannot be read"),
+        ('{"pairs": [{}]}', "missing"),
+        ("{}", "pairs"),
+        ("[]", "cannot"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_told(text, told, tmp_path):
+    path = tmp_path / "certificate.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(CertificateError, match=told) as caught:
+        manager.read_settings(str(path))
+    assert caught.value.status == 2
+
+
+def test_settings(tmp_path):
+    path = tmp_path / "certificate.json"
+    path.write_text(json.dumps({"pairs": [SETTINGS]}))
+    (found,) = manager.read_settings(str(path))
+    assert (found.names, found.ntsport, found.renew_fraction) == (SETTINGS["names"], 4460, 1 / 3)
+
+
+class Words:
+    """A command line as argparse reads it."""
+
+    def __init__(self, command, pair=None, lineage=None):
+        self.command, self.pair, self.lineage = command, pair, lineage
+
+
+KEEPERS = [
+    CertificateManager(
+        Settings(**dict(SETTINGS, id=name, staged_key=f"/etc/letsencrypt/live/{name}/privkey.pem")), None
+    )
+    for name in ("server", "server-2", "other")
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        (Words("renew"), ["server", "server-2", "other"]),
+        (Words("renew", pair="other"), ["other"]),
+        (Words("deploy"), ["server"]),
+        (Words("deploy", pair="other"), ["other"]),
+        (Words("deploy", lineage="/etc/letsencrypt/live/server"), ["server"]),
+        (Words("deploy", lineage="/etc/letsencrypt/live/server-2/"), ["server-2"]),
+        # certbot tells of every certificate of the host.
+        (Words("deploy", lineage="/etc/letsencrypt/live/www"), []),
+    ],
+)
+def test_a_command_is_about_the_pairs_that_it_names(words, ids):
+    assert [keeper.settings.id for keeper in manager.chosen(words, KEEPERS)] == ids
+
+
+def test_a_pair_that_is_not_there_is_told():
+    with pytest.raises(CertificateError, match="no pair new, only server, server-2, other") as caught:
+        manager.chosen(Words("renew", pair="new"), KEEPERS)
+    assert caught.value.status == 2
+
+
+@pytest.mark.parametrize("words", [["status", "--json"], ["status"], ["check"], ["renew"], ["rollback"]])
+def test_a_pair_that_is_not_there_is_a_sentence_and_no_traceback(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(manager.transaction, "recover_alone", lambda *_arguments: False)
+    path = tmp_path / "certificate.json"
+    path.write_text(json.dumps({"pairs": [dict(SETTINGS, id="none", certificate=str(tmp_path / "none.pem"))]}))
+    assert manager.main(["--settings", str(path), *words]) == 1
+    assert "cannot be read: No such file" in capsys.readouterr().err

@@ -1,0 +1,300 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._state import host
+
+# What systemd 252 shows for a unit that runs, its alias, a masked unit, and one that does not exist.
+SHOWN = """\
+MainPID=1033
+Id=chrony.service
+LoadState=loaded
+ActiveState=active
+UnitFileState=enabled
+ConditionResult=yes
+ConditionTimestampMonotonic=2607459134
+
+MainPID=1033
+Id=chrony.service
+LoadState=loaded
+ActiveState=active
+UnitFileState=enabled
+ConditionResult=yes
+ConditionTimestampMonotonic=2607459134
+
+MainPID=0
+Id=systemd-timesyncd.service
+LoadState=masked
+ActiveState=inactive
+UnitFileState=masked
+ConditionResult=no
+ConditionTimestampMonotonic=0
+
+MainPID=0
+Id=ntpd.service
+LoadState=not-found
+ActiveState=inactive
+UnitFileState=
+"""
+
+
+def test_units_that_exist_are_read_once():
+    assert host.read_units(SHOWN) == {
+        "chrony.service": {
+            "name": "chrony.service",
+            "load_state": "loaded",
+            "active_state": "active",
+            "unit_file_state": "enabled",
+            "skipped": False,
+            "main_pid": 1033,
+        },
+        "systemd-timesyncd.service": {
+            "name": "systemd-timesyncd.service",
+            "load_state": "masked",
+            "active_state": "inactive",
+            "unit_file_state": "masked",
+            "skipped": False,
+            "main_pid": 0,
+        },
+    }
+
+
+def test_a_unit_that_was_skipped_is_told_from_one_that_was_never_started():
+    shown = SHOWN.replace("ConditionResult=yes", "ConditionResult=no").replace(
+        "ActiveState=active", "ActiveState=inactive"
+    )
+    assert {name: unit["skipped"] for name, unit in host.read_units(shown).items()} == {
+        "chrony.service": True,
+        "systemd-timesyncd.service": False,
+    }
+
+
+def test_no_systemd_is_no_unit():
+    assert host.read_units("") == {}
+
+
+def test_version_and_features_are_read_from_what_each_version_prints(any_capture):
+    said = host.read_version(any_capture.content["banner"])
+    assert said["version"] == any_capture.version
+    assert said["features"]["NTS"] is True
+    assert said["features"]["DEBUG"] is False
+    assert said["features"]["CMDMON"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "features"),
+    [
+        ("chronyd (chrony) version 4.8 (+CMDMON -NTS)\n", "4.8", {"CMDMON": True, "NTS": False}),
+        ("chronyd (chrony) version 4.9-pre1 (+NTS)\n", "4.9-pre1", {"NTS": True}),
+        ("chronyd (chrony) version DEVELOPMENT\n", "DEVELOPMENT", {}),
+        ("", None, {}),
+        ("Illegal instruction\n", None, {}),
+    ],
+)
+def test_version(text, version, features):
+    assert host.read_version(text) == {"version": version, "features": features}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "clock_control", "config_file"),
+    [
+        (["/usr/sbin/chronyd"], True, None),
+        (["/usr/sbin/chronyd", "-F", "1", "-x"], False, None),
+        (["/usr/sbin/chronyd", "-xn"], False, None),
+        (["/usr/sbin/chronyd", "-u", "x", "-f", "/srv/x.conf"], True, "/srv/x.conf"),
+        (["/usr/sbin/chronyd", "-nf/srv/x.conf"], True, "/srv/x.conf"),
+        (["/usr/sbin/chronyd", "-Z"], None, None),
+        (["/usr/sbin/chronyd", "-n", "server -x"], True, None),
+    ],
+)
+def test_options(arguments, clock_control, config_file):
+    assert host.read_options(arguments) == {"clock_control": clock_control, "config_file": config_file}
+
+
+def entry(age, text, **more):
+    microseconds = int((time.monotonic() - age) * 1e6)
+    return json.dumps(dict({"__MONOTONIC_TIMESTAMP": str(microseconds), "MESSAGE": text}, **more))
+
+
+def test_journal_gives_the_age_and_forgets_earlier_processes():
+    lines = [entry(500.0, "of an earlier process"), entry(99.0, "started"), entry(3.0, [1, 2]), entry(2.0, "failed")]
+    read = list(host.read_journal(lines, 100.0))
+    assert [line.text for line in read] == ["started", "failed"]
+    assert [round(line.age_seconds) for line in read] == [99, 2]
+
+
+def test_programs_run_at_the_same_time_and_not_too_long(tmp_path):
+    # Opening a FIFO waits for the other end: one after the other, neither would come further.
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    begin = time.monotonic()
+    outputs = host.run_together(
+        {
+            "first": ["/bin/sh", "-c", f"read word <{fifo}; echo $word"],
+            "second": ["/bin/sh", "-c", f"echo one >{fifo}; echo two; exit 3"],
+            "hanging": ["/bin/sleep", "120"],
+            "missing": ["/nonexistent/program"],
+        },
+        3.0,
+    )
+    assert outputs == {"first": "one\n", "second": "two\n", "hanging": "", "missing": ""}
+    assert time.monotonic() - begin >= 3.0
+
+
+def test_a_program_is_found_without_the_administrators_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert host.find_program("sh") in ("/usr/bin/sh", "/bin/sh")
+    assert host.find_program("no-such-program") is None
+    (tmp_path / "sh").write_text("#!/bin/sh\n")
+    (tmp_path / "sh").chmod(0o755)
+    assert host.find_program("sh") == str(tmp_path / "sh")
+
+
+def test_process_facts_of_a_real_process():
+    before = time.time()
+    with subprocess.Popen([sys.executable, "-c", "input()", "-x"], stdin=subprocess.PIPE) as process:
+        time.sleep(0.2)
+        facts = host.process_facts(process.pid, "/etc/chrony.conf")
+        process.communicate(b"\n")
+    assert facts["pid"] == process.pid
+    assert facts["arguments"] == [sys.executable, "-c", "input()", "-x"]
+    assert 0.1 < facts["uptime_seconds"] <= time.time() - before + 1
+    assert before - 1 < facts["started"] < time.time() + 1
+    assert facts["user"] == host.pwd.getpwuid(os.geteuid()).pw_name
+    assert facts["config_file"] == "/etc/chrony.conf"
+
+
+def test_a_program_that_was_replaced_since_its_start_is_noticed(tmp_path):
+    program = tmp_path / "program"
+    shutil.copy(shutil.which("sleep"), str(program))
+    with subprocess.Popen([str(program), "60"]) as process:
+        time.sleep(0.1)
+        before = host.process_facts(process.pid, None)["replaced"]
+        shutil.copy(str(program), str(tmp_path / "new"))
+        os.replace(str(tmp_path / "new"), str(program))
+        after = host.process_facts(process.pid, None)["replaced"]
+        process.kill()
+    assert (before, after) == (False, True)
+
+
+@pytest.mark.parametrize("pid", [None, 4194305])
+def test_no_process_has_no_facts(pid):
+    facts = host.process_facts(pid, "/etc/chrony.conf")
+    assert facts.pop("config_file") == "/etc/chrony.conf"
+    assert facts.pop("pid") is None
+    assert set(facts.values()) == {None}
+
+
+@pytest.fixture
+def daemon(monkeypatch, tmp_path):
+    """Return the process IDs of something named chronyd, and of its child of the same name."""
+    monkeypatch.setattr(host, "PID_FILES", (str(tmp_path / "missing"), str(tmp_path / "pid")))
+    program = str(tmp_path / "chronyd")
+    shutil.copy("/bin/sh", program)
+    script = f"exec 3<&0; {program} -c 'echo $$; read -r line <&3' & wait"
+    with subprocess.Popen([program, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        helper = int(process.stdout.readline())
+        yield process.pid, helper
+        process.kill()
+
+
+def test_the_daemon_is_found_by_systemds_word(daemon):
+    assert host.find_daemon(daemon[0]) == daemon[0]
+    assert host.find_daemon(os.getpid()) is None
+    assert host.find_daemon(4194305) is None
+    assert host.find_daemon(0) is None
+
+
+def test_the_daemon_is_found_by_its_file(daemon, tmp_path):
+    (tmp_path / "pid").write_text(f"{daemon[0]}\n")
+    assert host.find_daemon(0) == daemon[0]
+    (tmp_path / "pid").write_text(f"{os.getpid()}\n")
+    assert host.find_daemon(0) is None
+
+
+def test_the_daemon_is_found_among_all_processes_and_is_no_helper(daemon):
+    assert host.read_file(f"/proc/{daemon[1]}/comm") == "chronyd\n"
+    assert host.find_daemon(daemon[1]) is None
+    found = host.find_daemon(0, everywhere=True)
+    assert found != daemon[1]
+    assert host.read_file(f"/proc/{found}/comm") == "chronyd\n"
+
+
+def test_the_environment_is_that_of_the_controller():
+    bounding = re.search(r"CapBnd:\s*(\w+)", host.read_file("/proc/1/status")).group(1)
+    assert host.has_cap_sys_time() == (f"{int(bounding, 16):064b}"[-26] == "1")
+    detected = (
+        subprocess.run(["systemd-detect-virt", "--container"], stdout=subprocess.PIPE, check=False)
+        .stdout.decode()
+        .strip()
+    )
+    assert host.container() == (None if detected in ("", "none") else detected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n',
+            {"id": "rocky", "like": ["rhel", "centos", "fedora"], "name": "Rocky Linux", "version": "9.4"},
+        ),
+        (
+            'PRETTY_NAME="Debian"\n# a comment\nID=debian\nNAME=\'Debian GNU/Linux\'\n\nbroken "line\n',
+            {"id": "debian", "like": [], "name": "Debian GNU/Linux", "version": None},
+        ),
+        ("", {"id": "linux", "like": [], "name": None, "version": None}),
+    ],
+)
+def test_os_release_is_read(text, expected):
+    assert host.read_os_release(text) == expected
+
+
+def test_a_package_that_is_half_installed_or_missing_has_no_version():
+    text = (
+        "chrony installed 4.6.1-3\nca-certificates half-configured 2025\n"
+        "package nix is not installed\nno package provides nix\nchronyd installed 4.6.1-3\n"
+    )
+    names = ["chrony", "ca-certificates", "nix"]
+    assert host.read_packages(text, names) == {"chrony": "4.6.1-3", "ca-certificates": None, "nix": None}
+
+
+@pytest.mark.parametrize(
+    ("programs", "has_rpm", "expected"),
+    [
+        (["apt-get", "dnf"], False, "apt"),
+        (["apt-get", "dnf"], True, "dnf"),
+        (["zypper", "dnf"], True, "zypper"),
+        (["dnf5"], True, "dnf5"),
+        ([], True, None),
+        ([], False, None),
+    ],
+)
+def test_the_package_manager_is_that_of_the_family(monkeypatch, tmp_path, programs, has_rpm, expected):
+    for name in programs:
+        (tmp_path / name).write_text("")
+    if "dnf5" in programs:
+        (tmp_path / "dnf").symlink_to(tmp_path / "dnf5")
+    found = {path.name: str(path) for path in tmp_path.iterdir()}
+    monkeypatch.setattr(host, "find_program", found.get)
+    assert host.package_manager(has_rpm) == expected
+
+
+def test_the_chronyd_of_the_distribution_comes_before_another(monkeypatch, tmp_path):
+    ours = tmp_path / "chronyd"
+    ours.write_text("#!/bin/sh\n")
+    ours.chmod(0o755)
+    monkeypatch.setattr(host, "CHRONYD", ("/nonexistent/chronyd", str(ours)))
+    monkeypatch.setattr(host, "find_program", lambda name: f"/usr/local/sbin/{name}")
+    assert host.find_chronyd() == str(ours)
+    monkeypatch.setattr(host, "CHRONYD", ())
+    assert host.find_chronyd() == "/usr/local/sbin/chronyd"

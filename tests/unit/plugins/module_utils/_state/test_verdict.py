@@ -1,0 +1,500 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import copy
+import re
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._state import chronyc, verdict
+
+A, P, F, U, X = "authenticated", "pending", "failed", "unauthenticated", "unknown"
+
+# What each captured state is: of the host, of its sources, and without a readable log; and what its reasons must say.
+STATES = {
+    "healthy": (A, [A, A], None, []),
+    "healthy_pool": (A, [A, A], None, []),
+    "saved_cookies": (A, [A], None, []),
+    "every_report": (A, [A], None, []),
+    "mixed": (A, [A, U], None, []),
+    "mixed_require": (A, [A, U], None, []),
+    "ntp_lost_one": (A, [A], None, []),
+    "one_of_two_gone": (
+        "partial",
+        [F, A],
+        None,
+        ["nts1.test: the key exchange found no server", "Its last authenticated answer came 1"],
+    ),
+    "address_taken": ("partial", [A, P], None, ["other.test: its address is not known yet."]),
+    "just_started": (P, [P, P], None, ["nts1.test: ", "nts2.test: ", "The clock is not synchronised."]),
+    "first_answers": (P, [A], None, ["authenticated, but not followed yet: chronyd has too few samples"]),
+    "ke_under_way": (P, [P], None, ["its first key exchange is under way"]),
+    "ntp_awaited": (P, [P], None, ["the first authenticated answer is awaited"]),
+    "server_lost_keys": (P, [P], None, ["NTS NAK", "ntsdumpdir on the server"]),
+    "server_unsynchronised": (P, [P], None, ["its own clock is not synchronised"]),
+    "ke_refused": (F, [F], (P, [P]), ["10.77.0.1 refuses connections to TCP port 4460", "tries again by itself"]),
+    "ke_refused_twice": (F, [F], (F, [F]), ["10.77.0.1 refuses connections to TCP port 4460"]),
+    "ke_timeout": (F, [F], (P, [P]), ["not answered within 16 s", "through every firewall"]),
+    "ke_unexpected": (
+        F,
+        [F],
+        (P, [P]),
+        ["does not speak TLS", "only in about 17 min: after mending it, restart chronyd"],
+    ),
+    "ke_closed": (F, [F], (P, [P]), ["closed the key exchange at once", "(allow)"]),
+    "ke_server_without_key": (F, [F], (P, [P]), ["closed the key exchange at once", "Could not set credentials"]),
+    "ke_no_alpn": (F, [F], (P, [P]), ["does not offer key exchanges for NTS"]),
+    "ke_unknown_ca": (
+        F,
+        [F],
+        (P, [P]),
+        ["issuer of the server's certificate is not trusted", "(ntstrustedcerts)", "17 min"],
+    ),
+    "ke_expired": (F, [F], (P, [P]), ["has expired", "restart its chronyd"]),
+    "ke_not_yet_valid": (F, [F], (P, [P]), ["not yet valid", "nocerttimecheck 1"]),
+    "ke_wrong_name": (F, [F], (P, [P]), ["not for the name other.test"]),
+    # 4.4 and newer have tried again after two seconds.
+    "ke_no_trust_file": (
+        F,
+        [F],
+        lambda version: (P, [P]) if version in ("4.0", "4.1", "4.2", "4.3") else (F, [F]),
+        ["could not load its certificates", "ntstrustedcerts"],
+    ),
+    "ke_expired_later": (F, [F], (P, [P]), ["has expired", "last authenticated answer came"]),
+    "ntp_blocked": (F, [F], None, ["key exchange succeeded, but none of 4 NTP requests to"]),
+    "ntp_blocked_long": (
+        F,
+        [F],
+        None,
+        ["none of 8 NTP requests", "cookies are used up: after mending it, restart chronyd"],
+    ),
+    "saved_cookies_server_gone": (F, [F], None, ["cookies are from before chronyd's start", "none of 4 NTP requests"]),
+    "other_keys": (F, [F], None, ["10.77.0.2 refuses the cookies that the key exchange gave"]),
+    "server_gone": (F, [F], (F, [F]), ["10.77.0.1 refuses connections", "last authenticated answer came"]),
+    "noselect": (F, [A], None, ["authenticated, but not followed yet: it is configured or made noselect"]),
+    "unresolved": (F, [F], None, ["nowhere.test: it has no address", "DNS"]),
+    "mixed_failed": (F, [F, U], (P, [P, U]), ["nts1.test: ", "The clock is not synchronised."]),
+    "local_reference": (F, [F], (P, [P]), ["serves its own clock as stratum 10 (directive local)"]),
+    "plain": (U, [U], None, ["The clock follows a source without NTS: plain.test is not authenticated"]),
+    "plain_and_failed": (U, [F, U], (U, [P, U]), ["plain.test is not authenticated", "nts1.test: "]),
+    "mixed_ignore": (U, [A, U], None, ["The clock follows a source without NTS: plain.test"]),
+    "symmetric_key": (U, [U], None, ["symmetric key 7, not by NTS"]),
+    "reference_clock": (U, [U], None, ["GPS is a reference clock"]),
+    "no_sources": (U, [], None, ["No time source is configured.", "The clock is not synchronised."]),
+    "ordinary_user": (
+        X,
+        [X, X],
+        None,
+        ["Not reported: authdata, ntpdata, selectdata", "(501 Not authorised: become root"],
+    ),
+    "stopped": ("not_running", [], None, ["chronyd is not running"]),
+}
+
+# What ntpdata says of a source that never answered (before 4.3, nothing).
+SILENT = {"authenticated": False, "remote_port": 123, "tests_5_to_7": "000", "total_valid_rx": 0}
+
+
+def host(running=True, **daemon):
+    return {
+        "installed": True,
+        "running": running,
+        "daemon": dict({"pid": 7, "uptime_seconds": 3600.0, "features": {"NTS": True}, "replaced": False}, **daemon),
+        "unit": {"name": "chrony.service", "active_state": "active", "unit_file_state": "enabled", "skipped": False},
+        "environment": {"cap_sys_time": True, "rivals": []},
+    }
+
+
+def judge(capture, log=True, change=None, **daemon):
+    """Judge a capture, with something changed in what chronyd reports."""
+    reports = capture.take()
+    daemon.setdefault("uptime_seconds", capture.uptime_seconds)
+    if change:
+        change(reports)
+    lines = log if isinstance(log, list) else list(capture.log()) if log else None
+    return verdict.judge(host("refusal" not in reports, **daemon), reports, verdict.read_log(lines))
+
+
+def states_of(facts):
+    return facts["nts"]["state"], [source["nts"]["state"] for source in facts["sources"] or []]
+
+
+def test_every_captured_state_is_in_the_table(any_capture):
+    assert any_capture.state in STATES
+
+
+@pytest.mark.parametrize("state", sorted(STATES))
+def test_captured_state(capture, version, state):
+    of_host, of_sources, without_log, texts = STATES[state]
+    if callable(without_log):
+        without_log = without_log(version)
+    facts = judge(capture(state))
+    assert states_of(facts) == (of_host, of_sources)
+    assert states_of(judge(capture(state), log=False)) == (without_log or (of_host, of_sources))
+    assert facts["nts"]["authenticated"] == (of_host in (A, "partial"))
+    assert facts["nts"]["authenticated_sources"] == of_sources.count(A)
+    assert bool(facts["nts"]["reasons"]) == (of_host != A)
+    for text in texts:
+        assert text in " ".join(facts["nts"]["reasons"])
+    for source in facts["sources"] or []:
+        assert bool(source["nts"]["reasons"]) == (source["nts"]["state"] not in (A, X))
+    for reason in facts["nts"]["reasons"] + [r for source in facts["sources"] or [] for r in source["nts"]["reasons"]]:
+        assert re.search(r"[^.]\.$", reason)
+        assert not re.search(r"None|[{}]", reason)
+
+
+def test_the_healthy_path_never_needs_the_log(capture):
+    for state in (
+        "healthy",
+        "healthy_pool",
+        "mixed",
+        "saved_cookies",
+        "plain",
+        "no_sources",
+        "stopped",
+        "ordinary_user",
+    ):
+        assert not verdict.needs_log(judge(capture(state), log=False))
+    for state in ("ke_refused", "one_of_two_gone", "ke_under_way"):
+        assert verdict.needs_log(judge(capture(state), log=False))
+
+
+def test_judging_does_not_change_what_it_judges(capture):
+    reports = capture("one_of_two_gone").take()
+    before = copy.deepcopy(reports)
+    verdict.judge(host(), reports, verdict.read_log(None))
+    assert reports == before
+
+
+@pytest.mark.parametrize(
+    ("uptime", "log", "state"),
+    [
+        (5.0, None, P),
+        (19.9, None, P),
+        (20.1, None, F),
+        (None, None, F),
+        (3600.0, [(3599.0, "chronyd version 4.3 starting")], P),
+        (3600.0, [(3.0, "Could not connect to 10.77.0.1:4460 (nts1.test) : Connection refused")], F),
+        (5.0, [(3.0, "Could not connect to 10.77.0.2:4460 (nts2.test) : Connection refused")], P),
+        (5.0, [(3.0, "Could not set credentials : Error while reading file.")], F),
+        (5.0, [(3.0, "Received invalid NTS-KE response from nts1.test")], F),
+        (5.0, [(3.0, "Received invalid NTS-KE response from nts2.test")], P),
+        (5.0, [(3.0, "Could not change 10.77.0.1 to negotiated address 10.77.0.2")], F),
+        (5.0, [(3.0, "Could not change 10.77.0.3 to negotiated address 10.77.0.2")], P),
+        # The server for key exchanges may have another address than the one for NTP.
+        (5.0, [(3.0, "Could not connect to 10.99.0.1:4460 (nts1.test) : Connection refused")], F),
+    ],
+)
+def test_one_key_exchange_is_under_way_or_has_failed(capture, uptime, log, state):
+    """A source that was added an hour after the start is in its first key exchange too: the log tells."""
+    assert states_of(judge(capture("ke_under_way"), log=log, uptime_seconds=uptime)) == (state, [state])
+
+
+@pytest.mark.parametrize(("uptime", "state"), [(0.1, P), (9.9, P), (10.1, F), (None, F)])
+def test_a_name_may_take_a_moment_to_resolve(capture, uptime, state):
+    assert states_of(judge(capture("unresolved"), uptime_seconds=uptime)) == (state, [state])
+
+
+def test_a_failure_before_the_last_success_is_history(capture):
+    line = "TLS handshake with 10.77.0.1:4460 (nts1.test) failed : An unexpected TLS packet was received."
+
+    def last_success(reports):
+        reports["sources"][0]["auth"]["last_ke_seconds"] = 100
+
+    for age, state in ((101.0, P), (100.0, P), (99.0, F)):
+        facts = judge(capture("ntp_awaited"), log=[(age, line)], change=last_success, uptime_seconds=500.0)
+        assert states_of(facts)[0] == state
+
+
+def test_a_failure_of_no_name_is_nobodys_while_keys_work(capture):
+    log = [(0.1, "Could not set credentials : Error while reading file.")]
+    assert states_of(judge(capture("saved_cookies"), log=log)) == (A, [A])
+    assert states_of(judge(capture("just_started"), log=log)) == (P, [P, P])
+
+
+def test_a_failure_of_one_member_of_a_pool_is_not_that_of_another(capture):
+    def forget(reports):
+        for source in reports["sources"]:
+            source["reach"] = 0
+            source["auth"].update(ke_attempts=1, key_length_bits=0, cookies=0, last_ke_seconds=None)
+
+    log = [(1.0, "Could not connect to 10.77.0.2:4460 (pool.test) : Connection refused")]
+    facts = judge(capture("healthy_pool"), log=log, change=forget)
+    assert {source["address"]: source["nts"]["state"] for source in facts["sources"]} == {
+        "10.77.0.1": P,
+        "10.77.0.2": F,
+    }
+    assert "pool.test (10.77.0.2): the key exchange found no server" in " ".join(facts["nts"]["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ({"cookies": 7}, A),
+        ({"cookies": 1}, A),
+        ({"cookies": 0}, P),
+        ({"nak": True}, P),
+        ({"ke_attempts": 1}, P),
+        ({"ke_attempts": 1, "cookies": 0}, P),
+        ({"ke_attempts": 2, "cookies": 0}, F),
+        ({"ke_attempts": 2}, P),
+    ],
+)
+def test_a_source_that_answered_lately(capture, change, state):
+    """Both sources are followed, so the other one keeps the host's clock on authenticated time."""
+    facts = judge(capture("healthy"), log=False, change=lambda reports: reports["sources"][0]["auth"].update(change))
+    assert states_of(facts) == (A if state == A else "partial", [state, A])
+
+
+@pytest.mark.parametrize(
+    ("ntpdata", "state"),
+    [
+        ({"authenticated": False}, P),
+        # With -r the reach is that of before chronyd's start.
+        ({"total_valid_rx": 0, "total_tx": 1}, P),
+        ({"total_valid_rx": 0, "total_tx": 8}, F),
+        (None, A),
+        ({"total_rx": 99}, A),
+    ],
+)
+def test_the_last_valid_packet_must_have_been_authenticated(capture, ntpdata, state):
+    def change(reports):
+        if ntpdata is None:
+            reports["sources"][0]["ntpdata"] = None
+        else:
+            reports["sources"][0]["ntpdata"].update(ntpdata)
+
+    assert states_of(judge(capture("healthy"), change=change))[1] == [state, A]
+
+
+@pytest.mark.parametrize(
+    ("cookies", "state"),
+    [(8, P), (6, P), (5, F), (0, F)],
+)
+def test_an_unreachable_source_that_answered_before_has_failed_after_three_lost_requests(capture, cookies, state):
+    """chronyd forgets the reach of a source when it is told to, or when the clock jumps: that proves nothing."""
+
+    def change(reports):
+        reports["sources"][0].update(reach=0)
+        reports["sources"][0]["auth"].update(cookies=cookies)
+
+    facts = judge(capture("healthy"), change=change)
+    assert states_of(facts) == ("partial", [state, A])
+
+
+@pytest.mark.parametrize(("requests", "state"), [(0, P), (2, P), (3, F), (9, F)])
+def test_requests_that_were_never_answered_prove_something_from_the_third(capture, requests, state):
+    def change(reports):
+        reports["sources"][0]["ntpdata"] = {**SILENT, "remote_port": 9123, "total_tx": requests}
+
+    facts = judge(capture("ntp_blocked"), change=change)
+    assert states_of(facts) == (state, [state])
+    assert state == P or "requests to UDP port 9123 of 10.77.0.1 was answered" in facts["nts"]["reasons"][0]
+
+
+@pytest.mark.parametrize("state", ["other_keys", "ntp_blocked_long"])
+def test_key_exchanges_that_succeed_are_not_said_to_fail(capture, state):
+    """Attempts are counted on until an answer is authenticated."""
+    facts = judge(capture(state), log=False, change=lambda reports: reports["sources"][0]["auth"].update(ke_attempts=2))
+    assert facts["nts"]["state"] in (F, P)
+    assert "none succeeded" not in facts["nts"]["reasons"][0]
+
+
+def test_cookies_of_an_earlier_run_may_be_refused_once(capture):
+    """A server that has lost its keys answers the first request with a NAK, and a key exchange follows."""
+
+    def change(reports):
+        reports["sources"][0]["ntpdata"] = {**SILENT, "total_tx": 1}
+        reports["sources"][0]["auth"].update(nak=True, last_ke_seconds=99999)
+
+    assert states_of(judge(capture("saved_cookies_server_gone"), change=change)) == (P, [P])
+
+
+def test_nobody_is_authenticated_without_a_followed_source(capture):
+    def change(reports):
+        for source in reports["sources"]:
+            source["state"] = "unusable"
+            source["selection"]["state"] = "falseticker"
+
+    facts = judge(capture("healthy"), change=change)
+    assert states_of(facts) == (P, [A, A])
+    assert "disagrees with the majority" in facts["nts"]["reasons"][0]
+
+
+def test_there_is_a_sentence_for_every_state_of_the_selection():
+    followed = {"selected", "combined"}
+    assert set(verdict.NOT_SELECTED) == set(chronyc.SELECTION_STATES.values()) - followed
+
+
+def test_a_clock_that_is_not_synchronised_follows_nothing(capture):
+    facts = judge(capture("healthy"), change=lambda reports: reports["tracking"].update(synchronised=False))
+    assert facts["nts"]["state"] == P
+    assert not verdict.reached(facts, "synchronised", 1)
+
+
+@pytest.mark.parametrize(
+    ("offset", "told"),
+    [
+        (0.9, []),
+        (-0.9, []),
+        (3598.8, ["The clock is 3598.800 s fast, and chronyd only slews it, for 43186 s or more: "]),
+        (-1.5, ["The clock is 1.500 s slow, and chronyd only slews it, for 18 s or more: "]),
+    ],
+)
+def test_a_clock_that_is_known_to_be_wrong_is_told(capture, offset, told):
+    facts = judge(capture("healthy"), change=lambda reports: reports["tracking"].update(offset_seconds=offset))
+    assert facts["nts"]["state"] == "authenticated"
+    assert facts["nts"]["reasons"] == [text + "chronyc makestep sets it at once." for text in told]
+
+
+def test_sources_of_one_name_are_told_apart_by_their_addresses(capture):
+    def forget(reports):
+        reports["sources"][0]["address"] = None
+
+    sources = judge(capture("healthy_pool"))["sources"]
+    assert [verdict.label_of(s, sources) for s in sources] == [f"pool.test ({s['address']})" for s in sources]
+    sources = judge(capture("healthy_pool"), change=forget)["sources"]
+    assert verdict.label_of(sources[0], sources) == "pool.test"
+    sources = judge(capture("healthy"))["sources"]
+    assert [verdict.label_of(source, sources) for source in sources] == ["nts1.test", "nts2.test"]
+
+
+def test_a_failed_source_that_is_still_followed_does_not_count(capture):
+    """The clock runs on for hours after the last answer; nothing then proves that the time is still right."""
+
+    def change(reports):
+        reports["sources"][0].update(reach=0)
+        reports["sources"][0]["auth"].update(cookies=0)
+        reports["sources"][1].update(reach=0)
+        reports["sources"][1]["auth"].update(cookies=0)
+
+    assert states_of(judge(capture("healthy"), change=change)) == (F, [F, F])
+
+
+def test_a_daemon_without_nts_has_failed(capture):
+    facts = judge(capture("just_started"), features={"NTS": False})
+    assert states_of(facts) == (F, [F, F])
+    assert "built without NTS" in facts["nts"]["reasons"][0]
+
+
+def test_an_unknown_kind_of_authentication_is_unknown(capture):
+    facts = judge(capture("healthy"), change=lambda reports: reports["sources"][0]["auth"].update(mode="unknown"))
+    assert states_of(facts) == (X, [X, A])
+
+
+@pytest.mark.parametrize(
+    ("access", "refusal", "advice"),
+    [
+        ("silent", "chronyc was not answered within 5 s", "It hangs"),
+        ("closed", "506 Cannot talk to daemon", "Become root"),
+        ("unusable", "chronyc is not installed", "Install or mend the program chronyc"),
+    ],
+)
+def test_a_daemon_that_gives_no_report_is_unknown(access, refusal, advice):
+    facts = verdict.judge(host(), {"access": access, "refusal": refusal}, verdict.read_log(None))
+    assert states_of(facts) == (X, [])
+    (reason,) = facts["nts"]["reasons"]
+    assert reason.startswith(f"chronyd runs, but chronyc gets no report from it: {refusal}. {advice}")
+    assert facts["access"] == access
+    assert [facts[name] for name in ("tracking", "sources", "activity", "serverstats")] == [None] * 4
+
+
+def test_every_way_of_no_access_has_its_advice():
+    assert set(verdict.NO_ACCESS) == {"silent", "closed", "unusable"}
+
+
+@pytest.mark.parametrize("replaced", [None, False, True])
+def test_reports_of_another_version_are_named(mismatch, replaced):
+    facts = judge(mismatch, replaced=replaced)
+    assert states_of(facts) == (A, [A, A])
+    assert "chronyc and the running chronyd are of different versions" in facts["nts"]["reasons"][0]
+    assert "serverstats" in facts["nts"]["reasons"][0]
+    assert ("replaced since its start: restart chronyd" in facts["nts"]["reasons"][-1]) == bool(replaced)
+
+
+@pytest.mark.parametrize(
+    ("offset", "most", "expected"),
+    [(0.002, 0.001, False), (-0.002, 0.001, False), (0.001, 0.001, True), (-0.0001, 0.001, True), (9.0, None, True)],
+)
+def test_the_offset_that_is_waited_for(capture, offset, most, expected):
+    facts = judge(capture("healthy"), change=lambda reports: reports["tracking"].update(offset_seconds=offset))
+    assert verdict.reached(facts, "synchronised", 1, most) is expected
+    assert verdict.reached(facts, "authenticated", 1, most) is expected
+
+
+def test_progress_tells_how_far_each_source_got(capture):
+    gone, healthy = verdict.progress(judge(capture("one_of_two_gone")))
+    # chronyd goes on following what it knows of a source that has gone.
+    assert re.match("nts1.test: failed, (selected|combined), reach 000$", gone)
+    assert re.match("nts2.test: authenticated, (selected|combined), reach 377$", healthy)
+    assert verdict.progress(judge(capture("stopped"))) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "texts"),
+    [
+        ({"installed": False}, ["chrony is not installed: the host has no chronyd."]),
+        ({"unit": None}, ["chronyd is not running, and no unit of it is known to systemd."]),
+        ({"active_state": "inactive"}, ["chronyd is not running: chrony.service is inactive (enabled)."]),
+        (
+            {"active_state": "failed"},
+            ["chronyd is not running: chrony.service is failed", "journalctl -u chrony.service"],
+        ),
+        ({"active_state": "inactive", "unit_file_state": "masked"}, ["chrony.service is inactive (masked)."]),
+        ({"active_state": "inactive", "cap_sys_time": False}, ["inactive"]),
+        ({"active_state": "inactive", "skipped": True}, ["inactive", "condition that is not met"]),
+        (
+            {"active_state": "inactive", "skipped": True, "cap_sys_time": False},
+            ["inactive", "condition that is not met", "clear the unit's ConditionCapability"],
+        ),
+        (
+            {"active_state": "inactive", "rivals": [{"unit": "ntpsec.service", "active_state": "active"}]},
+            ["inactive", "ntpsec.service is active and keeps the clock itself."],
+        ),
+        ({"active_state": "inactive", "rivals": [{"unit": "ntp.service", "active_state": "inactive"}]}, ["inactive"]),
+    ],
+)
+def test_why_nothing_runs(change, texts):
+    stopped = host(running=False)
+    for place in (stopped, stopped["environment"], stopped["unit"]):
+        place.update({name: value for name, value in change.items() if name in place})
+    facts = verdict.judge(stopped, {"access": "closed", "refusal": "506 Cannot talk to daemon"}, verdict.read_log(None))
+    assert states_of(facts) == ("not_running", [])
+    assert len(facts["nts"]["reasons"]) == len(texts)
+    for reason, text in zip(facts["nts"]["reasons"], texts):
+        assert text in reason
+
+
+@pytest.mark.parametrize(
+    ("state", "condition", "sources", "expected"),
+    [
+        ("healthy", "authenticated", 2, True),
+        ("healthy", "authenticated", 3, False),
+        ("one_of_two_gone", "authenticated", 1, True),
+        ("one_of_two_gone", "authenticated", 2, False),
+        ("first_answers", "authenticated", 1, False),
+        ("mixed_ignore", "authenticated", 1, False),
+        ("plain", "authenticated", 1, False),
+        ("plain", "synchronised", 1, True),
+        ("plain", "synchronised", 2, False),
+        ("healthy", "synchronised", 2, True),
+        ("first_answers", "synchronised", 1, False),
+        ("local_reference", "synchronised", 1, False),
+        ("first_answers", "reachable", 1, True),
+        ("mixed_failed", "reachable", 1, True),
+        ("mixed_failed", "reachable", 2, False),
+        ("stopped", "authenticated", 1, False),
+        ("stopped", "synchronised", 1, False),
+        ("stopped", "reachable", 1, False),
+    ],
+)
+def test_what_is_waited_for(capture, state, condition, sources, expected):
+    assert verdict.reached(judge(capture(state)), condition, sources) is expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (1024, "17 min"), (7200, "2 h"), (86400, "24 h"), (524288, "6 d")],
+)
+def test_duration(seconds, text):
+    assert verdict.duration(seconds) == text

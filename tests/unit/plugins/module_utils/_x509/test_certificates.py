@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a certificate says, on every Python. tests/functional/test_probe.py reads more types of keys."""
+
+import ssl
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._x509 import certificates
+
+# Made by openssl req -x509.
+PEM = """
+-----BEGIN CERTIFICATE-----
+MIICMDCCAbegAwIBAgIIASNFZ4mrze8wCgYIKoZIzj0EAwIwOjELMAkGA1UEBhMC
+REUxEDAOBgNVBAoMB0V4YW1wbGUxGTAXBgNVBAMMEG50czEuZXhhbXBsZS5vcmcw
+HhcNMjYxMTIzMTUzNTI1WhcNMzYxMTIwMTUzNTI1WjA6MQswCQYDVQQGEwJERTEQ
+MA4GA1UECgwHRXhhbXBsZTEZMBcGA1UEAwwQbnRzMS5leGFtcGxlLm9yZzB2MBAG
+ByqGSM49AgEGBSuBBAAiA2IABKGtexrYWiVkuPPL6gqvpcqNbI2xVB+P3fxcAYKL
+xBkDRuf+YDZ4JjXsIjB4kL8Tqb8OoRnQ8DWTYYwUWuSZw/TP07BxuCNxQRJ2DjDI
+1gf7g3GRpotmFnQzMaGxJeiBZqOBiTCBhjAdBgNVHQ4EFgQUP7IS52WRUqwfsoy1
+9K05LdH77+EwHwYDVR0jBBgwFoAUP7IS52WRUqwfsoy19K05LdH77+EwDwYDVR0T
+AQH/BAUwAwEB/zAzBgNVHREELDAqghBudHMxLmV4YW1wbGUub3JnhwTAAAIBhxAg
+AQ24AAAAAAAAAAAAAAABMAoGCCqGSM49BAMCA2cAMGQCMBrKVUn41gdVLbCMnkvi
+g+0SI+hb6u2ypdyoFyno+lQKZp/RxmvYiicnj4/XGInDaAIwbIIwhUX0xq+FS/zW
+stQLq/vmjOB/QGk6R7WYvlzUIrJdiNqjwN/CuV1mRVRZFHtO
+-----END CERTIFICATE-----
+"""
+DER = ssl.PEM_cert_to_DER_cert(PEM.strip())
+
+
+def test_certificate_is_described():
+    assert certificates.describe(DER) == {
+        "subject": "C=DE, O=Example, CN=nts1.example.org",
+        "subject_alt_names": ["DNS:nts1.example.org", "IP Address:192.0.2.1", "IP Address:2001:DB8:0:0:0:0:0:1"],
+        "issuer": "C=DE, O=Example, CN=nts1.example.org",
+        "serial": "123456789ABCDEF",
+        "not_before": "2026-11-23T15:35:25Z",
+        "not_after": "2036-11-20T15:35:25Z",
+        "fingerprint_sha256": "5cd995efeded2bc3fb835a7e9275f94cce8ca48352f5c003b33227cf660eebce",
+        "key_type": "ECDSA P-384",
+    }
+
+
+def test_what_is_left_of_its_life():
+    found = {"not_after": "2026-11-23T00:00:10Z"}
+    assert certificates.seconds_left(found, 1795392000.0) == 10
+    assert certificates.seconds_left(found, 1795392020.0) == -10
+
+
+@pytest.mark.parametrize(
+    ("der", "told"),
+    [
+        (b"", "missing"),
+        (b"\x30", "in its header"),
+        (DER[:-1], "longer"),
+        (b"\x30\x84\xff\xff\xff\xff", "longer"),
+        (b"\x30\x02\x30\x00", "missing"),
+    ],
+)
+def test_what_is_no_certificate_has_no_key(der, told):
+    with pytest.raises(certificates.DerError, match=told):
+        certificates.key_type(der)
+
+
+def test_what_is_no_certificate_is_not_described():
+    with pytest.raises(certificates.DerError):
+        certificates.describe(DER[:-1])
+
+
+def test_names_and_addresses_are_found_in_any_form():
+    # As OpenSSL writes them.
+    carried = ["NTS1.example.org", "2001:DB8:0:0:0:0:0:1\n"]
+    assert certificates.carries(carried, "nts1.EXAMPLE.org")
+    assert certificates.carries(carried, "2001:db8::1")
+    assert not certificates.carries(carried, "example.org")
+    assert not certificates.carries(carried, "2001:db8::2")

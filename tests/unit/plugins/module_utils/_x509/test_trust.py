@@ -1,0 +1,90 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whom a client trusts by its files, and whom no more after a change; what chronyd does then is tested on the hosts."""
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
+
+# What the tests call certificates: none can be read, so that each is named by its fingerprint.
+A, B, C = ("-----BEGIN CERTIFICATE-----\n" + name + "\n-----END CERTIFICATE-----\n" for name in "ABC")
+BEFORE = {"/t.pem": [A + B], "/t-2.pem": [C], "/t.d": [A, B]}
+
+
+def trusted(config, files, *sources):
+    return trust.trust_of(
+        trust.words_of(config), lambda path: files.get(path, []), [trust.words_of(text) for text in sources]
+    )
+
+
+def names(*texts):
+    return frozenset(name for text in texts for name in trust.anchors(text))
+
+
+def test_sets_hold_their_files_and_set_0_the_system():
+    config = "NTSTrustedCerts /t.pem\nntstrustedcerts 2 /t-2.pem\nntstrustedcerts 2 /t.d\n! ntstrustedcerts 3 /t.pem\n"
+    assert trusted(config, BEFORE).sets == {0: names(A, B) | {trust.SYSTEM}, 2: names(A, B, C)}
+    assert trusted(config + "nosystemcert\n", BEFORE).sets[0] == names(A, B)
+
+
+def test_nobody_is_behind_what_is_not_there():
+    assert trusted("ntstrustedcerts /none\nntstrustedcerts\nnosystemcert", {}).sets == {0: frozenset()}
+
+
+def test_only_nts_sources_have_a_set():
+    sources = (
+        "server a nts certset 2\nserver b NTS\npool c iburst nts CertSet 3 minpoll 6\nserver d iburst\npeer e nts\n"
+    )
+    assert trusted("server f nts", {}, sources).sources == {"a": 2, "b": 0, "c": 3, "f": 0}
+
+
+@pytest.mark.parametrize(
+    ("config", "files", "lost"),
+    [
+        # Nothing is lost where nothing changes, somebody is added, or moves to another file of the set.
+        ("ntstrustedcerts /t.pem", BEFORE, 0),
+        ("ntstrustedcerts /t.pem", dict(BEFORE, **{"/t.pem": [B + A + C]}), 0),
+        ("ntstrustedcerts /t.d", BEFORE, 0),
+        ("ntstrustedcerts /t-2.pem\nntstrustedcerts 0 /t.pem", BEFORE, 0),
+        ("ntstrustedcerts /t.pem\nntstrustedcerts 2 /t-2.pem", BEFORE, 0),
+        # Somebody is: out of the file, the file, the line, the set, the system.
+        ("ntstrustedcerts /t.pem", dict(BEFORE, **{"/t.pem": [B]}), 1),
+        ("ntstrustedcerts /t.pem", {}, 1),
+        ("", BEFORE, 1),
+        ("ntstrustedcerts 2 /t.pem", BEFORE, 1),
+        ("ntstrustedcerts /t.pem\nnosystemcert", BEFORE, 1),
+    ],
+)
+def test_who_is_not_trusted_any_more_is_said(config, files, lost):
+    said = trust.removed_anchors(trusted("ntstrustedcerts /t.pem", BEFORE), trusted(config, files))
+    assert len(said) == lost, said
+    assert all(text.startswith("set 0 of trust anchors does not trust ") for text in said)
+
+
+def test_a_set_that_is_gone_is_said_by_its_number():
+    (said,) = trust.removed_anchors(trusted("ntstrustedcerts 2 /t-2.pem", BEFORE), trusted("", BEFORE))
+    assert said == f"set 2 of trust anchors does not trust {next(iter(names(C)))} any more"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lost"),
+    [
+        ("server a nts", "server a nts certset 2", [trust.SYSTEM]),
+        ("server a nts certset 2", "server a nts", [*names(C)]),
+        ("server a nts certset 2", "server a nts certset 4", [*names(C)]),
+        ("server a nts certset 2", "server a nts certset 3", []),
+        ("server a nts certset 2", "server b nts certset 4", []),
+        ("server a nts certset 4", "server a nts certset 2", []),
+    ],
+)
+def test_a_source_that_changes_its_set_may_lose_somebody(old, new, lost):
+    config = "ntstrustedcerts 2 /t-2.pem\nntstrustedcerts 3 /t-2.pem\nntstrustedcerts 3 /t.pem"
+    said = trust.removed_anchors(trusted(config, BEFORE, old), trusted(config, BEFORE, new))
+    assert said == [f"a does not trust {name} any more" for name in lost]
+
+
+def test_cookies_may_be_in_the_old_folder_and_in_the_new_one():
+    old, new = trust.words_of("ntsdumpdir /a\nntsdumpdir"), trust.words_of("ntscachedir /b\nntsdumpdir /a")
+    assert trust.dump_folders(old, new) == ["/a", "/b"]
+    assert trust.dump_folders(trust.words_of("")) == []
