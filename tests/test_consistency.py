@@ -9,6 +9,7 @@ import re
 import runpy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -33,7 +34,12 @@ PLUGINS = "ansible_collections.securetime.nts.plugins"
 # Python files below plugins/; ansible-test demands that an __init__.py is empty.
 PLUGIN_FILES = sorted(path for path in ROOT.glob("plugins/**/*.py") if path.name != "__init__.py")
 # The folders of plugins/ that the files of a folder import from; of the others, plugin_utils alone.
-BELOW = {"module_utils": {"module_utils"}, "plugin_utils": {"plugin_utils"}, "modules": {"module_utils"}}
+BELOW = {
+    "module_utils": {"module_utils"},
+    # The controller checks by the code that the host makes a CSR with.
+    "plugin_utils": {"plugin_utils", "module_utils"},
+    "modules": {"module_utils"},
+}
 # The packages of plugins/module_utils, the lowest layer first.
 LAYERS = ["_x509", "_nts", "_state", "_change", "_pair"]
 SYMPTOMS = (ROOT / "docs/troubleshooting.md").read_text()
@@ -290,6 +296,32 @@ def test_no_plugin_imports_upwards_or_in_a_circle() -> None:
     while leaves := {name for name, imported in graph.items() if not imported & set(graph)}:
         graph = {name: imported for name, imported in graph.items() if name not in leaves}
     assert graph == {}, "these import each other"
+
+
+def test_a_task_on_the_controller_takes_nothing_from_the_host() -> None:
+    """Variables of a host have the last word over keywords: its become, its connection, and its interpreter."""
+    needed = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "ansible_become": False,
+    }
+    delegated = [
+        (path.name, task)
+        for path in ROOT.glob("roles/*/tasks/**/*.yml")
+        for task in every_task(yaml.safe_load(path.read_text()))
+        if task.get("delegate_to") == "localhost"
+    ]
+    assert len(delegated) >= 9
+    found = [(name, task["name"]) for name, task in delegated if not needed.items() <= task.get("vars", {}).items()]
+    assert found == []
+
+
+def every_task(tasks: Iterable[dict[str, Any]] | None) -> Iterator[dict[str, Any]]:
+    """Yield the tasks of a file and those in their blocks, the blocks included."""
+    for task in tasks or ():
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from every_task(task.get(part))
 
 
 def test_symptoms_are_reproduced_by_tests_that_are_there() -> None:

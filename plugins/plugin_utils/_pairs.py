@@ -38,7 +38,8 @@ def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
     lineage = f"/etc/letsencrypt/live/securetime-nts-{pair['id']}"
     by_certbot = pair["provider"] == "acme" and pair["acme_client"] == "certbot"
     issues = pair["provider"] in ("ownca", "selfsigned")
-    chain = [f"{staging}/leaf.pem", f"{staging}/issuing.pem"] if issues else [f"{staging}/chain-{directory}.pem"]
+    signed_elsewhere = pair["provider"] == "files" and not pair["content"]
+    signed = f"{staging}/issuing.pem" if issues else f"{staging}/chain-{directory}.pem"
     addresses = [address for address in map(_address, pair["names"]) if address]
     names = [name for name in pair["names"] if not _address(name)]
     return {
@@ -52,16 +53,20 @@ def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
         "not_for_certbot": by_certbot and (addresses != [] or pair["key_type"] == "Ed25519"),
         # The program asks it only when its own timer did not do it.
         "command": [*RENEW, PurePath(lineage).name] if by_certbot else [],
-        "requests": pair["provider"] == "files" and not pair["content"],
+        # Which certificate somebody else signs: that of the issuing CA, or that of the server.
+        "requests": "issuing"
+        if issues
+        else "leaf"
+        if signed_elsewhere or (pair["provider"] == "acme" and not by_certbot)
+        else "",
+        "chain": signed,
+        "signs_itself": pair["provider"] == "selfsigned",
         "half": pair["provider"] == "files" and bool(pair["content"]) != bool(pair["key_content"]),
-        "staged_certificate": [f"{lineage}/fullchain.pem"] if by_certbot else chain,
+        "staged_certificate": [f"{lineage}/fullchain.pem"]
+        if by_certbot
+        else [*([f"{staging}/leaf.pem"] if issues else []), signed],
         "staged_key": f"{lineage}/privkey.pem" if by_certbot else f"{staging}/leaf.key",
         "alt_names": [f"DNS:{name}" for name in names] + [f"IP:{address}" for address in addresses],
-        # What the server's own issuing CA may sign for. A kind of name that is not permitted anywhere is not restricted
-        # at all (RFC 5280, section 4.2.1.10), so the kind that is not used is excluded whole.
-        "permitted": [f"DNS:{name}" for name in names]
-        + [f"IP:{address}/{address.max_prefixlen}" for address in addresses],
-        "excluded": ([] if names else ["DNS:"]) + ([] if addresses else ["IP:0.0.0.0/0", "IP:::/0"]),
     }
 
 

@@ -28,12 +28,12 @@ for version in "$@"; do
     continue
   fi
   venv=.build/pythons/$version
-  if [[ ! -e $venv/ready ]]; then
+  if [[ ! -e $venv/with-cryptography ]]; then
     "$python" -m venv --clear "$venv"
     # The pip of Python 3.6 takes releases that do not support it.
     if [[ $version == 3.6 ]]; then "$venv/bin/pip" install --quiet --quiet 'pip==21.3.1'; fi
-    "$venv/bin/pip" install --quiet --quiet --disable-pip-version-check pytest hypothesis
-    touch "$venv/ready"
+    "$venv/bin/pip" install --quiet --quiet --disable-pip-version-check pytest hypothesis cryptography
+    touch "$venv/with-cryptography"
   fi
   "$venv/bin/python" --version
   "$venv/bin/python" -m pytest --quiet tests/unit/plugins/module_utils

@@ -41,7 +41,13 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
     pem_to_der,
     seconds_left,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._x509.issue import HAS_CRYPTOGRAPHY, issue
+from ansible_collections.securetime.nts.plugins.module_utils._x509.issue import issue_leaf
+from ansible_collections.securetime.nts.plugins.module_utils._x509.request import (
+    HAS_CRYPTOGRAPHY,
+    UNREADABLE,
+    leaf_request,
+    new_key,
+)
 
 Row = Dict[str, Any]
 
@@ -298,11 +304,14 @@ class CertificateManager:
             )
         if not HAS_CRYPTOGRAPHY:
             raise CertificateError("To make a new certificate, Python's cryptography must be installed on this host.")
+        key = new_key(settings.key_type) if settings.new_key else _text(settings.key)
+        above = "".join(map(_text, settings.staged_certificate[1:]))
+        request = leaf_request(settings.names, settings.key_type)
         try:
-            certificate, key = issue(settings)
-        except (OSError, ValueError, TypeError) as error:
+            leaf = issue_leaf(request, key, above, _text(settings.issuing_key), settings.lifetime_days)
+        except UNREADABLE as error:
             raise CertificateError(f"A new certificate could not be made: {error}.") from None
-        return self.deploy(certificate, key)
+        return self.deploy(leaf + above, key)
 
     def alone(self, do: Callable[[Options], Any]) -> None:
         """Do something to the state of the transactions, which waits for a run of Ansible."""

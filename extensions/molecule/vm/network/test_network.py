@@ -116,8 +116,12 @@ def test_bad_network_only_takes_longer(case: str) -> None:
         assert seen["tracking"]["root_delay_seconds"] > 0.29, seen["tracking"]
     if case == "IPv6 only":
         assert source["address"].startswith("2001:db8:"), source
-    probed = probe()
-    note(f"network {case}: probe ok {probed['ok']}, {probed.get('error')}")
+    # chronyd closes a key exchange after 2 seconds: the delay and an emulated processor can use them up.
+    for _attempt in range(10):
+        probed = probe()
+        note(f"network {case}: probe ok {probed['ok']}, {probed.get('error')}")
+        if probed["ok"]:
+            break
     # TCP may give up first.
     assert probed["ok"] or "loss" in case, probed
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 import pytest
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _pairs
@@ -22,20 +24,32 @@ MAIN = {
 }
 
 
+# Named after the digest of the ACME directory.
+CHAIN = "chain-36ddbdbd.pem"
+
+
 def pairs(*more, **main):
     return _pairs.pairs({**MAIN, **main}, "/etc/chrony/nts", list(more))
 
 
-def test_a_ca_may_sign_for_the_names_of_its_server_alone():
-    (pair,) = pairs()
-    assert pair["permitted"] == ["DNS:nts.example.org", "IP:192.0.2.1/32", "IP:2001:db8::1/128"]
-    assert pair["excluded"] == []
-    assert pair["alt_names"] == ["DNS:nts.example.org", "IP:192.0.2.1", "IP:2001:db8::1"]
+@pytest.mark.parametrize(
+    ("main", "requests", "chain"),
+    [
+        ({}, "issuing", "issuing.pem"),
+        ({"provider": "selfsigned"}, "issuing", "issuing.pem"),
+        ({"provider": "files"}, "leaf", CHAIN),
+        ({"provider": "acme", "acme_client": "controller"}, "leaf", CHAIN),
+        ({"provider": "acme"}, "", CHAIN),
+        ({"provider": "files", "content": "C"}, "", CHAIN),
+    ],
+)
+def test_what_somebody_else_signs_follows_from_the_provider(main, requests, chain):
+    (pair,) = pairs(**main)
+    assert (pair["requests"], PurePath(pair["chain"]).name) == (requests, chain)
 
 
-@pytest.mark.parametrize(("names", "excluded"), [(["nts"], ["IP:0.0.0.0/0", "IP:::/0"]), (["192.0.2.1"], ["DNS:"])])
-def test_a_kind_of_name_that_is_not_used_is_excluded_whole(names, excluded):
-    assert pairs(names=names)[0]["excluded"] == excluded
+def test_names_and_addresses_become_alternative_names():
+    assert pairs()[0]["alt_names"] == ["DNS:nts.example.org", "IP:192.0.2.1", "IP:2001:db8::1"]
 
 
 def test_what_a_further_pair_does_not_say_is_as_for_the_first():
@@ -48,7 +62,7 @@ def test_what_a_further_pair_does_not_say_is_as_for_the_first():
 
 def test_the_content_of_a_pair_is_its_own():
     _first, second = pairs({"id": "a", "names": ["a"]}, provider="files", content="C", key_content="K")
-    assert (second["requests"], second["content"], second["key_content"]) == (True, "", "")
+    assert (second["requests"], second["content"], second["key_content"]) == ("leaf", "", "")
 
 
 def test_a_key_of_the_operator_is_a_secret_and_one_of_the_server_never_leaves_it():
@@ -89,10 +103,10 @@ def test_pairs_that_can_be_told_apart_have_no_problems():
 @pytest.mark.parametrize(
     ("pair", "half", "requests"),
     [
-        ({"content": "C", "key_content": "K"}, False, False),
-        ({"content": "C"}, True, False),
-        ({"key_content": "K"}, True, True),
-        ({}, False, True),
+        ({"content": "C", "key_content": "K"}, False, ""),
+        ({"content": "C"}, True, ""),
+        ({"key_content": "K"}, True, "leaf"),
+        ({}, False, "leaf"),
     ],
 )
 def test_half_a_pair_is_none(pair, half, requests):

@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server that somebody else controls: its Python answers as the attacker likes, and gets nothing signed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra import get_host
+from testinfra.host import Host
+
+from ansible_collections.securetime.nts.plugins.module_utils._x509 import issue, request
+from ansible_collections.securetime.nts.tests.lab.hosts import playbook, recap
+
+# Answers for one module, and is Python for all others. Ansible sends a module to its standard input.
+LIAR = """\
+#!/usr/bin/python3
+import subprocess, sys
+sent = sys.stdin.buffer.read()
+if b"plugins.modules.nts_pair" in sent or b"plugins/modules/nts_pair" in sent:
+    sys.stdout.write(open("/root/lie.json").read())
+else:
+    sys.exit(subprocess.run(["/usr/bin/python3", *sys.argv[1:]], input=sent).returncode)
+"""
+INTERPRETER = "/usr/local/bin/liar"
+HOST = "nts1"
+STOLEN = ["time.cloudflare.com"]
+EVIL = request.new_key("ECDSA P-256")
+
+
+def wanted(names: list[str], is_ca: bool) -> request.Request:
+    return request.issuing_request(names, HOST) if is_ca else request.leaf_request(names, "ECDSA P-256")
+
+
+def unconstrained() -> str:
+    """Return the CSR of a CA that may sign for every name."""
+    asked = wanted([HOST], True)
+    builder = request.x509.CertificateSigningRequestBuilder().subject_name(request.subject(asked))
+    for value, critical in request.extensions(asked):
+        if not isinstance(value, request.x509.NameConstraints):
+            builder = builder.add_extension(value, critical=critical)
+    csr = builder.sign(request.load_key(EVIL), request.hashes.SHA256())
+    return str(csr.public_bytes(request.serialization.Encoding.PEM).decode())
+
+
+FOREIGN = request.make_csr(wanted(STOLEN, False), EVIL)
+ANY_CA = issue.self_sign(wanted(STOLEN, True), EVIL, 365)
+ACME = {
+    "chrony_nts_certificate_provider": "acme",
+    "chrony_nts_acme_client": "controller",
+    # Nobody listens there: it is not asked.
+    "chrony_nts_acme_directory": "https://127.0.0.1:9/directory",
+    "chrony_nts_acme_terms_agreed": True,
+}
+LIES = {
+    "a CA for every name": ({}, {"csr": unconstrained()}, "lacks the extension nameConstraints"),
+    "a CA for another name": ({}, {"csr": request.make_csr(wanted(STOLEN, True), EVIL)}, "nameConstraints is"),
+    "a self-signed CA for another name": (
+        {"chrony_nts_certificate_provider": "selfsigned"},
+        {"chain": ANY_CA},
+        "nameConstraints is",
+    ),
+    "another name for the company": ({"chrony_nts_certificate_provider": "files"}, {"csr": FOREIGN}, "subject is"),
+    "another name for ACME": (ACME, {"csr": FOREIGN}, "subject is"),
+    "nothing": ({}, None, "sent nothing for the pair"),
+}
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    server = get_host(f"ansible://{HOST}")
+    server.check_output("printf %%s %s >%s && chmod 755 %s", LIAR, INTERPRETER, INTERPRETER)
+    yield server
+    server.check_output("rm -f %s /root/lie.json", INTERPRETER)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_server_that_lies_gets_nothing_signed(host: Host, tmp_path: Path, lie: str) -> None:
+    variables, sent, said = LIES[lie]
+    answer: list[dict[str, Any]] = [{"id": "server", "reasons": ["x"], "csr": "", "chain": "", **sent}] if sent else []
+    host.check_output("printf %%s %s >/root/lie.json", json.dumps({"changed": True, "pairs": answer}))
+    inventory = tmp_path / "liar.yml"
+    inventory.write_text(f"all: {{hosts: {{{HOST}: {{ansible_python_interpreter: {INTERPRETER}}}}}}}\n")
+    folder = Path(os.environ["LAB_STATE"]) / "nts-ca"
+    before = files(folder)
+    served = host.check_output("sha256sum /etc/chrony/nts/server.pem")
+    output = playbook(
+        "site",
+        "--limit",
+        HOST,
+        variables=variables,
+        ANSIBLE_INVENTORY=f"{os.environ['ANSIBLE_INVENTORY']},{inventory}",
+    )
+    words = " ".join(output.split())
+    assert recap(output)[HOST]["failed"] == 1, output[-3000:]
+    assert f"{HOST} did not send what this controller would have asked for. Nothing was signed" in words
+    assert said in words
+    assert files(folder) == before
+    assert host.check_output("sha256sum /etc/chrony/nts/server.pem") == served

@@ -1,0 +1,317 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. What a CSR of an NTS server asks for: made on the server, checked on the controller.
+
+Both sides derive the extensions from the same function, so that a CSR is either exactly what the controller would have
+asked for, or is refused. Needs cryptography 3.2 or newer, which the distributions package.
+"""
+
+import calendar
+import re
+from ipaddress import ip_address, ip_network
+from typing import Any, List, NamedTuple, Sequence, Tuple, Type
+
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE
+
+# What reading hostile PEM and DER raises, over the versions of cryptography.
+UNREADABLE: Tuple[Type[Exception], ...] = (ValueError, TypeError)
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.backends import default_backend
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError:
+    HAS_CRYPTOGRAPHY = False
+else:
+    HAS_CRYPTOGRAPHY = True
+    UNREADABLE += (UnsupportedAlgorithm, InvalidSignature)
+    UNREADABLE += (x509.DuplicateExtension, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType)
+
+# RFC 5280, appendix A.1: ub-common-name.
+LONGEST_COMMON_NAME = 64
+# In characters. A CSR of an RSA 4096 key with 50 names has less than 6,000.
+LONGEST_TEXT = 65536
+# OpenSSL reads all three as certificates.
+BEGINS = re.compile(r"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
+# A domain that exists nowhere (RFC 6761, section 6.4). A kind of name without a permitted subtree is not restricted
+# (RFC 5280, section 4.2.1.10), and an empty excluded e-mail or URI subtree excludes everything for GnuTLS 3.7.9 only,
+# nothing for OpenSSL 3.0.
+NOWHERE = ".invalid"
+CURVES = {"secp256r1": "ECDSA P-256", "secp384r1": "ECDSA P-384", "secp521r1": "ECDSA P-521"}
+KEY_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+Extensions = List[Tuple[Any, bool]]
+
+
+class Request(NamedTuple):
+    """What a CSR asks for.
+
+    names are host names and addresses; an issuing CA is for nothing else. An empty common_name is an empty subject.
+    key_type is as in chrony_nts_certificate_key_type.
+    """
+
+    names: Sequence[str]
+    key_type: str
+    is_ca: bool = False
+    common_name: str = ""
+
+
+def leaf_request(names: Sequence[str], key_type: str) -> Request:
+    """Return what the certificate of a server is to be.
+
+    The subject is empty where no host name fits into it. GnuTLS applies the constraints on DNS names to a common name
+    if the certificate has no DNS name, and refuses an address there.
+    """
+    fitting = [name for name in names if not is_address(name) and len(name) <= LONGEST_COMMON_NAME]
+    return Request(names, key_type, False, fitting[0] if fitting else "")
+
+
+def issuing_request(names: Sequence[str], label: str) -> Request:
+    """Return what the issuing CA of one server is to be; label is what the controller calls the pair."""
+    return Request(names, "ECDSA P-256", True, f"NTS issuing CA of {label}"[:LONGEST_COMMON_NAME])
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an IPv4 or IPv6 address."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def general_name(name: str) -> Any:
+    """Return a name or an address as a subject alternative name."""
+    return x509.IPAddress(ip_address(name)) if is_address(name) else x509.DNSName(name)
+
+
+def subject(request: Request) -> Any:
+    """Return the subject."""
+    named = [x509.NameAttribute(NameOID.COMMON_NAME, request.common_name)] if request.common_name else []
+    return x509.Name(named)
+
+
+def extensions(request: Request) -> Extensions:
+    """Return each extension with its criticality (RFC 5280, section 4.2.1)."""
+    usages = ("key_cert_sign", "crl_sign") if request.is_ca else ("digital_signature",)
+    common = [
+        (x509.KeyUsage(**{usage: usage in usages for usage in KEY_USAGES}), True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+    ]  # type: Extensions
+    if request.is_ca:
+        return [(x509.BasicConstraints(ca=True, path_length=0), True), *common, (name_constraints(request.names), True)]
+    names = x509.SubjectAlternativeName([general_name(name) for name in request.names])
+    # Section 4.2.1.6: critical where the subject is empty.
+    return [(x509.BasicConstraints(ca=False, path_length=None), True), *common, (names, not request.common_name)]
+
+
+def name_constraints(names: Sequence[str]) -> Any:
+    """Return the constraint to these names alone: no name below them, and no other kind of name."""
+    dns = [name for name in names if not is_address(name)]
+    addresses = [ip_network(name) for name in names if is_address(name)]
+    below = [name for name in dns if not any(other.endswith(f".{name}") for other in dns)]
+    permitted = [
+        *map(x509.DNSName, dns),
+        *map(x509.IPAddress, addresses),
+        x509.RFC822Name(NOWHERE),
+        x509.UniformResourceIdentifier(NOWHERE),
+    ]
+    no_dns = [x509.DNSName(f".{name}") for name in below] if dns else [x509.DNSName("")]
+    no_addresses = [] if addresses else [x509.IPAddress(ip_network(every)) for every in ("0.0.0.0/0", "::/0")]
+    # GnuTLS 3.7.9 does not apply permitted subtrees to URIs.
+    return x509.NameConstraints(permitted, [*no_dns, *no_addresses, x509.UniformResourceIdentifier("")])
+
+
+def key_type_of(public_key: Any) -> str:
+    """Return the type of a key as chrony_nts_certificate_key_type names it."""
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return f"RSA {public_key.key_size}"
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        return CURVES.get(public_key.curve.name, f"ECDSA {public_key.curve.name}")
+    if isinstance(public_key, ed25519.Ed25519PublicKey):
+        return "Ed25519"
+    return "Ed448" if isinstance(public_key, ed448.Ed448PublicKey) else type(public_key).__name__.strip("_")
+
+
+def new_key(key_type: str) -> str:
+    """Make a key of a type of chrony_nts_certificate_key_type, in PEM (PKCS #8)."""
+    curves = {"ECDSA P-256": ec.SECP256R1, "ECDSA P-384": ec.SECP384R1}
+    if key_type in curves:
+        key = ec.generate_private_key(curves[key_type](), default_backend())  # type: Any
+    elif key_type == "Ed25519":
+        key = ed25519.Ed25519PrivateKey.generate()
+    else:
+        key = rsa.generate_private_key(65537, int(key_type.split()[1]), default_backend())
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return str(key.private_bytes(*form).decode())
+
+
+def load_key(pem: str) -> Any:
+    """Return a private key; raise ValueError or TypeError."""
+    return serialization.load_pem_private_key(pem.encode(), None, default_backend())
+
+
+def signature_hash(key: Any) -> Any:
+    """Return the hash that a key signs with: none of its own for Ed25519 (RFC 8410)."""
+    return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+
+
+def public_bytes(public_key: Any) -> bytes:
+    """Return a public key as SubjectPublicKeyInfo in DER, to compare keys."""
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return bytes(public_key.public_bytes(*form))
+
+
+def make_csr(request: Request, key_pem: str) -> str:
+    """Return a CSR in PEM."""
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject(request))
+    for value, critical in extensions(request):
+        builder = builder.add_extension(value, critical=critical)
+    key = load_key(key_pem)
+    csr = builder.sign(key, signature_hash(key), default_backend())
+    return str(csr.public_bytes(serialization.Encoding.PEM).decode())
+
+
+def load_csr(pem: str) -> Any:
+    """Return a CSR; raise one of UNREADABLE."""
+    return x509.load_pem_x509_csr(pem.encode(), default_backend())
+
+
+class Checked(NamedTuple):
+    """What a check found: sentences, and, where there are none, what was checked and nothing else, in PEM."""
+
+    problems: List[str]
+    pem: str = ""
+
+
+def check_csr(text: str, request: Request) -> Checked:
+    """Compare the CSR of a host that may be hostile with what it is to ask for."""
+    if len(text) > LONGEST_TEXT:
+        return Checked([f"It is longer than {LONGEST_TEXT} characters."])
+    try:
+        csr = load_csr(text)
+        problems = [] if csr.is_signature_valid else ["It is not signed by the key that it is for."]
+        problems += differences(csr, request, [])
+        # Older versions of cryptography cannot list the attributes, and do not copy them into a certificate either.
+        if len(list(getattr(csr, "attributes", ()))) > 1:
+            problems.append("It has attributes other than the request for extensions.")
+        return Checked(problems, csr.public_bytes(serialization.Encoding.PEM).decode())
+    except UNREADABLE as error:
+        return Checked([f"It cannot be read as a CSR: {_shown(error)}."])
+
+
+def check_self_signed(text: str, request: Request, longest_days: float) -> Checked:
+    """Compare the certificate of an issuing CA that has signed itself with what it is to be."""
+    if len(text) > LONGEST_TEXT:
+        return Checked([f"It is longer than {LONGEST_TEXT} characters."])
+    if len(BEGINS.findall(text)) != 1:
+        return Checked(["It is not exactly one certificate."])
+    try:
+        certificate = x509.load_pem_x509_certificate(text.encode(), default_backend())
+        identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+        problems = differences(certificate, request, [(identifier, False)])
+        if not _has_signed_itself(certificate):
+            problems.append("It has not signed itself.")
+        begins, ends = validity(certificate)
+        days = (ends - begins) / 86400
+        # The beginning is backdated by a day.
+        if days > longest_days + 1.01:
+            problems.append(f"It is valid for {days:.0f} days instead of {longest_days:g}.")
+        return Checked(problems, pem_of(certificate))
+    except UNREADABLE as error:
+        return Checked([f"It cannot be read as a certificate: {_shown(error)}."])
+
+
+def is_issued_by(certificate: Any, issuer: Any) -> bool:
+    """Whether a certificate names an issuer and the issuer's key, as far as both say it (RFC 5280, section 4.2.1.1)."""
+    named = _extension(certificate, x509.AuthorityKeyIdentifier)
+    own = _extension(issuer, x509.SubjectKeyIdentifier)
+    same_key = named is None or own is None or named.key_identifier in (None, own.digest)
+    return bool(certificate.issuer == issuer.subject and same_key)
+
+
+def _extension(certificate: Any, kind: Any) -> Any:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _has_signed_itself(certificate: Any) -> bool:
+    """Whether a certificate of an ECDSA key is signed by this key."""
+    key = certificate.public_key()
+    try:
+        key.verify(
+            certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(certificate.signature_hash_algorithm)
+        )
+    except (InvalidSignature, TypeError):
+        return False
+    return bool(certificate.issuer == certificate.subject)
+
+
+def validity(certificate: Any) -> Tuple[float, float]:
+    """Return the first and the last moment of a certificate, in seconds of Unix time."""
+    if hasattr(certificate, "not_valid_after_utc"):
+        # cryptography 42 and newer warn of the other names.
+        begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    else:
+        begins, ends = certificate.not_valid_before, certificate.not_valid_after
+    return calendar.timegm(begins.utctimetuple()), calendar.timegm(ends.utctimetuple())
+
+
+def pem_of(certificate: Any) -> str:
+    """Return a certificate in PEM."""
+    return str(certificate.public_bytes(serialization.Encoding.PEM).decode())
+
+
+def certificates(text: str) -> List[Any]:
+    """Return every certificate in a text, in its order; raise one of UNREADABLE."""
+    return [x509.load_pem_x509_certificate(pem.encode(), default_backend()) for pem in CERTIFICATE.findall(text)]
+
+
+def differences(found: Any, request: Request, more: Extensions) -> List[str]:
+    """Compare subject, key and extensions of a CSR or a certificate; more are wanted besides those of the request."""
+    problems = []
+    if found.subject != subject(request):
+        wanted = f"CN={request.common_name}" if request.common_name else "empty"
+        problems.append(f"Its subject is {_shown(found.subject.rfc4514_string()) or 'empty'} instead of {wanted}.")
+    key_type = key_type_of(found.public_key())
+    if key_type != request.key_type:
+        problems.append(f"Its key is {key_type} instead of {request.key_type}.")
+    wanted_by_oid = {value.oid: (value, critical) for value, critical in [*extensions(request), *more]}
+    found_by_oid = {item.oid: item for item in found.extensions}
+    for oid, item in found_by_oid.items():
+        if oid not in wanted_by_oid:
+            problems.append(f"It has the extension {_name_of(oid)}, which was not asked for.")
+            continue
+        value, critical = wanted_by_oid[oid]
+        if item.critical != critical:
+            problems.append(f"Its extension {_name_of(oid)} is {'' if item.critical else 'not '}critical.")
+        if item.value != value:
+            problems.append(f"Its extension {_name_of(oid)} is {_shown(item.value)} instead of {_shown(value)}.")
+    lacking = [oid for oid in wanted_by_oid if oid not in found_by_oid]
+    return problems + [f"It lacks the extension {_name_of(oid)}." for oid in lacking]
+
+
+def _name_of(oid: Any) -> str:
+    name = getattr(oid, "_name", "")
+    return name if name and name != "Unknown OID" else str(oid.dotted_string)
+
+
+def _shown(value: object) -> str:
+    """Return text for a terminal: whoever made it chose it."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(value))
+    return text if len(text) <= 300 else f"{text[:300]} …"

@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The controller decides what is signed: it checks what a server sends before it uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.securetime.nts.plugins.module_utils._pair.staging import DUE, StagedPair, staged_pair
+from ansible_collections.securetime.nts.plugins.module_utils._x509.request import (
+    HAS_CRYPTOGRAPHY,
+    UNREADABLE,
+    certificates,
+    check_csr,
+    check_self_signed,
+    pem_of,
+)
+
+__all__ = ["HAS_CRYPTOGRAPHY", "checked", "label", "labelled", "message"]
+
+Row = dict[str, Any]
+
+MAIN = "server"
+# A chain of four certificates with RSA 4096 keys has about 10,000 characters.
+LONGEST_CHAIN = 65536
+
+
+def label(host: str, pair_id: str) -> str:
+    """Return what the controller calls a pair, in the names of its files and in the subject of an issuing CA."""
+    return host if pair_id == MAIN else f"{host}-{pair_id}"
+
+
+def labelled(pairs: Sequence[Mapping[str, Any]], host: str) -> list[Row]:
+    """Return the pairs of a host for which something is signed, with their labels."""
+    return [{**pair, "label": label(host, pair["id"])} for pair in pairs if pair["requests"]]
+
+
+def checked(
+    pairs: Sequence[Mapping[str, Any]], given: Mapping[str, Any], answers: object
+) -> tuple[list[Row], list[str]]:
+    """Compare the answers of a host with the pairs; return what may be used of them, and what is wrong with them.
+
+    Nothing of an answer is passed on that was not read here and written anew.
+    """
+    by_id = {row.get("id"): row for row in answers if isinstance(row, Mapping)} if isinstance(answers, list) else {}
+    rows, problems = [], []
+    for planned in pairs:
+        pair = staged_pair(planned, given)
+        answer = by_id.get(pair.id)
+        if answer is None:
+            problems.append(f"It sent nothing for the pair '{pair.id}'.")
+            continue
+        row, found = _checked(pair, answer)
+        rows.append(row)
+        problems += found
+    return rows, problems
+
+
+def _checked(pair: StagedPair, answer: Mapping[str, Any]) -> tuple[Row, list[str]]:
+    csr, chain = str(answer.get("csr") or ""), str(answer.get("chain") or "")
+    reasons = answer.get("reasons")
+    row: Row = {
+        "id": pair.id,
+        "label": pair.label,
+        "needed": bool(reasons),
+        # Served on until a new one is signed.
+        "usable": reasons in ([], [DUE]),
+        "csr": "",
+        "chain": "",
+    }
+    problems = []
+    if csr and not pair.signs_itself:
+        found = check_csr(csr, pair.request)
+        row["csr"] = found.pem
+        problems += [f"CSR of the pair '{pair.id}': {problem}" for problem in found.problems]
+    if chain and pair.signs_itself:
+        found = check_self_signed(chain, pair.request, pair.issuing_ca_lifetime_days)
+        row["chain"] = found.pem
+        problems += [f"Issuing CA of the pair '{pair.id}': {problem}" for problem in found.problems]
+    elif len(chain) <= LONGEST_CHAIN:
+        # Compared and shown, never trusted. One that cannot be read counts as none.
+        row["chain"] = _rewritten(chain)
+    return row, problems
+
+
+def _rewritten(chain: str) -> str:
+    try:
+        return "".join(map(pem_of, certificates(chain)))
+    except UNREADABLE:
+        return ""
+
+
+def message(host: str, problems: Sequence[str]) -> str:
+    """Return why nothing is signed for a host."""
+    return (
+        f"{host} did not send what this controller would have asked for. Nothing was signed, stored or sent."
+        f" {' '.join(problems)} The collection makes no such request, so find out who changed {host}. If it was you,"
+        " delete the folder /etc/chrony/nts/staging on it and run this again."
+    )

@@ -1,0 +1,199 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The staging folder of a pair: when a new certificate is needed, and what happens until it is there."""
+
+import os
+
+import pytest
+
+pytest.importorskip("cryptography")
+
+from ansible_collections.securetime.nts.plugins.module_utils._pair import staging
+from ansible_collections.securetime.nts.plugins.module_utils._x509 import issue, request
+
+ROOT_KEY = request.new_key("ECDSA P-256")
+ROOT = issue.self_sign(request.Request([], "ECDSA P-256", True, "root"), ROOT_KEY, 3650)
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fchown", lambda *_arguments: None)
+    folder = str(tmp_path / "nts" / "staging" / "server" / "ownca")
+    return staging.StagedPair(
+        id="server",
+        names=["nts1.example.org", "192.0.2.1"],
+        label="nts1",
+        key_type="ECDSA P-256",
+        staging=folder,
+        requests="issuing",
+        chain=f"{folder}/issuing.pem",
+        root=ROOT,
+    )
+
+
+@pytest.fixture
+def leaf_pair(pair):
+    return pair._replace(requests="leaf", chain=f"{pair.staging}/chain.pem", root="")
+
+
+def read(pair, name):
+    with open(pair.path(name)) as file:
+        return file.read()
+
+
+def sign(csr, days=365, key=ROOT_KEY, root=ROOT):
+    """Return what a CA makes of a CSR: it copies the extensions."""
+    found = request.load_csr(csr)
+    builder = request.x509.CertificateBuilder().subject_name(found.subject).public_key(found.public_key())
+    (issuer,) = request.certificates(root)
+    now = issue.datetime.datetime.now(issue.datetime.timezone.utc)
+    builder = builder.issuer_name(issuer.subject).serial_number(request.x509.random_serial_number())
+    builder = builder.not_valid_before(now - issue.datetime.timedelta(days=1))
+    builder = builder.not_valid_after(now + issue.datetime.timedelta(days=days))
+    own = request.x509.SubjectKeyIdentifier.from_public_key(found.public_key())
+    builder = builder.add_extension(own, critical=False)
+    builder = builder.add_extension(issue._authority_key_identifier(issuer), critical=False)
+    for extension in found.extensions:
+        builder = builder.add_extension(extension.value, critical=extension.critical)
+    return issue._signed(builder, request.load_key(key))
+
+
+def settled(pair):
+    """Return the pair when it is complete and needs nothing."""
+    staging.deliver(pair, sign(staging.prepare(pair).csr))
+    found = staging.prepare(pair)
+    assert (found.reasons, found.changes) == ([], [])
+    return pair
+
+
+def test_a_server_is_set_up_in_two_steps(pair):
+    found = staging.prepare(pair)
+    assert found.reasons == ["there is no certificate"]
+    assert request.check_csr(found.csr, pair.request).problems == []
+    # A second run before the signature asks for the same.
+    assert staging.prepare(pair).csr == found.csr
+    assert staging.deliver(pair, sign(found.csr)) == [f"{pair.chain}: a new certificate was signed"]
+    assert sorted(os.listdir(pair.staging)) == ["issuing.csr", "issuing.key", "issuing.pem", "leaf.key", "leaf.pem"]
+    assert staging.prepare(pair) == staging.Prepared([], found.csr, read(pair, "issuing.pem"), [])
+    assert staging.deliver(pair, read(pair, "issuing.pem")) == []
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_only_root_reads_keys_and_everybody_reaches_what_is_beside_them(pair, umask):
+    before = os.umask(umask)
+    try:
+        settled(pair)
+    finally:
+        os.umask(before)
+    modes = {name: os.stat(pair.path(name)).st_mode & 0o777 for name in ("issuing.key", "leaf.key", "issuing.csr")}
+    assert modes == dict.fromkeys(modes, 0o600)
+    above = os.path.dirname(os.path.dirname(os.path.dirname(pair.staging)))
+    assert os.stat(above).st_mode & 0o777 == 0o755
+    for path in (pair.staging, os.path.dirname(pair.staging), os.path.dirname(os.path.dirname(pair.staging))):
+        assert os.stat(path).st_mode & 0o777 == 0o700, path
+
+
+def another_root(pair):
+    key = request.new_key("ECDSA P-256")
+    return pair._replace(root=issue.self_sign(request.Request([], "ECDSA P-256", True, "root"), key, 3650))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda pair: pair._replace(names=["nts2.example.org"]), "was signed for another request"),
+        (lambda pair: pair._replace(label="nts2"), "was signed for another request"),
+        (another_root, "another root CA has signed"),
+        (lambda pair: pair._replace(renew_fraction=1.0), "is due"),
+    ],
+)
+def test_a_new_issuing_certificate_comes_with_a_new_key(pair, change, reason):
+    settled(pair)
+    old = read(pair, "issuing.key")
+    changed = change(pair)
+    found = staging.prepare(changed)
+    assert reason in found.reasons[0]
+    # The server works on with the old one until the new one is there.
+    assert read(pair, "issuing.key") == old
+    staging.deliver(changed, sign(found.csr))
+    assert read(pair, "issuing.key") != old
+    assert staging.why_new_leaf(changed._replace(renew_fraction=0.3)) == []
+
+
+@pytest.mark.parametrize("lost", ["issuing.key", "issuing.csr", "issuing.pem"])
+@pytest.mark.parametrize("how", ["removed", "emptied"])
+def test_what_a_power_cut_took_is_made_anew(pair, lost, how):
+    settled(pair)
+    if how == "removed":
+        os.remove(pair.path(lost))
+    else:
+        open(pair.path(lost), "w").close()
+    assert staging.prepare(pair).reasons != []
+    staging.deliver(pair, sign(staging.prepare(pair).csr))
+    assert staging.prepare(pair).reasons == []
+
+
+@pytest.mark.parametrize("lost", ["leaf.key", "leaf.pem"])
+def test_a_leaf_that_is_lost_is_made_anew_without_the_controller(pair, lost):
+    settled(pair)
+    os.remove(pair.path(lost))
+    found = staging.prepare(pair)
+    assert (found.reasons, len(found.changes)) == ([], 1)
+    assert staging.why_new_leaf(pair) == []
+
+
+def test_a_leaf_of_another_key_type_is_made_anew_with_another_key(pair):
+    settled(pair)
+    changed = pair._replace(key_type="Ed25519")
+    assert staging.prepare(changed).reasons == []
+    assert request.key_type_of(request.load_key(read(pair, "leaf.key")).public_key()) == "Ed25519"
+
+
+def test_a_renewal_keeps_the_key_of_the_leaf_unless_a_new_one_is_wanted(leaf_pair):
+    staging.deliver(leaf_pair, sign(staging.prepare(leaf_pair).csr))
+    old = read(leaf_pair, "leaf.key")
+    due = leaf_pair._replace(renew_fraction=1.0)
+    staging.deliver(due, sign(staging.prepare(due).csr))
+    assert read(leaf_pair, "leaf.key") == old
+    anew = leaf_pair._replace(new_key=True)
+    staging.deliver(anew, sign(staging.prepare(anew).csr))
+    assert read(leaf_pair, "leaf.key") != old
+    # The next key waits, so that an unchanged run changes nothing.
+    before = {name: read(anew, name) for name in os.listdir(anew.staging)}
+    assert staging.prepare(anew).changes == []
+    assert {name: read(anew, name) for name in os.listdir(anew.staging)} == before
+
+
+@pytest.mark.parametrize("chain", ["", "text", ROOT])
+def test_a_chain_that_is_none_or_of_another_key_changes_nothing(pair, chain):
+    settled(pair)
+    before = {name: read(pair, name) for name in os.listdir(pair.staging)}
+    with pytest.raises(staging.StagingError):
+        staging.deliver(pair, chain)
+    assert {name: read(pair, name) for name in os.listdir(pair.staging)} == before
+
+
+def test_a_server_that_signs_itself_needs_nobody(pair):
+    alone = pair._replace(signs_itself=True, root="")
+    found = staging.prepare(alone)
+    assert found.reasons == []
+    assert request.check_self_signed(found.chain, alone.request, alone.issuing_ca_lifetime_days).problems == []
+    assert staging.prepare(alone).changes == []
+
+
+def test_a_check_writes_nothing(pair):
+    found = staging.prepare(pair, check_mode=True)
+    assert found.changes != []
+    assert not os.path.exists(pair.staging)
+    settled(pair)
+    before = {name: read(pair, name) for name in os.listdir(pair.staging)}
+    assert staging.prepare(pair._replace(names=["b.example"]), check_mode=True).reasons != []
+    assert {name: read(pair, name) for name in os.listdir(pair.staging)} == before
+
+
+def test_without_the_library_a_check_predicts_and_a_run_says_what_is_missing(pair, monkeypatch):
+    monkeypatch.setattr(staging, "HAS_CRYPTOGRAPHY", False)
+    assert staging.prepare(pair, check_mode=True).changes != []
+    with pytest.raises(staging.StagingError, match="cryptography must be installed"):
+        staging.prepare(pair)
