@@ -11,7 +11,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _plan, _rules
+from ansible_collections.securetime.nts.plugins.plugin_utils import _plan, _roots, _rules
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 FACTS = "securetime.nts.chronyc_facts"
@@ -50,7 +50,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # Warnings, and the interpreter that was found.
         more = {name: read[name] for name in ("warnings", "deprecations") if name in read}
         more["ansible_facts"] = {name: fact for name, fact in read["ansible_facts"].items() if name != "chrony"}
-        planned = _plan.plan(inputs, given["platforms"], read["ansible_facts"]["chrony"], given["first_seen"])
+        chrony = read["ansible_facts"]["chrony"]
+        planned = _plan.plan(inputs, given["platforms"], chrony, given["first_seen"])
+        planned["problems"] += _roots.lost(inputs, _roots.root(inputs), chrony["environment"]["own_ca"])
         if planned["problems"]:
             return {**result, **more, "failed": True, "msg": _rules.message(planned["problems"]), "plan": planned}
         # Not as a message of the result, with which Ansible would print the whole plan.

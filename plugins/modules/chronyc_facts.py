@@ -384,6 +384,20 @@ ansible_facts:
               type: dict
               returned: always
               sample: {chrony: 4.6.1-3+deb13u1, certbot: null}
+            own_ca:
+              description: What the host has of a root CA of the role P(securetime.nts.chrony_nts#role).
+              type: dict
+              returned: always
+              sample: {trusted: true, issues: false}
+              contains:
+                trusted:
+                  description: Whether the role gave the host a root CA as a trust anchor.
+                  type: bool
+                  returned: always
+                issues:
+                  description: Whether the host holds an issuing CA that a root CA signed. Needs root.
+                  type: bool
+                  returned: always
             selinux:
               description: Whether the kernel has a policy of SELinux loaded, enforcing or permissive.
               type: bool

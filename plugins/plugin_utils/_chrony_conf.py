@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE, BOOLEANS_TRUE
 
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK
 from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_host_name, is_ip_address, is_subnet
 
 # The oldest chrony that can do NTS, so what came before it is no question.
@@ -446,14 +447,20 @@ def render_sources(sources: Collection[Mapping[str, Any]]) -> list[str]:
 
 
 def trust_files(
-    anchors: Collection[Mapping[str, Any]], folder: str, own: Collection[str] = (), version: str | None = None
+    anchors: Collection[Mapping[str, Any]],
+    folder: str,
+    roots: Collection[str] = (),
+    server_cas: Collection[str] = (),
+    version: str | None = None,
 ) -> list[dict[str, Any]]:
     """Return set, path and content of the file of each set of trust anchors, in the order of the sets.
 
-    Each has a file, because chronyd 4.0 takes only one; other sets than 0 came with chronyd 4.1.
+    roots and server_cas are the role's own, in PEM, for set 0. Each set has a file, because chronyd 4.0 takes only one;
+    other sets than 0 came with chronyd 4.1.
     """
     sets: dict[int, dict[str, None]] = {}
-    for anchor in [*anchors, *({"content": text} for text in own)]:
+    marked = [f"{ROOT_MARK}\n{text.strip()}" for text in roots if text.strip()]
+    for anchor in [*anchors, *({"content": text} for text in [*marked, *server_cas])]:
         number = int(anchor.get("set") or 0)
         if anchor["content"].strip() and (number == 0 or not is_newer("4.1", version)):
             sets.setdefault(number, {})[anchor["content"].strip()] = None

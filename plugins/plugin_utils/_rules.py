@@ -16,7 +16,7 @@ from difflib import SequenceMatcher
 from importlib.util import find_spec
 from typing import Any
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _variables
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _roots, _variables
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import OTHER_NAMES, PREFIX, Inputs
 from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_host_name, is_ip_address, is_subnet
 
@@ -434,6 +434,17 @@ def _a_key_has_its_certificate(inputs: Inputs) -> Iterator[str]:
 
 
 @rule
+def _a_certificate_comes_without_its_key(inputs: Inputs) -> Iterator[str]:
+    wrong = [pair["id"] for pair in inputs.pairs if PRIVATE_KEY in pair["content"]]
+    if wrong:
+        yield (
+            "chrony_nts_certificate_content, or content in chrony_nts_more_certificates, holds a private key, and all"
+            " users of the server may read that file. Put the certificates alone there, and the key into"
+            f" chrony_nts_certificate_key_content or key_content. Not so for {_list(wrong)}."
+        )
+
+
+@rule
 def _the_root_ca_comes_whole(inputs: Inputs) -> Iterator[str]:
     certificate = inputs["ca_certificate_content"]
     if (inputs["ca_key_content"] and not certificate) or PRIVATE_KEY in certificate:
@@ -441,6 +452,13 @@ def _the_root_ca_comes_whole(inputs: Inputs) -> Iterator[str]:
             "chrony_nts_ca_key_content needs chrony_nts_ca_certificate_content, the certificate alone, which clients"
             " are given."
         )
+
+
+@rule
+def _the_root_ca_can_sign(inputs: Inputs) -> Iterable[str]:
+    if not any(pair["provider"] == "ownca" for pair in inputs.pairs):
+        return []
+    return _roots.problems(inputs, _roots.root(inputs))
 
 
 @rule

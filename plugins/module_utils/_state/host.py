@@ -8,6 +8,7 @@ Everything here only reads, and returns nulls for what the host does not have.
 
 import contextlib
 import getopt
+import glob
 import json
 import os
 import pwd
@@ -19,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK
 
 Row = Dict[str, Any]
 
@@ -40,6 +43,8 @@ DROP_INS = (
     "etc/chrony.d/*.conf",
     "run/chrony-dhcp/*.sources",
 )
+# Where the role keeps certificates.
+CA_FOLDER = "/etc/chrony/nts"
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 # Identifiers in os-release(5) of the families whose packages are those of rpm. A host can have apt-get or dpkg as well.
 RPM_FAMILIES = {"fedora", "rhel", "suse", "opensuse"}
@@ -137,6 +142,7 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
             "service_manager": "systemd" if os.path.isdir("/run/systemd/system") else None,
             "package_manager": package_manager(has_rpm),
             "packages": read_packages(said["packages"], packages) if packages else None,
+            "own_ca": own_ca(),
             "selinux": os.path.exists("/sys/fs/selinux/enforce"),
             "python": sys.executable,
             "container": container(),
@@ -154,6 +160,14 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
                 if name not in UNITS
             ],
         },
+    }
+
+
+def own_ca(folder: str = CA_FOLDER) -> Dict[str, bool]:
+    """Say what the host has of a root CA of the role: its certificate among the trust anchors, an issuing CA."""
+    return {
+        "trusted": ROOT_MARK in read_file(f"{folder}/trusted.pem"),
+        "issues": glob.glob(f"{folder}/staging/*/ownca/issuing.pem") != [],
     }
 
 

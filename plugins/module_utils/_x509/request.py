@@ -10,7 +10,7 @@ asked for, or is refused. Needs cryptography 3.2 or newer, which the distributio
 import calendar
 import re
 from ipaddress import ip_address, ip_network
-from typing import Any, List, NamedTuple, Sequence, Tuple, Type
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE
 
@@ -159,9 +159,10 @@ def new_key(key_type: str) -> str:
     return str(key.private_bytes(*form).decode())
 
 
-def load_key(pem: str) -> Any:
-    """Return a private key; raise ValueError or TypeError."""
-    return serialization.load_pem_private_key(pem.encode(), None, default_backend())
+def load_key(pem: str, passphrase: Optional[str] = None) -> Any:
+    """Return a private key; raise one of UNREADABLE."""
+    secret = None if passphrase is None else passphrase.encode()
+    return serialization.load_pem_private_key(pem.encode(), secret, default_backend())
 
 
 def signature_hash(key: Any) -> Any:

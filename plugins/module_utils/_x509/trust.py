@@ -20,6 +20,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
 # The arguments of each directive, in their order, by the directive in lower case.
 Directives = Dict[str, List[List[str]]]
 SOURCES = ("server", "pool")
+# The line above each root CA that the role gave a client. Readers of PEM ignore it.
+ROOT_MARK = "# Root CA of NTS servers, from chrony_nts_ca_dir of the controller"
 # In set 0, unless there is nosystemcert.
 SYSTEM = "the authorities of the system"
 

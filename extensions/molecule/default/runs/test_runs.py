@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from testinfra.host import Host
 
 from ansible_collections.securetime.nts.tests.lab import hosts
 from ansible_collections.securetime.nts.tests.lab.hosts import changed
+from ansible_collections.securetime.nts.tests.lab.pairs import pair
 
 CLIENTS = ("client-debian12", "client-debian13", "client-el")
 PASSPHRASE = "horse-battery-staple"
@@ -140,13 +142,33 @@ def test_a_symmetric_key_is_used_and_never_shown() -> None:
 def test_a_client_that_trusted_the_wrong_ca_is_mended_at_once(tmp_path: Path) -> None:
     """It would try again only in 17 minutes, and the trust anchor alone is no reason for a restart."""
     host = get_host("ansible://client-debian12")
-    wrong = ["chrony_nts_verify=none", f"chrony_nts_ca_dir={tmp_path}/other"]
-    site("--limit", "client-debian12", *(word for pair in wrong for word in ("--extra-vars", pair)))
+    root, _key = pair(tmp_path / "other", "-addext", "keyUsage=keyCertSign", names="DNS:other")
+    (tmp_path / "root.pem").write_text(root)
+    wrong = ["chrony_nts_verify=none", f"chrony_nts_ca_dir={tmp_path}"]
+    site("--limit", "client-debian12", *(word for setting in wrong for word in ("--extra-vars", setting)))
     host.check_output("systemctl stop chrony; rm -f /var/lib/chrony/*.nts; systemctl start chrony")
     refusal = "journalctl -u chrony -n 20"
     hosts.wait_until(lambda: "issuer is unknown" in host.check_output(refusal), "chronyd logs no refused certificate")
     site("--limit", "client-debian12")
     assert ",NTS,1," in host.check_output("chronyc -c authdata")
+
+
+def test_a_controller_without_the_root_ca_takes_no_trust_away(tmp_path: Path) -> None:
+    """A second operator, a CI job, or an execution environment that has thrown the folder away."""
+    hashes = "sha256sum /etc/chrony/nts/*.pem /etc/chrony/chrony.conf"
+    before = {name: get_host(f"ansible://{name}").check_output(hashes) for name in ("nts1", "client-debian13")}
+    output = hosts.playbook("site", variables={"chrony_nts_ca_dir": str(tmp_path)})
+    assert "Copy that folder from the controller that made it" in " ".join(output.split())
+    assert "has signed the issuing CA of this server" in output
+    output = hosts.playbook("site", "--limit", "nts_clients", variables={"chrony_nts_ca_dir": str(tmp_path)})
+    assert {name: counts["failed"] for name, counts in hosts.recap(output).items()} == dict.fromkeys(CLIENTS, 1)
+    assert "This host trusts a root CA of this collection" in output
+    assert {name: get_host(f"ansible://{name}").check_output(hashes) for name in before} == before
+    assert list(tmp_path.iterdir()) == []
+    # The certificate alone is enough for clients.
+    root = (Path(os.environ["LAB_STATE"]) / "nts-ca" / "root.pem").read_text()
+    public = {"chrony_nts_ca_dir": str(tmp_path), "chrony_nts_ca_certificate_content": root}
+    assert changed(hosts.playbook("site", "--limit", "client-debian13", variables=public))["client-debian13"] == 0
 
 
 def finds_no_fault() -> None:
@@ -244,7 +266,7 @@ def test_keys_were_made_in_that_run(first_run: tuple[str, set[str], str]) -> Non
     output, lines, journal = first_run
     assert len(lines) >= 7
     assert "Make the root CA's key" in output
-    assert re.search(r"openssl_privatekey\[\d+\]: Invoked with", journal)
+    assert re.search(r"nts_pair\[\d+\]: Invoked with", journal)
 
 
 def test_no_secret_is_in_the_output_or_in_the_journal(first_run: tuple[str, set[str], str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK
 from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
     DIRECTIVES,
     SOURCE,
@@ -215,8 +216,8 @@ def test_trust_anchors_are_sorted_into_a_file_for_each_set() -> None:
         {"content": "A", "set": 0},
         {"content": "C", "set": "2"},
     ]
-    assert trust_files(anchors, "/nts", ["D\n", ""], "4.1") == [
-        {"set": 0, "path": "/nts/trusted.pem", "content": "A\nD\n"},
+    assert trust_files(anchors, "/nts", ["D\n", ""], ["E"], "4.1") == [
+        {"set": 0, "path": "/nts/trusted.pem", "content": f"A\n{ROOT_MARK}\nD\nE\n"},
         {"set": 2, "path": "/nts/trusted-2.pem", "content": "B\nC\n"},
     ]
     assert [file["set"] for file in trust_files(anchors, "/nts", version="4.0")] == [0]

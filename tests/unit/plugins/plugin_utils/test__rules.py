@@ -205,6 +205,15 @@ SERVER = {"chrony_nts_server_enabled": True, "chrony_nts_server_allow": ["192.0.
         ({"chrony_nts_ca_dir": 5}, "chrony_nts_ca_dir is 5"),
         ({**SERVER, "chrony_nts_server_names": [5]}, "chrony_nts_server_names is 5"),
         ({"chrony_nts_trust_anchors": [{"content": 5}]}, "content is not right"),
+        (
+            {
+                **SERVER,
+                "chrony_nts_certificate_provider": "files",
+                "chrony_nts_certificate_content": "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----",
+                "chrony_nts_certificate_key_content": "-----BEGIN PRIVATE KEY-----",
+            },
+            "holds a private key",
+        ),
         ({**SERVER, "chrony_nts_more_certificates": [{"id": 2, "names": ["a"]}]}, "id is 2"),
         ({**SERVER, "chrony_nts_more_certificates": [{"id": "a", "names": ["a", "x y"]}]}, "a of chrony_nts_more_cert"),
         ({"chrony_nts_platform": {"packages": "chrony"}}, "packages is 'chrony': set it to a list"),

@@ -1,0 +1,148 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The root CA on the controller: whether it can sign issuing CAs, and whether it is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from ansible_collections.securetime.nts.plugins.module_utils._x509.request import (
+    HAS_CRYPTOGRAPHY,
+    UNREADABLE,
+    certificates,
+    load_key,
+    public_bytes,
+    validity,
+)
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
+
+if HAS_CRYPTOGRAPHY:
+    from cryptography import x509
+
+# A certificate below each of these: the issuing CA, and the server's.
+NEEDED_PATH_LENGTH = 1
+PRIVATE_KEY = "PRIVATE KEY-----"
+# Any of these is a root of the role; next and previous are there during a rotation.
+ROOTS = ("root.pem", "next.pem", "previous.pem")
+
+
+class Root(NamedTuple):
+    """What the controller has of the root CA: where its certificate comes from, the certificate and the key in PEM.
+
+    An empty certificate means that there is none, an empty key that the key is elsewhere.
+    """
+
+    source: str
+    certificate: str
+    key: str
+
+
+def read_file(path: str) -> str:
+    """Return a file on the controller as text; empty where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def root(inputs: Inputs, read: Callable[[str], str] = read_file) -> Root:
+    """Return the root CA, from the variables or from chrony_nts_ca_dir."""
+    if inputs["ca_certificate_content"]:
+        return Root("chrony_nts_ca_certificate_content", inputs["ca_certificate_content"], inputs["ca_key_content"])
+    folder = str(inputs["ca_dir"])
+    found = Root(f"{folder}/root.pem", read(f"{folder}/root.pem"), read(f"{folder}/root.key"))
+    if found.certificate:
+        return found
+    paths = [f"{folder}/{name}" for name in ROOTS]
+    return next((Root(path, read(path), "") for path in paths if read(path)), found)
+
+
+def problems(inputs: Inputs, found: Root, now: float | None = None) -> Iterator[str]:
+    """Yield why the root CA cannot sign the issuing CA of a server; nothing where there is none: one is made then."""
+    if not found.certificate or not HAS_CRYPTOGRAPHY:
+        return
+    if PRIVATE_KEY in found.certificate:
+        yield f"{found.source} holds a private key. Clients are given this file: leave the certificate alone in it."
+        return
+    try:
+        certificate, *_more = certificates(found.certificate)
+        yield from _not_a_root(found.source, certificate, time.time() if now is None else now)
+    except UNREADABLE:
+        yield f"{found.source} is not a certificate in PEM. Put the certificate of the root CA there."
+        return
+    if found.key:
+        yield from _not_its_key(found, certificate, str(inputs["ca_passphrase"]))
+
+
+def _not_a_root(source: str, certificate: Any, now: float) -> Iterator[str]:
+    constraints = _extension(certificate, "BasicConstraints")
+    usage = _extension(certificate, "KeyUsage")
+    instead = (
+        "Use a CA that may sign CAs, or have the certificates of the servers signed by this one"
+        " (chrony_nts_certificate_provider: files)."
+    )
+    if constraints is None or not constraints.ca:
+        yield f"{source} is the certificate of no CA. {instead}"
+    elif constraints.path_length is not None and constraints.path_length < NEEDED_PATH_LENGTH:
+        yield (
+            f"{source} may not sign the issuing CA of a server: its path length is {constraints.path_length}, and"
+            f" clients would refuse every certificate below it. {instead}"
+        )
+    if usage is not None and not usage.key_cert_sign:
+        yield f"{source} may not sign certificates: its key usage lacks keyCertSign. {instead}"
+    _begins, ends = validity(certificate)
+    if ends <= now:
+        yield (
+            f"{source} ended on {time.strftime('%Y-%m-%d', time.gmtime(ends))}. Put a valid root CA there: name it in"
+            " chrony_nts_trust_anchors of every client before."
+        )
+
+
+def _extension(certificate: Any, name: str) -> Any:
+    try:
+        return certificate.extensions.get_extension_for_class(getattr(x509, name)).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _not_its_key(found: Root, certificate: Any, passphrase: str) -> Iterator[str]:
+    try:
+        key = load_key(found.key, passphrase or None)
+    except UNREADABLE:
+        yield (
+            "The key of the root CA cannot be read: chrony_nts_ca_passphrase is not the one that encrypts it. Nothing"
+            " was changed, and the key stays as it is."
+        )
+        return
+    if public_bytes(key.public_key()) != public_bytes(certificate.public_key()):
+        yield (
+            f"The key of the root CA is not that of {found.source}. Put both back from a backup of the controller that"
+            " made them."
+        )
+
+
+def lost(inputs: Inputs, found: Root, own_ca: dict[str, Any]) -> Iterator[str]:
+    """Yield why a host needs a root CA that this controller does not have.
+
+    own_ca is environment.own_ca of its facts.
+    """
+    if found.certificate:
+        return
+    back = (
+        f"{inputs['ca_dir']} (chrony_nts_ca_dir) holds none. Copy that folder from the controller that made it, or set"
+        " chrony_nts_ca_certificate_content to its root.pem."
+    )
+    if own_ca["issues"] and any(pair["provider"] == "ownca" for pair in inputs.pairs):
+        yield (
+            "A root CA has signed the issuing CA of this server, and clients trust it. A new one would lock them out,"
+            f" and {back} To begin anew, delete /etc/chrony/nts/staging and /etc/chrony/nts/trusted.pem on every host."
+        )
+    elif own_ca["trusted"] and inputs.is_true("trust_own_ca"):
+        yield (
+            f"This host trusts a root CA of this collection, by which it knows its servers, and {back} To take the"
+            " trust away on purpose, set chrony_nts_trust_own_ca to false."
+        )

@@ -1,0 +1,125 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The root CA on the controller: what keeps it from signing, and when a host misses it."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+
+from ansible_collections.securetime.nts.plugins.module_utils._x509 import request
+from ansible_collections.securetime.nts.plugins.plugin_utils import _roots
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
+
+from .plan_input import DEFAULTS, SERVER
+
+KEY = request.new_key("ECDSA P-256")
+NOW = datetime.datetime(2026, 11, 28, tzinfo=datetime.timezone.utc)
+
+
+def certificate(*extensions: x509.ExtensionType, days: int = 365) -> str:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "root")])
+    key: Any = request.load_key(KEY)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(NOW - datetime.timedelta(days=400))
+    builder = builder.not_valid_after(NOW + datetime.timedelta(days=days))
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def usage(*names: str) -> x509.KeyUsage:
+    return x509.KeyUsage(**{name: name in names for name in request.KEY_USAGES})
+
+
+CA = x509.BasicConstraints(ca=True, path_length=1)
+GOOD = certificate(CA, usage("key_cert_sign"))
+
+
+def encrypted(passphrase: str) -> str:
+    key: Any = request.load_key(KEY)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    return str(key.private_bytes(*form, serialization.BestAvailableEncryption(passphrase.encode())).decode())
+
+
+def said(root: str, key: str = "", **inputs: Any) -> list[str]:
+    given = Inputs({**DEFAULTS, **{f"chrony_nts_{name}": value for name, value in inputs.items()}})
+    return list(_roots.problems(given, _roots.Root("root.pem", root, key), NOW.timestamp()))
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        (certificate(x509.BasicConstraints(ca=True, path_length=0)), "its path length is 0, and clients would refuse"),
+        (certificate(x509.BasicConstraints(ca=False, path_length=None)), "root.pem is the certificate of no CA"),
+        (certificate(), "root.pem is the certificate of no CA"),
+        (certificate(CA, usage("crl_sign")), "lacks keyCertSign"),
+        (certificate(CA, days=-1), "ended on 2026-11-27"),
+        ("text", "is not a certificate in PEM"),
+        (GOOD + KEY, "holds a private key"),
+    ],
+)
+def test_a_ca_that_may_not_sign_a_ca_is_refused(root: str, expected: str) -> None:
+    (problem,) = said(root)
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    "root", ["", GOOD, certificate(CA), certificate(x509.BasicConstraints(ca=True, path_length=None))]
+)
+def test_a_root_that_can_sign_or_is_made_by_the_run_is_taken(root: str) -> None:
+    assert said(root, KEY if root else "") == []
+
+
+def test_the_key_must_be_the_one_of_the_certificate() -> None:
+    assert "is not that of root.pem" in said(GOOD, request.new_key("ECDSA P-256"))[0]
+    assert said(GOOD, encrypted("correct horse"), ca_passphrase="correct horse") == []
+    assert (
+        "chrony_nts_ca_passphrase is not" in said(GOOD, encrypted("correct horse"), ca_passphrase="battery staple")[0]
+    )
+    assert "chrony_nts_ca_passphrase is not" in said(GOOD, encrypted("correct horse"))[0]
+
+
+NONE = _roots.Root("root.pem", "", "")
+
+
+@pytest.mark.parametrize(
+    ("variables", "own_ca", "expected"),
+    [
+        ({}, {"trusted": True, "issues": False}, "This host trusts a root CA of this collection"),
+        ({"chrony_nts_trust_own_ca": False}, {"trusted": True, "issues": False}, ""),
+        (SERVER, {"trusted": True, "issues": True}, "has signed the issuing CA of this server"),
+        ({**SERVER, "chrony_nts_trust_own_ca": False}, {"trusted": False, "issues": True}, "has signed the issuing CA"),
+        ({**SERVER, "chrony_nts_certificate_provider": "acme"}, {"trusted": False, "issues": True}, ""),
+        (SERVER, {"trusted": False, "issues": False}, ""),
+        ({}, {"trusted": False, "issues": False}, ""),
+    ],
+)
+def test_a_root_that_hosts_rely_on_is_not_made_anew(
+    variables: dict[str, Any], own_ca: dict[str, bool], expected: str
+) -> None:
+    inputs = Inputs({**DEFAULTS, **variables})
+    found = list(_roots.lost(inputs, NONE, own_ca))
+    assert (expected in found[0] and "/srv/nts-ca" in found[0]) if expected else found == []
+    assert list(_roots.lost(inputs, _roots.Root("root.pem", GOOD, ""), own_ca)) == []
+
+
+@pytest.mark.parametrize("name", ["root.pem", "next.pem", "previous.pem"])
+def test_a_rotation_that_was_cut_has_a_root(tmp_path: Path, name: str) -> None:
+    inputs = Inputs({**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path)})
+    assert _roots.root(inputs).certificate == ""
+    (tmp_path / name).write_text(GOOD)
+    assert _roots.root(inputs) == _roots.Root(str(tmp_path / name), GOOD, "")
+
+
+def test_the_variables_come_before_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "root.pem").write_text("text")
+    given = {"chrony_nts_ca_dir": str(tmp_path), "chrony_nts_ca_certificate_content": GOOD}
+    assert _roots.root(Inputs({**DEFAULTS, **given})).certificate == GOOD
