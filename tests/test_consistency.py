@@ -298,6 +298,15 @@ def test_no_plugin_imports_upwards_or_in_a_circle() -> None:
     assert graph == {}, "these import each other"
 
 
+def test_every_private_variable_is_defined_and_used() -> None:
+    texts = [path.read_text() for path in ROOT.glob("roles/chrony_nts/**/*") if path.suffix in (".yml", ".j2")]
+    text = "\n".join(texts)
+    used = re.findall(r"__chrony_nts_[a-z_0-9]+", text)
+    defined = set(re.findall(r"(?:^ *|register: |loop_var: )(__chrony_nts_[a-z_0-9]+)(?=:|$)", text, re.MULTILINE))
+    assert set(used) - defined == set()
+    assert sorted(name for name in defined if used.count(name) < 2) == []
+
+
 def test_a_task_on_the_controller_takes_nothing_from_the_host() -> None:
     """Variables of a host have the last word over keywords: its become, its connection, and its interpreter."""
     needed = {
