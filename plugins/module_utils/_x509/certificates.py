@@ -93,8 +93,24 @@ def seconds_left(description: Dict[str, Any], now: float) -> float:
 
 
 def carries(alt_names: Iterable[str], name: str) -> bool:
-    """Say whether the names of a certificate are for a name or address."""
-    return plain_name(name) in map(plain_name, alt_names)
+    """Say whether the names of a certificate are for a name or address.
+
+    A wildcard stands for the whole first label of a host name, and for one label only (RFC 6125, section 6.4.3).
+    """
+    wanted = plain_name(name)
+    wildcard = "*." + wanted.partition(".")[2]
+    # Clients refuse a wildcard below a top-level domain, as `*.org`.
+    accepted = {wanted, wildcard} if wildcard.count(".") > 1 and not is_address(wanted) else {wanted}
+    return not accepted.isdisjoint(map(plain_name, alt_names))
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an IPv4 or IPv6 address."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def plain_name(name: str) -> str:

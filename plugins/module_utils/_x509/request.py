@@ -12,7 +12,7 @@ import re
 from ipaddress import ip_address, ip_network
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Type
 
-from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE, is_address
 
 # What reading hostile PEM and DER raises, over the versions of cryptography.
 UNREADABLE: Tuple[Type[Exception], ...] = (ValueError, TypeError)
@@ -82,15 +82,6 @@ def leaf_request(names: Sequence[str], key_type: str) -> Request:
 def issuing_request(names: Sequence[str], label: str) -> Request:
     """Return what the issuing CA of one server is to be; label is what the controller calls the pair."""
     return Request(names, "ECDSA P-256", True, f"NTS issuing CA of {label}"[:LONGEST_COMMON_NAME])
-
-
-def is_address(name: str) -> bool:
-    """Whether a name is an IPv4 or IPv6 address."""
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def general_name(name: str) -> Any:

@@ -75,3 +75,20 @@ def test_names_and_addresses_are_found_in_any_form():
     assert certificates.carries(carried, "2001:db8::1")
     assert not certificates.carries(carried, "example.org")
     assert not certificates.carries(carried, "2001:db8::2")
+
+
+@pytest.mark.parametrize(
+    ("alt_name", "name", "accepted"),
+    [
+        ("*.example.org", "nts1.example.org", True),
+        ("*.EXAMPLE.org", "NTS1.example.org", True),
+        ("*.example.org", "example.org", False),
+        ("*.example.org", "a.nts1.example.org", False),
+        ("n*.example.org", "nts1.example.org", False),
+        ("*.org", "example.org", False),
+        ("*", "nts1", False),
+        ("*.0.2.1", "192.0.2.1", False),
+    ],
+)
+def test_a_wildcard_stands_for_one_label(alt_name, name, accepted):
+    assert certificates.carries([alt_name], name) is accepted
