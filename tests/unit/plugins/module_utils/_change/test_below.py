@@ -48,7 +48,7 @@ def test_a_planted_folder_is_not_followed(root, secret, planted):
     (root / planted).parent.mkdir(exist_ok=True)
     (root / planted).symlink_to(secret)
     for act in (lambda: write_below(str(root), PATH, b"answer"), lambda: remove_below(str(root), PATH)):
-        with pytest.raises(OSError, match="Not a directory|Too many levels"):
+        with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
             act()
     assert secret.stat().st_mode & 0o777 == 0o700
     assert [path.name for path in secret.iterdir()] == ["token"]
