@@ -143,6 +143,14 @@ def test_servers_are_renewed_one_after_the_other_until_one_fails(server: Host) -
     assert status(server)["problems"] == []
 
 
+def test_servers_without_clients_are_renewed(server: Host) -> None:
+    other = get_host("ansible://nts2")
+    serials = [status(host)["served"]["serial"] for host in (server, other)]
+    done = playbook("renew", variables={"chrony_nts_renew_force": True, "chrony_nts_site_clients": "no_such_group"})
+    assert changed(done) == {"nts1": 1, "nts2": 1}
+    assert not {status(host)["served"]["serial"] for host in (server, other)} & set(serials)
+
+
 @pytest.mark.parametrize("key_type", ["ECDSA P-384", "Ed25519", "RSA 3072"])
 def test_another_type_of_key_is_a_reason_to_renew(server: Host, key_type: str) -> None:
     with settings(server, key_type=key_type, new_key=True):
