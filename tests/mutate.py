@@ -61,6 +61,20 @@ MUTATIONS = {
         UNIT,
         "FAILED .*is_due_when",
     ),
+    "stopped chronyd": Mutation(
+        "plugins/module_utils/_pair/manager.py",
+        'if active != "active":',
+        'if active == "not found":',
+        UNIT,
+        "FAILED .*out_of_service_is_named",
+    ),
+    "signal": Mutation(
+        "plugins/module_utils/_change/signals.py",
+        "signal.signal(each, signal.SIG_IGN)",
+        "pass",
+        UNIT,
+        "(FAILED .*a_signal_ends|ended the program)",
+    ),
     "rule": Mutation(
         "plugins/plugin_utils/_rules.py",
         'inputs["authselectmode"] == "require" and inputs.unauthenticated:',

@@ -79,6 +79,8 @@ COMMANDS = {
     "rekey": ("chronyc", "rekey"),
 }  # type: Dict[str, Sequence[str]]
 RELOADING_ACTIONS = {"restart", "reload-sources", "rekey", "stop"}
+# UnitFileState of a unit that needs no `systemctl enable`.
+ENABLED = ("enabled", "enabled-runtime", "alias", "static", "indirect")
 # The packages in which `chronyc reload sources` does what it says, from the first to before the last version (chrony's
 # NEWS: changed options are applied since 4.5; 4.6 and 4.6.1 multiply the sources, which Debian mended in 4.6.1-3).
 RELOADS = ((4, 5), (4, 6)), ((4, 7), (99,))
@@ -312,7 +314,7 @@ def decide(
 ) -> "Decision":
     """Return what is to be done and why: the cheapest that applies every change."""
     actions = _reloads_units(changes, state)
-    if state.get("UnitFileState") not in ("enabled", "enabled-runtime", "alias", "static", "indirect"):
+    if state.get("UnitFileState") not in ENABLED:
         actions.append("enable")
     if state.get("ActiveState") != "active":
         return Decision([*actions, "restart"], ["chronyd is not running"])
@@ -454,12 +456,21 @@ def recover(host: System, options: Options) -> bool:
     """Undo what a run that was cut has left; say whether there was something."""
     plan = load(host, PLAN)
     if plan:
-        undo(host, plan, options)
+        undo(host, plan, options, stopped=_stopped_since(host, plan))
     return bool(plan)
 
 
-def undo(host: System, plan: Dict[str, Any], options: Options) -> str:
-    """Put every file back and bring the service to where it was; return a sentence that says what runs now."""
+def _stopped_since(host: System, plan: Dict[str, Any]) -> bool:
+    """Say whether somebody has stopped chronyd since a change was interrupted: a restart leaves no inactive unit."""
+    inactive = Unit(host, plan["service"]).show().get("ActiveState") == "inactive"
+    return inactive and not {"drop-cookies", "stop"} & set(plan["actions"])
+
+
+def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = False) -> str:
+    """Put every file back and bring the service to where it was; return a sentence that says what runs now.
+
+    A chronyd that an administrator has stopped stays stopped.
+    """
     unit = Unit(host, plan["service"])
     for path, existed in plan["files"].items():
         files.put_back(path, existed)
@@ -477,7 +488,7 @@ def undo(host: System, plan: Dict[str, Any], options: Options) -> str:
         host.run(["systemctl", "reset-failed", unit.name])
         host.run(["systemctl", "stop", unit.name])
         said = "The files are as they were, and chronyd is stopped, as it was."
-    elif plan["was_active"] and RELOADING_ACTIONS & set(plan["actions"]):
+    elif not stopped and plan["was_active"] and RELOADING_ACTIONS & set(plan["actions"]):
         # Whatever was tried, a restart makes chronyd read all of them again.
         try:
             unit.restart()

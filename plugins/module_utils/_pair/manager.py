@@ -6,25 +6,30 @@
 However a new pair arrives, it ends in deploy: checked as chronyd will read it, swapped as one, chronyd restarted (it
 reads a pair only at its start), and asked by a key exchange for what it serves. If it does not serve the new one, the
 old one comes back.
+
+The program starts, restarts and enables nothing that an administrator has stopped or disabled.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import files, transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import effective_directives
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     CommandResult,
     FileSpec,
     System,
     TransactionError,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import Options
+from ansible_collections.securetime.nts.plugins.module_utils._change.signals import rollback_on_signals
+from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import ENABLED, Options, Unit
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import (
     Endpoint,
     ask,
@@ -54,9 +59,14 @@ Row = Dict[str, Any]
 SETTINGS = "/etc/chrony/nts/certificate.json"
 # Below the state folder of the transactions, behind the pair's id: the pair before the last one.
 PREVIOUS = (".previous.pem", ".previous.key")
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_SERVING = 0, 1, 2, 3
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_SERVING, EXIT_LEFT_ALONE, EXIT_STOPPED = range(6)
+# Exit statuses by severity. The program returns the worst one of its pairs.
+SEVERITY = (EXIT_OK, EXIT_LEFT_ALONE, EXIT_FAILED, EXIT_NOT_SERVING, EXIT_STOPPED, EXIT_USAGE)
 # An issuing CA must be renewed by whoever has its root's key: that takes people, and time.
 ISSUER_WARNING_DAYS = 60.0
+# The unit of the program has no time limit, so that an ACME client that hangs needs one.
+ACME_CLIENT_MINUTES = 30
+TRANSITIONS = ("activating", "deactivating", "reloading")
 
 
 class Settings(NamedTuple):
@@ -150,7 +160,7 @@ class CertificateManager:
             "due": self.is_due(leaf, left),
             "issuer_remaining_days": None if issuer_left is None else issuer_left / 86400,
             "problems": self.problems(leaf, left, probe),
-            "warnings": self.warnings(issuer_left),
+            "warnings": self.warnings(issuer_left) + list(filter(None, [self.out_of_service(), self.obstacle()])),
         }
 
     def is_due(self, leaf: Row, left: float) -> bool:
@@ -197,7 +207,52 @@ class CertificateManager:
         what = f"The CA that issues this server's certificates ends in {days:.0f} days, and with it every certificate"
         return [f"{what}: run the playbook securetime.nts.site where the root CA's key is."]
 
+    def out_of_service(self) -> str:
+        """Return why this chronyd is not to be touched: an administrator took it, or the pair, out of service."""
+        settings = self.settings
+        unit = Unit(self.host, settings.service)
+        deadline = time.monotonic() + self.options("").start_timeout
+        state = unit.show()
+        while (state.get("ActiveState") in TRANSITIONS or self.has_job(unit)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+            state = unit.show()
+        active, enabled = (state.get(name) or "not found" for name in ("ActiveState", "UnitFileState"))
+        if active != "active":
+            return f"{unit.name} is {active}, and nts-certificate does not start it: systemctl start {unit.name}."
+        if enabled not in ENABLED:
+            return f"{unit.name} is {enabled}, and nts-certificate does not restart it: systemctl enable {unit.name}."
+        served = effective_directives(self.host, settings.config_file).get("ntsservercert", [])
+        if [settings.certificate] not in served:
+            return (
+                f"{settings.config_file} has no line `ntsservercert {settings.certificate}`, and nts-certificate does"
+                " not restart chronyd for this pair: run the playbook securetime.nts.site."
+            )
+        return ""
+
+    def has_job(self, unit: Unit) -> bool:
+        """Return whether systemd is to start or stop a unit, as while the host boots."""
+        job = self.host.run(["systemctl", "show", "--value", "--property=Job", unit.name]).stdout.strip()
+        return job.isdigit() and job != "0"
+
+    def obstacle(self) -> str:
+        """Return why this host could not make the next certificate."""
+        settings = self.settings
+        if settings.issuing_key and not HAS_CRYPTOGRAPHY:
+            return f"To make a new certificate, Python's cryptography must be installed for {sys.executable}."
+        if settings.issuing_key and not os.access(settings.issuing_key, os.R_OK):
+            return f"{settings.issuing_key}, which signs new certificates, cannot be read: run securetime.nts.site."
+        if settings.command and not shutil.which(settings.command[0], path=PATH):
+            return f"{settings.command[0]}, which gets new certificates, is not installed: run securetime.nts.site."
+        return ""
+
     # --- What is done ---
+
+    def begin(self) -> None:
+        """Undo an interrupted change; raise CertificateError where chronyd is not to be touched."""
+        self.alone(lambda options: transaction.recover_alone(self.host, options))
+        reason = self.out_of_service()
+        if reason:
+            raise CertificateError(reason, EXIT_LEFT_ALONE)
 
     def deploy(self, certificate: str, key: str) -> Row:
         """Bring a new pair into use, or raise CertificateError, and the old one is in use."""
@@ -266,8 +321,6 @@ class CertificateManager:
     def renew(self, force: bool = False) -> Row:
         """Make a new pair if it is time to, and deploy it; mend what is served otherwise."""
         settings = self.settings
-        # A run that was cut has left neither the old pair nor the new one.
-        self.alone(lambda options: transaction.recover_alone(self.host, options))
         if settings.command and self.staged()[0] != _text(settings.certificate):
             # Somebody has told the ACME client to renew, and its hook did not come to its end.
             return self.deploy(*self.staged())
@@ -275,6 +328,10 @@ class CertificateManager:
         wanted = status["due"] or self.must_be_made_anew(status)
         if not force and not wanted:
             if not status["problems"]:
+                obstacle = self.obstacle()
+                if obstacle:
+                    # Now, and not when the certificate is due.
+                    raise CertificateError(obstacle)
                 return {"changed": False, "served": status["served"], "actions": []}
             try:
                 return self.repair(status)
@@ -300,10 +357,11 @@ class CertificateManager:
             raise CertificateError(
                 f"The certificate has {status['remaining_days']:.1f} days left, and this host cannot make a new one by"
                 " itself: run the playbook securetime.nts.site where the controller gets one"
-                f" (chrony_nts_certificate_provider is {settings.provider}), or bring one by nts-certificate deploy."
+                f" (chrony_nts_certificate_provider is {settings.provider}), or bring one by nts-certificate deploy.",
+                EXIT_LEFT_ALONE if not status["problems"] else self.silent_or_failed(),
             )
         if not HAS_CRYPTOGRAPHY:
-            raise CertificateError("To make a new certificate, Python's cryptography must be installed on this host.")
+            raise CertificateError(self.obstacle())
         key = new_key(settings.key_type) if settings.new_key else _text(settings.key)
         above = "".join(map(_text, settings.staged_certificate[1:]))
         request = leaf_request(settings.names, settings.key_type)
@@ -336,7 +394,7 @@ class CertificateManager:
 
     def run_acme_client(self, status: Row) -> None:
         """Let the ACME client get a new pair, or raise CertificateError: what is served is not touched."""
-        done = self.host.run(list(self.settings.command))
+        done = self.host.run(["timeout", f"{ACME_CLIENT_MINUTES}m", *self.settings.command])
         if done.status:
             said = " | ".join(line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip())
             raise CertificateError(
@@ -382,12 +440,14 @@ def _text(path: str) -> str:
 
 # --- The command line ---
 
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
 
 def this_host() -> System:
     """Return this host, as the transactions need it."""
 
     def run(argv: List[str]) -> CommandResult:
-        environment = dict(os.environ, LC_ALL="C", PATH="/usr/sbin:/usr/bin:/sbin:/bin")
+        environment = dict(os.environ, LC_ALL="C", PATH=PATH)
         try:
             done = subprocess.run(
                 argv,
@@ -414,11 +474,46 @@ def this_host() -> System:
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the program and return its exit status."""
+    words = read_arguments(arguments)
+    try:
+        keepers = chosen(
+            words, [CertificateManager(settings, this_host()) for settings in read_settings(words.settings)]
+        )
+        if words.command == "status" and words.json:
+            sys.stdout.write(json.dumps([keeper.status() for keeper in keepers], indent=2, sort_keys=True) + "\n")
+            return EXIT_OK
+    except CertificateError as error:
+        sys.stderr.write(f"nts-certificate {words.command}: {error}\n")
+        return error.status
+    with rollback_on_signals() as received:
+        return act_on_all(keepers, words, received)
+
+
+def act_on_all(keepers: Sequence[CertificateManager], words: Any, received: Sequence[str]) -> int:
+    """Do what the command line asks for of each pair until a signal is received; return the worst exit status."""
+    codes = [EXIT_OK]
+    for keeper in keepers:
+        try:
+            # One pair that cannot be helped does not keep the others from being renewed.
+            codes.append(act(keeper, words))
+        except TransactionError as error:
+            sys.stderr.write(f"nts-certificate {words.command}: {keeper.settings.id}: {error}.\n")
+        if received:
+            # A signal between two steps of a transaction can leave its plan. The plan of another run is locked.
+            options = keeper.options("")._replace(lock_timeout=0.0)
+            with contextlib.suppress(TransactionError, OSError):
+                transaction.recover_alone(keeper.host, options)
+            return EXIT_STOPPED
+    return max(codes, key=SEVERITY.index)
+
+
+def read_arguments(arguments: Optional[Sequence[str]]) -> Any:
+    """Return what the command line says."""
     parser = argparse.ArgumentParser(
         prog="nts-certificate",
         description="Keep the certificate of this host's NTS server.",
         epilog="Exit status: 0 well, 1 failed (what was served is served), 2 wrong call or settings, 3 failed, and no"
-        " NTS is served.",
+        " NTS is served, 4 left to the administrator, 5 ended by a signal (what had begun was rolled back).",
     )
     parser.add_argument("--settings", default=SETTINGS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -441,18 +536,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     words = parser.parse_args(arguments)
     if words.command == "deploy" and not words.lineage and not (words.certificate and words.key):
         parser.error("deploy needs --certificate and --key, or --lineage")
-    try:
-        keepers = chosen(
-            words, [CertificateManager(settings, this_host()) for settings in read_settings(words.settings)]
-        )
-        if words.command == "status" and words.json:
-            sys.stdout.write(json.dumps([keeper.status() for keeper in keepers], indent=2, sort_keys=True) + "\n")
-            return EXIT_OK
-    except CertificateError as error:
-        sys.stderr.write(f"nts-certificate {words.command}: {error}\n")
-        return error.status
-    # One pair that cannot be helped does not keep the others from being renewed.
-    return max((act(keeper, words) for keeper in keepers), default=EXIT_OK)
+    return words
 
 
 def chosen(words: Any, keepers: Sequence[CertificateManager]) -> Sequence[CertificateManager]:
@@ -494,6 +578,7 @@ def run(keeper: CertificateManager, words: Any) -> Tuple[str, int]:
         ),
         "rollback": keeper.rollback,
     }
+    keeper.begin()
     done = acts[words.command]()
     for warning in keeper.status()["warnings"]:
         sys.stderr.write(f"nts-certificate {words.command}: {warning}\n")

@@ -268,3 +268,29 @@ def test_the_script_does_what_undo_does(tmp_path, existed, there):
     put_back_cookies(str(by_undo))
     assert found(by_script) == found(by_undo)
     assert not own.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "actions", "starts"),
+    [
+        ("active", ["restart"], True),
+        ("failed", ["restart"], True),
+        ("inactive", ["restart"], False),
+        # The change itself had stopped chronyd.
+        ("inactive", ["drop-cookies", "restart"], True),
+    ],
+)
+def test_recovery_starts_no_chronyd_that_was_stopped_since(host, state, actions, starts, monkeypatch):
+    commands = []
+
+    def run(argv):
+        commands.append(argv)
+        return CommandResult(0, f"ActiveState={state}\n", "")
+
+    host.run = run
+    monkeypatch.setattr(transaction, "watch", lambda *_arguments: None)
+    plan = {"service": "chrony.service", "files": {}, "actions": actions, "was_active": True}
+    transaction.save(host, transaction.PLAN, plan)
+    assert transaction.recover(host, transaction.Options("/etc/chrony/chrony.conf", "chrony.service"))
+    assert (["systemctl", "restart", "chrony.service"] in commands) == starts
+    assert transaction.load(host, transaction.PLAN) == {}

@@ -4,16 +4,20 @@
 """What nts-certificate says of what it finds. What it does: extensions/molecule/certificate."""
 
 import json
+import os
+import signal
 
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import CommandResult, System
+from ansible_collections.securetime.nts.plugins.module_utils._change.signals import rollback_on_signals
 from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
 from ansible_collections.securetime.nts.plugins.module_utils._pair.manager import (
     CertificateError,
     CertificateManager,
     Settings,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import words_of
 
 SETTINGS = {
     "id": "server",
@@ -161,7 +165,75 @@ def test_a_pair_that_is_not_there_is_told():
 @pytest.mark.parametrize("words", [["status", "--json"], ["status"], ["check"], ["renew"], ["rollback"]])
 def test_a_pair_that_is_not_there_is_a_sentence_and_no_traceback(words, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(manager.transaction, "recover_alone", lambda *_arguments: False)
+    monkeypatch.setattr(CertificateManager, "out_of_service", lambda _self: "")
     path = tmp_path / "certificate.json"
     path.write_text(json.dumps({"pairs": [dict(SETTINGS, id="none", certificate=str(tmp_path / "none.pem"))]}))
     assert manager.main(["--settings", str(path), *words]) == 1
     assert "cannot be read: No such file" in capsys.readouterr().err
+
+
+SHOWN = {"ActiveState": "active", "UnitFileState": "enabled"}
+CERTIFICATE_LINE = f"ntsservercert {SETTINGS['certificate']}\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "text", "reason"),
+    [
+        ({}, CERTIFICATE_LINE, ""),
+        ({}, "ntsservercert /other.pem\n", "has no line `ntsservercert /etc/chrony/nts/server.pem`"),
+        ({"ActiveState": "inactive"}, CERTIFICATE_LINE, "chrony.service is inactive"),
+        ({"ActiveState": "failed"}, CERTIFICATE_LINE, "chrony.service is failed"),
+        ({"UnitFileState": "disabled"}, CERTIFICATE_LINE, "chrony.service is disabled"),
+        ({"UnitFileState": "masked-runtime"}, CERTIFICATE_LINE, "chrony.service is masked-runtime"),
+    ],
+)
+def test_what_an_administrator_took_out_of_service_is_named(shown, text, reason, tmp_path, monkeypatch):
+    monkeypatch.setattr(manager, "effective_directives", lambda _host, path: words_of((tmp_path / path).read_text()))
+    (tmp_path / "chrony.conf").write_text(text)
+    printed = "".join(f"{name}={value}\n" for name, value in dict(SHOWN, **shown).items())
+    host = System(run=lambda _argv: CommandResult(0, printed, ""), label=lambda *_paths: None)
+    found = CertificateManager(Settings(**dict(SETTINGS, config_file="chrony.conf")), host).out_of_service()
+    assert (reason in found, bool(found)) == (True, bool(reason))
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, ""),
+        ({"issuing_key": __file__}, ""),
+        ({"issuing_key": "/none"}, "/none, which signs new certificates, cannot be read"),
+        ({"command": ["sh", "-c", "true"]}, ""),
+        ({"command": ["no-such-client"]}, "no-such-client, which gets new certificates, is not installed"),
+    ],
+)
+def test_an_obstacle_to_the_next_renewal_is_named(settings, reason, monkeypatch):
+    monkeypatch.setattr(manager, "HAS_CRYPTOGRAPHY", True)
+    found = CertificateManager(Settings(**dict(SETTINGS, **settings)), None).obstacle()
+    assert (reason in found, bool(found)) == (True, bool(reason))
+    monkeypatch.setattr(manager, "HAS_CRYPTOGRAPHY", False)
+    found = CertificateManager(Settings(**dict(SETTINGS, **settings)), None).obstacle()
+    assert ("cryptography must be installed" in found) == ("issuing_key" in settings)
+
+
+def test_the_worst_exit_status_of_several_pairs_is_returned(monkeypatch):
+    codes = iter([0, 4, 3, 1, 0])
+    monkeypatch.setattr(manager, "act", lambda _keeper, _words: next(codes))
+    assert manager.act_on_all(KEEPERS + KEEPERS[:2], Words("renew"), []) == 3
+
+
+def test_a_signal_ends_the_program_before_the_next_pair(monkeypatch, capsys):
+    done, recovered = [], []
+
+    def act(keeper, _words):
+        done.append(keeper.settings.id)
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the signal raises no error")
+
+    monkeypatch.setattr(manager, "act", act)
+    monkeypatch.setattr(manager.transaction, "recover_alone", lambda _host, options: recovered.append(options))
+    with rollback_on_signals() as received:
+        assert manager.act_on_all(KEEPERS, Words("renew"), received) == 5
+        # The second signal interrupts no rollback.
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (done, len(recovered), recovered[0].lock_timeout) == (["server"], 1, 0.0)
+    assert "server: SIGTERM ended the program." in capsys.readouterr().err
