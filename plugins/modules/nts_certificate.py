@@ -16,12 +16,14 @@ description:
   - Replaces a renewal hook that copies two files and restarts chronyd. The program checks the pair as chronyd will
     read it, swaps both files as one, restarts chronyd, asks it by a key exchange what it serves, and brings the old
     pair back if that is not the new one.
+  - The program runs on the platform's own Python, C(/usr/libexec/platform-python) or C(/usr/bin/python3), whatever
+    interpreter Ansible uses on the host.
 attributes:
   check_mode:
     description: Predicts the change and makes none.
     support: full
   diff_mode:
-    description: Says only that the program changes, because it is a file for machines.
+    description: Names the files that change, and does not show them, because they are for machines or secret.
     support: partial
   platform:
     description: Linux with systemd, Python 3.6 or newer.
@@ -32,6 +34,23 @@ options:
     description: Where the program is to be.
     type: path
     default: /usr/local/sbin/nts-certificate
+  state:
+    description:
+      - V(present) - the program is on the host.
+      - V(absent) - the program, its units, its settings, the hook of certbot, the folder in which pairs are made, and
+        the pairs kept for a rollback are not on the host. A renewal in progress is rolled back first. The pairs that
+        chronyd reads are not touched; M(securetime.nts.chrony_config) removes them with the configuration that names
+        them.
+    type: str
+    choices: [present, absent]
+    default: present
+  staging:
+    description:
+      - The folders below F(/etc/chrony/nts/staging) in which the pairs of this server are made. Other folders there,
+        and the pairs kept for a rollback of pairs without a folder here, are removed.
+      - Without this option, nothing of them is removed. Not used where O(state=absent).
+    type: list
+    elements: path
 seealso:
   - module: securetime.nts.nts_probe
   - module: securetime.nts.chrony_config
@@ -41,12 +60,32 @@ EXAMPLES = r"""
 - name: Install the program (the role does it)
   securetime.nts.nts_certificate:
   become: true
+
+- name: Remove the renewal from a host that is no server any more (the role does it)
+  securetime.nts.nts_certificate:
+    state: absent
+  become: true
 """
 
 RETURN = r"""
 path:
   description: Where the program is.
   type: str
+  returned: success
+python:
+  description: The interpreter that runs the program. Empty where O(state=absent).
+  type: str
+  returned: success
+  sample: /usr/bin/python3
+removed:
+  description: Files and folders that were, or would be, removed.
+  type: list
+  elements: str
+  returned: success
+  sample: [/etc/chrony/nts/staging/public]
+failed_before:
+  description: Whether the last run of C(nts-certificate.service) failed.
+  type: bool
   returned: success
 """
 
@@ -57,12 +96,25 @@ import pkgutil
 import sys
 import tempfile
 import zipfile
-from typing import Any
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.securetime.nts.plugins.module_utils._change.files import read
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    CommandResult,
+    System,
+    TransactionError,
+    read,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
+from ansible_collections.securetime.nts.plugins.module_utils._pair.installation import (
+    PLATFORM_PYTHONS,
+    installed,
+    platform_python,
+    remove,
+    uninstall,
+    unused,
+)
 
 PACKAGE = manager.__name__.rsplit(".", 2)[0]
 MAIN = f"from {manager.__name__} import main\n\nraise SystemExit(main())\n"
@@ -71,24 +123,78 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def main() -> None:
-    """Write the program."""
+    """Write or remove the program."""
     module = AnsibleModule(
-        argument_spec={"path": {"type": "path", "default": "/usr/local/sbin/nts-certificate"}},
+        argument_spec={
+            "path": {"type": "path", "default": "/usr/local/sbin/nts-certificate"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "staging": {"type": "list", "elements": "path"},
+        },
         supports_check_mode=True,
     )
+    host = System(run=lambda argv: run_command(module, argv), label=lambda *_paths: None)
+    try:
+        result = absent(module, host) if module.params["state"] == "absent" else present(module, host)
+    except TransactionError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"{error.strerror} ({error.filename}); the next run goes on from here.")
+    module.exit_json(path=module.params["path"], **result)
+
+
+def run_command(module: AnsibleModule, argv: List[str]) -> CommandResult:
+    """Run a program that need not be there."""
+    try:
+        return CommandResult(*module.run_command(argv, handle_exceptions=False))
+    except OSError as error:
+        return CommandResult(127, "", error.strerror or "")
+
+
+def absent(module: AnsibleModule, host: System) -> Dict[str, Any]:
+    """Remove the renewal; return the result of the module."""
+    paths = installed(module.params["path"])
+    if not module.check_mode:
+        uninstall(host, paths)
+    diff = [{"prepared": "".join(f"{path} is removed\n" for path in paths)}] if paths else []
+    return {"changed": bool(paths), "python": "", "removed": paths, "failed_before": False, "diff": diff}
+
+
+def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
+    """Write the program and remove what no pair uses; return the result of the module."""
     path = module.params["path"]
-    wanted = program(sys.executable)
+    python = interpreter(module, host)
+    wanted = program(python)
     found = read(path)
-    changed = found is None or found.content != wanted
-    if changed and not module.check_mode:
+    written = found is None or found.content != wanted or os.path.islink(path)
+    if written and not module.check_mode:
         with tempfile.NamedTemporaryFile(dir=module.tmpdir, delete=False) as file:
             file.write(wanted)
         module.atomic_move(file.name, path)
     options = dict(module.load_file_common_arguments({"path": path}), owner="root", group="root", mode="0755")
     if not module.check_mode or os.path.exists(path):
-        changed = module.set_fs_attributes_if_different(options, changed)
-    diff = [{"prepared": f"{path} changes\n"}] if changed else []
-    module.exit_json(changed=changed, path=path, diff=diff)
+        written = module.set_fs_attributes_if_different(options, written)
+    removed = [] if module.params["staging"] is None else unused(module.params["staging"])
+    if not module.check_mode:
+        for each in removed:
+            remove(each)
+    lines = [f"{path} changes\n"] * written + [f"{each} is removed\n" for each in removed]
+    return {
+        "changed": bool(lines),
+        "python": python,
+        "removed": removed,
+        "failed_before": host.run(["systemctl", "is-failed", "--quiet", "nts-certificate.service"]).status == 0,
+        "diff": [{"prepared": "".join(lines)}] if lines else [],
+    }
+
+
+def interpreter(module: AnsibleModule, host: System) -> str:
+    """Return the Python for the program. A check mode has not installed the packages that it predicts."""
+    try:
+        return platform_python(host)
+    except TransactionError:
+        if module.check_mode:
+            return PLATFORM_PYTHONS[-1]
+        raise
 
 
 def program(interpreter: str) -> bytes:

@@ -38,6 +38,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.served import
     is_another,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import TRACKING, parse
+from ansible_collections.securetime.nts.plugins.module_utils._state.server_files import SETTINGS
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import (
     CERTIFICATE,
     DerError,
@@ -56,7 +57,6 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.request impor
 
 Row = Dict[str, Any]
 
-SETTINGS = "/etc/chrony/nts/certificate.json"
 # Below the state folder of the transactions, behind the pair's id: the pair before the last one.
 PREVIOUS = (".previous.pem", ".previous.key")
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_SERVING, EXIT_LEFT_ALONE, EXIT_STOPPED = range(6)
