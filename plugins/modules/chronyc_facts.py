@@ -458,6 +458,15 @@ ansible_facts:
                   type: str
                   returned: always
                   sample: masked
+            server_files:
+              description:
+                - Files and folders of an NTS server that this collection has put on the host and that are still there,
+                  namely the renewal of certificates, and the pairs of certificate and key.
+                - Which pairs there are is for root alone to read.
+              type: list
+              returned: always
+              elements: str
+              sample: [/etc/chrony/nts/server.key]
         tracking:
           description: How the clock does. Null if chronyd did not answer.
           type: dict

@@ -9,6 +9,7 @@ secret. Contents of keys and certificates reach the host by the role's last step
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,8 @@ SETS_SINCE = "4.1"
 PACKAGES = ("packages", "server_packages", "selinux_packages")
 CHRONY_DIR = "/etc/chrony/"
 RUNTIME_DIR = "/run/"
+# nts-certificate keeps pairs for a rollback there, and removes them by itself.
+STATE_DIR = "/var/lib/securetime-nts/"
 
 
 def platform(platforms: Mapping[str, Row], system: Row, overrides: Row) -> Row:
@@ -115,6 +118,8 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "ntsport": inputs.ntsport,
         "ntske_ports": ports,
         "certificate_dirs": dirs,
+        "renewal": renewal(pairs, environment["server_files"]),
+        "unused_pair_files": unused_pair_files(pairs, environment["server_files"]),
         "proof": proof(inputs, skip_for),
     }
 
@@ -259,6 +264,18 @@ def certificate_dirs(inputs: Inputs) -> list[str]:
     folder = str(inputs["certificate_dir"])
     outside = inputs.is_true("server_enabled") and not f"{folder}/".startswith(CHRONY_DIR)
     return [folder] if outside else []
+
+
+def renewal(pairs: list[Row], server_files: list[str]) -> str:
+    """Return present on a server, absent on a host that has stopped being one, and nothing elsewhere."""
+    return "present" if pairs else "absent" if server_files else ""
+
+
+def unused_pair_files(pairs: list[Row], server_files: list[str]) -> list[str]:
+    """Return patterns of the certificates and keys that chronyd read from and that no pair of the host has any more."""
+    used = {pair[name] for pair in pairs for name in ("certificate", "key")}
+    found = [path for path in server_files if path.endswith((".pem", ".key")) and path not in used]
+    return [glob.escape(path) for path in found if not path.startswith(STATE_DIR)]
 
 
 def proof(inputs: Inputs, skip_for: str = "") -> Row:

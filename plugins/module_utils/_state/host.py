@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
+from ansible_collections.securetime.nts.plugins.module_utils._state.server_files import server_files
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK
 
 Row = Dict[str, Any]
@@ -159,6 +160,7 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
                 for name, rival in units.items()
                 if name not in UNITS
             ],
+            "server_files": server_files(),
         },
     }
 

@@ -43,6 +43,7 @@ FACTS: dict[str, Any] = {
         "drop_ins": [],
         "fips": False,
         "rivals": [],
+        "server_files": [],
     },
 }
 SERVER = {"chrony_nts_server_enabled": True, "chrony_nts_server_allow": ["192.0.2.0/24"]}

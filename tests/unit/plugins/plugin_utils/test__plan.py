@@ -323,3 +323,31 @@ def test_the_plan_holds_no_secret_and_the_change_does() -> None:
 def test_files_begin_alike() -> None:
     for path in [*ROLE.glob("templates/*.conf.j2"), *ROLE.glob("templates/nts*"), *ROLE.glob("files/*")]:
         assert path.read_text().splitlines()[0] == MANAGED, path.name
+
+
+SERVER_FILES = [
+    "/etc/chrony/nts/staging",
+    "/var/lib/securetime-nts/public.previous.key",
+    "/etc/chrony/nts/public[1].key",
+    "/etc/chrony/nts/public.pem",
+    "/etc/chrony/nts/server.key",
+    "/etc/chrony/nts/server.pem",
+    "/etc/chrony/nts/certificate.json",
+]
+
+
+def test_a_server_keeps_the_pairs_that_it_has() -> None:
+    host = planned(SERVER, environment__server_files=SERVER_FILES)
+    assert host["renewal"] == "present"
+    assert host["unused_pair_files"] == ["/etc/chrony/nts/public[[]1].key", "/etc/chrony/nts/public.pem"]
+
+
+def test_a_host_that_is_no_server_any_more_keeps_no_pair() -> None:
+    host = planned(environment__server_files=SERVER_FILES)
+    assert host["renewal"] == "absent"
+    assert [path for path in host["unused_pair_files"] if "server" in path] == SERVER_FILES[4:6]
+    assert len(host["unused_pair_files"]) == 4
+
+
+def test_a_client_has_no_renewal_to_remove() -> None:
+    assert (planned()["renewal"], planned()["unused_pair_files"]) == ("", [])
