@@ -62,6 +62,16 @@ LIBRARIES = ["gnutls", "ssl"]
 # What a server sends in a key exchange that goes well.
 GOOD = [record(1, b"\0\0", critical=True), record(4, b"\0\x0f"), *[record(5, bytes(100))] * 8]
 END = record(0, critical=True)
+# What a server sends in a key exchange that chronyd refuses, by what is wrong with it.
+MALFORMED = {
+    "end not critical": [*GOOD, record(0)],
+    "end with a body": [*GOOD, record(0, b"ab", critical=True)],
+    "second end": [*GOOD, END, END],
+    "data behind the end": [*GOOD, END, b"x"],
+    "next protocol not critical": [record(1, b"\0\0"), *GOOD[1:], END],
+    "record 1024 with a body": [*GOOD, record(1024, b"ab"), END],
+    "long critical cookie": [*GOOD, record(5, bytes(260), critical=True), END],
+}
 
 
 @dataclass
@@ -238,6 +248,26 @@ def test_chronyd_agrees(server: Server, ask: Ask, tmp_path: Path) -> None:
     assert abs(theirs["ntp"]["offset_seconds"] - ours["ntp"]["offset_seconds"]) < max(
         ours["ntp"]["delay_seconds"], 1e-4
     )
+
+
+@pytest.mark.parametrize("name", [None, *MALFORMED])
+def test_chronyd_refuses_the_answers_that_the_probe_refuses(name: str | None, world: World) -> None:
+    """chronyd sends an NTP packet to the port that the server names if it takes the server's answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ntp:
+        ntp.bind((ADDRESS, 0))
+        ntp.settimeout(0.1)
+        port = record(7, struct.pack(">H", ntp.getsockname()[1]))
+        answer = [*GOOD, END] if name is None else MALFORMED[name]
+        with answering(*answer[:2], port, *answer[2:])(world) as ntsport:
+            command = [chronyd_program(world.folder), "-Q", "-t", "3", "-u", "root"]
+            command += [f"server {NAME} nts iburst maxsamples 1 ntsport {ntsport}", "nosystemcert"]
+            command += [f"ntstrustedcerts {world.certificates.ca.chain}"]
+            done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        if name is None:
+            assert ntp.recv(4096), done
+        else:
+            with pytest.raises(TimeoutError):
+                ntp.recv(4096)
 
 
 def chronyd_program(folder: Path) -> str:
@@ -499,7 +529,8 @@ FAULTS = [
     Fault("ke_timed_out", by_tls(silent), name="silent"),
     Fault("ke_timed_out", by_tls(dripping), name="dripping"),
     Fault("ke_too_long", answering(*[record(0x4000, bytes(4096))] * 5, END)),
-    Fault("ke_malformed", answering(*GOOD, record(7, b"1"), END), "port record"),
+    Fault("ke_malformed", answering(*GOOD, record(7, b"1"), END), "port record", name="port record"),
+    *[Fault("ke_malformed", answering(*answer), name=name) for name, answer in MALFORMED.items()],
     Fault("ke_critical_record", answering(*GOOD, record(99, critical=True), END), "type 99"),
     Fault("ke_error", answering(record(2, b"\0\2", critical=True), END), "internal server error"),
     Fault("ke_no_protocol", answering(record(1, critical=True), END)),

@@ -36,8 +36,9 @@ ERROR_NAMES = {0: "unrecognised critical record", 1: "bad request", 2: "internal
 
 # Longer answers chronyd gives up on, too (nts_ke.h: NKE_MAX_MESSAGE_LENGTH).
 MAX_MESSAGE_LENGTH = 16384
-# chronyd leaves out cookies that are longer, and those over eight (nts_ke.h).
-MAX_COOKIE_LENGTH = 256
+# chronyd leaves out cookies that are longer, and those over eight (nts_ke.h). It refuses critical records that are
+# longer (NKE_MAX_RECORD_BODY_LENGTH, since 4.1).
+MAX_COOKIE_LENGTH = MAX_CRITICAL_LENGTH = 256
 MAX_COOKIES = 8
 MAX_SERVER_NAME_LENGTH = 255
 
@@ -98,29 +99,31 @@ def _headers(data: bytes) -> Iterator[Tuple[int, int, int]]:
 
 
 def read_records(data: bytes) -> List[Record]:
-    """Return the records before the end of a message."""
-    if message_length(data) is None:
+    """Return the records before the end of message, or raise ProtocolError where the data is not one whole message."""
+    length = message_length(data)
+    if length is None:
         raise ProtocolError("ke_malformed", f"its {len(data)} bytes have no end of message")
-    records = []
-    for start, type_, length in _headers(data):
-        if type_ & ~CRITICAL == END_OF_MESSAGE:
-            break
-        records.append(Record(bool(type_ & CRITICAL), type_ & ~CRITICAL, data[start + 4 : start + 4 + length]))
+    if length < len(data):
+        raise ProtocolError("ke_malformed", f"{len(data) - length} bytes follow the end of message")
+    *records, end = [
+        Record(bool(type_ & CRITICAL), type_ & ~CRITICAL, data[start + 4 : start + 4 + size])
+        for start, type_, size in _headers(data)
+    ]
+    if not end.critical:
+        raise ProtocolError("ke_malformed", "its end of message is not critical")
+    if end.body:
+        raise ProtocolError("ke_malformed", f"its end of message has {len(end.body)} bytes and not 0")
     return records
 
 
 def read_response(data: bytes, offered: Iterable[int]) -> KeResult:
-    """Return what a server's whole message says, or raise ProtocolError: what chronyd would give up on (4.0 to 4.9)."""
+    """Return what a server's message says, or raise ProtocolError where chronyd refuses it (4.1 to 4.9)."""
     offered = list(offered)
     found: Dict[int, Record] = {}
     cookies: List[bytes] = []
     ignored = []
     for item in read_records(data):
-        if item.type == ERROR:
-            code = _number(item, "error")
-            raise ProtocolError("ke_error", f"error {code} ({ERROR_NAMES.get(code, 'not in RFC 8915')})")
-        if item.type == WARNING:
-            raise ProtocolError("ke_error", f"warning {_number(item, 'warning')} (RFC 8915 has none)")
+        _check_record(item)
         if item.type == NEW_COOKIE:
             cookies.append(item.body)
         elif item.type in (NEXT_PROTOCOL, AEAD_ALGORITHM, NTPV4_SERVER, NTPV4_PORT, COMPLIANT_128GCM_EXPORT):
@@ -144,6 +147,25 @@ def read_response(data: bytes, offered: Iterable[int]) -> KeResult:
         COMPLIANT_128GCM_EXPORT in found,
         ignored,
     )
+
+
+def _check_record(item: Record) -> None:
+    """Raise ProtocolError for a record that ends the key exchange by itself (chrony: nts_ke_client.c)."""
+    if item.type == ERROR:
+        code = _number(item, "error")
+        raise ProtocolError("ke_error", f"error {code} ({ERROR_NAMES.get(code, 'not in RFC 8915')})")
+    if item.type == WARNING:
+        raise ProtocolError("ke_error", f"warning {_number(item, 'warning')} (RFC 8915 has none)")
+    if item.critical and len(item.body) > MAX_CRITICAL_LENGTH:
+        raise ProtocolError(
+            "ke_malformed",
+            f"its critical record of type {item.type} has {len(item.body)} bytes, of which chronyd takes"
+            f" {MAX_CRITICAL_LENGTH}",
+        )
+    if item.type == NEXT_PROTOCOL and not item.critical:
+        raise ProtocolError("ke_malformed", "its next protocol is not critical")
+    if item.type == COMPLIANT_128GCM_EXPORT and item.body:
+        raise ProtocolError("ke_malformed", f"its record of type {item.type} has {len(item.body)} bytes and not 0")
 
 
 def _number(item: Record, what: str) -> int:

@@ -322,11 +322,12 @@ class Probe:
         return self.gnutls is None or aead in self.gnutls.aeads()
 
     def _answer(self, session: Session, deadline: float) -> bytes:
+        """Return what the server sent until its message was whole: chronyd refuses what follows in the same record."""
         data = b""
         while True:
             length = ke.message_length(data)
             if length is not None and length <= ke.MAX_MESSAGE_LENGTH:
-                return data[:length]
+                return data
             if len(data) > ke.MAX_MESSAGE_LENGTH:
                 raise ProbeError("ke_too_long", f"more than {ke.MAX_MESSAGE_LENGTH} bytes")
             try:

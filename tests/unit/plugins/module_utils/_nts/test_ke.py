@@ -64,15 +64,19 @@ def test_cookies_that_chronyd_leaves_out_are_left_out():
     assert agreed.cookies == COOKIES
 
 
-def test_what_follows_the_end_is_not_read():
+def test_message_length_ends_with_the_end_of_message():
     message = PROTOCOL + AEAD_15 + cookies(*COOKIES) + END
     assert ke.message_length(message + b"more") == len(message)
-    assert read_response(message + b"more", [15]).aead == 15
 
 
-def test_an_end_can_have_a_body_which_must_have_come():
+def test_message_length_waits_for_the_body_of_an_end_of_message():
     assert ke.message_length(bytes.fromhex("80000002")) is None
     assert ke.message_length(bytes.fromhex("800000020000")) == 6
+
+
+def test_long_records_that_are_not_critical_are_ignored():
+    agreed = read_response(PROTOCOL + AEAD_15 + record(0x4001, bytes(300)) + cookies(*COOKIES) + END, [15])
+    assert agreed.ignored_records == [0x4001]
 
 
 @pytest.mark.parametrize("cut", range(1, 11))
@@ -85,6 +89,17 @@ def test_an_end_that_has_not_come_is_waited_for(cut):
     ("kind", "detail", "parts"),
     [
         ("ke_malformed", "no end of message", [PROTOCOL, AEAD_15]),
+        ("ke_malformed", "end of message is not critical", [PROTOCOL, AEAD_15, cookies(*COOKIES), record(0)]),
+        ("ke_malformed", "has 2 bytes", [PROTOCOL, AEAD_15, cookies(*COOKIES), record(0, b"ab", critical=True)]),
+        ("ke_malformed", "4 bytes follow the end", [PROTOCOL, AEAD_15, cookies(*COOKIES), END, END]),
+        ("ke_malformed", "1 bytes follow the end", [PROTOCOL, AEAD_15, cookies(*COOKIES), END, b"x"]),
+        ("ke_malformed", "protocol is not critical", [record(1, b"\0\0"), AEAD_15, cookies(*COOKIES), END]),
+        ("ke_malformed", "1024 has 2 bytes", [PROTOCOL, AEAD_30, record(1024, b"ab"), cookies(*COOKIES), END]),
+        (
+            "ke_malformed",
+            "type 5 has 260 bytes",
+            [PROTOCOL, AEAD_15, cookies(*COOKIES), record(5, bytes(260), critical=True), END],
+        ),
         ("ke_malformed", "two records of type 4", [PROTOCOL, AEAD_15, AEAD_15, cookies(*COOKIES), END]),
         ("ke_malformed", "AEAD record has 4 bytes", [PROTOCOL, bytes.fromhex("80040004000f001e"), END]),
         ("ke_malformed", "is no name", [PROTOCOL, AEAD_15, record(6, b"two names"), cookies(*COOKIES), END]),
