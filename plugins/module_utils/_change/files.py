@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pwd
+import stat
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 # Beside the file that it is about, and read by nothing: neither *.sources, *.conf nor *.service.
@@ -255,6 +256,17 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
+def make_private(folder: str) -> None:
+    """Make a folder that root alone can enter; correct the mode and the owner of one that exists."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    status = os.stat(folder)
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        os.chown(folder, os.geteuid(), os.getegid())
+    if stat.S_IMODE(status.st_mode) != 0o700:
+        os.chmod(folder, 0o700)
+
+
 def load(host: System, name: str) -> Dict[str, Any]:
     """Return what was saved under this name; empty if nothing was, or nothing that can be read."""
     existing = read(os.path.join(host.state, name))
@@ -268,7 +280,8 @@ def load(host: System, name: str) -> Dict[str, Any]:
 def save(host: System, name: str, content: Dict[str, Any]) -> None:
     """Save under this name, whole or not at all, down to the disk."""
     path = os.path.join(host.state, name)
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    make_private(host.state)
+    make_private(os.path.dirname(path))
     write(path + NEW, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode(), 0o600, 0, 0)
     os.replace(path + NEW, path)
     sync(path)

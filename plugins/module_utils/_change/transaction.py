@@ -9,11 +9,13 @@ the files back without Python: after a power cut, the role's drop-in of the unit
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
 import shlex
 import shutil
+import stat
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -31,7 +33,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     read,
     save,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, read_version
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, read_file, read_version
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 
 # Below the state folder: what the running daemon has loaded, by path; what is being done; what was there at first.
@@ -555,22 +557,75 @@ def watch(host: System, unit: Unit, options: Options) -> None:
 
 @contextlib.contextmanager
 def locked(host: System, timeout: float) -> Iterator[None]:
-    """Let one run at a time change chrony on this host. The kernel lets go of the lock when the run ends, however."""
-    os.makedirs(host.state, mode=0o700, exist_ok=True)
-    deadline = time.monotonic() + timeout
-    with open(os.path.join(host.state, LOCK), "w", encoding="ascii") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise TransactionError(
-                        f"Another run has been changing chrony on this host for {timeout:g} seconds; nothing was"
-                        " changed by this one."
-                    ) from None
-                time.sleep(0.2)
+    """Let one run at a time change chrony on this host; the kernel releases the lock when the process ends."""
+    files.make_private(host.state)
+    path = os.path.join(host.state, LOCK)
+    handle = _await_lock(path, os.O_RDWR | os.O_CREAT, timeout)
+    try:
+        if stat.S_IMODE(os.fstat(handle).st_mode) != 0o600:
+            os.fchmod(handle, 0o600)
         yield
+    finally:
+        os.close(handle)
+
+
+def _await_lock(path: str, flags: int, timeout: float) -> int:
+    """Return the file descriptor that holds the lock; raise TransactionError where another process keeps it."""
+    deadline = time.monotonic() + timeout
+    handle = _open_lock(path, flags)
+    while True:
+        if _take_lock(handle):
+            if _is_file(handle, path):
+                return handle
+            os.close(handle)
+            handle = _open_lock(path, flags)
+        elif time.monotonic() > deadline:
+            os.close(handle)
+            raise TransactionError(
+                f"Another run{_holder(path)} has been changing chrony on this host for {timeout:g} seconds; nothing was"
+                " changed by this one. Wait for it, or end it."
+            )
+        else:
+            time.sleep(0.2)
+
+
+def _take_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _open_lock(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    except OSError as problem:
+        if problem.errno == errno.ELOOP:
+            raise TransactionError(f"The lock {path} is a symbolic link; nothing was changed. Remove it.") from None
+        raise
+
+
+def _is_file(handle: int, path: str) -> bool:
+    """Say whether an open file still has this path: a restore removes the lock while other runs wait for it."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(path: str) -> str:
+    """Return the process that holds the lock in words, nothing where the kernel does not name it."""
+    try:
+        inode = os.lstat(path).st_ino
+    except FileNotFoundError:
+        return ""
+    for line in read_file("/proc/locks").splitlines():
+        # 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF; the lines of processes that wait have an arrow.
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode) and int(words[4]) > 0:
+            return f" (process {words[4]}, {read_file(f'/proc/{words[4]}/comm').strip()})"
+    return ""
 
 
 def read_again(host: System, options: Options, paths: Sequence[str]) -> None:
@@ -617,7 +672,8 @@ def _keep_original(host: System, path: str, existing: Optional[FileState]) -> No
     if existing:
         name = f"{len(kept):03d}"
         place = os.path.join(host.state, ORIGINAL, name)
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        files.make_private(host.state)
+        files.make_private(os.path.dirname(place))
         files.write(place, existing.content, 0o600, 0, 0)
         entry = {"file": name, "uid": existing.uid, "gid": existing.gid, "mode": f"{existing.mode:04o}"}
     save(host, MANIFEST, dict(kept, **{path: entry}))

@@ -250,7 +250,7 @@ def test_two_runs_at_once(client: Host) -> None:
     before = config(client)
     file = {"path": CONFIG, "content": f"{before}! twice\n"}
     with lock_held(client, LOCK) as release:
-        refused(client, "Another run has been changing chrony", file, lock_timeout=1)
+        refused(client, r"Another run \(process \d+, sleep\) has been changing chrony", file, lock_timeout=1)
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(change, client, file, lock_timeout=300)
             # The second run has the file open and waits.
@@ -258,6 +258,14 @@ def test_two_runs_at_once(client: Host) -> None:
             release()
             assert waiting.result()["changed"]
     assert change(client, {"path": CONFIG, "content": before})["changed"]
+
+
+def test_an_ordinary_user_cannot_hold_the_lock(client: Host) -> None:
+    assert "Permission denied" in client.run(f"runuser -u nobody -- flock --nonblock {LOCK} true").stderr
+    client.check_output(f"chmod 755 /var/lib/securetime-nts; chmod 644 {LOCK}")
+    assert "changed" in change(client)
+    modes = client.check_output(f"stat -c %a /var/lib/securetime-nts /var/lib/securetime-nts/original {LOCK}")
+    assert modes.split() == ["700", "700", "600"]
 
 
 @pytest.mark.parametrize("lost", ["module", "connection"])

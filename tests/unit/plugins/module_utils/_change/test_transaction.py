@@ -152,6 +152,54 @@ def test_one_run_at_a_time(host):
         pass
 
 
+def test_the_state_folder_and_the_lock_are_private(host):
+    previous = os.umask(0o022)
+    try:
+        transaction.remember(host, {"installed": True})
+        with transaction.locked(host, 0.0):
+            pass
+    finally:
+        os.umask(previous)
+    modes = {name: stat.S_IMODE(os.stat(os.path.join(host.state, name)).st_mode) for name in (".", "original", "lock")}
+    assert modes == {".": 0o700, "original": 0o700, "lock": 0o600}
+
+
+def test_open_modes_of_the_state_folder_are_corrected(host, tmp_path):
+    (tmp_path / "state/original").mkdir(parents=True)
+    for name, mode in (("state", 0o755), ("state/original", 0o755)):
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "state/lock").touch(0o666)
+    transaction.remember(host, {"installed": True})
+    with transaction.locked(host, 0.0):
+        pass
+    for name, mode in (("state", 0o700), ("state/original", 0o700), ("state/lock", 0o600)):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode, name
+
+
+def test_a_lock_that_is_a_symbolic_link_is_refused(host, tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/lock").symlink_to(tmp_path / "elsewhere")
+    link = pytest.raises(TransactionError, match=r"lock is a symbolic link; nothing was changed. Remove it.")
+    with link, transaction.locked(host, 0.0):
+        pytest.fail("the lock was taken")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_run_that_waits_names_the_process_that_holds_the_lock(host):
+    named = pytest.raises(TransactionError, match=rf"\(process {os.getpid()}, \S+\)")
+    with transaction.locked(host, 0.0), named, transaction.locked(host, 0.0):
+        pytest.fail("two runs at once")
+
+
+def test_a_removed_lock_is_not_taken(host):
+    path = os.path.join(host.state, "lock")
+    with transaction.locked(host, 0.0), open(path) as waiting:
+        os.unlink(path)
+        assert not transaction._is_file(waiting.fileno(), path)
+    with transaction.locked(host, 0.0):
+        assert os.path.exists(path)
+
+
 @pytest.fixture
 def client(host, tmp_path):
     """Return a function that applies files to a client with a saved cookie, and returns what was done."""
