@@ -279,13 +279,14 @@ ansible_facts:
 """
 
 import os
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.confinement import Requirements
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    NOT_RUN,
     CommandResult,
     FileSpec,
     System,
@@ -414,7 +415,15 @@ def main() -> None:
         return bool(module.set_context_if_different(file, module.selinux_default_context(path), False))
 
     verification = Verification(wanted)
-    host = System(run=lambda argv: CommandResult(*module.run_command(argv)), label=label)
+
+    def run(argv: List[str]) -> CommandResult:
+        try:
+            return CommandResult(*module.run_command(argv, handle_exceptions=False))
+        except OSError as problem:
+            # Otherwise the module would exit in the middle of a change, without a rollback.
+            return CommandResult(NOT_RUN, "", f"{argv[0]}: {problem.strerror}")
+
+    host = System(run=run, label=label)
     original = wanted["state"] == "original"
     remembered = load(host, REMEMBERED)
     try:

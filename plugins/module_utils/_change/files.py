@@ -21,6 +21,8 @@ NEW = ".securetime-nts-new"
 OLD = ".securetime-nts-old"
 # Cookies and keys that a client has of a server, in chronyd's ntsdumpdir; the keys of a server are in ntskeys.
 COOKIES = "*.nts"
+# The exit status of a program that could not be run, as in the shell.
+NOT_RUN = 127
 
 
 class CommandResult(NamedTuple):

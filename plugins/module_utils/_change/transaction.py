@@ -538,7 +538,7 @@ def watch(host: System, unit: Unit, options: Options) -> None:
             )
         if state.get("ActiveState") == "failed":
             raise TransactionError(f"{unit.name} failed to start")
-        if state.get("ActiveState") == "active" and host.run(["chronyc", "-n", "activity"]).status == 0:
+        if state.get("ActiveState") == "active" and _answers(host):
             break
         if time.monotonic() > deadline:
             raise TransactionError(f"{unit.name} did not come up within {options.start_timeout:g} seconds")
@@ -553,6 +553,14 @@ def watch(host: System, unit: Unit, options: Options) -> None:
     for line in unit.log():
         if FATAL_LOG_LINES.search(line):
             raise TransactionError(f"chronyd runs but cannot do its work ({line.strip()})")
+
+
+def _answers(host: System) -> bool:
+    """Say whether chronyd answers chronyc; raise TransactionError where chronyc cannot be run."""
+    done = host.run(["chronyc", "-n", "activity"])
+    if done.status == files.NOT_RUN:
+        raise TransactionError(f"chronyc cannot be run ({done.stderr.strip()}): reinstall the package chrony")
+    return done.status == 0
 
 
 @contextlib.contextmanager

@@ -237,6 +237,34 @@ def test_a_configuration_that_is_too_new_after_a_downgrade() -> None:
     assert host.service("chrony").is_running
 
 
+def test_a_program_that_disappears_during_the_change(client: Host) -> None:
+    hide = "[Service]\nExecStartPost=+/bin/mv /usr/bin/chronyc /usr/bin/chronyc.hidden\n"
+    client.check_output(f"mkdir -p {DROP_IN.rpartition('/')[0]}")
+    try:
+        before = state(client)
+        result = change(client, {"path": DROP_IN, "content": hide})
+        assert "was taken back: chronyc cannot be run (chronyc: No such file" in result["msg"], result
+    finally:
+        client.check_output("mv /usr/bin/chronyc.hidden /usr/bin/chronyc")
+    assert state(client) == before
+    assert not client.file("/var/lib/securetime-nts/plan.json").exists
+
+
+def test_sources_change_on_a_host_without_dpkg() -> None:
+    """As on Enterprise Linux, for which el-standin has one program too many."""
+    host = get_host("ansible://client-el")
+    path = "/etc/chrony/nts-sources.d/fault.sources"
+    files = [{"path": path, "content": "server nts1 nts\n", "effect": "sources"}]
+    host.check_output("mv /usr/bin/dpkg-query /usr/bin/dpkg-query.hidden")
+    try:
+        for wanted in ("present", "absent"):
+            changes = [dict(file, state=wanted) for file in files]
+            arguments = {"config_file": "/etc/chrony.conf", "service": "chronyd.service", "files": changes}
+            assert run_module(host, "chrony_config", **arguments).get("actions") == ["restart"]
+    finally:
+        host.check_output("mv /usr/bin/dpkg-query.hidden /usr/bin/dpkg-query")
+
+
 @pytest.mark.parametrize("folder", ["/etc/chrony", "/var/lib/securetime-nts"])
 @pytest.mark.parametrize(("options", "message"), [("size=64k", "No space left"), ("ro", "Read-only file system")])
 def test_a_disk_that_takes_nothing_more(client: Host, folder: str, options: str, message: str) -> None:
