@@ -41,8 +41,8 @@ MUTATIONS = {
         "FAILED .*test_verdict",
     ),
     "lock": Mutation(
-        TRANSACTION,
-        "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "plugins/module_utils/_change/lock.py",
+        "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "pass\n",
         UNIT,
         "FAILED .*test_one_run_at_a_time",

@@ -105,7 +105,7 @@ from typing import Any, Dict, List
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError
-from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import locked
+from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
 from ansible_collections.securetime.nts.plugins.module_utils._pair.staging import (
     StagedPair,
     StagingError,

@@ -59,6 +59,7 @@ def check(
     if not whole:
         return True
     reader = _reader(host, chronyd, directives)
+    _check_source_folders(directives, staged, reader)
     _check_anchors(directives, staged, reader)
     _check_pairs(directives, staged, reader, names or {})
     return True
@@ -119,6 +120,28 @@ def _reader(host: System, chronyd: str, directives: Directives) -> Reader:
             " changed. Leave the directive user out."
         ) from None
     return Reader(name, user.pw_uid, user.pw_gid)
+
+
+def _check_source_folders(directives: Directives, staged: Dict[str, FileSpec], reader: Reader) -> None:
+    """chronyd reads sources as its user, and runs without those that it cannot read (conf.c: load_source_file)."""
+    for folder in [path for arguments in directives.get("sourcedir", []) for path in arguments]:
+        if not os.path.isdir(folder):
+            continue
+        for item, right in [(folder, 4), *((parent, 1) for parent in _parents(folder))]:
+            if not _may(reader, os.stat(item), right):
+                raise TransactionError(
+                    f"{folder} (sourcedir) cannot be read by {reader.name}, the user of chronyd, because of"
+                    f" the permissions of {item}, and chronyd would have none of its sources; nothing was changed. Let"
+                    " other users enter and read it (mode 0755)."
+                )
+        there = {path for path in _sources_in(folder) if path not in staged}
+        there |= {path for path in staged if os.path.dirname(path) == folder and staged[path].content is not None}
+        for path in sorted(path for path in there if path.endswith(".sources")):
+            _must_be_readable(path, staged, reader, "sourcedir")
+
+
+def _sources_in(folder: str) -> Iterator[str]:
+    return (path for path in (os.path.join(folder, name) for name in os.listdir(folder)) if os.path.exists(path))
 
 
 def _check_anchors(directives: Directives, staged: Dict[str, FileSpec], reader: Reader) -> None:

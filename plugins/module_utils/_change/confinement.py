@@ -137,7 +137,9 @@ def _override(host: System, folders: Sequence[str], check_mode: bool, places: Pl
 
 
 def _write(path: str, text: str, existing: Any) -> None:
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    # An administrator may keep the file elsewhere, behind a symbolic link.
+    path = os.path.realpath(path)
+    files.make_folders(os.path.dirname(path), [])
     mode, uid, gid = (existing.mode, existing.uid, existing.gid) if existing else (0o644, 0, 0)
     files.write(path + files.NEW, text.encode("utf-8", "surrogateescape"), mode, uid, gid)
     os.replace(path + files.NEW, path)

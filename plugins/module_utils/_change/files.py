@@ -19,8 +19,6 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 # Beside the file that it is about, and read by nothing: neither *.sources, *.conf nor *.service.
 NEW = ".securetime-nts-new"
 OLD = ".securetime-nts-old"
-# Cookies and keys that a client has of a server, in chronyd's ntsdumpdir; the keys of a server are in ntskeys.
-COOKIES = "*.nts"
 # The exit status of a program that could not be run, as in the shell.
 NOT_RUN = 127
 
@@ -119,17 +117,36 @@ def diffs(wanted: FileSpec, existing: Optional[FileState]) -> List[Dict[str, str
     return pairs
 
 
-def stage(host: System, wanted: FileSpec) -> None:
-    """Write the new file beside its place, down to the disk."""
+def stage(host: System, wanted: FileSpec, made: Optional[List[str]] = None) -> None:
+    """Write the new file beside its place, down to the disk; add the folders that this makes to made."""
     uid, gid = _uid(wanted.owner), _gid(wanted.group)
     for kind, name, number in (("user", wanted.owner, uid), ("group", wanted.group, gid)):
         if number is None:
             raise TransactionError(
                 f"{wanted.path} is to belong to the {kind} {name}, which this host does not have; nothing was changed."
             )
-    os.makedirs(os.path.dirname(wanted.path), mode=0o755, exist_ok=True)
+    make_folders(os.path.dirname(wanted.path), [] if made is None else made)
     write(wanted.staged, wanted.data or b"", wanted.mode, uid or 0, gid or 0)
     host.label(wanted.staged, wanted.path)
+
+
+def make_folders(folder: str, made: List[str]) -> None:
+    """Make a folder and its missing parents with mode 0755 whatever the umask is; add their paths to made."""
+    missing = []
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for path in reversed(missing):
+        os.mkdir(path, 0o755)
+        made.append(path)
+        os.chmod(path, 0o755)
+
+
+def remove_folders(made: Sequence[str]) -> None:
+    """Remove the folders that make_folders() made, but for those that are not empty."""
+    for path in reversed(made):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
 
 
 def write(path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
@@ -147,8 +164,8 @@ def write(path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
 def keep(path: str) -> None:
     """Keep the file as it is, beside its place, without needing room."""
     remove(path + OLD)
-    if os.path.exists(path):
-        os.link(path, path + OLD)
+    if os.path.lexists(path):
+        os.link(path, path + OLD, follow_symlinks=False)
         sync(path)
 
 
@@ -163,7 +180,7 @@ def swap(wanted: FileSpec) -> None:
 
 def put_back(path: str, existed: bool) -> None:
     """Make the file what it was before keep(). What was not kept yet was not swapped yet."""
-    if os.path.exists(path + OLD):
+    if os.path.lexists(path + OLD):
         os.replace(path + OLD, path)
         # Between two names of the same file, rename does nothing.
         remove(path + OLD)
@@ -185,30 +202,19 @@ def owned(patterns: Sequence[str]) -> List[str]:
     return sorted({path[: len(path) - len(end)] for path, end in found})
 
 
-def set_aside_cookies(folder: str) -> None:
-    """Keep from chronyd the cookies that it has saved, without needing room."""
-    for path in glob.glob(os.path.join(glob.escape(folder), COOKIES)):
-        os.replace(path, path + OLD)
-    sync(os.path.join(folder, COOKIES))
-
-
-def put_back_cookies(folder: str) -> None:
-    """Give chronyd back the cookies that were set aside."""
-    for path in glob.glob(os.path.join(glob.escape(folder), COOKIES + OLD)):
-        os.replace(path, path[: -len(OLD)])
-    sync(os.path.join(folder, COOKIES))
-
-
-def forget_cookies(folder: str) -> None:
-    """Remove the cookies that were set aside."""
-    for path in glob.glob(os.path.join(glob.escape(folder), COOKIES + OLD)):
-        remove(path)
-
-
 def remove(path: str) -> None:
     """Remove the file, if it is there."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         os.unlink(path)
+
+
+def removal_problem(path: str) -> str:
+    """Remove the file, if it is there; return a sentence where that fails, else nothing."""
+    try:
+        remove(path)
+    except OSError as problem:
+        return f"{path} could not be removed: {problem.strerror}. Remove it."
+    return ""
 
 
 def sync(path: str) -> None:

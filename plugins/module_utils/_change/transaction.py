@@ -9,18 +9,20 @@ the files back without Python: after a power cut, the role's drop-in of the unit
 """
 
 import contextlib
-import errno
-import fcntl
 import os
 import re
 import shlex
 import shutil
-import stat
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import confinement, files
 from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import check, effective_directives
+from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import (
+    forget_cookies,
+    put_back_cookies,
+    set_aside_cookies,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     FileSpec,
     FileState,
@@ -33,7 +35,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     read,
     save,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, read_file, read_version
+from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, read_version
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 
 # Below the state folder: what the running daemon has loaded, by path; what is being done; what was there at first.
@@ -43,19 +46,18 @@ UNDO = "undo.sh"
 ORIGINAL = "original"
 MANIFEST = "original/manifest.json"
 REMEMBERED = "original/remembered.json"
-LOCK = "lock"
 # chronyd stays up with these, and serves no NTS or no time.
 FATAL_LOG_LINES = re.compile(r"Could not set credentials : .*|Could not open (?:NTP|NTS-KE) socket on .*")
 # How a change of a file is applied, the dearest first.
 RESTART, SOURCES, KEYS, NOTHING = "restart", "sources", "keys", "nothing"
-# As put_back() and put_back_cookies() of files.py: kept by a test.
+# As put_back() of files.py and put_back_cookies() of cookies.py: kept by a test.
 SCRIPT = """\
 #!/bin/sh
 # Written by securetime.nts before a change of chronyd's files, and removed after it. If it is still there when chronyd
 # starts, the change was cut: this puts back what was there.
 put_back() {{
-  if [ -e "$1{old}" ]; then
-    mv -f "$1{old}" "$1"
+  if [ -e "$1{old}" ] || [ -L "$1{old}" ]; then
+    mv -fT "$1{old}" "$1"
     rm -f "$1{old}"
   elif [ "$2" = new ]; then
     rm -f "$1"
@@ -64,7 +66,7 @@ put_back() {{
 }}
 put_back_cookies() {{
   for saved in "$1"/*.nts{old}; do
-    [ ! -e "$saved" ] || mv -f "$saved" "${{saved%{old}}}"
+    if [ -f "$saved" ] && [ ! -L "$saved" ]; then mv -fT "$saved" "${{saved%{old}}}"; fi
   done
 }}
 """
@@ -221,16 +223,16 @@ def _apply(host: System, wanted: Sequence[FileSpec], options: Options, recovered
         actions, reasons = decide(host, wanted, changes, loaded, load(host, LOADED), state)
     else:
         actions, reasons = decide_to_stop(changes, state)
-    checked = False
-    lost = RevokedTrust([], [])
+    staged = Staged(False, NOTHING_LOST, [])
     if changes or reasons:
-        checked, lost = _stage_and_check(host, changes, before, options)
-    if lost.trust and options.run:
+        staged = _stage_and_check(host, changes, before, options)
+    if staged.lost.trust and options.run:
         # The restart does what the two others would.
         actions = [action for action in actions if action not in ("reload-sources", "rekey", "restart")]
-        actions, reasons = [*actions, "drop-cookies", "restart"], reasons + lost.trust
+        actions, reasons = [*actions, "drop-cookies", "restart"], reasons + staged.lost.trust
+    warnings = []  # type: List[str]
     if (changes or actions) and not options.check_mode:
-        _carry_out(host, unit, changes, before, actions, lost.folders, state, options)
+        warnings = _carry_out(host, unit, changes, before, actions, staged, state, options)
     if reasons and not options.check_mode:
         # Another program may know of other files.
         save(host, LOADED, {**load(host, LOADED), **loaded})
@@ -239,9 +241,9 @@ def _apply(host: System, wanted: Sequence[FileSpec], options: Options, recovered
         "changed_files": [item.path for item in changes] + relabelled,
         "actions": (["recover"] if recovered else []) + actions,
         "reasons": reasons,
-        "checked": checked,
+        "checked": staged.checked,
         "confinement": [],
-        "warnings": [],
+        "warnings": warnings,
         "diff": [pair for item in changes for pair in diffs(item, before[item.path])],
     }
 
@@ -253,11 +255,22 @@ def _not_wanted(wanted: Sequence[FileSpec], options: Options) -> List[FileSpec]:
     return [FileSpec(path, None, "root", "root", 0o644, NOTHING) for path in left]
 
 
+class Staged(NamedTuple):
+    """Whether chronyd read the candidate, whom it trusts no more, and the folders that were made for it."""
+
+    checked: bool
+    lost: "RevokedTrust"
+    folders: Sequence[str]
+
+
 class RevokedTrust(NamedTuple):
     """Sentences about whom a client trusts no more, and the folders of the cookies that it must not use any more."""
 
     trust: List[str]
     folders: List[str]
+
+
+NOTHING_LOST = RevokedTrust([], [])
 
 
 def _lost(
@@ -267,7 +280,7 @@ def _lost(
     staged = {item.path: item for item in changes}
     main = staged.get(options.config_file)
     if not changes or not os.path.exists(options.config_file) or (main is not None and main.content is None):
-        return RevokedTrust([], [])
+        return NOTHING_LOST
     old = effective_directives(host, options.config_file)
     new = old if main is None else effective_directives(host, main.staged)
     sources = [item for item in changes if item.effect == SOURCES]
@@ -353,26 +366,33 @@ def reloads_sources(host: System) -> bool:
 
 def _stage_and_check(
     host: System, changes: Sequence[FileSpec], before: Dict[str, Optional[FileState]], options: Options
-) -> Tuple[bool, RevokedTrust]:
+) -> Staged:
     """Write the new files beside their places, and ask chronyd; on refusal or a full disk nothing was changed."""
-    staged = {item.path: item for item in changes}
+    made = []  # type: List[str]
     try:
         for item in changes:
             # In check mode nothing is made but what chronyd must read, for a moment.
             if item.content is not None and (not options.check_mode or _can_be_tried(item, options)):
-                files.stage(host, item)
-        if options.check_mode and any(not os.path.exists(i.staged) for i in changes if i.path == options.config_file):
-            return False, RevokedTrust([], [])
-        checked = check(host, staged, options.config_file, options.names, whole=not options.check_mode)
-        return checked, _lost(host, changes, before, options) if checked else RevokedTrust([], [])
+                files.stage(host, item, made)
+        return _check_staged(host, changes, before, options)._replace(folders=made)
     except OSError as problem:
-        raise _unchanged(changes, _format_oserror(problem)) from None
+        raise _unchanged(changes, made, _format_oserror(problem)) from None
     except TransactionError as problem:
-        raise _unchanged(changes, str(problem)) from None
+        raise _unchanged(changes, made, str(problem)) from None
     finally:
         if options.check_mode:
             for item in changes:
                 files.remove(item.staged)
+
+
+def _check_staged(
+    host: System, changes: Sequence[FileSpec], before: Dict[str, Optional[FileState]], options: Options
+) -> Staged:
+    if options.check_mode and any(not os.path.exists(i.staged) for i in changes if i.path == options.config_file):
+        return Staged(False, NOTHING_LOST, [])
+    staged = {item.path: item for item in changes}
+    checked = check(host, staged, options.config_file, options.names, whole=not options.check_mode)
+    return Staged(checked, _lost(host, changes, before, options) if checked else NOTHING_LOST, [])
 
 
 def _can_be_tried(item: FileSpec, options: Options) -> bool:
@@ -380,9 +400,10 @@ def _can_be_tried(item: FileSpec, options: Options) -> bool:
     return readable and os.path.isdir(os.path.dirname(item.path))
 
 
-def _unchanged(changes: Sequence[FileSpec], message: str) -> TransactionError:
+def _unchanged(changes: Sequence[FileSpec], folders: Sequence[str], message: str) -> TransactionError:
     for item in changes:
         files.remove(item.staged)
+    files.remove_folders(folders)
     return TransactionError(message)
 
 
@@ -392,15 +413,17 @@ def _carry_out(
     changes: Sequence[FileSpec],
     before: Dict[str, Optional[FileState]],
     actions: Sequence[str],
-    cookies: Sequence[str],
+    staged: Staged,
     state: Dict[str, str],
     options: Options,
-) -> None:
+) -> List[str]:
+    """Swap the files and apply the actions, or roll back and raise TransactionError; return warnings."""
     plan = {
         "service": unit.name,
-        "files": {item.path: before[item.path] is not None for item in changes},
+        "files": {item.path: os.path.lexists(item.path) for item in changes},
+        "folders": list(staged.folders),
         "actions": list(actions),
-        "cookies": list(cookies),
+        "cookies": list(staged.lost.folders),
         "was_active": state.get("ActiveState") == "active",
     }
     try:
@@ -411,7 +434,7 @@ def _carry_out(
         _write_undo(host, plan)
         save(host, PLAN, plan)
     except OSError as problem:
-        raise _unchanged(changes, _format_oserror(problem)) from None
+        raise _unchanged(changes, staged.folders, _format_oserror(problem)) from None
     try:
         for item in changes:
             files.keep(item.path)
@@ -419,19 +442,29 @@ def _carry_out(
         # What undoes it all at a boot is the first.
         for item in sorted(changes, key=lambda item: (item.path == options.config_file, "/systemd/" not in item.path)):
             files.swap(item)
-        _apply_actions(host, unit, actions, cookies, options)
+        _apply_actions(host, unit, actions, staged.lost.folders, options)
     except (TransactionError, OSError) as problem:
         log = unit.log() if "restart" in actions else []
         now_runs = undo(host, plan, options)
         raise TransactionError(
             f"The change was taken back: {str(problem).rstrip('.')}.{_quoted(log)} {now_runs}"
         ) from problem
-    # Before the plan: without it nobody would know where they are. Who is cut here does without them.
-    for folder in cookies:
-        files.forget_cookies(folder)
+    return _finish(host, plan)
+
+
+def _finish(host: System, plan: Dict[str, Any]) -> List[str]:
+    """Remove the plan of a change that is in force, and what it left; return what could not be removed, in sentences.
+
+    The plan says that the change is in force before anything is removed: from there on nothing undoes it, and a run
+    after a cut goes on here.
+    """
+    files.remove(os.path.join(host.state, UNDO))
+    save(host, PLAN, {**plan, "done": True})
+    warnings = [warning for folder in plan["cookies"] for warning in forget_cookies(folder)]
+    left = [path + end for path in plan["files"] for end in (files.NEW, files.OLD)]
+    warnings += [problem for problem in map(files.removal_problem, left) if problem]
     _forget_plan(host)
-    for item in changes:
-        files.forget(item.path)
+    return warnings
 
 
 def _apply_actions(host: System, unit: Unit, actions: Sequence[str], cookies: Sequence[str], options: Options) -> None:
@@ -444,7 +477,7 @@ def _apply_actions(host: System, unit: Unit, actions: Sequence[str], cookies: Se
         if action == "drop-cookies" and action in actions:
             # At its end chronyd has saved all that it had.
             for folder in cookies:
-                files.set_aside_cookies(folder)
+                set_aside_cookies(folder)
     if options.verify and RELOADING_ACTIONS & set(actions):
         options.verify()
 
@@ -457,6 +490,9 @@ def _format_oserror(problem: OSError, begun: bool = False) -> str:
 def recover(host: System, options: Options) -> bool:
     """Undo what a run that was cut has left; say whether there was something."""
     plan = load(host, PLAN)
+    if plan.get("done"):
+        _finish(host, plan)
+        return False
     if plan:
         undo(host, plan, options, stopped=_stopped_since(host, plan))
     return bool(plan)
@@ -479,7 +515,8 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
     for folder in plan.get("cookies", []):
         # Otherwise it would save those that it has now in their place.
         host.run(["systemctl", "stop", unit.name])
-        files.put_back_cookies(folder)
+        put_back_cookies(folder)
+    files.remove_folders(plan.get("folders", []))
     if "daemon-reload" in plan["actions"]:
         host.run(["systemctl", "daemon-reload"])
     for done, opposite in (("enable", "disable"), ("disable", "enable")):
@@ -520,6 +557,7 @@ def undo_script(plan: Dict[str, Any], own_path: str) -> str:
     lines = [SCRIPT.format(old=files.OLD, new=files.NEW)]
     lines += [f"put_back {shlex.quote(path)} {'old' if old else 'new'}" for path, old in plan["files"].items()]
     lines += [f"put_back_cookies {shlex.quote(folder)}" for folder in plan["cookies"]]
+    lines += [f"rmdir {shlex.quote(folder)} 2>/dev/null" for folder in reversed(plan["folders"])]
     return "\n".join([*lines, "sync", f"rm -f {shlex.quote(own_path)}", ""])
 
 
@@ -561,79 +599,6 @@ def _answers(host: System) -> bool:
     if done.status == files.NOT_RUN:
         raise TransactionError(f"chronyc cannot be run ({done.stderr.strip()}): reinstall the package chrony")
     return done.status == 0
-
-
-@contextlib.contextmanager
-def locked(host: System, timeout: float) -> Iterator[None]:
-    """Let one run at a time change chrony on this host; the kernel releases the lock when the process ends."""
-    files.make_private(host.state)
-    path = os.path.join(host.state, LOCK)
-    handle = _await_lock(path, os.O_RDWR | os.O_CREAT, timeout)
-    try:
-        if stat.S_IMODE(os.fstat(handle).st_mode) != 0o600:
-            os.fchmod(handle, 0o600)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _await_lock(path: str, flags: int, timeout: float) -> int:
-    """Return the file descriptor that holds the lock; raise TransactionError where another process keeps it."""
-    deadline = time.monotonic() + timeout
-    handle = _open_lock(path, flags)
-    while True:
-        if _take_lock(handle):
-            if _is_file(handle, path):
-                return handle
-            os.close(handle)
-            handle = _open_lock(path, flags)
-        elif time.monotonic() > deadline:
-            os.close(handle)
-            raise TransactionError(
-                f"Another run{_holder(path)} has been changing chrony on this host for {timeout:g} seconds; nothing was"
-                " changed by this one. Wait for it, or end it."
-            )
-        else:
-            time.sleep(0.2)
-
-
-def _take_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _open_lock(path: str, flags: int) -> int:
-    try:
-        return os.open(path, flags | os.O_NOFOLLOW, 0o600)
-    except OSError as problem:
-        if problem.errno == errno.ELOOP:
-            raise TransactionError(f"The lock {path} is a symbolic link; nothing was changed. Remove it.") from None
-        raise
-
-
-def _is_file(handle: int, path: str) -> bool:
-    """Say whether an open file still has this path: a restore removes the lock while other runs wait for it."""
-    try:
-        return os.path.samestat(os.fstat(handle), os.lstat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _holder(path: str) -> str:
-    """Return the process that holds the lock in words, nothing where the kernel does not name it."""
-    try:
-        inode = os.lstat(path).st_ino
-    except FileNotFoundError:
-        return ""
-    for line in read_file("/proc/locks").splitlines():
-        # 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF; the lines of processes that wait have an arrow.
-        words = line.split()
-        if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode) and int(words[4]) > 0:
-            return f" (process {words[4]}, {read_file(f'/proc/{words[4]}/comm').strip()})"
-    return ""
 
 
 def read_again(host: System, options: Options, paths: Sequence[str]) -> None:

@@ -296,6 +296,53 @@ def test_an_ordinary_user_cannot_hold_the_lock(client: Host) -> None:
     assert modes.split() == ["700", "700", "600"]
 
 
+def changed_under_umask(host: Host, umask: str, *files: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a change by a process that has this umask."""
+    arguments = {"config_file": CONFIG, "service": UNIT, "files": list(files)}
+    command = f"umask {umask}; python3 {code(host)}/run.py chrony_config || true"
+    result: dict[str, Any] = json.loads(write(host, command, json.dumps({"ANSIBLE_MODULE_ARGS": arguments})))
+    return result
+
+
+def test_chronyd_enters_folders_that_were_made_under_a_strict_umask(client: Host) -> None:
+    before = config(client)
+    folder = "/etc/chrony/fault.d/below"
+    sources = {"path": f"{folder}/fault.sources", "content": "server nts1.example.org nts\n", "effect": "sources"}
+    with_folder = {"path": CONFIG, "content": f"{before}sourcedir {folder}\n"}
+    try:
+        said = changed_under_umask(client, "077", with_folder, dict(sources, mode="0640"))["msg"]
+        assert "fault.sources (sourcedir) cannot be read by _chrony" in said
+        assert not client.file("/etc/chrony/fault.d").exists
+        assert "restart" in changed_under_umask(client, "077", with_folder, sources).get("actions", [])
+        assert "nts1.example.org" in client.check_output("chronyc -N sources -a")
+        client.check_output(f"chmod 750 {folder}")
+        added = {"path": CONFIG, "content": f"{before}sourcedir {folder}\n! more\n"}
+        refused(client, rf"{folder} \(sourcedir\) cannot be read by _chrony.*permissions of {folder},", added)
+    finally:
+        assert "changed" in change(client, {"path": CONFIG, "content": before}, dict(sources, state="absent"))
+        client.check_output("rmdir -p --ignore-fail-on-non-empty /etc/chrony/fault.d/below")
+
+
+def test_folders_of_chronyds_user_do_not_keep_a_trust_anchor(client: Host) -> None:
+    before = config(client)
+    anchor = client.file("/etc/chrony/nts/trusted.pem").content_string
+    as_chrony = "cd /var/lib/chrony; runuser -u _chrony --"
+    client.check_output(f"{as_chrony} mkdir evil.nts onto.nts into.nts.securetime-nts-old")
+    client.check_output(f"{as_chrony} sh -c 'echo x >onto.nts.securetime-nts-old; ln -s /etc into.nts'")
+    trusts = {"path": CONFIG, "content": f"{before}ntstrustedcerts 3 {FAULT}\n"}
+    try:
+        assert "restart" in change(client, trusts, {"path": FAULT, "content": anchor})["actions"]
+        result = change(client, {"path": CONFIG, "content": before}, {"path": FAULT, "state": "absent"})
+        assert "drop-cookies" in result.get("actions", []), result
+        assert not client.file("/var/lib/securetime-nts/plan.json").exists
+        client.check_output("systemctl restart chrony")
+        assert not client.file(FAULT).exists
+        assert client.run("ls /etc/*securetime-nts-old /etc/*.nts").rc != 0
+    finally:
+        client.check_output(f"{as_chrony} sh -c 'rm -rf evil.nts onto.nts* into.nts*'")
+        change(client, {"path": CONFIG, "content": before}, {"path": FAULT, "state": "absent"})
+
+
 @pytest.mark.parametrize("lost", ["module", "connection"])
 def test_a_run_that_is_lost_on_the_way(client: Host, lost: str) -> None:
     before = config(client)

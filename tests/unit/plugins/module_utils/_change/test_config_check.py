@@ -4,6 +4,8 @@
 """What can be read off the daemon's words and the files; the daemon itself is asked on the test hosts."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +53,35 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     reader = config_check.Reader("root", 0, 0)
     with pytest.raises(TransactionError, match=r"ca.pem \(ntstrustedcerts\) is not on this host"):
         config_check._must_be_readable(str(tmp_path / "ca.pem"), {}, reader, "ntstrustedcerts")
+
+
+@pytest.mark.parametrize(
+    ("modes", "message"),
+    [
+        ({}, None),
+        ({"": 0o750}, r"d \(sourcedir\) cannot be read by chrony.* permissions of .*/d, .*Let other users enter"),
+        ({"a.sources": 0o640}, r"a.sources \(sourcedir\) cannot be read by chrony"),
+        ({"other": 0o600}, None),
+    ],
+)
+def test_sources_must_be_readable_for_the_user_of_chronyd(modes, message):
+    # Not tmp_path, whose parents are private.
+    with tempfile.TemporaryDirectory() as parent:
+        os.chmod(parent, 0o755)
+        folder = Path(parent) / "d"
+        folder.mkdir()
+        _check_sources_of(folder, modes, message)
+
+
+def _check_sources_of(folder, modes, message):
+    for name in ("a.sources", "other"):
+        (folder / name).touch()
+    for name, mode in {"": 0o755, "a.sources": 0o644, **modes}.items():
+        (folder / name).chmod(mode)
+    reader = config_check.Reader("chrony", os.getuid() + 1, os.getgid() + 1)
+    directives = {"sourcedir": [[str(folder)]]}
+    if message is None:
+        config_check._check_source_folders(directives, {}, reader)
+        return
+    with pytest.raises(TransactionError, match=message):
+        config_check._check_source_folders(directives, {}, reader)

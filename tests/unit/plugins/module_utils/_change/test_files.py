@@ -60,6 +60,37 @@ def test_a_file_is_staged_beside_its_place_with_its_label(host, tmp_path, labell
     assert labelled == [(item.staged, item.path)]
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_folders_are_searchable_under_every_umask(host, tmp_path, umask):
+    made = []
+    previous = os.umask(umask)
+    try:
+        files.stage(host, wanted(tmp_path / "a" / "b" / "file"), made)
+    finally:
+        os.umask(previous)
+    assert made == [str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    assert {stat.S_IMODE(os.stat(path).st_mode) for path in made} == {0o755}
+
+
+def test_folders_that_were_made_are_removed_if_empty(tmp_path):
+    made = []
+    files.make_folders(str(tmp_path / "a" / "b"), made)
+    (tmp_path / "a" / "file").touch()
+    files.remove_folders(made)
+    assert os.listdir(str(tmp_path / "a")) == ["file"]
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
+def test_a_symbolic_link_is_put_back_as_one(change, tmp_path, target):
+    (tmp_path / "elsewhere").write_text("old\n")
+    (tmp_path / "file").symlink_to(target)
+    change(wanted(tmp_path / "file"))
+    assert not (tmp_path / "file").is_symlink()
+    files.put_back(str(tmp_path / "file"), existed=True)
+    assert os.readlink(str(tmp_path / "file")) == target
+    assert sorted(os.listdir(str(tmp_path))) == ["elsewhere", "file"]
+
+
 def test_what_an_earlier_run_staged_is_replaced(host, tmp_path):
     item = wanted(tmp_path / "file")
     (tmp_path / "file.securetime-nts-new").write_text("half")

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change import lock, transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import put_back_cookies
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     NEW,
     OLD,
@@ -21,7 +22,6 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     digest,
     group_name,
     put_back,
-    put_back_cookies,
     user_name,
 )
 
@@ -143,12 +143,12 @@ def test_what_is_damaged_counts_as_nothing(host, damage):
 
 
 def test_one_run_at_a_time(host):
-    with transaction.locked(host, 0.0):
+    with lock.locked(host, 0.0):
         begin = time.monotonic()
-        with pytest.raises(TransactionError, match="Another run"), transaction.locked(host, 0.3):
+        with pytest.raises(TransactionError, match="Another run"), lock.locked(host, 0.3):
             pytest.fail("two runs at once")
         assert time.monotonic() - begin >= 0.3
-    with transaction.locked(host, 0.0):
+    with lock.locked(host, 0.0):
         pass
 
 
@@ -156,7 +156,7 @@ def test_the_state_folder_and_the_lock_are_private(host):
     previous = os.umask(0o022)
     try:
         transaction.remember(host, {"installed": True})
-        with transaction.locked(host, 0.0):
+        with lock.locked(host, 0.0):
             pass
     finally:
         os.umask(previous)
@@ -170,7 +170,7 @@ def test_open_modes_of_the_state_folder_are_corrected(host, tmp_path):
         (tmp_path / name).chmod(mode)
     (tmp_path / "state/lock").touch(0o666)
     transaction.remember(host, {"installed": True})
-    with transaction.locked(host, 0.0):
+    with lock.locked(host, 0.0):
         pass
     for name, mode in (("state", 0o700), ("state/original", 0o700), ("state/lock", 0o600)):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode, name
@@ -180,23 +180,23 @@ def test_a_lock_that_is_a_symbolic_link_is_refused(host, tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state/lock").symlink_to(tmp_path / "elsewhere")
     link = pytest.raises(TransactionError, match=r"lock is a symbolic link; nothing was changed. Remove it.")
-    with link, transaction.locked(host, 0.0):
+    with link, lock.locked(host, 0.0):
         pytest.fail("the lock was taken")
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_run_that_waits_names_the_process_that_holds_the_lock(host):
     named = pytest.raises(TransactionError, match=rf"\(process {os.getpid()}, \S+\)")
-    with transaction.locked(host, 0.0), named, transaction.locked(host, 0.0):
+    with lock.locked(host, 0.0), named, lock.locked(host, 0.0):
         pytest.fail("two runs at once")
 
 
 def test_a_removed_lock_is_not_taken(host):
     path = os.path.join(host.state, "lock")
-    with transaction.locked(host, 0.0), open(path) as waiting:
+    with lock.locked(host, 0.0), open(path) as waiting:
         os.unlink(path)
-        assert not transaction._is_file(waiting.fileno(), path)
-    with transaction.locked(host, 0.0):
+        assert not lock._is_file(waiting.fileno(), path)
+    with lock.locked(host, 0.0):
         assert os.path.exists(path)
 
 
@@ -288,30 +288,89 @@ def test_what_is_taken_back_has_its_cookies_again(client, tmp_path):
     assert sorted(os.listdir(str(tmp_path / "dump"))) == ["192.0.2.1.nts", "ntskeys"]
 
 
+@pytest.fixture
+def planted(tmp_path):
+    """Return what chronyd's user can make in its folder so that root goes astray."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "victim").write_text("not a cookie")
+
+    def plant(folder):
+        (folder / "folder.nts").mkdir()
+        (folder / f"folder-old.nts{OLD}").mkdir()
+        (folder / "link.nts").symlink_to(tmp_path / "victim")
+        (folder / f"link-old.nts{OLD}").symlink_to(tmp_path / "victim")
+        (folder / f"into.nts{OLD}").write_text("planted")
+        (folder / "into.nts").symlink_to(elsewhere)
+        (folder / f"onto.nts{OLD}").write_text("planted")
+        (folder / "onto.nts").mkdir()
+        (folder / "kept.nts").write_text("cookies")
+        (folder / f"kept.nts{OLD}").mkdir()
+
+    return plant
+
+
+def test_folders_of_chronyds_user_do_not_undo_a_change(client, planted, tmp_path):
+    planted(tmp_path / "dump")
+    result, _done, left = client([("ca-2.pem", OTHER, "nothing")])
+    assert result["actions"] == ["drop-cookies", "restart"]
+    assert (tmp_path / "ca-2.pem").read_text() == OTHER
+    assert not (tmp_path / "state/plan.json").exists()
+    assert not {"192.0.2.1.nts", "kept.nts"} & set(left)
+    assert (tmp_path / "victim").read_text() == "not a cookie"
+    assert os.listdir(str(tmp_path / "elsewhere")) == []
+
+
+def test_a_cut_while_tidying_up_undoes_nothing(client, host, tmp_path, monkeypatch):
+    monkeypatch.setattr(transaction, "forget_cookies", lambda folder: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        client([("ca-2.pem", OTHER, "nothing")])
+    monkeypatch.undo()
+    monkeypatch.setattr(transaction, "check", lambda *_arguments, **_options: True)
+    assert not (tmp_path / "state/undo.sh").exists()
+    result, _done, left = client([("ca-2.pem", OTHER, "nothing")])
+    assert (result["changed"], left) == (False, ["ntskeys"])
+    assert not (tmp_path / "state/plan.json").exists()
+    assert (tmp_path / "ca-2.pem").read_text() == OTHER
+
+
 @pytest.mark.parametrize("existed", [True, False])
-@pytest.mark.parametrize("there", ["", "path", "old", "new", "path old", "path new", "path old new", "linked"])
-def test_the_script_does_what_undo_does(tmp_path, existed, there):
+@pytest.mark.parametrize("there", ["", "path", "old", "new", "path old", "path new", "path old new", "linked", "link"])
+def test_the_script_does_what_undo_does(tmp_path, planted, existed, there):
     def files(folder):
         """Make what a cut has left, and return its paths."""
         folder.mkdir()
         path = folder / "it's a file"
         paths = {"path": path, "old": folder / (path.name + OLD), "new": folder / (path.name + NEW)}
-        for name in there.replace("linked", "path").split():
+        for name in there.replace("linked", "path").replace("link", "").split():
             paths[name].write_text(name)
         if there == "linked":
             os.link(paths["path"], paths["old"])
+        if there == "link":
+            paths["path"].write_text("new")
+            paths["old"].symlink_to("/nowhere")
         (folder / ("192.0.2.1.nts" + OLD)).write_text("cookies")
+        planted(folder)
         return path
 
     def found(folder):
-        return {path.name: path.read_text() for path in folder.iterdir()}
+        return {path.name: content(path) for path in folder.iterdir()}
+
+    def content(path):
+        if path.is_symlink():
+            return os.readlink(str(path))
+        return "folder" if path.is_dir() else path.read_text()
 
     by_script, by_undo = tmp_path / "a folder", tmp_path / "undo"
     path = files(by_script)
     own = tmp_path / "undo.sh"
-    plan = {"files": {str(path): existed}, "cookies": [str(by_script)]}
+    made = [str(tmp_path / "made"), str(tmp_path / "made/below"), str(by_script)]
+    for folder in made[:2]:
+        os.mkdir(folder)
+    plan = {"files": {str(path): existed}, "cookies": [str(by_script)], "folders": made}
     own.write_text(transaction.undo_script(plan, str(own)))
     subprocess.run(["sh", str(own)], check=True)
+    assert not os.path.exists(made[0])
     put_back(str(files(by_undo)), existed)
     put_back_cookies(str(by_undo))
     assert found(by_script) == found(by_undo)
