@@ -33,7 +33,7 @@ attributes:
     description: Returns the facts of M(securetime.nts.chronyc_facts) where the clock does not reach O(verify).
     support: full
   diff_mode:
-    description: Shows the content and the metadata of every file that changes.
+    description: Shows the metadata of every file that changes, and its content where all users may read it.
     support: full
   idempotent:
     description: Changes nothing when the files, and what chronyd has loaded, are as wanted.
@@ -58,16 +58,21 @@ options:
     default: []
     suboptions:
       path:
-        description: Absolute path. Missing folders are made with mode 0755.
+        description: Absolute path. Missing folders are made with mode 0755, and removed when the change is refused.
         type: path
         required: true
       state:
-        description: Whether the file is to be there. Its O(files[].content) does not matter where it is not.
+        description:
+          - V(present) - the file has O(files[].content).
+          - V(absent) - the file is not there.
+          - V(original) - the file is as it was before this module first changed it, which is forgotten then. A file
+            that it has not changed stays as it is.
         type: str
-        choices: [present, absent]
+        choices: [present, absent, original]
         default: present
       content:
-        description: The whole content. O(secrets) has it for a file that is not to be shown.
+        description: The whole content. O(secrets) has it for a file that is not to be shown. The log of the host has
+          its length.
         type: str
       from:
         description:
@@ -113,6 +118,14 @@ options:
     type: list
     elements: path
     default: []
+  rivals:
+    description:
+      - Units of other time daemons, of which only one can run. They are stopped before chronyd starts, and disabled and
+        masked once it works.
+      - A change that is rolled back gives them back the state that they had.
+    type: list
+    elements: str
+    default: []
   ntske_ports:
     description:
       - TCP ports at which chronyd listens for key exchanges, or connects to. Where SELinux is on, one that no service
@@ -133,9 +146,10 @@ options:
   state:
     description:
       - V(present) - the files are as O(files) says.
-      - V(original) - every file that this module has ever changed is as it was before the first change, and what was
-        kept of it is forgotten. O(files) is not used. chronyd runs afterwards unless O(remember) has said
-        C(active=false) at the first change.
+      - V(original) - every file that this module has ever changed is as it was before the first change, symbolic links,
+        extended attributes and ACLs included. Everything that was kept in F(/var/lib/securetime-nts) is removed.
+      - O(files) is not used then. chronyd runs afterwards, and is enabled, unless O(remember) has said C(active=false),
+        C(enabled=false), at the first change.
     type: str
     choices: [present, original]
     default: present
@@ -232,9 +246,9 @@ changed_files:
   type: list
   elements: str
 actions:
-  description: What was, or would be, done, out of V(recover) (a run that was cut has been undone),
+  description: What was, or would be, done, out of V(recover) (a run that was cut has been undone), V(stop-rivals),
     V(daemon-reload), V(enable), V(drop-cookies) (chronyd is stopped, and the cookies that it has saved for itself as a
-    client are removed), V(restart), V(reload-sources), V(rekey), V(stop) and V(disable).
+    client are removed), V(restart), V(reload-sources), V(rekey), V(mask-rivals), V(stop) and V(disable).
   returned: success
   type: list
   elements: str
@@ -284,28 +298,75 @@ from typing import Any, Dict, List, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.securetime.nts.plugins.module_utils._change import originals
 from ansible_collections.securetime.nts.plugins.module_utils._change.confinement import Requirements
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    HIDDEN,
     NOT_RUN,
     CommandResult,
     FileSpec,
     System,
     TransactionError,
-    load,
     read,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import (
-    MANIFEST,
-    REMEMBERED,
     Options,
-    apply,
-    forget_everything,
-    originals,
-    remember,
+    apply_read,
+    remembered,
+    restore,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Endpoint, assert_served
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import ChronycError
 from ansible_collections.securetime.nts.plugins.module_utils._state.facts import GatherOptions, GatherResult, gather
+
+ARGUMENTS = {
+    "config_file": {"type": "path", "required": True},
+    "service": {"type": "str", "required": True},
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent", "original"], "default": "present"},
+            "content": {"type": "str"},
+            "from": {"type": "list", "elements": "path", "default": []},
+            "owner": {"type": "str", "default": "root"},
+            "group": {"type": "str", "default": "root"},
+            "mode": {"type": "str", "default": "0644"},
+            "effect": {
+                "type": "str",
+                "choices": ["restart", "sources", "keys", "nothing"],
+                "default": "restart",
+            },
+        },
+    },
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "state": {"type": "str", "choices": ["present", "original"], "default": "present"},
+    "owns": {"type": "list", "elements": "path", "default": []},
+    "rivals": {"type": "list", "elements": "str", "default": []},
+    "ntske_ports": {"type": "list", "elements": "int", "default": []},
+    "certificate_dirs": {"type": "list", "elements": "path", "default": []},
+    "remember": {"type": "dict", "default": {}},
+    "serves": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "certificate": {"type": "path", "required": True},
+            "names": {"type": "list", "elements": "str", "required": True},
+        },
+    },
+    "serves_at": {"type": "str", "default": "127.0.0.1"},
+    "ntsport": {"type": "int", "default": 4460},
+    "start_timeout": {"type": "float", "default": 30.0},
+    "settle_time": {"type": "float", "default": 3.0},
+    "lock_timeout": {"type": "float", "default": 60.0},
+    "verify": {"type": "str", "choices": ["none", "authenticated", "synchronised"], "default": "none"},
+    "verify_rollback": {"type": "bool", "default": True},
+    "verify_min_sources": {"type": "int", "default": 1},
+    "verify_timeout": {"type": "float", "default": 60.0},
+}  # type: Dict[str, Any]
 
 
 class Verification:
@@ -358,63 +419,39 @@ class Verification:
         return result
 
 
+class Module(AnsibleModule):  # type: ignore[misc]
+    """A module that logs its invocation without the contents of files, which can be keys."""
+
+    params: Dict[str, Any]
+
+    def _log_invocation(self) -> None:
+        given = self.params
+        self.params = dict(given, files=[{**file, "content": len(file["content"] or "")} for file in given["files"]])
+        super()._log_invocation()
+        self.params = given
+
+
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "config_file": {"type": "path", "required": True},
-            "service": {"type": "str", "required": True},
-            "files": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "path": {"type": "path", "required": True},
-                    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-                    "content": {"type": "str"},
-                    "from": {"type": "list", "elements": "path", "default": []},
-                    "owner": {"type": "str", "default": "root"},
-                    "group": {"type": "str", "default": "root"},
-                    "mode": {"type": "str", "default": "0644"},
-                    "effect": {
-                        "type": "str",
-                        "choices": ["restart", "sources", "keys", "nothing"],
-                        "default": "restart",
-                    },
-                },
-            },
-            "secrets": {"type": "dict", "default": {}, "no_log": True},
-            "state": {"type": "str", "choices": ["present", "original"], "default": "present"},
-            "owns": {"type": "list", "elements": "path", "default": []},
-            "ntske_ports": {"type": "list", "elements": "int", "default": []},
-            "certificate_dirs": {"type": "list", "elements": "path", "default": []},
-            "remember": {"type": "dict", "default": {}},
-            "serves": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "certificate": {"type": "path", "required": True},
-                    "names": {"type": "list", "elements": "str", "required": True},
-                },
-            },
-            "serves_at": {"type": "str", "default": "127.0.0.1"},
-            "ntsport": {"type": "int", "default": 4460},
-            "start_timeout": {"type": "float", "default": 30.0},
-            "settle_time": {"type": "float", "default": 3.0},
-            "lock_timeout": {"type": "float", "default": 60.0},
-            "verify": {"type": "str", "choices": ["none", "authenticated", "synchronised"], "default": "none"},
-            "verify_rollback": {"type": "bool", "default": True},
-            "verify_min_sources": {"type": "int", "default": 1},
-            "verify_timeout": {"type": "float", "default": 60.0},
-        },
-        supports_check_mode=True,
-    )
-    wanted = module.params
+    module = Module(argument_spec=ARGUMENTS, supports_check_mode=True)
+    verification = Verification(module.params)
+    host = host_of(module)
+    original = module.params["state"] == "original"
+    try:
+        before = remembered(host)
+        options = options_of(module, verification)
+        if original:
+            result = restore(host, restored(options, before))
+        else:
+            result = apply_read(host, lambda: specs_of(module, host), options)
+            if not (module.check_mode and result["changed"]):
+                verification.observe()
+    except (TransactionError, ValueError) as problem:
+        module.fail_json(msg=str(problem))
+    exit_with(module, {**result, "remembered": before, **verification.result()})
 
-    def label(file: str, path: str) -> bool:
-        return bool(module.set_context_if_different(file, module.selinux_default_context(path), False))
 
-    verification = Verification(wanted)
+def host_of(module: AnsibleModule) -> System:
+    """Return this host, as the transaction needs it."""
 
     def run(argv: List[str]) -> CommandResult:
         try:
@@ -423,58 +460,51 @@ def main() -> None:
             # Otherwise the module would exit in the middle of a change, without a rollback.
             return CommandResult(NOT_RUN, "", f"{argv[0]}: {problem.strerror}")
 
-    host = System(run=run, label=label)
-    original = wanted["state"] == "original"
-    remembered = load(host, REMEMBERED)
-    try:
-        files = [
-            FileSpec(
-                item["path"],
-                content_of(item, wanted["secrets"]),
-                item["owner"],
-                item["group"],
-                int(item["mode"], 8),
-                item["effect"],
-            )
-            for item in wanted["files"]
-            if not (module.check_mode and item["from"] and not all(map(os.path.exists, item["from"])))
-        ]
-        options = Options(
-            config_file=wanted["config_file"],
-            service=wanted["service"],
-            names={pair["certificate"]: pair["names"] for pair in wanted["serves"]},
-            start_timeout=wanted["start_timeout"],
-            settle_time=wanted["settle_time"],
-            lock_timeout=wanted["lock_timeout"],
-            verify=verification.check,
-            check_mode=module.check_mode,
-            run=not original or boolean(remembered.get("active", True)),
-            owns=() if original else wanted["owns"],
-            uses=Requirements() if original else uses_of(wanted),
-        )
-        if original and not load(host, MANIFEST):
-            module.exit_json(
-                changed=False,
-                changed_files=[],
-                actions=[],
-                reasons=[],
-                checked=False,
-                remembered={},
-                confinement=[],
-                **verification.result(),
-            )
-        if not original and not module.check_mode:
-            remember(host, wanted["remember"])
-        result = apply(host, originals(host) if original else files, options)
-        if original and not module.check_mode:
-            forget_everything(host)
-        result["remembered"] = remembered
-        if not original and not (module.check_mode and result["changed"]):
-            verification.observe()
-    except (TransactionError, ValueError) as problem:
-        module.fail_json(msg=str(problem))
-    result.update(verification.result())
-    exit_with(module, result)
+    def label(file: str, path: str) -> bool:
+        return bool(module.set_context_if_different(file, module.selinux_default_context(path), False))
+
+    return System(run, label)
+
+
+def options_of(module: AnsibleModule, verification: Verification) -> Options:
+    """Return how the change is carried out."""
+    wanted = module.params
+    return Options(
+        config_file=wanted["config_file"],
+        service=wanted["service"],
+        names={pair["certificate"]: pair["names"] for pair in wanted["serves"]},
+        start_timeout=wanted["start_timeout"],
+        settle_time=wanted["settle_time"],
+        lock_timeout=wanted["lock_timeout"],
+        verify=verification.check,
+        check_mode=module.check_mode,
+        remember=wanted["remember"],
+        put_back=[item["path"] for item in wanted["files"] if item["state"] == "original"],
+        rivals=wanted["rivals"],
+        owns=wanted["owns"],
+        uses=uses_of(wanted),
+    )
+
+
+def restored(options: Options, before: Dict[str, Any]) -> Options:
+    """Return how chronyd is brought to what it was before the first change."""
+    active = boolean(before.get("active", True))
+    return options._replace(run=active, enabled=boolean(before.get("enabled", active)), remember={}, rivals=())
+
+
+def specs_of(module: AnsibleModule, host: System) -> List[FileSpec]:
+    """Return the wanted files; raise TransactionError where one cannot be read."""
+    wanted = module.params
+    found = []
+    for item in wanted["files"]:
+        if item["state"] == "original":
+            before = originals.spec(host, item["path"])
+            found += [before._replace(effect=item["effect"])] if before else []
+        elif not (module.check_mode and item["from"] and not all(map(os.path.exists, item["from"]))):
+            content = content_of(item, wanted["secrets"])
+            mode = int(item["mode"], 8)
+            found.append(FileSpec(item["path"], content, item["owner"], item["group"], mode, item["effect"]))
+    return found
 
 
 def exit_with(module: AnsibleModule, result: Dict[str, Any]) -> None:
@@ -482,7 +512,7 @@ def exit_with(module: AnsibleModule, result: Dict[str, Any]) -> None:
     for warning in result.pop("warnings"):
         module.warn(warning)
     secrets = module.params["secrets"]
-    diff = [hidden(pair) if is_secret(pair, secrets) else pair for pair in result.pop("diff")]
+    diff = [{**pair, **HIDDEN} if is_secret(pair, secrets) else pair for pair in result.pop("diff")]
     module.exit_json(**result, diff=diff)
 
 
@@ -514,11 +544,6 @@ def text_of(path: str) -> str:
 def is_secret(pair: Dict[str, str], secrets: Dict[str, str]) -> bool:
     """Say whether a pair of the diff is of a secret, or of a private key."""
     return pair["before_header"] in secrets or "PRIVATE KEY" in pair["before"] + pair["after"]
-
-
-def hidden(pair: Dict[str, str]) -> Dict[str, str]:
-    """Return a pair of the diff that says only that the content differs."""
-    return dict(pair, before="(the old content is not shown)\n", after="(the new content is not shown)\n")
 
 
 if __name__ == "__main__":

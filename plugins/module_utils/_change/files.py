@@ -7,6 +7,7 @@ Nothing here needs room on the disk once the new files are staged: the old ones 
 """
 
 import contextlib
+import errno
 import glob
 import grp
 import hashlib
@@ -14,13 +15,19 @@ import json
 import os
 import pwd
 import stat
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 # Beside the file that it is about, and read by nothing: neither *.sources, *.conf nor *.service.
 NEW = ".securetime-nts-new"
 OLD = ".securetime-nts-old"
+# Followed by the id of the process: a check never writes where another run reads.
+CHECK = ".securetime-nts-check-"
 # The exit status of a program that could not be run, as in the shell.
 NOT_RUN = 127
+
+
+# What a diff shows of a file that other users may not read.
+HIDDEN = {"before": "(the old content is not shown)\n", "after": "(the new content is not shown)\n"}
 
 
 class CommandResult(NamedTuple):
@@ -40,6 +47,11 @@ class FileSpec(NamedTuple):
     group: str
     mode: int
     effect: str = "restart"
+    # What the file is called while it waits beside its place.
+    suffix: str = NEW
+    # The target of a symbolic link, and the content of that; or extended attributes, ACLs included (None: any).
+    link: Optional[str] = None
+    xattrs: Optional[Mapping[str, bytes]] = None
 
     @property
     def data(self) -> Optional[bytes]:
@@ -49,7 +61,7 @@ class FileSpec(NamedTuple):
     @property
     def staged(self) -> str:
         """Return where the new file waits."""
-        return self.path + NEW
+        return self.path + self.suffix
 
 
 class FileState(NamedTuple):
@@ -95,19 +107,37 @@ def read(path: str) -> Optional[FileState]:
 
 def differs(wanted: FileSpec, existing: Optional[FileState]) -> bool:
     """Whether the host's file is not as wanted (content None: wanted absent)."""
+    if wanted.link is not None:
+        return not os.path.islink(wanted.path) or os.readlink(wanted.path) != wanted.link
     if wanted.content is None or existing is None:
         return (wanted.content is None) != (existing is None)
     target = (wanted.data, _uid(wanted.owner), _gid(wanted.group), wanted.mode)
+    if wanted.xattrs is not None and (os.path.islink(wanted.path) or read_xattrs(wanted.path) != wanted.xattrs):
+        return True
     return tuple(existing) != target
+
+
+def read_xattrs(path: str) -> Dict[str, bytes]:
+    """Return the extended attributes and ACLs of a file, but for those that belong to the security policy."""
+    try:
+        names = os.listxattr(path)
+    except OSError as problem:
+        if problem.errno == errno.ENOTSUP:
+            return {}
+        raise
+    return {name: os.getxattr(path, name) for name in names if not name.startswith("security.")}
 
 
 def diffs(wanted: FileSpec, existing: Optional[FileState]) -> List[Dict[str, str]]:
     """Return Ansible's before/after pairs for content and for metadata, each only where it changes."""
     old = existing.content.decode("utf-8", "replace") if existing else ""
     new = (wanted.data or b"").decode("utf-8", "replace")
+    if wanted.link is not None:
+        new = f"(a symbolic link to {wanted.link})\n"
     pairs = []
     if old != new or existing is None or wanted.content is None:
-        pairs.append({"before_header": wanted.path, "after_header": wanted.path, "before": old, "after": new})
+        shown = HIDDEN if _is_private(wanted, existing) else {"before": old, "after": new}
+        pairs.append({"before_header": wanted.path, "after_header": wanted.path, **shown})
     if existing is not None and wanted.content is not None:
         was = f"owner: {user_name(existing.uid)}\ngroup: {group_name(existing.gid)}\nmode: {existing.mode:04o}\n"
         becomes = f"owner: {wanted.owner}\ngroup: {wanted.group}\nmode: {wanted.mode:04o}\n"
@@ -115,6 +145,13 @@ def diffs(wanted: FileSpec, existing: Optional[FileState]) -> List[Dict[str, str
             header = f"{wanted.path} (metadata)"
             pairs.append({"before_header": header, "after_header": header, "before": was, "after": becomes})
     return pairs
+
+
+def _is_private(wanted: FileSpec, existing: Optional[FileState]) -> bool:
+    """Say whether other users may not read the file as it is, or as it is wanted."""
+    modes = [wanted.mode] if wanted.content is not None else []
+    modes += [existing.mode] if existing else []
+    return any(not mode & stat.S_IROTH for mode in modes)
 
 
 def stage(host: System, wanted: FileSpec, made: Optional[List[str]] = None) -> None:
@@ -126,7 +163,12 @@ def stage(host: System, wanted: FileSpec, made: Optional[List[str]] = None) -> N
                 f"{wanted.path} is to belong to the {kind} {name}, which this host does not have; nothing was changed."
             )
     make_folders(os.path.dirname(wanted.path), [] if made is None else made)
-    write(wanted.staged, wanted.data or b"", wanted.mode, uid or 0, gid or 0)
+    if wanted.link is not None:
+        remove(wanted.staged)
+        os.symlink(wanted.link, wanted.staged)
+        os.lchown(wanted.staged, uid or 0, gid or 0)
+        return
+    write(wanted.staged, wanted.data or b"", wanted.mode, uid or 0, gid or 0, wanted.xattrs)
     host.label(wanted.staged, wanted.path)
 
 
@@ -149,7 +191,9 @@ def remove_folders(made: Sequence[str]) -> None:
             os.rmdir(path)
 
 
-def write(path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
+def write(
+    path: str, content: bytes, mode: int, uid: int, gid: int, xattrs: Optional[Mapping[str, bytes]] = None
+) -> None:
     """Write a file of nobody else's, down to the disk. What was there of an earlier run is replaced."""
     remove(path)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -158,6 +202,8 @@ def write(path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
         file.flush()
         os.fchown(file.fileno(), uid, gid)
         os.fchmod(file.fileno(), mode)
+        for name, value in (xattrs or {}).items():
+            os.setxattr(file.fileno(), name, value)
         os.fsync(file.fileno())
 
 
@@ -194,6 +240,13 @@ def forget(path: str) -> None:
     """Remove what the steps above left beside the file."""
     remove(path + NEW)
     remove(path + OLD)
+
+
+def forget_checks(path: str) -> None:
+    """Remove what checks that were cut have left beside the file."""
+    for left in glob.glob(glob.escape(path + CHECK) + "*"):
+        if not os.path.exists(f"/proc/{left[len(path + CHECK) :]}"):
+            remove(left)
 
 
 def owned(patterns: Sequence[str]) -> List[str]:
@@ -238,14 +291,14 @@ def _uid(name: str) -> Optional[int]:
     try:
         return pwd.getpwnam(name).pw_uid
     except KeyError:
-        return None
+        return int(name) if name.isdigit() else None
 
 
 def _gid(name: str) -> Optional[int]:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        return None
+        return int(name) if name.isdigit() else None
 
 
 def user_name(uid: int) -> str:
@@ -277,12 +330,26 @@ def make_private(folder: str) -> None:
 
 def load(host: System, name: str) -> Dict[str, Any]:
     """Return what was saved under this name; empty if nothing was, or nothing that can be read."""
+    return _loaded(host, name) or {}
+
+
+def load_whole(host: System, name: str, remedy: str) -> Dict[str, Any]:
+    """As load(), but raise TransactionError where the file is damaged."""
+    found = _loaded(host, name)
+    if found is None:
+        path = os.path.join(host.state, name)
+        raise TransactionError(f"{path} is damaged: it does not hold a JSON object; nothing was changed. {remedy}")
+    return found
+
+
+def _loaded(host: System, name: str) -> Optional[Dict[str, Any]]:
+    """Return what was saved under this name, empty if nothing was, None if it is damaged."""
     existing = read(os.path.join(host.state, name))
     try:
         found = json.loads(existing.content.decode()) if existing else {}
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def save(host: System, name: str, content: Dict[str, Any]) -> None:

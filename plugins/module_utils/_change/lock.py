@@ -20,13 +20,20 @@ LOCK = "lock"
 
 
 @contextlib.contextmanager
-def locked(host: System, timeout: float) -> Iterator[None]:
-    """Let one run at a time change chrony on this host; the kernel releases the lock when the process ends."""
-    files.make_private(host.state)
+def locked(host: System, timeout: float, create: bool = True) -> Iterator[None]:
+    """Let one run at a time change chrony on this host; the kernel releases the lock when the process ends.
+
+    Without create nothing is written: where there is no lock, no run has changed the host yet.
+    """
     path = os.path.join(host.state, LOCK)
-    handle = _await_lock(path, os.O_RDWR | os.O_CREAT, timeout)
+    if create:
+        files.make_private(host.state)
+    elif not os.path.lexists(path):
+        yield
+        return
+    handle = _await_lock(path, os.O_RDWR | os.O_CREAT if create else os.O_RDONLY, timeout)
     try:
-        if stat.S_IMODE(os.fstat(handle).st_mode) != 0o600:
+        if create and stat.S_IMODE(os.fstat(handle).st_mode) != 0o600:
             os.fchmod(handle, 0o600)
         yield
     finally:

@@ -12,11 +12,10 @@ import contextlib
 import os
 import re
 import shlex
-import shutil
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import confinement, files
+from ansible_collections.securetime.nts.plugins.module_utils._change import confinement, files, originals, rivals
 from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import check, effective_directives
 from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import (
     forget_cookies,
@@ -32,10 +31,12 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     diffs,
     digest,
     load,
+    load_whole,
     read,
     save,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, must
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, read_version
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 
@@ -43,9 +44,6 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 LOADED = "loaded.json"
 PLAN = "plan.json"
 UNDO = "undo.sh"
-ORIGINAL = "original"
-MANIFEST = "original/manifest.json"
-REMEMBERED = "original/remembered.json"
 # chronyd stays up with these, and serves no NTS or no time.
 FATAL_LOG_LINES = re.compile(r"Could not set credentials : .*|Could not open (?:NTP|NTS-KE) socket on .*")
 # How a change of a file is applied, the dearest first.
@@ -70,9 +68,12 @@ put_back_cookies() {{
   done
 }}
 """
+# Results of apply() that are lists.
+LISTS = ("changed_files", "actions", "reasons", "confinement", "warnings", "diff")
 # Every action in its order; after READING, chronyd must read files again.
 UNIT = "UNIT"
 COMMANDS = {
+    "stop-rivals": (),
     "stop": ("systemctl", "stop", UNIT),
     "disable": ("systemctl", "disable", UNIT),
     "daemon-reload": ("systemctl", "daemon-reload"),
@@ -81,6 +82,7 @@ COMMANDS = {
     "restart": (),
     "reload-sources": ("chronyc", "reload", "sources"),
     "rekey": ("chronyc", "rekey"),
+    "mask-rivals": (),
 }  # type: Dict[str, Sequence[str]]
 RELOADING_ACTIONS = {"restart", "reload-sources", "rekey", "stop"}
 # UnitFileState of a unit that needs no `systemctl enable`.
@@ -104,49 +106,23 @@ class Options(NamedTuple):
     # Raises TransactionError where the clock does not follow what was asked for.
     verify: Optional[Callable[[], None]] = None
     check_mode: bool = False
-    # Whether chronyd is to run afterwards.
+    # Whether chronyd is to run afterwards, and whether its unit is to be enabled (None: if it is to run).
     run: bool = True
+    enabled: Optional[bool] = None
     # Whether what was there before the first change is kept for ever.
     originals: bool = True
+    # What the host is like, kept before the first change.
+    remember: Mapping[str, Any] = {}
+    # Files whose originals are dropped in the end, because the change puts them back.
+    put_back: Sequence[str] = ()
+    # Whether everything that is kept of the host is dropped in the end.
+    forget: bool = False
+    # Units of other time daemons, which are stopped and masked.
+    rivals: Sequence[str] = ()
     # Patterns of files of nobody else's: what matches and is not wanted is removed.
     owns: Sequence[str] = ()
     # What SELinux and AppArmor must let chronyd do; None leaves that as it is.
     uses: Optional[confinement.Requirements] = None
-
-
-class Unit:
-    """A systemd unit as `systemctl show` describes it."""
-
-    def __init__(self, host: System, name: str):
-        self.host = host
-        self.name = name
-        self.cursor = ""
-
-    def show(self) -> Dict[str, str]:
-        """Return these properties of the unit, those that it has."""
-        wanted = "LoadState,ActiveState,UnitFileState,ConditionResult,NeedDaemonReload,MainPID"
-        done = self.host.run(["systemctl", "show", "--property", wanted, self.name])
-        return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-
-    def restart(self) -> None:
-        """Start the service anew, and remember where its log begins."""
-        self.host.run(["systemctl", "reset-failed", self.name])
-        marked = self.host.run(["journalctl", "--quiet", "--lines=0", "--show-cursor"]).stdout
-        self.cursor = marked.rpartition("cursor: ")[2].strip()
-        _must(self.host, ["systemctl", "restart", self.name])
-
-    def log(self) -> List[str]:
-        """Return what chronyd logged since restart(), or else what systemd did about it, at most 40 lines.
-
-        By name, because the journal does not know the unit of a process that ended as soon as it had logged; by cursor
-        and not by time, because a failed start and the next one may share a second.
-        """
-        self.host.run(["journalctl", "--sync"])
-        options = ["--output=cat", "--quiet", "--no-pager", "--lines=40", f"--after-cursor={self.cursor}"]
-        return (
-            self.host.run(["journalctl", *options, "SYSLOG_IDENTIFIER=chronyd"]).stdout
-            or self.host.run(["journalctl", *options, f"--unit={self.name}"]).stdout
-        ).splitlines()
 
 
 def apply(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
@@ -157,13 +133,46 @@ def apply(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[st
     SELinux and AppArmor were told), warnings and diff (Ansible's before/after pairs). Raises TransactionError when the
     candidate is refused (nothing was changed) or when chronyd does not come up (everything was put back).
     """
-    try:
+    return apply_read(host, lambda: wanted, options)
+
+
+def apply_read(host: System, wanted: Callable[[], Sequence[FileSpec]], options: Options) -> Dict[str, Any]:
+    """As apply(), with files that are read while no other run changes them."""
+    with _described(host), locked(host, options.lock_timeout, create=not options.check_mode):
         if options.check_mode:
-            result = _apply(host, wanted, options, load(host, PLAN) != {})
-            return _merge_confinement(result, confinement.prune(host, options.uses, True)) if options.uses else result
-        return _apply_alone(host, wanted, options)
-    except OSError as problem:
-        raise TransactionError(_format_oserror(problem, begun=load(host, PLAN) != {})) from None
+            return _predict(host, wanted(), options)
+        recovered = recover(host, options)
+        originals.remember(host, options.remember)
+        result = _apply_confined(host, wanted(), options, recovered)
+        originals.drop(host, options.put_back)
+        return _forgotten(host, result) if options.forget else result
+
+
+def restore(host: System, options: Options) -> Dict[str, Any]:
+    """As apply(), with what was there before the first change of each file; afterwards nothing is kept of it."""
+    options = options._replace(uses=confinement.Requirements(), owns=(), originals=False, forget=True)
+    with _described(host):
+        if originals.specs(host):
+            return apply_read(host, lambda: originals.specs(host), options)
+        if not options.check_mode and os.path.isdir(host.state):
+            with locked(host, options.lock_timeout):
+                recover(host, options)
+                return _forgotten(host, _result())
+        return _result()
+
+
+def _forgotten(host: System, result: Dict[str, Any]) -> Dict[str, Any]:
+    """Bring the other time daemons back and forget what is kept of the host; return the result with that."""
+    found = originals.kept_rivals(host)
+    rivals.bring_back(host, found)
+    result["warnings"] += originals.forget_everything(host)
+    return {**result, "changed": result["changed"] or found != []}
+
+
+def remembered(host: System) -> Dict[str, Any]:
+    """Return what Options.remember was at the first change; empty where there was none."""
+    with _described(host):
+        return originals.remembered(host)
 
 
 def recover_alone(host: System, options: Options) -> bool:
@@ -172,24 +181,38 @@ def recover_alone(host: System, options: Options) -> bool:
         return recover(host, options)
 
 
-def _apply_alone(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
-    with locked(host, options.lock_timeout):
-        recovered = recover(host, options)
-        for path in [item.path for item in wanted] + files.owned(options.owns):
-            # A run that was cut before it had a plan leaves what it staged; one that was cut after, what it kept.
-            files.forget(path)
-        if options.uses is None:
-            return _apply(host, wanted, options, recovered)
-        # First more than the old files need, and in the end no more than the new ones do.
-        before = confinement.used(host)
-        try:
-            more = confinement.allow(host, options.uses)
-            result = _apply(host, wanted, options, recovered)
-        except (TransactionError, OSError):
-            with contextlib.suppress(TransactionError, OSError):
-                confinement.prune(host, before)
-            raise
-        return _merge_confinement(result, more, confinement.prune(host, options.uses))
+@contextlib.contextmanager
+def _described(host: System) -> Iterator[None]:
+    """Raise TransactionError in the place of OSError."""
+    try:
+        yield
+    except OSError as problem:
+        begun = os.path.exists(os.path.join(host.state, PLAN))
+        raise TransactionError(_format_oserror(problem, begun)) from None
+
+
+def _predict(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
+    result = _apply(host, wanted, options, recovered=_is_open(_load_plan(host)))
+    return _merge_confinement(result, confinement.prune(host, options.uses, True)) if options.uses else result
+
+
+def _apply_confined(host: System, wanted: Sequence[FileSpec], options: Options, recovered: bool) -> Dict[str, Any]:
+    for path in [item.path for item in wanted] + files.owned(options.owns):
+        # A run that was cut before it had a plan leaves what it staged; one that was cut after, what it kept.
+        files.forget(path)
+        files.forget_checks(path)
+    if options.uses is None:
+        return _apply(host, wanted, options, recovered)
+    # First more than the old files need, and in the end no more than the new ones do.
+    before = confinement.used(host)
+    try:
+        more = confinement.allow(host, options.uses)
+        result = _apply(host, wanted, options, recovered)
+    except (TransactionError, OSError):
+        with contextlib.suppress(TransactionError, OSError):
+            confinement.prune(host, before)
+        raise
+    return _merge_confinement(result, more, confinement.prune(host, options.uses))
 
 
 def _merge_confinement(result: Dict[str, Any], *outcomes: confinement.Outcome) -> Dict[str, Any]:
@@ -204,48 +227,69 @@ def _merge_confinement(result: Dict[str, Any], *outcomes: confinement.Outcome) -
 
 def _apply(host: System, wanted: Sequence[FileSpec], options: Options, recovered: bool) -> Dict[str, Any]:
     unit = Unit(host, options.service)
-    wanted = [*wanted, *_not_wanted(wanted, options)]
+    # A check must not write where another run reads.
+    suffix = f"{files.CHECK}{os.getpid()}" if options.check_mode else files.NEW
+    wanted = [item._replace(suffix=suffix) for item in [*wanted, *_not_wanted(wanted, options)]]
     before = {item.path: read(item.path) for item in wanted}
     changes = [item for item in wanted if differs(item, before[item.path])]
-    # A file that was moved into its place from elsewhere may have the label of that.
-    relabelled = [
-        item.path
-        for item in wanted
-        if before[item.path] is not None and item not in changes and host.label(item.path, item.path)
-    ]
+    relabelled = _relabelled(host, [item for item in wanted if item not in changes], before)
     state = unit.show()
     if state.get("LoadState") == "not-found" and not options.check_mode:
         raise TransactionError(
             f"There is no unit {options.service} on this host, so nothing was changed. Install chrony first."
         )
     loaded = {item.path: digest(item.data) for item in wanted if item.data is not None}
-    if options.run:
-        actions, reasons = decide(host, wanted, changes, loaded, load(host, LOADED), state)
-    else:
-        actions, reasons = decide_to_stop(changes, state)
+    actions, reasons = _decision(host, wanted, changes, loaded, state, options)
     staged = Staged(False, NOTHING_LOST, [])
     if changes or reasons:
         staged = _stage_and_check(host, changes, before, options)
     if staged.lost.trust and options.run:
         # The restart does what the two others would.
         actions = [action for action in actions if action not in ("reload-sources", "rekey", "restart")]
-        actions, reasons = [*actions, "drop-cookies", "restart"], reasons + staged.lost.trust
+        actions = [name for name in COMMANDS if name in (*actions, "drop-cookies", "restart")]
+        reasons = reasons + staged.lost.trust
     warnings = []  # type: List[str]
     if (changes or actions) and not options.check_mode:
-        warnings = _carry_out(host, unit, changes, before, actions, staged, state, options)
+        warnings = _carry_out(host, unit, changes, actions, staged, state, options)
     if reasons and not options.check_mode:
         # Another program may know of other files.
         save(host, LOADED, {**load(host, LOADED), **loaded})
-    return {
-        "changed": bool(changes or relabelled or actions or recovered),
-        "changed_files": [item.path for item in changes] + relabelled,
-        "actions": (["recover"] if recovered else []) + actions,
-        "reasons": reasons,
-        "checked": staged.checked,
-        "confinement": [],
-        "warnings": warnings,
-        "diff": [pair for item in changes for pair in diffs(item, before[item.path])],
-    }
+    return _result(
+        changed=bool(changes or relabelled or actions or recovered),
+        changed_files=[item.path for item in changes] + relabelled,
+        actions=(["recover"] if recovered else []) + actions,
+        reasons=reasons,
+        checked=staged.checked,
+        warnings=warnings,
+        diff=[pair for item in changes for pair in diffs(item, before[item.path])],
+    )
+
+
+def _result(**found: Any) -> Dict[str, Any]:
+    """Return what apply() does, by default of a run that changes nothing."""
+    result = {name: [] for name in LISTS}  # type: Dict[str, Any]
+    return {**result, "changed": False, "checked": False, **found}
+
+
+def _relabelled(host: System, unchanged: Sequence[FileSpec], before: Dict[str, Optional[FileState]]) -> List[str]:
+    """Give files the label of their place, which one that was moved there lacks; return the paths of those."""
+    return [item.path for item in unchanged if before[item.path] is not None and host.label(item.path, item.path)]
+
+
+def _decision(
+    host: System,
+    wanted: Sequence[FileSpec],
+    changes: Sequence[FileSpec],
+    loaded: Dict[str, str],
+    state: Dict[str, str],
+    options: Options,
+) -> "Decision":
+    enabled = options.run if options.enabled is None else options.enabled
+    if options.run:
+        actions, reasons = decide(host, wanted, changes, loaded, load(host, LOADED), state, enabled)
+    else:
+        actions, reasons = decide_to_stop(changes, state, enabled)
+    return Decision(["stop-rivals", *actions, "mask-rivals"] if options.rivals else actions, reasons)
 
 
 def _not_wanted(wanted: Sequence[FileSpec], options: Options) -> List[FileSpec]:
@@ -307,11 +351,18 @@ def _decoded(existing: Optional[FileState]) -> str:
     return existing.content.decode("utf-8", "replace") if existing else ""
 
 
-def decide_to_stop(changes: Sequence[FileSpec], state: Dict[str, str]) -> "Decision":
+def decide_to_stop(changes: Sequence[FileSpec], state: Dict[str, str], enabled: bool = False) -> "Decision":
     """Return what leaves a chronyd stopped that did not run before, too."""
     actions = ["stop"] if state.get("ActiveState") == "active" else []
-    actions += ["disable"] if state.get("UnitFileState") in ("enabled", "enabled-runtime") else []
-    return Decision(actions + _reloads_units(changes, state), [])
+    return Decision(actions + _enables(state, enabled) + _reloads_units(changes, state), [])
+
+
+def _enables(state: Dict[str, str], enabled: bool) -> List[str]:
+    """Return the action that enables or disables the unit, if it needs one."""
+    found = state.get("UnitFileState")
+    if enabled:
+        return [] if found in ENABLED else ["enable"]
+    return ["disable"] if found in ("enabled", "enabled-runtime") else []
 
 
 def _reloads_units(changes: Sequence[FileSpec], state: Dict[str, str]) -> List[str]:
@@ -326,11 +377,10 @@ def decide(
     loaded: Dict[str, str],
     record: Dict[str, str],
     state: Dict[str, str],
+    enabled: bool = True,
 ) -> "Decision":
     """Return what is to be done and why: the cheapest that applies every change."""
-    actions = _reloads_units(changes, state)
-    if state.get("UnitFileState") not in ENABLED:
-        actions.append("enable")
+    actions = _reloads_units(changes, state) + _enables(state, enabled)
     if state.get("ActiveState") != "active":
         return Decision([*actions, "restart"], ["chronyd is not running"])
     effects = {item.path: item.effect for item in wanted}
@@ -411,7 +461,6 @@ def _carry_out(
     host: System,
     unit: Unit,
     changes: Sequence[FileSpec],
-    before: Dict[str, Optional[FileState]],
     actions: Sequence[str],
     staged: Staged,
     state: Dict[str, str],
@@ -424,25 +473,19 @@ def _carry_out(
         "folders": list(staged.folders),
         "actions": list(actions),
         "cookies": list(staged.lost.folders),
+        "rivals": rivals.look(host, options.rivals),
         "was_active": state.get("ActiveState") == "active",
     }
     try:
-        for item in changes:
-            if options.originals:
-                _keep_original(host, item.path, before[item.path])
-            files.remove(item.path + files.OLD)
-        _write_undo(host, plan)
-        save(host, PLAN, plan)
+        _write_plan(host, plan, options)
     except OSError as problem:
         raise _unchanged(changes, staged.folders, _format_oserror(problem)) from None
     try:
         for item in changes:
             files.keep(item.path)
-        # The main file is the last: until then, everything that it names is there, old or new.
-        # What undoes it all at a boot is the first.
-        for item in sorted(changes, key=lambda item: (item.path == options.config_file, "/systemd/" not in item.path)):
+        for item in sorted(changes, key=lambda item: _rank(item, options)):
             files.swap(item)
-        _apply_actions(host, unit, actions, staged.lost.folders, options)
+        _apply_actions(host, unit, plan, options)
     except (TransactionError, OSError) as problem:
         log = unit.log() if "restart" in actions else []
         now_runs = undo(host, plan, options)
@@ -450,6 +493,28 @@ def _carry_out(
             f"The change was taken back: {str(problem).rstrip('.')}.{_quoted(log)} {now_runs}"
         ) from problem
     return _finish(host, plan)
+
+
+def _write_plan(host: System, plan: Dict[str, Any], options: Options) -> None:
+    """Write what undoes the change, before its first step."""
+    for path in plan["files"]:
+        if options.originals:
+            originals.keep(host, path)
+        files.remove(path + files.OLD)
+    if options.originals and plan["rivals"]:
+        originals.keep_rivals(host, plan["rivals"])
+    _write_undo(host, plan)
+    save(host, PLAN, plan)
+
+
+def _rank(item: FileSpec, options: Options) -> int:
+    """Return the place of a file in the order of the swaps.
+
+    The drop-in that undoes everything at a boot comes first and goes last. The main file follows all that it names.
+    """
+    if "/systemd/" in item.path:
+        return 3 if item.content is None else 0
+    return 2 if item.path == options.config_file else 1
 
 
 def _finish(host: System, plan: Dict[str, Any]) -> List[str]:
@@ -467,35 +532,59 @@ def _finish(host: System, plan: Dict[str, Any]) -> List[str]:
     return warnings
 
 
-def _apply_actions(host: System, unit: Unit, actions: Sequence[str], cookies: Sequence[str], options: Options) -> None:
-    for action, command in COMMANDS.items():
-        if action == "restart" and action in actions:
+def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Options) -> None:
+    for action in [name for name in COMMANDS if name in plan["actions"]]:
+        if action == "stop-rivals":
+            rivals.stop(host, plan["rivals"])
+        elif action == "restart":
             unit.restart()
             watch(host, unit, options)
-        elif action in actions:
-            _must(host, [unit.name if word == UNIT else word for word in command])
-        if action == "drop-cookies" and action in actions:
+        elif action == "mask-rivals":
+            _verify(plan, options)
+            rivals.mask(host, plan["rivals"])
+        else:
+            must(host, [unit.name if word == UNIT else word for word in COMMANDS[action]])
+        if action == "drop-cookies":
             # At its end chronyd has saved all that it had.
-            for folder in cookies:
+            for folder in plan["cookies"]:
                 set_aside_cookies(folder)
-    if options.verify and RELOADING_ACTIONS & set(actions):
+    if "mask-rivals" not in plan["actions"]:
+        _verify(plan, options)
+
+
+def _verify(plan: Dict[str, Any], options: Options) -> None:
+    if options.verify and RELOADING_ACTIONS & set(plan["actions"]):
         options.verify()
 
 
 def _format_oserror(problem: OSError, begun: bool = False) -> str:
     left = "the next run undoes what this one has begun" if begun else "nothing was changed"
-    return f"{problem.strerror} ({problem.filename or 'while writing'}); {left}."
+    remedy = " Run it as root (become)." if isinstance(problem, PermissionError) and os.geteuid() else ""
+    return f"{problem.strerror} ({problem.filename or 'while writing'}); {left}.{remedy}"
 
 
 def recover(host: System, options: Options) -> bool:
     """Undo what a run that was cut has left; say whether there was something."""
-    plan = load(host, PLAN)
+    plan = _load_plan(host)
     if plan.get("done"):
         _finish(host, plan)
-        return False
-    if plan:
+    elif plan:
         undo(host, plan, options, stopped=_stopped_since(host, plan))
-    return bool(plan)
+    return _is_open(plan)
+
+
+def _load_plan(host: System) -> Dict[str, Any]:
+    """Return the plan of a run that was cut, empty where there is none; raise TransactionError where it is damaged."""
+    undo_path, plan_path = os.path.join(host.state, UNDO), os.path.join(host.state, PLAN)
+    remedy = (
+        "It names the files of an interrupted change, whose old versions are beside them as"
+        f" *{files.OLD}. Run `sh {undo_path}` if that file exists, which puts them back, and remove {plan_path}."
+    )
+    return load_whole(host, PLAN, remedy)
+
+
+def _is_open(plan: Dict[str, Any]) -> bool:
+    return bool(plan) and not plan.get("done")
 
 
 def _stopped_since(host: System, plan: Dict[str, Any]) -> bool:
@@ -522,21 +611,27 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
     for done, opposite in (("enable", "disable"), ("disable", "enable")):
         if done in plan["actions"]:
             host.run(["systemctl", opposite, unit.name])
-    said = "The files are as they were."
+    said = _run_again(host, unit, plan, options, stopped)
+    rivals.bring_back(host, plan.get("rivals", []))
+    _forget_plan(host)
+    return said
+
+
+def _run_again(host: System, unit: Unit, plan: Dict[str, Any], options: Options, stopped: bool) -> str:
+    """Let chronyd run with the old files, or not, as before; return a sentence that says so."""
     if "restart" in plan["actions"] and not plan["was_active"]:
         host.run(["systemctl", "reset-failed", unit.name])
         host.run(["systemctl", "stop", unit.name])
-        said = "The files are as they were, and chronyd is stopped, as it was."
-    elif not stopped and plan["was_active"] and RELOADING_ACTIONS & set(plan["actions"]):
+        return "The files are as they were, and chronyd is stopped, as it was."
+    if not stopped and plan["was_active"] and RELOADING_ACTIONS & set(plan["actions"]):
         # Whatever was tried, a restart makes chronyd read all of them again.
         try:
             unit.restart()
             watch(host, unit, options)
-            said = "The files are as they were, and chronyd runs with them."
         except TransactionError as problem:
-            said = f"The files are as they were, but chronyd does not run with them either: {problem}"
-    _forget_plan(host)
-    return said
+            return f"The files are as they were, but chronyd does not run with them either: {problem}"
+        return "The files are as they were, and chronyd runs with them."
+    return "The files are as they were."
 
 
 def _forget_plan(host: System) -> None:
@@ -606,57 +701,6 @@ def read_again(host: System, options: Options, paths: Sequence[str]) -> None:
     with locked(host, options.lock_timeout):
         loaded = load(host, LOADED)
         save(host, LOADED, {path: known for path, known in loaded.items() if path not in paths})
-
-
-def remember(host: System, facts: Dict[str, Any]) -> None:
-    """Keep what the host was like before the first change, once and for all."""
-    if facts and not load(host, REMEMBERED):
-        save(host, REMEMBERED, facts)
-
-
-def originals(host: System) -> List[FileSpec]:
-    """Return the files as they were before the first change of each."""
-    return [_original(host, path, entry) for path, entry in sorted(load(host, MANIFEST).items())]
-
-
-def _original(host: System, path: str, entry: Optional[Dict[str, Any]]) -> FileSpec:
-    kept = read(os.path.join(host.state, ORIGINAL, entry["file"])) if entry else None
-    if entry is None:
-        return FileSpec(path, None, "root", "root", 0o644)
-    if kept is None:
-        raise TransactionError(f"What {path} was before the first change is lost: {host.state} is not whole.")
-    content = kept.content.decode("utf-8", "surrogateescape")
-    owner, group = files.user_name(entry["uid"]), files.group_name(entry["gid"])
-    return FileSpec(path, content, owner, group, int(entry["mode"], 8))
-
-
-def forget_everything(host: System) -> None:
-    """Begin anew: what the host is now is what the next first change will find."""
-    shutil.rmtree(os.path.join(host.state, ORIGINAL), ignore_errors=True)
-    files.remove(os.path.join(host.state, LOADED))
-
-
-def _keep_original(host: System, path: str, existing: Optional[FileState]) -> None:
-    """Keep what was there before the first change of a file, once and for all."""
-    kept = load(host, MANIFEST)
-    if path in kept:
-        return
-    entry = None
-    if existing:
-        name = f"{len(kept):03d}"
-        place = os.path.join(host.state, ORIGINAL, name)
-        files.make_private(host.state)
-        files.make_private(os.path.dirname(place))
-        files.write(place, existing.content, 0o600, 0, 0)
-        entry = {"file": name, "uid": existing.uid, "gid": existing.gid, "mode": f"{existing.mode:04o}"}
-    save(host, MANIFEST, dict(kept, **{path: entry}))
-
-
-def _must(host: System, argv: List[str]) -> None:
-    done = host.run(argv)
-    if done.status != 0:
-        first_line = (done.stderr or done.stdout).partition("\n")[0]
-        raise TransactionError(f"`{' '.join(argv)}` failed: {first_line}")
 
 
 def _quoted(log: Sequence[str]) -> str:

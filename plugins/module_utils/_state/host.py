@@ -30,6 +30,9 @@ PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin",
 CHRONYD = ("/usr/sbin/chronyd", "/sbin/chronyd")
 UNITS = ("chrony.service", "chronyd.service")
 RIVALS = (
+    # chronyd without the rights of root, which the packages of Debian 13, Fedora and Enterprise Linux 9 bring disabled.
+    # It conflicts with the unit that the role manages, and has no undo drop-in.
+    "chronyd-restricted.service",
     "systemd-timesyncd.service",
     "ntp.service",
     "ntpd.service",

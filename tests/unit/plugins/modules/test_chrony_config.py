@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.securetime.nts.plugins.modules import chrony_config
 
@@ -50,3 +51,21 @@ def test_the_diff_of_a_secret_file_shows_no_content(path: str, before: str, afte
 def test_the_diff_of_another_file_shows_its_content() -> None:
     shown = pair("/etc/chrony/chrony.conf", "makestep 1 3\n", "makestep 1 -1\n")
     assert returned({KEYS: "x"}, shown)["diff"] == [shown]
+
+
+def test_the_log_of_the_invocation_holds_no_content_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(chrony_config.AnsibleModule, "log", lambda self, text, log_args=None: logged.append(text))
+    given = {
+        "config_file": "/etc/chrony/chrony.conf",
+        "service": "chronyd.service",
+        "files": [{"path": "/etc/chrony/nts/server.key", "content": PEM}, {"path": "/a", "state": "absent"}],
+        "secrets": {KEYS: "1 SHA256 HEX:SECRET\n"},
+    }
+    with patch_module_args(given):
+        module = chrony_config.Module(argument_spec=chrony_config.ARGUMENTS, supports_check_mode=True)
+    assert module.params["files"][0]["content"] == PEM
+    (text,) = logged
+    assert text.startswith("Invoked with ")
+    assert "/etc/chrony/nts/server.key" in text
+    assert not [word for word in ("SECRET", "PRIVATE KEY", "AA") if word in text]

@@ -112,6 +112,15 @@ def test_a_folder_is_let_in_kept_while_it_is_used_and_let_go(host, places, tmp_p
     assert override.read_text() == ""
 
 
+def test_a_symbolic_link_of_the_administrator_is_written_through(host, places, tmp_path):
+    (tmp_path / "local").mkdir()
+    (tmp_path / "mine").write_text("/mine r,\n")
+    (tmp_path / "local/usr.sbin.chronyd").symlink_to("../mine")
+    confinement.allow(host, Requirements([], ["/srv/a"]), False, places)
+    assert (tmp_path / "local/usr.sbin.chronyd").is_symlink()
+    assert (tmp_path / "mine").read_text().startswith("/mine r,\n# BEGIN securetime.nts")
+
+
 def test_the_usual_folder_needs_nothing(host, places):
     assert (
         confinement.prune(host, Requirements([4460], ["/etc/chrony", "/etc/chrony/nts"]), False, places).changes == []

@@ -174,5 +174,19 @@ def test_diff_of_a_mode_shows_no_content(change, tmp_path):
 
 
 def test_diff_of_a_new_file_shows_it_whole(tmp_path):
-    (pair,) = files.diffs(wanted(tmp_path / "file"), None)
+    (pair,) = files.diffs(wanted(tmp_path / "file", mode=0o644), None)
     assert (pair["before"], pair["after"]) == ("", "new\n")
+
+
+@pytest.mark.parametrize("modes", [(0o640, 0o644), (0o644, 0o600), (0o640, None), (None, 0o640)])
+def test_diff_of_a_file_that_others_may_not_read_shows_no_content(tmp_path, modes):
+    old, new = modes
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_text("SECRET\n")
+        path.chmod(old)
+    item = wanted(path, "OTHER\n" if new is not None else None, mode=new or 0o644)
+    shown = str(files.diffs(item, files.read(str(path))))
+    assert "not shown" in shown
+    assert "SECRET" not in shown
+    assert "OTHER" not in shown

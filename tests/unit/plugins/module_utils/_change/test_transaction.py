@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import lock, transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change import lock, originals, transaction
 from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import put_back_cookies
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     NEW,
@@ -155,7 +155,7 @@ def test_one_run_at_a_time(host):
 def test_the_state_folder_and_the_lock_are_private(host):
     previous = os.umask(0o022)
     try:
-        transaction.remember(host, {"installed": True})
+        originals.remember(host, {"installed": True})
         with lock.locked(host, 0.0):
             pass
     finally:
@@ -169,7 +169,7 @@ def test_open_modes_of_the_state_folder_are_corrected(host, tmp_path):
     for name, mode in (("state", 0o755), ("state/original", 0o755)):
         (tmp_path / name).chmod(mode)
     (tmp_path / "state/lock").touch(0o666)
-    transaction.remember(host, {"installed": True})
+    originals.remember(host, {"installed": True})
     with lock.locked(host, 0.0):
         pass
     for name, mode in (("state", 0o700), ("state/original", 0o700), ("state/lock", 0o600)):
@@ -215,7 +215,7 @@ def client(host, tmp_path):
             return CommandResult(0, "chronyd (chrony) version 4.8 (+NTS)", "")
         if argv[0].endswith("chronyd"):
             return CommandResult(1, "", "")
-        done.append(" ".join(argv[:2]))
+        done.append(" ".join(argv if "rival.service" in argv else argv[:2]))
         if argv[:2] == ["systemctl", "stop"]:
             (tmp_path / "dump/192.0.2.1.nts").write_text("cookies")
         return CommandResult(0, "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=1\n", "")
@@ -223,8 +223,9 @@ def client(host, tmp_path):
     host.run = run
     transaction.save(host, transaction.LOADED, {str(config): digest(config.read_bytes())})
 
-    def apply(files, **options):
-        done.clear()
+    def apply(files, log=None, **options):
+        nonlocal done
+        done = [] if log is None else log
         me = user_name(os.getuid()), group_name(os.getgid())
         files = [FileSpec(str(tmp_path / path), content, *me, 0o644, effect) for path, content, effect in files]
         options = dict({"settle_time": 0.0, "owns": [str(tmp_path / "ca-[0-9].pem")]}, **options)
@@ -286,6 +287,172 @@ def test_what_is_taken_back_has_its_cookies_again(client, tmp_path):
         client([("ca-2.pem", OTHER, "nothing")], verify=refuse)
     assert (tmp_path / "ca-2.pem").read_text() == ANCHOR
     assert sorted(os.listdir(str(tmp_path / "dump"))) == ["192.0.2.1.nts", "ntskeys"]
+
+
+def test_a_check_writes_beside_no_run_and_waits_for_it(client, host, tmp_path, monkeypatch):
+    """Between its check and its swap a run has staged its file; a check must neither replace nor remove it."""
+    staged = tmp_path / f"chrony.conf{NEW}"
+    staged.write_text("of a run")
+    before = sorted(os.listdir(str(tmp_path)))
+    seen = []
+
+    def look(_host, items, *_arguments, **_options):
+        seen.extend(item.staged for item in items.values())
+        assert staged.read_text() == "of a run"
+        return True
+
+    monkeypatch.setattr(transaction, "check", look)
+    client([("chrony.conf", "of a check\n", "restart")], check_mode=True, owns=[])
+    assert seen == [f"{tmp_path}/chrony.conf.securetime-nts-check-{os.getpid()}"]
+    assert staged.read_text() == "of a run"
+    assert sorted(os.listdir(str(tmp_path))) == before
+    with lock.locked(host, 0.0), pytest.raises(TransactionError, match=r"Another run \(process"):
+        client([("chrony.conf", "of a check\n", "restart")], check_mode=True, lock_timeout=0.0)
+
+
+def test_a_check_makes_no_state(client, host, tmp_path):
+    os.unlink(f"{host.state}/loaded.json")
+    os.rmdir(host.state)
+    client([("chrony.conf", "of a check\n", "restart")], check_mode=True)
+    assert not os.path.exists(host.state)
+
+
+def test_what_a_killed_check_left_is_removed(client, tmp_path):
+    left = tmp_path / "chrony.conf.securetime-nts-check-999999999"
+    alive = tmp_path / f"chrony.conf.securetime-nts-check-{os.getpid()}"
+    left.touch()
+    alive.touch()
+    client([("chrony.conf", f"ntsdumpdir {tmp_path}/dump\n", "restart")])
+    assert not left.exists()
+    assert alive.exists()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]"])
+def test_a_damaged_plan_stops_every_run(client, host, tmp_path, damage):
+    kept = tmp_path / f"chrony.conf{OLD}"
+    kept.write_text("the only old copy")
+    with open(os.path.join(host.state, "plan.json"), "w") as file:
+        file.write(damage)
+    for check_mode in (True, False):
+        with pytest.raises(TransactionError, match=r"plan.json is damaged.* nothing was changed.*undo.sh.* and remove"):
+            client([("chrony.conf", "", "restart")], check_mode=check_mode)
+    assert kept.read_text() == "the only old copy"
+
+
+def test_a_damaged_manifest_stops_a_change(client, host, tmp_path):
+    client([("chrony.conf", f"ntsdumpdir {tmp_path}/dump\n", "restart")])
+    with open(os.path.join(host.state, "original/manifest.json"), "w") as file:
+        file.write("{")
+    with pytest.raises(TransactionError, match=r"manifest.json is damaged.*Restore it from a backup"):
+        client([("chrony.conf", f"ntsdumpdir {tmp_path}/dump\n! more\n", "restart")])
+    assert (tmp_path / "chrony.conf").read_text() == f"ntsdumpdir {tmp_path}/dump\n"
+
+
+def test_files_are_read_under_the_lock(host, tmp_path):
+    def read():
+        with pytest.raises(TransactionError, match="Another run"), lock.locked(host, 0.0):
+            pytest.fail("the files are read without the lock")
+        raise TransactionError("read")
+
+    options = transaction.Options(str(tmp_path / "chrony.conf"), "chronyd")
+    with pytest.raises(TransactionError, match=r"^read$"):
+        transaction.apply_read(host, read, options)
+
+
+RIVAL = "rival.service"
+
+
+def test_rivals_are_stopped_first_and_masked_last(client, tmp_path):
+    verified = []
+    config = f"ntsdumpdir {tmp_path}/dump\n"
+    result, done, _left = client(
+        [("chrony.conf", config, "restart")], rivals=[RIVAL], verify=lambda: verified.append(1), owns=[]
+    )
+    assert result["actions"] == ["stop-rivals", "drop-cookies", "restart", "mask-rivals"]
+    steps = [f"systemctl {step} {RIVAL}" for step in ("stop", "disable", "mask")]
+    assert [step for step in done if step in steps] == steps
+    assert done.index(steps[0]) < done.index("systemctl restart") < done.index(steps[1])
+    assert verified == [1]
+
+
+def test_rivals_come_back_with_a_rollback(client):
+    def refuse():
+        raise TransactionError("the clock follows nobody")
+
+    done = []
+    with pytest.raises(TransactionError, match=r"taken back: the clock follows nobody"):
+        client([("chrony.conf", "", "restart")], rivals=[RIVAL], verify=refuse, log=done)
+    assert not [step for step in done if step.startswith("systemctl mask")]
+    assert done[-3:] == [f"systemctl {step} {RIVAL}" for step in ("unmask", "enable", "start")]
+
+
+def test_a_restore_puts_back_what_was_there(client, host, tmp_path):
+    (tmp_path / "target").write_text("of the target\n")
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "mine").write_text("mine\n")
+    (tmp_path / "mine").chmod(0o604)
+    os.setxattr(str(tmp_path / "mine"), "user.mine", b"\0yes")
+    names = ("link", "dangling", "mine", "added")
+    log = []
+    client([(name, "of the role\n", "nothing") for name in names], rivals=[RIVAL], owns=[], log=log)
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "of the target\n"
+    assert os.listxattr(str(tmp_path / "mine")) == []
+    (tmp_path / "state/server.previous.key").touch()
+    options = transaction.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
+    result = transaction.restore(host, options)
+    assert result["changed_files"] == sorted(str(tmp_path / name) for name in names)
+    assert log[-3:] == [f"systemctl {step} {RIVAL}" for step in ("unmask", "enable", "start")]
+    assert os.readlink(str(tmp_path / "link")) == "target"
+    assert os.readlink(str(tmp_path / "dangling")) == "nowhere"
+    assert (tmp_path / "mine").read_text() == "mine\n"
+    assert stat.S_IMODE((tmp_path / "mine").stat().st_mode) == 0o604
+    assert os.getxattr(str(tmp_path / "mine"), "user.mine") == b"\0yes"
+    assert not (tmp_path / "added").exists()
+    assert not (tmp_path / "state").exists()
+    assert transaction.restore(host, options)["changed"] is False
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_undo_at_a_boot_is_removed_last():
+    options = transaction.Options("/etc/chrony/chrony.conf", "chronyd")
+    undo = "/etc/systemd/system/chrony.service.d/securetime-nts-undo.conf"
+    paths = [options.config_file, "/etc/chrony/chrony.keys", undo]
+
+    def order(*absent):
+        items = [wanted(path)._replace(content=None if path in absent else "x") for path in paths]
+        return [item.path for item in sorted(items, key=lambda item: transaction._rank(item, options))]
+
+    assert order() == [undo, "/etc/chrony/chrony.keys", options.config_file]
+    assert order(undo) == ["/etc/chrony/chrony.keys", options.config_file, undo]
+
+
+@pytest.mark.parametrize(
+    ("run", "enabled", "unit_file_state", "expected"),
+    [
+        (True, False, "enabled", ["disable", "restart"]),
+        (True, True, "disabled", ["enable", "restart"]),
+        (False, True, "disabled", ["enable"]),
+        (False, True, "enabled", []),
+        (False, False, "enabled", ["disable"]),
+    ],
+)
+def test_a_restore_gives_chronyd_its_state_back(host, tmp_path, run, enabled, unit_file_state, expected):
+    options = transaction.Options("/c", "chronyd", run=run, enabled=enabled)
+    state = {"ActiveState": "inactive", "UnitFileState": unit_file_state}
+    assert transaction._decision(host, [], [], {}, state, options).actions == expected
+
+
+def test_one_original_can_be_put_back_and_is_dropped(client, host, tmp_path):
+    (tmp_path / "keys").write_text("of the distribution\n")
+    client([("keys", "of the role\n", "nothing"), ("more", "x\n", "nothing")], owns=[])
+    spec = originals.spec(host, str(tmp_path / "keys"))
+    assert spec.content == "of the distribution\n"
+    assert originals.spec(host, str(tmp_path / "never changed")) is None
+    client([("keys", spec.content, "nothing")], put_back=[spec.path], owns=[])
+    assert originals.spec(host, spec.path) is None
+    assert [item.path for item in originals.specs(host)] == [str(tmp_path / "more")]
 
 
 @pytest.fixture

@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. What a host was like before the first change: its files, and facts that the role gives.
+
+Kept once for each file. SELinux labels are not kept, because they belong to the place and to the policy of the day.
+"""
+
+import base64
+import os
+import shutil
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from ansible_collections.securetime.nts.plugins.module_utils._change import files
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    FileSpec,
+    System,
+    TransactionError,
+    load_whole,
+    read,
+    save,
+)
+
+# Below the state folder.
+FOLDER = "original"
+MANIFEST = "original/manifest.json"
+REMEMBERED = "original/remembered.json"
+RIVALS = "original/rivals.json"
+REMEDY = (
+    "It names what was there before the first change. Restore it from a backup, or remove the folder {folder} to give"
+    " up what was there."
+)
+
+
+def remember(host: System, facts: Mapping[str, Any]) -> None:
+    """Keep what the host was like before the first change, once and for all."""
+    if facts and not remembered(host):
+        save(host, REMEMBERED, dict(facts))
+
+
+def remembered(host: System) -> Dict[str, Any]:
+    """Return what remember() has kept, empty where it has kept nothing."""
+    return _load(host, REMEMBERED)
+
+
+def keep_rivals(host: System, rows: Sequence[Dict[str, Any]]) -> None:
+    """Keep the state of other time daemons before they are first stopped, once for each."""
+    kept = _load(host, RIVALS)
+    if not {row["unit"] for row in rows} <= set(kept):
+        save(host, RIVALS, {**{row["unit"]: row for row in rows}, **kept})
+
+
+def kept_rivals(host: System) -> List[Dict[str, Any]]:
+    """Return what keep_rivals() has kept."""
+    return list(_load(host, RIVALS).values())
+
+
+def specs(host: System) -> List[FileSpec]:
+    """Return the files as they were before the first change of each."""
+    return [_original(host, path, entry) for path, entry in sorted(_load(host, MANIFEST).items())]
+
+
+def spec(host: System, path: str) -> Optional[FileSpec]:
+    """Return a file as it was before its first change; None where it has not been changed."""
+    kept = _load(host, MANIFEST)
+    return _original(host, path, kept[path]) if path in kept else None
+
+
+def keep(host: System, path: str) -> None:
+    """Keep what was there before the first change of a file, once and for all."""
+    kept = _load(host, MANIFEST)
+    if path not in kept:
+        save(host, MANIFEST, {**kept, path: _entry(host, path, kept)})
+
+
+def drop(host: System, paths: Sequence[str]) -> None:
+    """Forget what was there before the first change of these files."""
+    kept = _load(host, MANIFEST)
+    if set(paths) & set(kept):
+        save(host, MANIFEST, {path: entry for path, entry in kept.items() if path not in paths})
+    for path in set(paths) & set(kept):
+        if kept[path] and "file" in kept[path]:
+            files.remove(os.path.join(host.state, FOLDER, kept[path]["file"]))
+
+
+def forget_everything(host: System) -> List[str]:
+    """Begin anew: what the host is now is what the next first change will find. Return warnings."""
+    shutil.rmtree(host.state, ignore_errors=True)
+    return [f"{host.state} could not be removed. Remove it."] if os.path.exists(host.state) else []
+
+
+def _load(host: System, name: str) -> Dict[str, Any]:
+    return load_whole(host, name, REMEDY.format(folder=os.path.join(host.state, FOLDER)))
+
+
+def _entry(host: System, path: str, kept: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """Describe a file for the manifest and keep its content; None where there is none."""
+    if os.path.islink(path):
+        status = os.lstat(path)
+        return {"link": os.readlink(path), "uid": status.st_uid, "gid": status.st_gid}
+    existing = read(path)
+    if existing is None:
+        return None
+    used = {entry["file"] for entry in kept.values() if entry and "file" in entry}
+    name = next(f"{number:03d}" for number in range(len(used) + 1) if f"{number:03d}" not in used)
+    place = os.path.join(host.state, FOLDER, name)
+    files.make_private(host.state)
+    files.make_private(os.path.dirname(place))
+    files.write(place, existing.content, 0o600, 0, 0)
+    return {
+        "file": name,
+        "uid": existing.uid,
+        "gid": existing.gid,
+        "mode": f"{existing.mode:04o}",
+        "xattrs": {name: base64.b64encode(value).decode() for name, value in files.read_xattrs(path).items()},
+    }
+
+
+def _original(host: System, path: str, entry: Optional[Dict[str, Any]]) -> FileSpec:
+    if entry is None:
+        return FileSpec(path, None, "root", "root", 0o644)
+    owner, group = files.user_name(entry["uid"]), files.group_name(entry["gid"])
+    if "link" in entry:
+        target = read(os.path.join(os.path.dirname(path), entry["link"]))
+        content = target.content.decode("utf-8", "surrogateescape") if target else ""
+        return FileSpec(path, content, owner, group, target.mode if target else 0o644, link=entry["link"])
+    kept = read(os.path.join(host.state, FOLDER, entry["file"]))
+    if kept is None:
+        raise TransactionError(f"What {path} was before the first change is lost: {host.state} is not whole.")
+    content = kept.content.decode("utf-8", "surrogateescape")
+    xattrs = {name: base64.b64decode(value) for name, value in entry.get("xattrs", {}).items()}
+    return FileSpec(path, content, owner, group, int(entry["mode"], 8), xattrs=xattrs)

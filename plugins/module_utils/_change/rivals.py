@@ -1,0 +1,47 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The time daemons that chronyd replaces.
+
+They are stopped before chronyd starts, because two daemons cannot have UDP port 123, and disabled and masked once it
+works. Until then a boot starts them, and a rollback starts them again: no failure leaves a host without a time daemon.
+"""
+
+from typing import Any, Dict, List, Sequence
+
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import System
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, must
+
+Row = Dict[str, Any]
+
+
+def look(host: System, units: Sequence[str]) -> List[Row]:
+    """Return of each unit its name, whether it is active, and whether it is enabled."""
+    rows = []
+    for name in units:
+        state = Unit(host, name).show()
+        enabled = state.get("UnitFileState", "").startswith("enabled")
+        rows.append({"unit": name, "active": state.get("ActiveState") == "active", "enabled": enabled})
+    return rows
+
+
+def stop(host: System, rows: Sequence[Row]) -> None:
+    """Stop the units, or raise TransactionError."""
+    must(host, ["systemctl", "stop", *(row["unit"] for row in rows)])
+
+
+def mask(host: System, rows: Sequence[Row]) -> None:
+    """Disable and mask the units, or raise TransactionError."""
+    names = [row["unit"] for row in rows]
+    must(host, ["systemctl", "disable", *names])
+    must(host, ["systemctl", "mask", *names])
+
+
+def bring_back(host: System, rows: Sequence[Row]) -> None:
+    """Give the units the state back that look() has found, as far as that is possible."""
+    for row in rows:
+        host.run(["systemctl", "unmask", row["unit"]])
+        if row["enabled"]:
+            host.run(["systemctl", "enable", row["unit"]])
+        if row["active"]:
+            host.run(["systemctl", "start", row["unit"]])

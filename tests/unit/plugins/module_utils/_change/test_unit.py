@@ -1,0 +1,25 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import CommandResult, System
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
+
+
+@pytest.mark.parametrize(
+    ("marked", "expected"), [("-- cursor: s=1;i=2\n", "--after-cursor=s=1;i=2"), ("", "--since=@1700000000")]
+)
+def test_the_log_begins_at_the_restart(monkeypatch, marked, expected):
+    asked = []
+
+    def run(argv):
+        asked.append(argv)
+        return CommandResult(0, marked if "--show-cursor" in argv else "", "")
+
+    monkeypatch.setattr("time.time", lambda: 1700000000.5)
+    unit = Unit(System(run, lambda staged, path: None), "chronyd.service")
+    unit.restart()
+    assert unit.log() == []
+    assert [argv[5] for argv in asked if "--lines=40" in argv] == [expected, expected]
