@@ -83,6 +83,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     missing = packages if half_installed else [name for name in packages if not _version(chrony, name)]
     sources = _chrony_conf.supported(inputs.sources, skip_for)
     unit = chrony["unit"] or {}
+    startable = [row for row in environment["rivals"] if row["load_state"] != "masked"]
     return {
         "problems": [
             *map(printable, incapable(inputs, chrony, skip_for, known=not half_installed or first_seen is not None)),
@@ -96,12 +97,20 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "half_installed": half_installed,
         "packages": packages,
         "missing_packages": missing,
-        "rivals": [row["unit"] for row in environment["rivals"] if row["load_state"] != "masked"],
+        "rivals": [row["unit"] for row in startable],
         "first_seen": first_seen
         or {
             "installed": chrony["installed"],
             "active": unit.get("active_state") == "active",
-            "rivals": [row["unit"] for row in environment["rivals"] if row["active_state"] == "active"],
+            "enabled": str(unit.get("unit_file_state")).startswith("enabled"),
+            "rivals": [
+                {
+                    "unit": row["unit"],
+                    "active": row["active_state"] == "active",
+                    "enabled": str(row["unit_file_state"]).startswith("enabled"),
+                }
+                for row in startable
+            ],
         },
         "skip_for": skip_for,
         "sources_text": _text(_chrony_conf.render_sources(sources)),

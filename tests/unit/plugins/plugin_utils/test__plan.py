@@ -71,18 +71,39 @@ def test_a_chronyd_without_a_version_is_installed_again() -> None:
     assert host["problems"] == []
 
 
+def rival(unit: str, load_state: str, active_state: str, unit_file_state: str) -> dict[str, str]:
+    return {
+        "unit": unit,
+        "load_state": load_state,
+        "active_state": active_state,
+        "unit_file_state": unit_file_state,
+    }
+
+
 def test_the_first_look_at_a_host_is_kept() -> None:
-    rival = {"unit": "systemd-timesyncd.service", "load_state": "loaded", "active_state": "active"}
-    before = planned(installed=False, unit=None, environment__rivals=[rival])
-    assert before["rivals"] == ["systemd-timesyncd.service"]
-    first = {"installed": False, "active": False, "rivals": ["systemd-timesyncd.service"]}
+    rivals = [
+        rival("systemd-timesyncd.service", "loaded", "active", "enabled"),
+        rival("ntpsec.service", "loaded", "inactive", "disabled"),
+        rival("openntpd.service", "masked", "inactive", "masked"),
+    ]
+    before = planned(installed=False, unit=None, environment__rivals=rivals)
+    assert before["rivals"] == ["systemd-timesyncd.service", "ntpsec.service"]
+    first = {
+        "installed": False,
+        "active": False,
+        "enabled": False,
+        "rivals": [
+            {"unit": "systemd-timesyncd.service", "active": True, "enabled": True},
+            {"unit": "ntpsec.service", "active": False, "enabled": False},
+        ],
+    }
     assert before["first_seen"] == first
     assert planned(first_seen=first)["first_seen"] == first
 
 
 def test_a_masked_rival_is_left_alone() -> None:
-    rival = {"unit": "systemd-timesyncd.service", "load_state": "masked", "active_state": "inactive"}
-    assert planned(environment__rivals=[rival])["rivals"] == []
+    masked = rival("systemd-timesyncd.service", "masked", "inactive", "masked")
+    assert planned(environment__rivals=[masked])["rivals"] == []
 
 
 @pytest.mark.parametrize(
