@@ -31,4 +31,5 @@ class FilterModule:
             "_platform": _plan.platform,
             "_proof": proof,
             "_trust_files": _chrony_conf.trust_files,
+            "_trust_patterns": _chrony_conf.trust_patterns,
         }

@@ -474,6 +474,11 @@ def trust_files(
     ]
 
 
+def trust_patterns(folder: str) -> list[str]:
+    """Return shell patterns of the paths that trust_files() gives to sets, whose numbers have up to 10 digits."""
+    return [f"{folder}/trusted.pem", *(f"{folder}/trusted-{'[0-9]' * digits}.pem" for digits in range(1, 11))]
+
+
 def supported(wanted: Any, version: str | None) -> Any:
     """Return directives, or a list of sources, without what chronyd of this version does not know."""
     if isinstance(wanted, Mapping):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import
     render_sources,
     supported,
     trust_files,
+    trust_patterns,
 )
 
 SERVER = {"type": "server", "address": "a.example.org"}
@@ -266,3 +268,18 @@ def test_directives_are_taken_as_chrony_and_other_roles_write_them(given: Any, e
 def test_a_line_that_was_read_is_written_as_it_was(line: str) -> None:
     name, _blank, text = line.partition(" ")
     assert render_directives(normal(DIRECTIVES, {name: text})) == [line]
+
+
+@pytest.mark.parametrize(
+    ("name", "owned"),
+    [
+        ("trusted.pem", True),
+        ("trusted-1.pem", True),
+        ("trusted-4294967295.pem", True),
+        ("trusted-2026-corp.pem", False),
+        ("trusted-corp.pem", False),
+        ("trusted-1.pem.bak", False),
+    ],
+)
+def test_only_files_of_sets_belong_to_the_role(name: str, owned: bool) -> None:
+    assert any(fnmatch(f"/etc/{name}", pattern) for pattern in trust_patterns("/etc")) is owned
