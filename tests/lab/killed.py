@@ -124,7 +124,8 @@ def main():
             wrong += [f"step {step}: the script is still there"] if os.path.exists(UNDO) else []
         # Half of the steps are followed by the same run again, the others by one that wants the old files.
         label = "new" if step % 2 else "old"
-        begun = transaction.load(HOST, transaction.PLAN) != {}
+        plan = transaction.load(HOST, transaction.PLAN)
+        begun = plan != {} and not plan.get("done")
         kept = os.path.exists(COOKIES) or os.path.exists(COOKIES + OLD)
         transaction.apply(HOST, wanted(label), OPTIONS)
         if label == "new" or begun:

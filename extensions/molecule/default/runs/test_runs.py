@@ -136,7 +136,18 @@ def test_a_symmetric_key_is_used_and_never_shown() -> None:
     keys = host.file("/etc/chrony/chrony.keys")
     assert (keys.user, keys.group, keys.mode) == ("root", "_chrony", 0o640)
     assert f"7 SHA256 {secret}" in keys.content_string
-    site("--limit", "client-debian13")
+    output = site("--diff", "--limit", "client-debian13")
+    assert secret not in output
+    assert secret not in host.file("/etc/chrony/chrony.keys").content_string
+
+
+def test_the_unit_of_chronyd_without_rights_is_masked_with_the_others() -> None:
+    host = get_host("ansible://client-debian13")
+    host.check_output("systemctl unmask chronyd-restricted; systemctl enable chronyd-restricted")
+    assert changed(site("--limit", "client-debian13"))["client-debian13"] == 1
+    assert host.check_output("systemctl is-enabled chronyd-restricted || true") == "masked"
+    assert host.check_output("systemctl is-active chrony") == "active"
+    assert changed(site("--limit", "client-debian13"))["client-debian13"] == 0
 
 
 def test_a_client_that_trusted_the_wrong_ca_is_mended_at_once(tmp_path: Path) -> None:
@@ -267,6 +278,13 @@ def test_keys_were_made_in_that_run(first_run: tuple[str, set[str], str]) -> Non
     assert len(lines) >= 7
     assert "Make the root CA's key" in output
     assert re.search(r"nts_pair\[\d+\]: Invoked with", journal)
+
+
+def test_the_journal_of_the_module_holds_no_certificate(first_run: tuple[str, set[str], str]) -> None:
+    journal = first_run[2]
+    lines = [line for line in journal.splitlines() if "chrony_config" in line and "Invoked with" in line]
+    assert lines
+    assert [line for line in lines if "BEGIN CERTIFICATE" in line] == []
 
 
 def test_no_secret_is_in_the_output_or_in_the_journal(first_run: tuple[str, set[str], str]) -> None:

@@ -288,6 +288,64 @@ def test_two_runs_at_once(client: Host) -> None:
     assert change(client, {"path": CONFIG, "content": before})["changed"]
 
 
+def test_a_check_waits_for_the_run_and_writes_nothing_of_its_own(client: Host) -> None:
+    before = config(client)
+    with ThreadPoolExecutor() as pool:
+        file = {"path": CONFIG, "content": f"{before}! of the run\n"}
+        running = pool.submit(change, client, file, settle_time=10)
+        wait_until(lambda: client.file("/var/lib/securetime-nts/plan.json").exists, "no change is under way")
+        check = {"path": CONFIG, "content": f"{before}authselectmode ignore\n"}
+        said = change(client, check, lock_timeout=1, _ansible_check_mode=True)
+        assert re.search(r"Another run \(process \d+, python", said["msg"]), said
+        assert running.result()["changed"]
+    assert config(client) == f"{before}! of the run\n"
+    assert change(client, check, _ansible_check_mode=True)["changed"]
+    assert config(client) == f"{before}! of the run\n"
+    assert client.run("ls /etc/chrony/*securetime-nts*").rc != 0
+    assert change(client, {"path": CONFIG, "content": before})["changed"]
+
+
+def test_a_user_without_rights_is_told_so(client: Host) -> None:
+    arguments = {"config_file": CONFIG, "service": UNIT, "files": [{"path": CONFIG, "content": "x"}]}
+    command = f"runuser -u nobody -- python3 {code(client)}/run.py chrony_config || true"
+    said = write(client, command, json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+    assert "Traceback" not in said
+    assert re.search(r"Permission denied \(\S+\); nothing was changed. Run it as root \(become\).", said), said
+
+
+def test_the_journal_holds_no_content_of_a_file(client: Host) -> None:
+    since = client.check_output("sleep 1; date +%s")
+    refused(client, "no-such-group", {"path": FAULT, "content": "CONTENT OF A KEY", "group": "no-such-group"})
+    journal = client.check_output(f"journalctl --quiet --no-pager --since=@{since}")
+    assert FAULT in journal
+    assert "CONTENT OF A KEY" not in journal
+
+
+@pytest.fixture
+def rival(client: Host) -> Iterator[str]:
+    """Another time daemon that runs and starts at a boot."""
+    path = "/usr/lib/systemd/system/fault-rival.service"
+    lines = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+    write(client, f"cat >{path}; systemctl daemon-reload; systemctl enable --now fault-rival", lines)
+    yield "fault-rival.service"
+    client.check_output("systemctl unmask fault-rival; systemctl disable --now fault-rival")
+    client.check_output(f"rm {path}; systemctl daemon-reload")
+
+
+def test_another_time_daemon_is_masked_only_with_a_chronyd_that_works(client: Host, rival: str) -> None:
+    before = config(client)
+    now = f"systemctl show --property ActiveState,UnitFileState {rival}"
+    runs = {"ActiveState=active", "UnitFileState=enabled"}
+    refused(client, "at line", {"path": CONFIG, "content": f"{before}nonsense\n"}, rivals=[rival])
+    assert set(client.check_output(now).split()) == runs
+    broken = {"path": OPTIONS, "content": 'DAEMON_OPTS="--no-such-option"\n'}
+    refused(client, "was taken back", broken, rivals=[rival])
+    assert set(client.check_output(now).split()) == runs
+    result = change(client, {"path": CONFIG, "content": before}, rivals=[rival])
+    assert result["actions"] == ["stop-rivals", "mask-rivals"]
+    assert set(client.check_output(now).split()) == {"ActiveState=inactive", "UnitFileState=masked"}
+
+
 def test_an_ordinary_user_cannot_hold_the_lock(client: Host) -> None:
     assert "Permission denied" in client.run(f"runuser -u nobody -- flock --nonblock {LOCK} true").stderr
     client.check_output(f"chmod 755 /var/lib/securetime-nts; chmod 644 {LOCK}")

@@ -25,7 +25,7 @@ from ansible_collections.securetime.nts.tests.lab.vms import (
 )
 
 # Steps of each kind of change, as counted by a change that is not cut.
-STEPS = {"config": 24, "certificate": 29}
+STEPS = {"config": 26, "certificate": 31}
 CUTS: list[tuple[str, str]] = [(kind, str(step)) for kind, count in STEPS.items() for step in range(1, count + 1)]
 # Two at a time, one on each VM.
 ROUNDS = [CUTS[first : first + 2] for first in range(0, len(CUTS), 2)]
