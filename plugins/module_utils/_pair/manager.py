@@ -29,7 +29,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     TransactionError,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.signals import rollback_on_signals
-from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import ENABLED, Options, Unit
+from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import ENABLED, Options
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import (
     Endpoint,
     ask,
