@@ -22,6 +22,7 @@ NTSKE_PORT = 4460
 OTHER_NAMES = (
     "acme_dns_records",
     "acme_dns_state",
+    "applied",
     "ca_rotation",
     "observed",
     "probed",
@@ -31,6 +32,7 @@ OTHER_NAMES = (
     "site_clients",
     "site_hosts",
     "site_max_fail_percentage",
+    "site_probing_clients",
     "site_serial",
     "site_servers",
 )

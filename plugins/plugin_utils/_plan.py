@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import printable
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _variables
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import NTSKE_PORT, Inputs
 
@@ -131,11 +132,6 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "unused_pair_files": unused_pair_files(pairs, environment["server_files"]),
         "proof": proof(inputs, skip_for),
     }
-
-
-def printable(text: str) -> str:
-    """Return text for a terminal: the host chooses the names and versions that it can hold."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _text(lines: list[str]) -> str:

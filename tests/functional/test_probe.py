@@ -223,6 +223,8 @@ def test_a_name_in_the_subject_alone_is_warned_of(certificates: Certificates, as
 def test_a_renewed_certificate_needs_a_restart(certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
     old = certificates.other("renewed")
     with chronyd("trixie", tmp_path, old) as server:
+        # chronyd listens before its helper has read the pair.
+        assert ask(server.ntsport)["ok"]
         new = certificates.other("renewed")  # in the same files
         serial = f"{new.certificate.serial_number:X}"
         error = ask(server.ntsport, expected_serial=serial)["error"]

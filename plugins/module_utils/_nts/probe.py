@@ -266,7 +266,7 @@ class Probe:
         if session.protocol != ke.ALPN:
             raise ProbeError("alpn")
         if session.distrust is not None:
-            raise ProbeError(session.distrust.kind, session.distrust.detail)
+            raise ProbeError(session.distrust.kind, self._distrust(session.distrust))
         question = self.question
         leaf = self.result["tls"]["certificates"][0]
         for wanted, key in (
@@ -288,6 +288,18 @@ class Probe:
                 f"The server's certificate has no subjectAltName: {name} was found in its subject, where other clients"
                 " do not look."
             )
+
+    def _distrust(self, distrust: TlsError) -> str:
+        """Say how far the chain of the server reaches, where its end is not trusted."""
+        chain = self.result["tls"]["certificates"]
+        last = chain[-1]
+        if distrust.kind != "certificate_issuer" or last["issuer"] == last["subject"]:
+            return distrust.detail
+        return (
+            f"{distrust.detail} The server sent {len(chain)} certificate{'s' if len(chain) > 1 else ''}, the last of"
+            f" which {last['issuer'] or 'nobody'} issued. If that is an intermediate CA, the server must send its"
+            " certificate, too."
+        )
 
     def _warn(self, text: str) -> None:
         self.result["warnings"].append(text)

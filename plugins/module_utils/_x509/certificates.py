@@ -69,7 +69,7 @@ def describe(der: bytes) -> Dict[str, Any]:
         raise DerError(str(error)) from None
     return {
         "subject": _name(fields.get("subject", ())),
-        "subject_alt_names": [f"{kind}:{value}" for kind, value in fields.get("subjectAltName", ())],
+        "subject_alt_names": [printable(f"{kind}:{value}") for kind, value in fields.get("subjectAltName", ())],
         "issuer": _name(fields.get("issuer", ())),
         "serial": fields["serialNumber"].lstrip("0") or "0",
         "not_before": _date(fields["notBefore"]),
@@ -80,7 +80,12 @@ def describe(der: bytes) -> Dict[str, Any]:
 
 
 def _name(sequence: Any) -> str:
-    return ", ".join(f"{SHORT_NAMES.get(kind, kind)}={value}" for part in sequence for kind, value in part)
+    return printable(", ".join(f"{SHORT_NAMES.get(kind, kind)}={value}" for part in sequence for kind, value in part))
+
+
+def printable(text: str) -> str:
+    """Return text for a terminal or a log: whoever made a certificate chose its names."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _date(text: str) -> str:

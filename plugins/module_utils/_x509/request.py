@@ -12,7 +12,11 @@ import re
 from ipaddress import ip_address, ip_network
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Type
 
-from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE, is_address
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import (
+    CERTIFICATE,
+    is_address,
+    printable,
+)
 
 # What reading hostile PEM and DER raises, over the versions of cryptography.
 UNREADABLE: Tuple[Type[Exception], ...] = (ValueError, TypeError)
@@ -304,6 +308,5 @@ def _name_of(oid: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return text for a terminal: whoever made it chose it."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in str(value))
+    text = printable(str(value))
     return text if len(text) <= 300 else f"{text[:300]} …"
