@@ -13,7 +13,6 @@ import abc
 import contextlib
 import ctypes
 import datetime
-import ipaddress
 import socket
 import struct
 import subprocess
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ansible_collections.securetime.nts.plugins.module_utils._x509 import request
 from ansible_collections.securetime.nts.tests.functional.nts_servers import DAY, Pair, PrivateKey, running, wait_for
 from ansible_collections.securetime.nts.tests.functional.unpacked import NTPSEC_PACKAGES, program
 
@@ -233,7 +233,7 @@ def _sign(
 ) -> Pair:
     """Make a certificate as community.crypto does: with identifiers of the keys, signed by the issuer or by itself."""
     key = key or ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
     now = datetime.datetime.now(datetime.timezone.utc)
     builder = (
         x509.CertificateBuilder()
@@ -268,11 +268,6 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
     )
 
 
-def _general(names: Sequence[str], *, networks: bool) -> list[x509.GeneralName]:
-    address = ipaddress.ip_network if networks else ipaddress.ip_address
-    return [x509.IPAddress(address(item)) if item[0].isdigit() else x509.DNSName(item) for item in names]
-
-
 class Certificates:
     """The certificates of one server, and the file that its clients trust."""
 
@@ -287,10 +282,12 @@ def of_the_role(
     key: PrivateKey | None = None,
     *,
     rooted: bool = True,
+    more_names: Sequence[x509.GeneralName] = (),
 ) -> Certificates:
     """Make what the role makes: a root, an issuing CA for the server's names only, and the server's certificate.
 
     Without constraints it is what an ACME server issues; the provider selfsigned has no root, and is trusted as it is.
+    more_names stand in the server's certificate besides its names.
     """
     root = None
     if rooted:
@@ -299,26 +296,23 @@ def of_the_role(
             "NTS root CA",
             [(x509.BasicConstraints(ca=True, path_length=1), True), (_usage(authority=True), True)],
         )
-    constraints = [(x509.NameConstraints(_general(permitted, networks=True), None), True)] if permitted else []
+    asked = request.extensions(request.issuing_request(permitted or names, "server"))
     issuing = _sign(
         folder / "issuing",
         f"NTS issuing CA of {names[0]}",
-        [
-            (x509.BasicConstraints(ca=True, path_length=0), True),
-            (_usage(authority=True), True),
-            *constraints,
-        ],
+        [item for item in asked if permitted or not isinstance(item[0], x509.NameConstraints)],
         root,
         not_after=1095 * DAY,
     )
+    wanted = request.leaf_request(names, "ECDSA P-256")
     leaf = _sign(
         folder / "server",
-        names[0],
+        wanted.common_name,
         [
-            (x509.BasicConstraints(ca=False, path_length=None), True),
-            (_usage(authority=False), True),
-            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-            (x509.SubjectAlternativeName(_general(names, networks=False)), False),
+            (x509.SubjectAlternativeName([*value, *more_names]), critical)
+            if isinstance(value, x509.SubjectAlternativeName)
+            else (value, critical)
+            for value, critical in request.extensions(wanted)
         ],
         issuing,
         not_before=-DAY / 24,
@@ -337,7 +331,7 @@ def self_signed(folder: Path) -> Certificates:
             (x509.BasicConstraints(ca=False, path_length=None), True),
             (_usage(authority=False), True),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-            (x509.SubjectAlternativeName(_general(NAMES, networks=False)), False),
+            (x509.SubjectAlternativeName([request.general_name(name) for name in NAMES]), False),
         ],
         not_after=90 * DAY,
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from cryptography import x509
 
 from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls
 from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import Probe, ProbeOptions
@@ -44,20 +45,25 @@ CASES = {
     "IPv4 address": Case("role", rooms.IPV4),
     "IPv6 address": Case("role", rooms.IPV6),
     "name of an IPv6 address": Case("role", rooms.NAME_OF_IPV6),
+    "no host name": Case("addresses alone", rooms.IPV4),
     "self-signed": Case("self-signed"),
     "provider selfsigned": Case("provider selfsigned"),
     "provider acme": Case("provider acme"),
 }
 # In the words of GnuTLS and of OpenSSL.
 ISSUER = "certificate issuer is unknown|unable to get local issuer certificate"
-CONSTRAINTS = "violates the signer's constraints|permitted subtree violation"
+CONSTRAINTS = "violates the signer's constraints|(?:permitted|excluded) subtree violation"
 WRONG = {
     "another CA is trusted": Case("another CA", refusal=ISSUER),
     "name outside the constraints": Case("name outside", refusal=CONSTRAINTS),
     "address outside the constraints": Case("address outside", rooms.IPV4, CONSTRAINTS),
+    "name below the one of the server": Case("name below", refusal=CONSTRAINTS),
+    "an e-mail address besides": Case("e-mail address", refusal=CONSTRAINTS),
+    "a URI besides": Case("URI", refusal=CONSTRAINTS),
 }
 NAME_IS_WANTED = "Missing name of .* for NTS-KE|NTSc: .*DNS error"
 REFUSAL = re.compile(f"TLS handshake with .* failed.*|NTSc: certificate invalid.*|(?:{NAME_IS_WANTED}).*")
+ADDRESSES = (rooms.IPV4, rooms.IPV6)
 # Constraints that permit what the certificate has, but for the one or the other.
 BUT_THE_NAME = (rooms.NAME_OF_IPV6, rooms.IPV6, rooms.IPV4, "other.example.org")
 BUT_THE_ADDRESS = (rooms.NAME, rooms.NAME_OF_IPV6, rooms.IPV6, "192.0.2.2")
@@ -197,7 +203,11 @@ def outcomes(
         "provider selfsigned": rooms.of_the_role(folder / "selfsigned", rooted=False),
         "provider acme": rooms.of_the_role(folder / "acme", permitted=None),
         "another CA": Certificates(role.server, another.trusted),
+        "addresses alone": rooms.of_the_role(folder / "addresses", ADDRESSES, ADDRESSES),
         "name outside": rooms.of_the_role(folder / "name", permitted=BUT_THE_NAME),
+        "name below": rooms.of_the_role(folder / "below", permitted=("example.org", *ADDRESSES)),
+        "e-mail address": rooms.of_the_role(folder / "mail", more_names=[x509.RFC822Name("ceo@example.org")]),
+        "URI": rooms.of_the_role(folder / "uri", more_names=[x509.UniformResourceIdentifier("https://example.org/")]),
         "address outside": rooms.of_the_role(folder / "address", permitted=BUT_THE_ADDRESS),
     }
     for suite in CHRONY:
@@ -224,7 +234,7 @@ PAIRS = [
 ]
 # Which clients do not take addresses: chrony 4.0 none at all, ntpsec none of IPv6.
 UNABLE = {
-    ("chrony", "bullseye"): ("IPv4 address", "IPv6 address"),
+    ("chrony", "bullseye"): ("IPv4 address", "IPv6 address", "no host name"),
     **{("ntpsec", suite): ("IPv6 address",) for suite in NTPSEC},
 }
 MEETINGS = [Meeting(*pair, case) for pair in PAIRS for case in CASES]
