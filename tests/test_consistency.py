@@ -347,6 +347,12 @@ def test_symptoms_are_reproduced_by_tests_that_are_there() -> None:
     assert len(references) >= 18
 
 
+def test_the_threat_model_names_tests_that_are_there() -> None:
+    references = re.findall(r"`([^`]+\.py::[^`]+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(references) >= 12
+    assert [reference for reference in references if not is_a_test(reference)] == []
+
+
 def test_every_symptom_is_in_the_table_of_contents() -> None:
     contents, _rest = SYMPTOMS.split("\n## ", 1)
     listed = re.findall(r"^[-*]+ ?\[(.+)\]\(#(.+)\)(?:\*\*)?$", contents, re.MULTILINE)

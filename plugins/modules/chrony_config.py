@@ -529,7 +529,13 @@ def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:
     if content is not None:
         return str(content)
     if item["from"]:
-        return "".join(text_of(path).rstrip("\n") + "\n" for path in item["from"])
+        text = "".join(text_of(path).rstrip("\n") + "\n" for path in item["from"])
+        if "PRIVATE KEY" in text and int(item["mode"], 8) & 0o004:
+            raise TransactionError(
+                f"{' and '.join(item['from'])} holds a private key, and {item['path']} is for all users to read, so"
+                " nothing was changed. Name a file that holds the certificates alone."
+            )
+        return text
     raise ValueError(f"{item['path']} has no content: set its content, or its state to absent.")
 
 

@@ -94,6 +94,8 @@ class Inputs:
             "new_key": self.is_true("certificate_new_key"),
             "content": self["certificate_content"],
             "key_content": self["certificate_key_content"],
+            "host_path": self["certificate_host_path"],
+            "key_host_path": self["certificate_key_host_path"],
         }
         more = [
             {name: value for name, value in pair.items() if value is not None} for pair in self["more_certificates"]

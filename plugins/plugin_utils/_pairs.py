@@ -25,7 +25,7 @@ def pairs(main: Pair, folder: str, more: list[Pair], made_in: str = "") -> list[
 
     Its content is its own: no two pairs are the same. chronyd reads them from the folder; they are made below made_in.
     """
-    common = {**main, "content": "", "key_content": ""}
+    common = {**main, "content": "", "key_content": "", "host_path": "", "key_host_path": ""}
     every = [{**main, "id": MAIN}, *({**common, **pair} for pair in more)]
     return [_whole(pair, folder, made_in or folder) for pair in every]
 
@@ -38,6 +38,7 @@ def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
     lineage = f"/etc/letsencrypt/live/securetime-nts-{pair['id']}"
     by_certbot = pair["provider"] == "acme" and pair["acme_client"] == "certbot"
     issues = pair["provider"] in ("ownca", "selfsigned")
+    kept_by_others = pair["provider"] == "host_path"
     signed_elsewhere = pair["provider"] == "files" and not pair["content"]
     signed = f"{staging}/issuing.pem" if issues else f"{staging}/chain-{directory}.pem"
     addresses = [address for address in map(_address, pair["names"]) if address]
@@ -62,10 +63,18 @@ def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
         "chain": signed,
         "signs_itself": pair["provider"] == "selfsigned",
         "half": pair["provider"] == "files" and bool(pair["content"]) != bool(pair["key_content"]),
+        # Another program on the host makes the pair, and leaves it there.
+        "kept_by_others": kept_by_others,
         "staged_certificate": [f"{lineage}/fullchain.pem"]
         if by_certbot
+        else [pair["host_path"]]
+        if kept_by_others
         else [*([f"{staging}/leaf.pem"] if issues else []), signed],
-        "staged_key": f"{lineage}/privkey.pem" if by_certbot else f"{staging}/leaf.key",
+        "staged_key": f"{lineage}/privkey.pem"
+        if by_certbot
+        else pair["key_host_path"]
+        if kept_by_others
+        else f"{staging}/leaf.key",
         "alt_names": [f"DNS:{name}" for name in names] + [f"IP:{address}" for address in addresses],
     }
 

@@ -114,8 +114,8 @@ def _not_its_key(found: Root, certificate: Any, passphrase: str) -> Iterator[str
         key = load_key(found.key, passphrase or None)
     except UNREADABLE:
         yield (
-            "The key of the root CA cannot be read: chrony_nts_ca_passphrase is not the one that encrypts it. Nothing"
-            " was changed, and the key stays as it is."
+            "The key of the root CA cannot be read: chrony_nts_ca_passphrase is not the one that encrypts it, or is set"
+            " for a key that is not encrypted. Nothing was changed, and the key stays as it is."
         )
         return
     if public_bytes(key.public_key()) != public_bytes(certificate.public_key()):

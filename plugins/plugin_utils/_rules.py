@@ -26,7 +26,7 @@ ALIKE = 0.66
 # Characters. Ansible prints a failure twice, which must stay below 2 KB.
 LONGEST_MESSAGE = 850
 CRYPTO = "community.crypto"
-MADE_BY_CRYPTO = _variables.PROVIDERS
+MADE_BY_CRYPTO = ("ownca", "selfsigned", "acme", "files")
 LARGEST_SET = 2**32 - 1
 # Set 1 belongs to Ubuntu, which fills it from 25.10 on.
 UBUNTU_SET = 1
@@ -34,6 +34,9 @@ KEY = re.compile(r"HEX:([0-9A-Fa-f]{2})+|ASCII:[!-~]+")
 CERTIFICATE_DIR = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}")
 # Folders that are gone after a boot, that chronyd and the renewal never see, or that are chronyd's own.
 OTHER_FOLDERS = re.compile(r"/(dev|home|proc|root|run|sys|tmp|var/tmp|var/run|var/lib/chrony)(/|$)")
+# The paths of a pair that another program keeps, and where the sandbox of the renewal sees none.
+HOST_PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._@:+-]*)+")
+UNSEEN_FOLDERS = re.compile(r"/(dev|home|proc|root|run/user|sys|tmp|var/tmp)(/|$)")
 RAW_SET = re.compile(r"\s*ntstrustedcerts\s+([0-9]+)\s+\S", re.IGNORECASE)
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 PRIVATE_KEY = "PRIVATE KEY"
@@ -431,6 +434,26 @@ def _a_key_has_its_certificate(inputs: Inputs) -> Iterator[str]:
             " passphrase. Or set neither: the server then makes a key, and its request is signed elsewhere. Not so for"
             f" {_list(half)}."
         )
+
+
+@rule
+def _a_pair_of_another_program_is_where_the_renewal_sees_it(inputs: Inputs) -> Iterator[str]:
+    wrong = [
+        pair["id"]
+        for pair in inputs.pairs
+        if pair["kept_by_others"] and not (_is_seen(pair["host_path"]) and _is_seen(pair["key_host_path"]))
+    ]
+    if wrong:
+        yield (
+            "For the provider 'host_path', set chrony_nts_certificate_host_path and"
+            " chrony_nts_certificate_key_host_path (in chrony_nts_more_certificates host_path and key_host_path) to the"
+            " absolute paths of the chain and of its key on the server, not below /home, /root, /tmp or /run/user. Not"
+            f" so for {_list(wrong)}."
+        )
+
+
+def _is_seen(path: str) -> bool:
+    return bool(HOST_PATH.fullmatch(path)) and not UNSEEN_FOLDERS.match(path)
 
 
 @rule

@@ -25,7 +25,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import
     string,
 )
 
-PROVIDERS = ("ownca", "selfsigned", "acme", "files")
+PROVIDERS = ("ownca", "selfsigned", "acme", "files", "host_path")
 KEY_TYPES = ("ECDSA P-256", "ECDSA P-384", "Ed25519", "RSA 2048", "RSA 3072", "RSA 4096")
 # Values that have forms of their own: a source is also text, and a directive is what the table of chrony.conf says.
 OWN_FORMS = ("chrony_nts_sources", "chrony_nts_directives", "chrony_nts_platform")
@@ -62,6 +62,8 @@ VARIABLES = made_of(
     integer("chrony_nts_certificate_renew_percent", 1, 90),
     string("chrony_nts_certificate_content"),
     secret(string("chrony_nts_certificate_key_content")),
+    string("chrony_nts_certificate_host_path"),
+    string("chrony_nts_certificate_key_host_path"),
     several(
         made_of(
             "chrony_nts_more_certificates",
@@ -73,6 +75,8 @@ VARIABLES = made_of(
             flag("new_key"),
             string("content"),
             secret(string("key_content")),
+            string("host_path"),
+            string("key_host_path"),
         )
     ),
     string("chrony_nts_certificate_dir"),

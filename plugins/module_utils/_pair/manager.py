@@ -322,8 +322,9 @@ class CertificateManager:
     def renew(self, force: bool = False) -> Row:
         """Make a new pair if it is time to, and deploy it; mend what is served otherwise."""
         settings = self.settings
-        if settings.command and self.staged()[0] != _text(settings.certificate):
-            # Somebody has told the ACME client to renew, and its hook did not come to its end.
+        others_renew = settings.command or settings.provider == "host_path"
+        if others_renew and self.staged()[0] != _text(settings.certificate):
+            # The program that keeps the pair has renewed it, and no hook has deployed that.
             return self.deploy(*self.staged())
         status = self.status()
         wanted = status["due"] or self.must_be_made_anew(status)
@@ -355,10 +356,15 @@ class CertificateManager:
             self.run_acme_client(status)
             return self.deploy(*self.staged())
         if not settings.issuing_key:
+            remedy = (
+                "run the playbook securetime.nts.site where the controller gets one (chrony_nts_certificate_provider is"
+                f" {settings.provider}), or bring one by nts-certificate deploy"
+            )
+            if settings.provider == "host_path":
+                remedy = f"let the program that keeps {settings.staged_certificate[0]} renew it"
             raise CertificateError(
                 f"The certificate has {status['remaining_days']:.1f} days left, and this host cannot make a new one by"
-                " itself: run the playbook securetime.nts.site where the controller gets one"
-                f" (chrony_nts_certificate_provider is {settings.provider}), or bring one by nts-certificate deploy.",
+                f" itself: {remedy}.",
                 EXIT_LEFT_ALONE if not status["problems"] else self.silent_or_failed(),
             )
         if not HAS_CRYPTOGRAPHY:

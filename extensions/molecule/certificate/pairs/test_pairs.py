@@ -18,6 +18,53 @@ from ansible_collections.securetime.nts.tests.lab.pairs import TRUSTED, leaf, pa
 CA = Path(os.environ["LAB_STATE"]) / "nts-ca"
 
 
+def test_a_pair_that_another_program_keeps_is_watched_and_never_replaced(tmp_path: Path) -> None:
+    """The program leaves its pair below /etc; nts-certificate serves what it finds there, and never makes one."""
+    server, client = get_host("ansible://nts1"), get_host("ansible://client-debian13")
+    wanted = {
+        "chrony_nts_certificate_provider": "host_path",
+        "chrony_nts_certificate_host_path": "/etc/other/nts.pem",
+        "chrony_nts_certificate_key_host_path": "/etc/other/nts.key",
+    }
+
+    def site() -> str:
+        return playbook("site", "--limit", "nts1", variables=wanted)
+
+    def leave(number: int, names: str = "DNS:nts1") -> str:
+        """Leave a new pair as the other program would; return its certificate."""
+        certificate, key = pair(tmp_path / str(number), names=names)
+        server.check_output("mkdir -p /etc/other")
+        for path, content in (("nts.pem", certificate), ("nts.key", key)):
+            server.check_output(f"cat >/etc/other/{path} <<'E'\n{content}E")
+        return certificate
+
+    try:
+        assert "/etc/other/nts.pem and /etc/other/nts.key (chrony_nts_certificate_host_path" in " ".join(site().split())
+        first = leave(1)
+        assert changed(site())["nts1"] > 0
+        assert changed(site())["nts1"] == 0
+        assert leaf(client, "nts1", trusted_certs_content=first)
+        # Renewed by the other program, without a word to anybody.
+        second = leave(2)
+        server.check_output("systemctl start nts-certificate.service")
+        assert leaf(client, "nts1", trusted_certs_content=second)
+        # A pair that would not serve stays where it is.
+        leave(3, "DNS:elsewhere")
+        assert server.run("nts-certificate renew").rc == 1
+        assert leaf(client, "nts1", trusted_certs_content=second)
+        server.check_output("cat /etc/other/nts.key >>/etc/other/nts.pem")
+        assert "holds a private key" in " ".join(site().split())
+        leave(4)
+        before = server.check_output("sha256sum /etc/other/*")
+        with renewed_at(server, 1.0):
+            failed = server.run("nts-certificate renew")
+        assert failed.rc in (0, 4), failed
+        assert server.check_output("sha256sum /etc/other/*") == before
+    finally:
+        server.check_output("rm -rf /etc/other")
+        changed(playbook("site", "--limit", "nts1"))
+
+
 def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
     """The tutorial's certificate (RSA 4096, a year, no root), and one of the operator's own, beside the first."""
     debian, client = get_host("ansible://nts1"), get_host("ansible://client-debian13")

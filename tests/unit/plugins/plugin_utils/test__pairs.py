@@ -21,6 +21,8 @@ MAIN = {
     "new_key": False,
     "content": "",
     "key_content": "",
+    "host_path": "",
+    "key_host_path": "",
 }
 
 
@@ -46,6 +48,18 @@ def pairs(*more, **main):
 def test_what_somebody_else_signs_follows_from_the_provider(main, requests, chain):
     (pair,) = pairs(**main)
     assert (pair["requests"], PurePath(pair["chain"]).name) == (requests, chain)
+
+
+def test_a_pair_that_another_program_keeps_is_taken_from_its_place():
+    given = {"provider": "host_path", "host_path": "/etc/pki/nts.pem", "key_host_path": "/etc/pki/nts.key"}
+    pair, other = pairs({"id": "a", "names": ["a"], "provider": "ownca"}, **given)
+    assert (pair["requests"], pair["staged_certificate"], pair["staged_key"]) == (
+        "",
+        ["/etc/pki/nts.pem"],
+        "/etc/pki/nts.key",
+    )
+    assert pair["certificate"] == "/etc/chrony/nts/server.pem"
+    assert not other["kept_by_others"]
 
 
 def test_names_and_addresses_become_alternative_names():

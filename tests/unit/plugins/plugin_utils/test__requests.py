@@ -23,6 +23,8 @@ MAIN = {
     "new_key": False,
     "content": "",
     "key_content": "",
+    "host_path": "",
+    "key_host_path": "",
 }
 
 

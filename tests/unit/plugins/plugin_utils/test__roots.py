@@ -85,6 +85,7 @@ def test_the_key_must_be_the_one_of_the_certificate() -> None:
         "chrony_nts_ca_passphrase is not" in said(GOOD, encrypted("correct horse"), ca_passphrase="battery staple")[0]
     )
     assert "chrony_nts_ca_passphrase is not" in said(GOOD, encrypted("correct horse"))[0]
+    assert "not encrypted" in said(GOOD, KEY, ca_passphrase="correct horse")[0]
 
 
 NONE = _roots.Root("root.pem", "", "")
