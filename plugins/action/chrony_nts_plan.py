@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _plan, _roots, _rules
+from ansible_collections.securetime.nts.plugins.plugin_utils import _plan, _requests, _roots, _rules
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 FACTS = "securetime.nts.chronyc_facts"
@@ -40,9 +41,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         for warning in _rules.unknown_names(names, given["variables"]):
             Display().warning(warning)
         found = _rules.mistakes(given["variables"], names)
+        if boolean(given["variables"]["chrony_nts_server_enabled"], strict=False):
+            found += _requests.label_problems(str((task_vars or {}).get("inventory_hostname")))
         if found:
             return {**result, "failed": True, "msg": _rules.message(found)}
         inputs = Inputs(given["variables"])
+        for path in _requests.left_over(str(inputs["ca_dir"]), (task_vars or {}).get("hostvars", {})):
+            Display().warning(
+                f"{path} is the CA of no server of this inventory that signs itself, and clients trust it. Run the"
+                " playbook securetime.nts.site with chrony_nts_site_forget_server_cas=true to end that."
+            )
         packages = _plan.package_names(given["platforms"], inputs["platform"])
         read = self._execute_module(FACTS, {"packages": packages}, task_vars=task_vars)
         if "chrony" not in read.get("ansible_facts", {}):

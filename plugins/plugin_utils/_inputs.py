@@ -30,6 +30,7 @@ OTHER_NAMES = (
     "restored",
     "rotation_witness",
     "site_clients",
+    "site_forget_server_cas",
     "site_hosts",
     "site_max_fail_percentage",
     "site_probing_clients",

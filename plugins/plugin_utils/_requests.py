@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.securetime.nts.plugins.module_utils._pair.staging import DUE, StagedPair, staged_pair
@@ -18,7 +19,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.request impor
     pem_of,
 )
 
-__all__ = ["HAS_CRYPTOGRAPHY", "checked", "label", "labelled", "message"]
+__all__ = ["HAS_CRYPTOGRAPHY", "checked", "label", "label_problems", "labelled", "left_over", "message"]
 
 Row = dict[str, Any]
 
@@ -30,6 +31,29 @@ LONGEST_CHAIN = 65536
 def label(host: str, pair_id: str) -> str:
     """Return what the controller calls a pair, in the names of its files and in the subject of an issuing CA."""
     return host if pair_id == MAIN else f"{host}-{pair_id}"
+
+
+def label_problems(host: str) -> list[str]:
+    """Return why the inventory's name of a host cannot be part of a file name."""
+    if "/" in host or host.startswith("."):
+        return [f"The inventory name '{host}' cannot be part of a file name in chrony_nts_ca_dir: rename the host."]
+    return []
+
+
+def left_over(ca_dir: str, hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the files of issuing CAs that clients trust though no host of the inventory signs itself with one.
+
+    hosts are the variables of each host of the inventory. The defaults of the role are not among them.
+    """
+    paths = sorted(Path(ca_dir, "servers").glob("*.pem"))
+    known = {name for host, variables in hosts.items() for name in _own_labels(host, variables)} if paths else set()
+    return [str(path) for path in paths if path.stem not in known]
+
+
+def _own_labels(host: str, variables: Mapping[str, Any]) -> Iterator[str]:
+    provider = variables.get("chrony_nts_certificate_provider")
+    pairs = [{"id": MAIN}, *(variables.get("chrony_nts_more_certificates") or [])]
+    yield from (label(host, pair["id"]) for pair in pairs if pair.get("provider", provider) == "selfsigned")
 
 
 def labelled(pairs: Sequence[Mapping[str, Any]], host: str) -> list[Row]:

@@ -115,3 +115,8 @@ def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
     assert (failed.rc, "cannot make a new one by itself" in failed.stderr) == (4, True), failed
     changed(playbook("site", "--limit", "client-debian13"))
     assert anchors["tutorial.example.org"].strip() in client.file(TRUSTED).content_string
+    # A server that does not sign itself any more is still trusted, until the operator ends that.
+    done = playbook("site", "--limit", "nts1")
+    assert "servers/nts1-tutorial.pem is the CA of no server of this inventory" in " ".join(done.split())
+    changed(playbook("site", variables={"chrony_nts_site_forget_server_cas": True}))
+    assert anchors["tutorial.example.org"].strip() not in client.file(TRUSTED).content_string

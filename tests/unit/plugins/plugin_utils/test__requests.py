@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,3 +105,26 @@ def test_the_message_names_the_host_and_what_to_do() -> None:
     said = _requests.message("nts1", ["It lacks the extension nameConstraints."])
     assert said.startswith("nts1 did not send")
     assert "delete the folder /etc/chrony/nts/staging" in said
+
+
+def test_the_ca_of_a_server_that_is_gone_is_left_over(tmp_path: Path) -> None:
+    folder = tmp_path / "servers"
+    assert _requests.left_over(str(tmp_path), {}) == []
+    folder.mkdir()
+    for name in ("nts1", "nts1-more", "nts2", "nts2-public", "gone", "nts3"):
+        (folder / f"{name}.pem").write_text("PEM")
+    hosts = {
+        "nts1": {"chrony_nts_certificate_provider": "selfsigned", "chrony_nts_more_certificates": [{"id": "more"}]},
+        "nts2": {"chrony_nts_more_certificates": [{"id": "public", "provider": "selfsigned"}]},
+        "nts3": {"chrony_nts_certificate_provider": "acme"},
+    }
+    assert _requests.left_over(str(tmp_path), hosts) == [
+        str(folder / f"{name}.pem") for name in ("gone", "nts2", "nts3")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "wrong"), [("nts1", False), ("nts1.example.org", False), ("../x", True), ("a/b", True)]
+)
+def test_a_host_name_that_leads_out_of_the_folder_is_refused(host: str, wrong: bool) -> None:
+    assert bool(_requests.label_problems(host)) is wrong
