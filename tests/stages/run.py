@@ -63,6 +63,7 @@ STAGES = {
     # --- make test
     "images": Stage("python tests/lab/lab.py build", "test", progress="lab: "),
     "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", MOLECULE),
+    "molecule-trust": Stage("tests/stages/molecule.sh trust", "test", MOLECULE),
     "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", MOLECULE),
     "molecule-default": Stage("tests/stages/molecule.sh default", "test", MOLECULE),
     "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test"),
