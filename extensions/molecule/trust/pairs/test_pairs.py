@@ -120,3 +120,15 @@ def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
     assert "servers/nts1-tutorial.pem is the CA of no server of this inventory" in " ".join(done.split())
     changed(playbook("site", variables={"chrony_nts_site_forget_server_cas": True}))
     assert anchors["tutorial.example.org"].strip() not in client.file(TRUSTED).content_string
+
+
+def test_a_server_that_is_known_by_its_address_alone() -> None:
+    """No host name fits into its subject, and its issuing CA permits none."""
+    server, client = get_host("ansible://nts1"), get_host("ansible://client-debian12")
+    address = server.check_output("hostname -I").split()[0]
+    try:
+        changed(playbook("site", "--limit", "nts1", variables={"chrony_nts_server_names": [address]}))
+        found = leaf(client, address, trusted_certs=[TRUSTED])
+        assert (found["subject"], found["subject_alt_names"]) == ("", [f"IP Address:{address}"])
+    finally:
+        changed(playbook("site", "--limit", "nts1"))
