@@ -12,7 +12,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _plan, _requests, _roots, _rules
+from ansible_collections.securetime.nts.plugins.plugin_utils import _answers, _plan, _requests, _roots, _rules
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 FACTS = "securetime.nts.chronyc_facts"
@@ -37,12 +37,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if "chrony_nts_sources" not in given["variables"]:
             # Before ansible-core 2.19, a date or .inf in a variable makes text of all of them.
             return {**result, "failed": True, "msg": "A chrony_nts_ variable holds a date or .inf in YAML: quote it."}
+        host = str((task_vars or {}).get("inventory_hostname"))
+        shadowed = _answers.shadowed(task_vars or {}, self._task)
+        if shadowed:
+            return {**result, "failed": True, "msg": _answers.shadowed_message(host, shadowed)}
         names = [name for name in task_vars or {} if isinstance(name, str)]
         for warning in _rules.unknown_names(names, given["variables"]):
             Display().warning(warning)
         found = _rules.mistakes(given["variables"], names)
         if boolean(given["variables"]["chrony_nts_server_enabled"], strict=False):
-            found += _requests.label_problems(str((task_vars or {}).get("inventory_hostname")))
+            found += _requests.label_problems(host)
         if found:
             return {**result, "failed": True, "msg": _rules.message(found)}
         inputs = Inputs(given["variables"])
@@ -52,20 +56,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 " playbook securetime.nts.site with chrony_nts_site_forget_server_cas=true to end that."
             )
         packages = _plan.package_names(given["platforms"], inputs["platform"])
-        read = self._execute_module(FACTS, {"packages": packages}, task_vars=task_vars)
-        if "chrony" not in read.get("ansible_facts", {}):
-            return {**result, **read}
+        read = _answers.cleaned(self._execute_module(FACTS, {"packages": packages}, task_vars=task_vars), ("chrony",))
+        chrony = read.get("ansible_facts", {}).pop("chrony", None)
+        if read.get("failed") or not isinstance(chrony, dict):
+            # Nothing else of it: a result by the name of the plan would be taken for the plan.
+            return {**result, **_answers.failure(read)}
         # Warnings, and the interpreter that was found.
-        more = {name: read[name] for name in ("warnings", "deprecations") if name in read}
-        more["ansible_facts"] = {name: fact for name, fact in read["ansible_facts"].items() if name != "chrony"}
-        chrony = read["ansible_facts"]["chrony"]
+        more: dict[str, Any] = {
+            name: read[name] for name in ("warnings", "deprecations", "ansible_facts") if name in read
+        }
         planned = _plan.plan(inputs, given["platforms"], chrony, given["first_seen"])
         planned["problems"] += _roots.lost(inputs, _roots.root(inputs), chrony["environment"]["own_ca"])
         if planned["problems"]:
             return {**result, **more, "failed": True, "msg": _rules.message(planned["problems"]), "plan": planned}
         # Not as a message of the result, with which Ansible would print the whole plan.
         for note in planned["notes"]:
-            Display().display(f"{(task_vars or {}).get('inventory_hostname')}: {note}")
+            Display().display(f"{host}: {note}")
         # Not the facts: stored twice for each host, they would be most of what a fleet takes of memory.
         # Plain values: those of the variables carry where they come from, which would be kept for each host.
         return {**result, **more, "changed": False, "plan": json.loads(json.dumps(planned))}

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _requests
+from ansible_collections.securetime.nts.plugins.plugin_utils import _answers, _requests
 
 MODULE = "securetime.nts.nts_pair"
 
@@ -36,12 +36,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if not _requests.HAS_CRYPTOGRAPHY:
             return {**result, "failed": True, "msg": "Install cryptography for the Python that runs Ansible."}
         host = str((task_vars or {}).get("inventory_hostname"))
+        shadowed = _answers.shadowed(task_vars or {}, self._task)
+        if shadowed:
+            return {**result, "failed": True, "msg": _answers.shadowed_message(host, shadowed)}
         pairs = _requests.labelled(given["pairs"], host)
         if not pairs:
             return {**result, "changed": False, "pairs": []}
-        sent = self._execute_module(MODULE, {**given, "pairs": pairs}, task_vars=task_vars)
+        sent = _answers.cleaned(self._execute_module(MODULE, {**given, "pairs": pairs}, task_vars=task_vars))
         if sent.get("failed") or "pairs" not in sent:
-            return {**result, **sent, "failed": True}
+            return {**result, **_answers.failure(sent)}
         result = {**result, "changed": bool(sent.get("changed")), "diff": sent.get("diff", [])}
         if given["chains"]:
             return result

@@ -25,6 +25,9 @@ description:
     without the cookies that it has saved. It would use them for up to four weeks without asking for a certificate. Who
     is only trusted in addition costs no cookies.
 attributes:
+  action:
+    description: Has a plugin on the controller, which takes no other facts of the host than are documented.
+    support: full
   check_mode:
     description: Predicts the result. The candidate is read by chronyd, for which it is put beside the configuration
       file for a moment.

@@ -18,6 +18,9 @@ description:
   - chronyd gives an ordinary user only some of the reports. The others are null then, and named in
     RV(ansible_facts.chrony.refused). Run it with C(become) to know about NTS.
 attributes:
+  action:
+    description: Has a plugin on the controller, which takes no other facts of the host than are documented.
+    support: full
   check_mode:
     description: Never changes anything.
     support: full

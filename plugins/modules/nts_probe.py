@@ -18,6 +18,9 @@ description:
     cannot read its key.
   - Only asks. It sets no clock, and needs neither chrony nor root.
 attributes:
+  action:
+    description: Has a plugin on the controller, which takes no other facts of the host than are documented.
+    support: full
   check_mode:
     description: Never changes anything.
     support: full

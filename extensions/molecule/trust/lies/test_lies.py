@@ -72,6 +72,25 @@ LIES = {
 }
 
 
+# Runs every module, and adds to what it returns.
+INJECTOR = """\
+#!/usr/bin/python3
+import json, subprocess, sys
+sent = sys.stdin.buffer.read()
+done = subprocess.run(["/usr/bin/python3", *sys.argv[1:]], input=sent, stdout=subprocess.PIPE)
+try:
+    answer = json.loads(done.stdout)
+except ValueError:
+    sys.stdout.buffer.write(done.stdout)
+    sys.exit(done.returncode)
+lie = json.load(open("/root/lie.json"))
+if b"chronyc_facts" in sent and "replace" in lie:
+    answer = lie["replace"]
+answer.setdefault("ansible_facts", {}).update(lie.get("facts", {}))
+print(json.dumps(answer))
+"""
+
+
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     server = get_host(f"ansible://{HOST}")
@@ -107,3 +126,38 @@ def test_a_server_that_lies_gets_nothing_signed(host: Host, tmp_path: Path, lie:
     assert said in words
     assert files(folder) == before
     assert host.check_output("sha256sum /etc/chrony/nts/server.pem") == served
+
+
+@pytest.mark.parametrize("inject", ["true", "false"])
+@pytest.mark.parametrize("lie", ["a plan", "facts"])
+def test_a_client_that_lies_gets_no_other_plan_and_no_file_of_the_controller(
+    tmp_path: Path, lie: str, inject: str
+) -> None:
+    """Its facts could replace variables: to be a server for other names, or to be sent any file as its chrony.conf."""
+    name = "client-debian13"
+    client = get_host(f"ansible://{name}")
+    folder = Path(os.environ["LAB_STATE"]) / "nts-ca"
+    server = {"chrony_nts_server_enabled": True, "chrony_nts_server_names": STOLEN}
+    sent = {"facts": {**server, "chrony_nts_config_template": str(folder / "root.key")}}
+    if lie == "a plan":
+        pair = {"id": "server", "provider": "../rotate_prepare", "names": STOLEN}
+        sent = {"replace": {"changed": False, "ansible_facts": {}, "plan": {"pairs": [pair], "turns": [pair]}}}
+    client.check_output("printf %%s %s >%s && chmod 755 %s", INJECTOR, INTERPRETER, INTERPRETER)
+    client.check_output("printf %%s %s >/root/lie.json", json.dumps(sent))
+    inventory = tmp_path / "liar.yml"
+    inventory.write_text(f"all: {{hosts: {{{name}: {{ansible_python_interpreter: {INTERPRETER}}}}}}}\n")
+    before = files(folder), client.check_output("sha256sum /etc/chrony/chrony.conf")
+    try:
+        output = playbook(
+            "site",
+            "--limit",
+            name,
+            ANSIBLE_INVENTORY=f"{os.environ['ANSIBLE_INVENTORY']},{inventory}",
+            ANSIBLE_INJECT_FACT_VARS=inject,
+        )
+    finally:
+        client.check_output("rm -f %s /root/lie.json", INTERPRETER)
+    # The other facts are not taken at all, so that the run goes on as if they were not there.
+    counts = recap(output)[name]
+    assert (counts["failed"], counts["changed"]) == ((1, 0) if lie == "a plan" else (0, 0)), output[-3000:]
+    assert (files(folder), client.check_output("sha256sum /etc/chrony/chrony.conf")) == before

@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. What a managed host answers, without what could mislead the controller.
+
+Ansible turns every fact that a module returns into a variable of the host (inject_facts_as_vars), and facts win over
+inventories and the defaults of roles (precedence of variables in Ansible's documentation). A hostile host could so give
+the role other variables: names to sign, files of the controller to send, tasks to include.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ansible import constants
+
+# What Ansible itself keeps of a host.
+INTERPRETER = "discovered_interpreter_"
+OURS = ("chrony_nts_", "__chrony_nts_", "chrony_monitor_", "__chrony_monitor_")
+LONGEST_MESSAGE = 4000
+# In characters; chrony.conf and a few certificates have 20,000.
+LONGEST_TEXT = 400000
+# What a failed module may say of itself.
+FAILURE = ("msg", "rc", "module_stdout", "module_stderr", "stdout", "stderr", "exception")
+
+
+class _NoFacts(dict[str, Any]):
+    """A cache of facts that has an empty entry for each host."""
+
+    def get(self, *_arguments: Any) -> Any:
+        return {}
+
+    def __missing__(self, _name: str) -> Any:
+        return {}
+
+
+def plain(value: Any, longest: int = LONGEST_TEXT) -> Any:
+    """Return a value without control characters other than line feeds and tabs, and with texts of a bounded length."""
+    if isinstance(value, str):
+        text = value if value.isprintable() else "".join(c if c.isprintable() or c in "\n\t" else "?" for c in value)
+        return text if len(text) <= longest else f"{text[:longest]} …"
+    if isinstance(value, Mapping):
+        return {plain(str(name), 200): plain(item, longest) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, longest) for item in value]
+    return value
+
+
+def cleaned(sent: Mapping[str, Any], facts: Collection[str] = ()) -> dict[str, Any]:
+    """Return the answer of a module, with no other facts than these and those of Ansible itself."""
+    kept = {name: value for name, value in sent.items() if name != "ansible_facts"}
+    answer: dict[str, Any] = {
+        name: plain(value, LONGEST_MESSAGE if name in FAILURE else LONGEST_TEXT) for name, value in kept.items()
+    }
+    found = sent.get("ansible_facts")
+    if isinstance(found, Mapping):
+        answer["ansible_facts"] = {
+            name: plain(value)
+            for name, value in found.items()
+            if name in facts or (isinstance(name, str) and name.startswith(INTERPRETER))
+        }
+    return answer
+
+
+def failure(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a failed answer: its message, and nothing that a later task could take for a result."""
+    said = {name: plain(sent[name], LONGEST_MESSAGE) for name in FAILURE if name in sent}
+    return {"msg": "The host sent no result.", **said, "failed": True}
+
+
+def shadowed(task_vars: Mapping[str, Any], task: Any = None) -> list[str]:
+    """Return the variables of the operator that facts of the host have replaced, by their names."""
+    facts = task_vars.get("ansible_facts") or {}
+    names = [name for name in facts if isinstance(name, str) and name != "chrony" and not name.startswith(INTERPRETER)]
+    found = [name for name in names if name.startswith(OURS)]
+    if not constants.config.get_config_value("INJECT_FACTS_AS_VARS"):
+        return []
+    # Of other facts only those can matter that are variables by the same name.
+    others = [name for name in names if name in task_vars and name not in found]
+    if others:
+        own = _without_facts(task_vars, task)
+        found += [name for name in others if name in own and own[name] != task_vars[name]]
+    return sorted(found)
+
+
+def _without_facts(task_vars: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
+    """Return the variables of the host as they are without its facts."""
+    hostvars = task_vars["hostvars"]
+    manager = copy.copy(hostvars._variable_manager)
+    manager._fact_cache = _NoFacts()
+    host = hostvars._inventory.get_host(task_vars["inventory_hostname"])
+    found: Mapping[str, Any] = manager.get_vars(host=host, task=task, include_hostvars=False)
+    return found
+
+
+def shadowed_message(host: str, names: Collection[str]) -> str:
+    """Return why the role does not go on."""
+    return (
+        f"{host} returned facts by the names of variables ({', '.join(plain(sorted(names), 100))[:400]}), and Ansible"
+        " would use them in the place of yours. Nothing was signed, stored or sent. Find out who changed the host, and"
+        " set inject_facts_as_vars = false in ansible.cfg."
+    )
