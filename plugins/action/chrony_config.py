@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _answers
@@ -22,7 +23,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what changed."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        shadowed = _answers.shadowed(task_vars or {}, self._task)
+        shadowed = _answers.shadowed(task_vars or {}, constants.INJECT_FACTS_AS_VARS, self._task)
         if shadowed:
             # The parameters can hold files of the controller that the operator did not choose.
             host = str((task_vars or {}).get("inventory_hostname"))

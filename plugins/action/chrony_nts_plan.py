@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ansible import constants
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -38,7 +39,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             # Before ansible-core 2.19, a date or .inf in a variable makes text of all of them.
             return {**result, "failed": True, "msg": "A chrony_nts_ variable holds a date or .inf in YAML: quote it."}
         host = str((task_vars or {}).get("inventory_hostname"))
-        shadowed = _answers.shadowed(task_vars or {}, self._task)
+        shadowed = _answers.shadowed(task_vars or {}, constants.INJECT_FACTS_AS_VARS, self._task)
         if shadowed:
             return {**result, "failed": True, "msg": _answers.shadowed_message(host, shadowed)}
         names = [name for name in task_vars or {} if isinstance(name, str)]
@@ -66,7 +67,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             name: read[name] for name in ("warnings", "deprecations", "ansible_facts") if name in read
         }
         planned = _plan.plan(inputs, given["platforms"], chrony, given["first_seen"])
-        planned["problems"] += _roots.lost(inputs, _roots.root(inputs), chrony["environment"]["own_ca"])
+        planned["problems"] += _roots.lost(inputs, _roots.roots(inputs), chrony["environment"]["own_ca"])
         if planned["problems"]:
             return {**result, **more, "failed": True, "msg": _rules.message(planned["problems"]), "plan": planned}
         # Not as a message of the result, with which Ansible would print the whole plan.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _answers, _requests
@@ -36,7 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if not _requests.HAS_CRYPTOGRAPHY:
             return {**result, "failed": True, "msg": "Install cryptography for the Python that runs Ansible."}
         host = str((task_vars or {}).get("inventory_hostname"))
-        shadowed = _answers.shadowed(task_vars or {}, self._task)
+        shadowed = _answers.shadowed(task_vars or {}, constants.INJECT_FACTS_AS_VARS, self._task)
         if shadowed:
             return {**result, "failed": True, "msg": _answers.shadowed_message(host, shadowed)}
         pairs = _requests.labelled(given["pairs"], host)

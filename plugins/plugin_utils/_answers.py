@@ -14,8 +14,6 @@ import copy
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ansible import constants
-
 # What Ansible itself keeps of a host.
 INTERPRETER = "discovered_interpreter_"
 OURS = ("chrony_nts_", "__chrony_nts_", "chrony_monitor_", "__chrony_monitor_")
@@ -70,13 +68,16 @@ def failure(sent: Mapping[str, Any]) -> dict[str, Any]:
     return {"msg": "The host sent no result.", **said, "failed": True}
 
 
-def shadowed(task_vars: Mapping[str, Any], task: Any = None) -> list[str]:
-    """Return the variables of the operator that facts of the host have replaced, by their names."""
+def shadowed(task_vars: Mapping[str, Any], injected: bool, task: Any = None) -> list[str]:
+    """Return the variables of the operator that facts of the host have replaced, by their names.
+
+    injected says whether Ansible makes variables of facts (INJECT_FACTS_AS_VARS of its configuration).
+    """
+    if not injected:
+        return []
     facts = task_vars.get("ansible_facts") or {}
     names = [name for name in facts if isinstance(name, str) and name != "chrony" and not name.startswith(INTERPRETER)]
     found = [name for name in names if name.startswith(OURS)]
-    if not constants.config.get_config_value("INJECT_FACTS_AS_VARS"):
-        return []
     # Of other facts only those can matter that are variables by the same name.
     others = [name for name in names if name in task_vars and name not in found]
     if others:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509.request import (
@@ -25,8 +25,8 @@ if HAS_CRYPTOGRAPHY:
 # A certificate below each of these: the issuing CA, and the server's.
 NEEDED_PATH_LENGTH = 1
 PRIVATE_KEY = "PRIVATE KEY-----"
-# Any of these is a root of the role; next and previous are there during a rotation.
-ROOTS = ("root.pem", "next.pem", "previous.pem")
+# Besides root.pem, during a rotation.
+ROTATING = ("next.pem", "previous.pem")
 
 
 class Root(NamedTuple):
@@ -50,19 +50,27 @@ def read_file(path: str) -> str:
 
 
 def root(inputs: Inputs, read: Callable[[str], str] = read_file) -> Root:
-    """Return the root CA, from the variables or from chrony_nts_ca_dir."""
+    """Return the root CA that signs, from the variables or from chrony_nts_ca_dir."""
     if inputs["ca_certificate_content"]:
         return Root("chrony_nts_ca_certificate_content", inputs["ca_certificate_content"], inputs["ca_key_content"])
     folder = str(inputs["ca_dir"])
-    found = Root(f"{folder}/root.pem", read(f"{folder}/root.pem"), read(f"{folder}/root.key"))
-    if found.certificate:
-        return found
-    paths = [f"{folder}/{name}" for name in ROOTS]
-    return next((Root(path, read(path), "") for path in paths if read(path)), found)
+    return Root(f"{folder}/root.pem", read(f"{folder}/root.pem"), read(f"{folder}/root.key"))
+
+
+def roots(inputs: Inputs, read: Callable[[str], str] = read_file) -> list[str]:
+    """Return the certificates that clients are given: the root CA, and in a rotation the next or the previous one."""
+    folder = str(inputs["ca_dir"])
+    others = [] if inputs["ca_certificate_content"] else [read(f"{folder}/{name}") for name in ROTATING]
+    return [text for text in [root(inputs, read).certificate, *others] if text]
 
 
 def problems(inputs: Inputs, found: Root, now: float | None = None) -> Iterator[str]:
     """Yield why the root CA cannot sign the issuing CA of a server; nothing where there is none: one is made then."""
+    if not found.certificate and roots(inputs):
+        yield (
+            f"{found.source} is missing beside next.pem or previous.pem of a rotation. Put it and root.key back from a"
+            " backup: a new one would lock the clients out."
+        )
     if not found.certificate or not HAS_CRYPTOGRAPHY:
         return
     if PRIVATE_KEY in found.certificate:
@@ -125,12 +133,12 @@ def _not_its_key(found: Root, certificate: Any, passphrase: str) -> Iterator[str
         )
 
 
-def lost(inputs: Inputs, found: Root, own_ca: dict[str, Any]) -> Iterator[str]:
+def lost(inputs: Inputs, known: Collection[str], own_ca: dict[str, Any]) -> Iterator[str]:
     """Yield why a host needs a root CA that this controller does not have.
 
-    own_ca is environment.own_ca of its facts.
+    known are the root CAs of this controller in PEM, own_ca is environment.own_ca of the facts.
     """
-    if found.certificate:
+    if known:
         return
     back = (
         f"{inputs['ca_dir']} (chrony_nts_ca_dir) holds none. Copy that folder from the controller that made it, or set"

@@ -135,17 +135,17 @@ def key_type(der: bytes) -> str:
 
 def _key_type(der: bytes) -> str:
     """Walk to the key (RFC 5280, section 4.1)."""
-    fields = _parts(_parts(_parts(der)[0][1])[0][1])
+    fields = parts(parts(parts(der)[0][1])[0][1])
     # The version can be missing. Before the key come serial, signature, issuer, validity and subject.
-    key = _parts(fields[6 if fields[0][0] == VERSION else 5][1])
-    identifiers = [body.hex() for tag, body in _parts(key[0][1]) if tag == OBJECT_IDENTIFIER]
+    key = parts(fields[6 if fields[0][0] == VERSION else 5][1])
+    identifiers = [body.hex() for tag, body in parts(key[0][1]) if tag == OBJECT_IDENTIFIER]
     if identifiers[0] == RSA:
-        modulus = _parts(_parts(key[1][1][1:])[0][1])[0][1]
+        modulus = parts(parts(key[1][1][1:])[0][1])[0][1]
         return f"RSA {int.from_bytes(modulus, 'big').bit_length()}"
     return KEY_TYPES.get(identifiers[-1], f"OID {identifiers[-1]}")
 
 
-def _parts(der: bytes) -> List[Tuple[int, bytes]]:
+def parts(der: bytes) -> List[Tuple[int, bytes]]:
     """Return the values that stand one after the other, each with its tag (X.690, section 8.1)."""
     parts = []
     while der:

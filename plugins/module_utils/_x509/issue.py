@@ -7,12 +7,12 @@ One maker for the first certificate and for every renewal, by the distribution's
 """
 
 import datetime
-from typing import Any, Tuple
+from typing import Any
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509.request import (
     Request,
+    certificate_builder,
     certificates,
-    extensions,
     load_key,
     pem_of,
     signature_hash,
@@ -42,7 +42,7 @@ def issue_leaf(request: Request, key_pem: str, issuing_chain: str, issuing_key_p
     if issuer_ends <= now:
         raise ValueError(f"the issuing CA has ended on {issuer_ends:%Y-%m-%d %H:%M} UTC")
     dates = (now - LEAF_BACKDATED, min(now + datetime.timedelta(days=lifetime_days), issuer_ends))
-    builder = _builder(request, load_key(key_pem).public_key(), issuer.subject, dates)
+    builder = certificate_builder(request, load_key(key_pem).public_key(), issuer.subject, dates)
     builder = builder.add_extension(_authority_key_identifier(issuer), critical=False)
     return _signed(builder, load_key(issuing_key_pem))
 
@@ -52,27 +52,12 @@ def self_sign(request: Request, key_pem: str, lifetime_days: float) -> str:
     key = load_key(key_pem)
     now = datetime.datetime.now(datetime.timezone.utc)
     dates = (now - ISSUING_CA_BACKDATED, now + datetime.timedelta(days=lifetime_days))
-    return _signed(_builder(request, key.public_key(), subject(request), dates), key)
-
-
-def _builder(request: Request, public_key: Any, issuer: Any, dates: Tuple[datetime.datetime, datetime.datetime]) -> Any:
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject(request))
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(dates[0])
-        .not_valid_after(dates[1])
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-    )
-    for value, critical in extensions(request):
-        builder = builder.add_extension(value, critical=critical)
-    return builder
+    return _signed(certificate_builder(request, key.public_key(), subject(request), dates), key)
 
 
 def _signed(builder: Any, key: Any) -> str:
-    return pem_of(builder.sign(key, signature_hash(key), default_backend()))
+    numbered = builder.serial_number(x509.random_serial_number())
+    return pem_of(numbered.sign(key, signature_hash(key), default_backend()))
 
 
 def _authority_key_identifier(issuer: Any) -> Any:

@@ -8,13 +8,16 @@ asked for, or is refused. Needs cryptography 3.2 or newer, which the distributio
 """
 
 import calendar
+import datetime
 import re
+import time
 from ipaddress import ip_address, ip_network
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import (
     CERTIFICATE,
     is_address,
+    parts,
     printable,
 )
 
@@ -33,11 +36,14 @@ else:
     HAS_CRYPTOGRAPHY = True
     UNREADABLE += (UnsupportedAlgorithm, InvalidSignature)
     UNREADABLE += (x509.DuplicateExtension, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType)
+    UNREADABLE += (x509.InvalidVersion,)
 
 # RFC 5280, appendix A.1: ub-common-name.
 LONGEST_COMMON_NAME = 64
 # In characters. A CSR of an RSA 4096 key with 50 names has less than 6,000.
 LONGEST_TEXT = 65536
+# The clocks of the controller and of a server may differ by as much.
+CLOCKS_DIFFER_BY_SECONDS = 86400.0
 # OpenSSL reads all three as certificates.
 BEGINS = re.compile(r"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
 # A domain that exists nowhere (RFC 6761, section 6.4). A kind of name without a permitted subtree is not restricted
@@ -201,9 +207,10 @@ def check_csr(text: str, request: Request) -> Checked:
         csr = load_csr(text)
         problems = [] if csr.is_signature_valid else ["It is not signed by the key that it is for."]
         problems += differences(csr, request, [])
-        # Older versions of cryptography cannot list the attributes, and do not copy them into a certificate either.
-        if len(list(getattr(csr, "attributes", ()))) > 1:
-            problems.append("It has attributes other than the request for extensions.")
+        if not problems and not _is_encoded_as_ours(csr, request):
+            problems.append(
+                "Its encoding is not the one of this collection: other attributes, or other forms of names."
+            )
         return Checked(problems, csr.public_bytes(serialization.Encoding.PEM).decode())
     except UNREADABLE as error:
         return Checked([f"It cannot be read as a CSR: {_shown(error)}."])
@@ -226,9 +233,53 @@ def check_self_signed(text: str, request: Request, longest_days: float) -> Check
         # The beginning is backdated by a day.
         if days > longest_days + 1.01:
             problems.append(f"It is valid for {days:.0f} days instead of {longest_days:g}.")
+        if not begins <= time.time() + CLOCKS_DIFFER_BY_SECONDS or ends <= time.time():
+            problems.append("By the controller's clock it is not valid now.")
+        if not problems and not _is_certificate_as_ours(certificate, request):
+            problems.append("Its encoding is not the one of this collection.")
         return Checked(problems, pem_of(certificate))
     except UNREADABLE as error:
         return Checked([f"It cannot be read as a certificate: {_shown(error)}."])
+
+
+def _is_encoded_as_ours(csr: Any, request: Request) -> bool:
+    """Whether a CSR has, but for the key, the bytes of the one that this code makes (RFC 2986, section 4.1).
+
+    What is only compared after it was read can still hold what no reader here sees, and another program does.
+    """
+    ours = load_csr(make_csr(request, new_key("ECDSA P-256")))
+    version, name, key, *attributes = parts(parts(csr.tbs_certrequest_bytes)[0][1])
+    our_version, our_name, _our_key, *our_attributes = parts(parts(ours.tbs_certrequest_bytes)[0][1])
+    same = (version, name, attributes) == (our_version, our_name, our_attributes)
+    return same and key == parts(public_bytes(csr.public_key()))[0]
+
+
+def _is_certificate_as_ours(certificate: Any, request: Request) -> bool:
+    """Whether a self-signed certificate has the bytes of the one that this code makes of its key, serial and dates."""
+    begins, ends = (datetime.datetime.fromtimestamp(at, datetime.timezone.utc) for at in validity(certificate))
+    builder = certificate_builder(request, certificate.public_key(), subject(request), (begins, ends))
+    key = load_key(new_key("ECDSA P-256"))
+    ours = builder.serial_number(certificate.serial_number).sign(key, signature_hash(key), default_backend())
+    same = ours.tbs_certificate_bytes == certificate.tbs_certificate_bytes
+    return bool(same and ours.signature_algorithm_oid == certificate.signature_algorithm_oid)
+
+
+def certificate_builder(
+    request: Request, public_key: Any, issuer: Any, dates: Tuple[datetime.datetime, datetime.datetime]
+) -> Any:
+    """Return the builder of a certificate, to which a serial number and what its issuer adds are still to be given."""
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject(request))
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .not_valid_before(dates[0])
+        .not_valid_after(dates[1])
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+    for value, critical in extensions(request):
+        builder = builder.add_extension(value, critical=critical)
+    return builder
 
 
 def is_issued_by(certificate: Any, issuer: Any) -> bool:

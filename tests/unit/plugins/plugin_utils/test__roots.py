@@ -88,9 +88,6 @@ def test_the_key_must_be_the_one_of_the_certificate() -> None:
     assert "not encrypted" in said(GOOD, KEY, ca_passphrase="correct horse")[0]
 
 
-NONE = _roots.Root("root.pem", "", "")
-
-
 @pytest.mark.parametrize(
     ("variables", "own_ca", "expected"),
     [
@@ -107,17 +104,19 @@ def test_a_root_that_hosts_rely_on_is_not_made_anew(
     variables: dict[str, Any], own_ca: dict[str, bool], expected: str
 ) -> None:
     inputs = Inputs({**DEFAULTS, **variables})
-    found = list(_roots.lost(inputs, NONE, own_ca))
+    found = list(_roots.lost(inputs, [], own_ca))
     assert (expected in found[0] and "/srv/nts-ca" in found[0]) if expected else found == []
-    assert list(_roots.lost(inputs, _roots.Root("root.pem", GOOD, ""), own_ca)) == []
+    assert list(_roots.lost(inputs, [GOOD], own_ca)) == []
 
 
-@pytest.mark.parametrize("name", ["root.pem", "next.pem", "previous.pem"])
-def test_a_rotation_that_was_cut_has_a_root(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["next.pem", "previous.pem"])
+def test_a_root_that_is_missing_in_a_rotation_is_not_made_anew(tmp_path: Path, name: str) -> None:
     inputs = Inputs({**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path)})
-    assert _roots.root(inputs).certificate == ""
+    assert (_roots.roots(inputs), list(_roots.problems(inputs, _roots.root(inputs)))) == ([], [])
     (tmp_path / name).write_text(GOOD)
-    assert _roots.root(inputs) == _roots.Root(str(tmp_path / name), GOOD, "")
+    assert _roots.roots(inputs) == [GOOD]
+    (problem,) = _roots.problems(inputs, _roots.root(inputs))
+    assert "root.pem is missing beside" in problem
 
 
 def test_the_variables_come_before_the_folder(tmp_path: Path) -> None:

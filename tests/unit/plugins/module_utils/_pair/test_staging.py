@@ -48,7 +48,7 @@ def sign(csr, days=365, key=ROOT_KEY, root=ROOT):
     builder = request.x509.CertificateBuilder().subject_name(found.subject).public_key(found.public_key())
     (issuer,) = request.certificates(root)
     now = issue.datetime.datetime.now(issue.datetime.timezone.utc)
-    builder = builder.issuer_name(issuer.subject).serial_number(request.x509.random_serial_number())
+    builder = builder.issuer_name(issuer.subject)
     builder = builder.not_valid_before(now - issue.datetime.timedelta(days=1))
     builder = builder.not_valid_after(now + issue.datetime.timedelta(days=days))
     own = request.x509.SubjectKeyIdentifier.from_public_key(found.public_key())
