@@ -391,11 +391,12 @@ ansible_facts:
               description: What the host has of a root CA of the role P(securetime.nts.chrony_nts#role).
               type: dict
               returned: always
-              sample: {trusted: true, issues: false}
+              sample: {trusted: [0b1f2c...], issues: false}
               contains:
                 trusted:
-                  description: Whether the role gave the host a root CA as a trust anchor.
-                  type: bool
+                  description: The SHA-256 fingerprints of the root CAs that the role gave the host as trust anchors.
+                  type: list
+                  elements: str
                   returned: always
                 issues:
                   description: Whether the host holds an issuing CA that a root CA signed. Needs root.

@@ -17,6 +17,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.request impor
     public_bytes,
     validity,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import fingerprint
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 if HAS_CRYPTOGRAPHY:
@@ -138,7 +139,15 @@ def lost(inputs: Inputs, known: Collection[str], own_ca: dict[str, Any]) -> Iter
 
     known are the root CAs of this controller in PEM, own_ca is environment.own_ca of the facts.
     """
+    ours = {fingerprint(text.strip()) for text in known}
+    trusted = set(own_ca["trusted"])
     if known:
+        if inputs.is_true("trust_own_ca") and trusted and not trusted & ours and not inputs.is_true("replace_root_ca"):
+            yield (
+                f"This host trusts another root CA of this collection (SHA-256 {', '.join(sorted(trusted))}) than this"
+                " controller has. Bring chrony_nts_ca_dir from the controller that made it. To change the root CA, use"
+                " the playbook securetime.nts.rotate_ca, or set chrony_nts_replace_root_ca to true for one run."
+            )
         return
     back = (
         f"{inputs['ca_dir']} (chrony_nts_ca_dir) holds none. Copy that folder from the controller that made it, or set"
@@ -149,7 +158,7 @@ def lost(inputs: Inputs, known: Collection[str], own_ca: dict[str, Any]) -> Iter
             "A root CA has signed the issuing CA of this server, and clients trust it. A new one would lock them out,"
             f" and {back} To begin anew, delete /etc/chrony/nts/staging and /etc/chrony/nts/trusted.pem on every host."
         )
-    elif own_ca["trusted"] and inputs.is_true("trust_own_ca"):
+    elif trusted and inputs.is_true("trust_own_ca"):
         yield (
             f"This host trusts a root CA of this collection, by which it knows its servers, and {back} To take the"
             " trust away on purpose, set chrony_nts_trust_own_ca to false."

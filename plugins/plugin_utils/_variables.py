@@ -85,6 +85,7 @@ VARIABLES = made_of(
     integer("chrony_nts_ca_lifetime_days", 1, 10950),
     string("chrony_nts_ca_common_name"),
     secret(string("chrony_nts_ca_passphrase")),
+    flag("chrony_nts_replace_root_ca"),
     string("chrony_nts_ca_certificate_content"),
     secret(string("chrony_nts_ca_key_content")),
     choice("chrony_nts_acme_client", "certbot", "controller"),

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._state.server_files import server_files
-from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import marked_roots
 
 Row = Dict[str, Any]
 
@@ -168,10 +168,10 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
     }
 
 
-def own_ca(folder: str = CA_FOLDER) -> Dict[str, bool]:
-    """Say what the host has of a root CA of the role: its certificate among the trust anchors, an issuing CA."""
+def own_ca(folder: str = CA_FOLDER) -> Row:
+    """Say what the host has of root CAs of the role: the fingerprints of those that it trusts, an issuing CA."""
     return {
-        "trusted": ROOT_MARK in read_file(f"{folder}/trusted.pem"),
+        "trusted": marked_roots(read_file(f"{folder}/trusted.pem")),
         "issues": glob.glob(f"{folder}/staging/*/ownca/issuing.pem") != [],
     }
 

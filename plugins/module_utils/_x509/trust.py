@@ -26,6 +26,20 @@ ROOT_MARK = "# Root CA of NTS servers, from chrony_nts_ca_dir of the controller"
 SYSTEM = "the authorities of the system"
 
 
+def marked_roots(text: str) -> List[str]:
+    """Return the SHA-256 fingerprints of the root CAs of the role in a file of trust anchors, in hexadecimal."""
+    found = [CERTIFICATE.search(part) for part in text.split(ROOT_MARK)[1:]]
+    return [fingerprint(match.group()) for match in found if match]
+
+
+def fingerprint(pem: str) -> str:
+    """Return the SHA-256 fingerprint of a certificate in hexadecimal; empty where it cannot be read."""
+    try:
+        return hashlib.sha256(pem_to_der(pem)).hexdigest()
+    except DerError:
+        return ""
+
+
 class Trust(NamedTuple):
     """The anchors of each set as people name them, and the set of each NTS source."""
 

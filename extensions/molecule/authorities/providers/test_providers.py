@@ -41,7 +41,8 @@ def client() -> Host:
 def as_found() -> Iterator[None]:
     """Give the servers their own certificates again, and the client its trust anchors."""
     yield
-    changed(playbook("site", "--limit", "nts1,nts2,client-debian13"))
+    limit = ("--limit", "nts1,nts2,client-debian13")
+    changed(playbook("site", *limit, variables={"chrony_nts_replace_root_ca": True}))
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,7 @@ def test_what_a_company_signs_elsewhere(debian: Host, client: Host, tmp_path: Pa
     (folder / "root.pem").write_text(root)
     other = {"id": "other", "names": ["other.example.org"], "provider": "files"}
     wanted = {"chrony_nts_ca_dir": str(folder), "chrony_nts_more_certificates": [other]}
+    wanted["chrony_nts_replace_root_ca"] = True
     before = debian.check_output("sha256sum /etc/chrony/nts/server.*")
     for name in ("nts1", "nts1-other"):
         # A new issuing CA is asked for, because this root has not signed the one that is there.

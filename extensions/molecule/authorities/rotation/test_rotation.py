@@ -123,7 +123,7 @@ def ca(tmp_path: Path) -> Iterator[Path]:
     yield CA
     shutil.rmtree(CA)
     shutil.copytree(tmp_path / "nts-ca", CA)
-    done = playbook("site")
+    done = playbook("site", variables={"chrony_nts_replace_root_ca": True})
     assert is_well(done), done[-3000:]
 
 

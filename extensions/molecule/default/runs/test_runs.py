@@ -155,12 +155,15 @@ def test_a_client_that_trusted_the_wrong_ca_is_mended_at_once(tmp_path: Path) ->
     host = get_host("ansible://client-debian12")
     root, _key = pair(tmp_path / "other", "-addext", "keyUsage=keyCertSign", names="DNS:other")
     (tmp_path / "root.pem").write_text(root)
-    wrong = ["chrony_nts_verify=none", f"chrony_nts_ca_dir={tmp_path}"]
+    replace = "chrony_nts_replace_root_ca=true"
+    wrong = ["chrony_nts_verify=none", replace, f"chrony_nts_ca_dir={tmp_path}"]
     site("--limit", "client-debian12", *(word for setting in wrong for word in ("--extra-vars", setting)))
     host.check_output("systemctl stop chrony; rm -f /var/lib/chrony/*.nts; systemctl start chrony")
     refusal = "journalctl -u chrony -n 20"
     hosts.wait_until(lambda: "issuer is unknown" in host.check_output(refusal), "chronyd logs no refused certificate")
-    site("--limit", "client-debian12")
+    output = hosts.playbook("site", "--limit", "client-debian12")
+    assert "This host trusts another root CA of this collection" in output
+    site("--limit", "client-debian12", "--extra-vars", replace)
     assert ",NTS,1," in host.check_output("chronyc -c authdata")
 
 
@@ -270,7 +273,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     journal = host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
     public = "".join(public.split())
     yield output, {line for line in secret.split() if len(line) > 20 and line not in public}, journal
-    site("--limit", "nts1")
+    site("--limit", "nts1", "--extra-vars", "chrony_nts_replace_root_ca=true")
 
 
 def test_keys_were_made_in_that_run(first_run: tuple[str, set[str], str]) -> None:

@@ -22,7 +22,7 @@ CLIENTS = ("client-debian12", "client-debian13", "client-el")
 @pytest.fixture(autouse=True)
 def as_found() -> Iterator[None]:
     yield
-    changed(playbook("site"))
+    changed(playbook("site", variables={"chrony_nts_replace_root_ca": True}))
 
 
 def sign(request_options: list[str], issuer: Path, extensions: str, folder: Path) -> str:
@@ -68,6 +68,7 @@ def test_a_wrong_ca_stops_after_the_first_batch() -> None:
     before = {name: get_host(f"ansible://{name}").check_output(trusted) for name in CLIENTS}
     variables = {
         "chrony_nts_ca_certificate_content": other,
+        "chrony_nts_replace_root_ca": True,
         "chrony_nts_verify_timeout": 10,
         "chrony_nts_site_serial": 1,
         "chrony_nts_site_clients": "nts_clients",

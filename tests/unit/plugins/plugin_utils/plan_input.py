@@ -36,7 +36,7 @@ FACTS: dict[str, Any] = {
         "package_manager": "apt",
         "python": "/usr/bin/python3",
         "packages": {"chrony": "4.6.1-3", "ca-certificates": "20250419", "python3-cryptography": None},
-        "own_ca": {"trusted": False, "issues": False},
+        "own_ca": {"trusted": [], "issues": False},
         "selinux": False,
         "container": None,
         "cap_sys_time": True,

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import request
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK, fingerprint, marked_roots
 from ansible_collections.securetime.nts.plugins.plugin_utils import _roots
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
@@ -41,6 +42,9 @@ def usage(*names: str) -> x509.KeyUsage:
 
 CA = x509.BasicConstraints(ca=True, path_length=1)
 GOOD = certificate(CA, usage("key_cert_sign"))
+
+
+GOOD_FINGERPRINT = fingerprint(GOOD)
 
 
 def encrypted(passphrase: str) -> str:
@@ -91,17 +95,17 @@ def test_the_key_must_be_the_one_of_the_certificate() -> None:
 @pytest.mark.parametrize(
     ("variables", "own_ca", "expected"),
     [
-        ({}, {"trusted": True, "issues": False}, "This host trusts a root CA of this collection"),
-        ({"chrony_nts_trust_own_ca": False}, {"trusted": True, "issues": False}, ""),
-        (SERVER, {"trusted": True, "issues": True}, "has signed the issuing CA of this server"),
-        ({**SERVER, "chrony_nts_trust_own_ca": False}, {"trusted": False, "issues": True}, "has signed the issuing CA"),
-        ({**SERVER, "chrony_nts_certificate_provider": "acme"}, {"trusted": False, "issues": True}, ""),
-        (SERVER, {"trusted": False, "issues": False}, ""),
-        ({}, {"trusted": False, "issues": False}, ""),
+        ({}, {"trusted": [GOOD_FINGERPRINT], "issues": False}, "This host trusts a root CA of this collection"),
+        ({"chrony_nts_trust_own_ca": False}, {"trusted": [GOOD_FINGERPRINT], "issues": False}, ""),
+        (SERVER, {"trusted": [GOOD_FINGERPRINT], "issues": True}, "has signed the issuing CA of this server"),
+        ({**SERVER, "chrony_nts_trust_own_ca": False}, {"trusted": [], "issues": True}, "has signed the issuing CA"),
+        ({**SERVER, "chrony_nts_certificate_provider": "acme"}, {"trusted": [], "issues": True}, ""),
+        (SERVER, {"trusted": [], "issues": False}, ""),
+        ({}, {"trusted": [], "issues": False}, ""),
     ],
 )
 def test_a_root_that_hosts_rely_on_is_not_made_anew(
-    variables: dict[str, Any], own_ca: dict[str, bool], expected: str
+    variables: dict[str, Any], own_ca: dict[str, Any], expected: str
 ) -> None:
     inputs = Inputs({**DEFAULTS, **variables})
     found = list(_roots.lost(inputs, [], own_ca))
@@ -123,3 +127,17 @@ def test_the_variables_come_before_the_folder(tmp_path: Path) -> None:
     (tmp_path / "root.pem").write_text("text")
     given = {"chrony_nts_ca_dir": str(tmp_path), "chrony_nts_ca_certificate_content": GOOD}
     assert _roots.root(Inputs({**DEFAULTS, **given})).certificate == GOOD
+
+
+def test_another_root_replaces_the_trusted_one_only_on_purpose() -> None:
+    other = certificate(CA, days=700)
+    text = f"-----BEGIN CERTIFICATE-----\nof the operator\n-----END CERTIFICATE-----\n{ROOT_MARK}\n{other}"
+    assert marked_roots(text) == [fingerprint(other)]
+    own_ca = {"trusted": marked_roots(text), "issues": True}
+    (problem,) = _roots.lost(Inputs({**DEFAULTS, **SERVER}), [GOOD], own_ca)
+    assert f"trusts another root CA of this collection (SHA-256 {fingerprint(other)})" in problem
+    # During a rotation the host trusts both.
+    both = {"trusted": [fingerprint(other), GOOD_FINGERPRINT], "issues": True}
+    assert list(_roots.lost(Inputs(DEFAULTS), [GOOD], both)) == []
+    for allowed in ({"chrony_nts_replace_root_ca": True}, {"chrony_nts_trust_own_ca": False}):
+        assert list(_roots.lost(Inputs({**DEFAULTS, **allowed}), [GOOD], own_ca)) == []
