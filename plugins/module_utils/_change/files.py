@@ -257,8 +257,14 @@ def owned(patterns: Sequence[str]) -> List[str]:
 
 def remove(path: str) -> None:
     """Remove the file, if it is there."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    try:
         os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as problem:
+        # On a read-only file system the kernel returns EROFS even where there is no file.
+        if problem.errno != errno.EROFS or os.path.lexists(path):
+            raise
 
 
 def removal_problem(path: str) -> str:

@@ -569,6 +569,7 @@ def recover(host: System, options: Options) -> bool:
     if plan.get("done"):
         _finish(host, plan)
     elif plan:
+        _assert_writable(host, plan)
         undo(host, plan, options, stopped=_stopped_since(host, plan))
     return _is_open(plan)
 
@@ -581,6 +582,20 @@ def _load_plan(host: System) -> Dict[str, Any]:
         f" *{files.OLD}. Run `sh {undo_path}` if that file exists, which puts them back, and remove {plan_path}."
     )
     return load_whole(host, PLAN, remedy)
+
+
+def _assert_writable(host: System, plan: Dict[str, Any]) -> None:
+    """Raise TransactionError where a folder of the plan cannot be written, as from the sandbox of a unit.
+
+    An undo that fails halfway would leave old files with new ones, and chronyd stopped.
+    """
+    folders = {host.state, *map(os.path.dirname, plan["files"]), *plan.get("cookies", [])}
+    denied = [folder for folder in sorted(folders) if os.path.isdir(folder) and not os.access(folder, os.W_OK)]
+    if denied:
+        raise TransactionError(
+            f"An interrupted change cannot be undone, because this process cannot write in {', '.join(denied)}; nothing"
+            " was changed. Make the folder writable, then run the playbook or `nts-certificate recover` as root."
+        )
 
 
 def _is_open(plan: Dict[str, Any]) -> bool:

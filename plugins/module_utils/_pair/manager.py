@@ -248,9 +248,13 @@ class CertificateManager:
 
     # --- What is done ---
 
+    def recover(self) -> bool:
+        """Undo an interrupted change and return whether there was one; raise CertificateError where that fails."""
+        return bool(self.alone(lambda options: transaction.recover_alone(self.host, options)))
+
     def begin(self) -> None:
         """Undo an interrupted change; raise CertificateError where chronyd is not to be touched."""
-        self.alone(lambda options: transaction.recover_alone(self.host, options))
+        self.recover()
         reason = self.out_of_service()
         if reason:
             raise CertificateError(reason, EXIT_LEFT_ALONE)
@@ -292,7 +296,7 @@ class CertificateManager:
 
     def silent_or_failed(self) -> int:
         """Return the exit status of a failure: worse if nothing is served any more."""
-        with contextlib.suppress(OSError, DerError, IndexError):
+        with contextlib.suppress(CertificateError, OSError, DerError, IndexError):
             return EXIT_FAILED if self.status()["serves_nts"] else EXIT_NOT_SERVING
         return EXIT_NOT_SERVING
 
@@ -378,10 +382,10 @@ class CertificateManager:
             raise CertificateError(f"A new certificate could not be made: {error}.") from None
         return self.deploy(leaf + above, key)
 
-    def alone(self, do: Callable[[Options], Any]) -> None:
-        """Do something to the state of the transactions, which waits for a run of Ansible."""
+    def alone(self, do: Callable[[Options], Any]) -> Any:
+        """Do something to the state of the transactions, which waits for a run of Ansible; return its result."""
         try:
-            do(self.options(""))
+            return do(self.options(""))
         except (TransactionError, OSError) as error:
             raise CertificateError(str(error), self.silent_or_failed()) from None
 
@@ -540,6 +544,8 @@ def read_arguments(arguments: Optional[Sequence[str]]) -> Any:
     deploy.add_argument("--key", metavar="FILE")
     deploy.add_argument("--lineage", metavar="FOLDER", help="certbot's $RENEWED_LINEAGE, in the place of the two")
     command("rollback", "bring back the pair before the last one")
+    # The interrupted change is the host's, not a pair's.
+    commands.add_parser("recover", help="undo an interrupted change of chronyd's files").set_defaults(pair=None)
     words = parser.parse_args(arguments)
     if words.command == "deploy" and not words.lineage and not (words.certificate and words.key):
         parser.error("deploy needs --certificate and --key, or --lineage")
@@ -553,7 +559,7 @@ def chosen(words: Any, keepers: Sequence[CertificateManager]) -> Sequence[Certif
         # certbot calls its hook for every certificate on the host: most are none of ours.
         return [keeper for keeper in keepers if keeper.settings.staged_key.startswith(folder)]
     if not words.pair:
-        return keepers[:1] if words.command == "deploy" else keepers
+        return keepers[:1] if words.command in ("deploy", "recover") else keepers
     found = [keeper for keeper in keepers if keeper.settings.id == words.pair]
     if not found:
         known = ", ".join(keeper.settings.id for keeper in keepers)
@@ -568,12 +574,14 @@ def act(keeper: CertificateManager, words: Any) -> int:
     except CertificateError as error:
         sys.stderr.write(f"nts-certificate {words.command}: {keeper.settings.id}: {error}\n")
         return error.status
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{text}\n" if text else "")
     return code
 
 
 def run(keeper: CertificateManager, words: Any) -> Tuple[str, int]:
     """Do what the command line asks for; return what to print, and the exit status."""
+    if words.command == "recover":
+        return "An interrupted change of chronyd's files was undone." if keeper.recover() else "", EXIT_OK
     if words.command in ("check", "status"):
         status = keeper.status()
         broken = EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+import errno
 import grp
 import os
 import pwd
@@ -190,3 +191,14 @@ def test_diff_of_a_file_that_others_may_not_read_shows_no_content(tmp_path, mode
     assert "not shown" in shown
     assert "SECRET" not in shown
     assert "OTHER" not in shown
+
+
+def test_a_missing_file_on_a_read_only_file_system_counts_as_removed(tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EROFS, "Read-only file system", path)
+
+    (tmp_path / "there").touch()
+    monkeypatch.setattr(os, "unlink", refuse)
+    files.remove(str(tmp_path / "missing"))
+    with pytest.raises(OSError, match="Read-only"):
+        files.remove(str(tmp_path / "there"))

@@ -568,3 +568,27 @@ def test_recovery_starts_no_chronyd_that_was_stopped_since(host, state, actions,
     assert transaction.recover(host, transaction.Options("/etc/chrony/chrony.conf", "chrony.service"))
     assert (["systemctl", "restart", "chrony.service"] in commands) == starts
     assert transaction.load(host, transaction.PLAN) == {}
+
+
+def test_recovery_touches_nothing_where_a_folder_is_read_only(host, tmp_path, monkeypatch):
+    commands = []
+    host.run = lambda argv: commands.append(argv) or CommandResult(0, "ActiveState=active\n", "")
+    for name in ("writable", "read-only"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("new")
+        (tmp_path / name / f"file{OLD}").write_text("old")
+    paths = [str(tmp_path / name / "file") for name in ("writable", "read-only")]
+    plan = {
+        "service": "chrony.service",
+        "files": dict.fromkeys(paths, True),
+        "cookies": [str(tmp_path / "writable")],
+        "actions": ["drop-cookies", "restart"],
+        "was_active": True,
+    }
+    transaction.save(host, transaction.PLAN, plan)
+    monkeypatch.setattr(os, "access", lambda path, _mode: not str(path).endswith("read-only"))
+    with pytest.raises(TransactionError, match=r"cannot write in \S+/read-only; nothing was changed"):
+        transaction.recover(host, transaction.Options("/c", "chrony.service"))
+    assert (tmp_path / "writable/file").read_text() == "new"
+    assert not [argv for argv in commands if argv[1] in ("stop", "restart")]
+    assert transaction.load(host, transaction.PLAN) == plan

@@ -6,6 +6,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -237,3 +238,36 @@ def test_a_signal_ends_the_program_before_the_next_pair(monkeypatch, capsys):
         os.kill(os.getpid(), signal.SIGTERM)
     assert (done, len(recovered), recovered[0].lock_timeout) == (["server"], 1, 0.0)
     assert "server: SIGTERM ended the program." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("found", "printed"), [(True, "An interrupted change of chronyd's files was undone.\n"), (False, "")]
+)
+def test_recover_undoes_an_interrupted_change_once_whatever_state_chronyd_is_in(
+    found, printed, tmp_path, capsys, monkeypatch
+):
+    recovered = []
+    monkeypatch.setattr(manager.transaction, "recover_alone", lambda *_arguments: recovered.append(1) or found)
+    monkeypatch.setattr(CertificateManager, "out_of_service", lambda _self: pytest.fail("chronyd was judged"))
+    path = tmp_path / "certificate.json"
+    path.write_text(json.dumps({"pairs": [SETTINGS, dict(SETTINGS, id="server-2")]}))
+    assert manager.main(["--settings", str(path), "recover"]) == 0
+    assert (recovered, capsys.readouterr().out) == ([1], printed)
+
+
+def test_recover_reports_why_it_fails(tmp_path, capsys, monkeypatch):
+    def refuse(*_arguments):
+        raise manager.TransactionError("/etc/default is not writable")
+
+    monkeypatch.setattr(manager.transaction, "recover_alone", refuse)
+    path = tmp_path / "certificate.json"
+    path.write_text(json.dumps({"pairs": [dict(SETTINGS, certificate=str(tmp_path / "none.pem"))]}))
+    assert manager.main(["--settings", str(path), "recover"]) != 0
+    assert "recover: server: /etc/default is not writable" in capsys.readouterr().err
+
+
+def test_the_unit_recovers_outside_of_its_sandbox_before_it_renews():
+    unit = Path(__file__).resolve().parents[5] / "roles/chrony_nts/templates/nts-certificate.service.j2"
+    lines = unit.read_text(encoding="utf-8").splitlines()
+    recover = lines.index("ExecStartPre=-+/usr/local/sbin/nts-certificate recover")
+    assert recover < lines.index("ExecStart=/usr/local/sbin/nts-certificate renew")
