@@ -488,7 +488,10 @@ def _carry_out(
         _apply_actions(host, unit, plan, options)
     except (TransactionError, OSError) as problem:
         log = unit.log() if "restart" in actions else []
-        now_runs = undo(host, plan, options)
+        try:
+            now_runs = undo(host, plan, options)
+        except TransactionError as left:
+            raise TransactionError(f"The change failed: {str(problem).rstrip('.')}.{_quoted(log)} {left}") from problem
         raise TransactionError(
             f"The change was taken back: {str(problem).rstrip('.')}.{_quoted(log)} {now_runs}"
         ) from problem
@@ -611,15 +614,19 @@ def _stopped_since(host: System, plan: Dict[str, Any]) -> bool:
 def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = False) -> str:
     """Put every file back and bring the service to where it was; return a sentence that says what runs now.
 
-    A chronyd that an administrator has stopped stays stopped.
+    A chronyd that an administrator has stopped stays stopped. A file that cannot be put back keeps neither the other
+    files nor a time daemon from coming back; in the end TransactionError names it, and the plan stays for the next run.
     """
     unit = Unit(host, plan["service"])
+    failed = []  # type: List[str]
     for path, existed in plan["files"].items():
-        files.put_back(path, existed)
+        with _collected(failed, path):
+            files.put_back(path, existed)
     for folder in plan.get("cookies", []):
         # Otherwise it would save those that it has now in their place.
         host.run(["systemctl", "stop", unit.name])
-        put_back_cookies(folder)
+        with _collected(failed, folder):
+            put_back_cookies(folder)
     files.remove_folders(plan.get("folders", []))
     if "daemon-reload" in plan["actions"]:
         host.run(["systemctl", "daemon-reload"])
@@ -628,25 +635,39 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
             host.run(["systemctl", opposite, unit.name])
     said = _run_again(host, unit, plan, options, stopped)
     rivals.bring_back(host, plan.get("rivals", []))
+    if failed:
+        raise TransactionError(
+            f"These could not be put back: {'; '.join(failed)}. Their old versions are beside them as *{files.OLD}."
+            f" Remove the cause; the next run tries again. The other files are as they were{said}"
+        )
     _forget_plan(host)
-    return said
+    return f"The files are as they were{said}"
+
+
+@contextlib.contextmanager
+def _collected(failed: List[str], path: str) -> Iterator[None]:
+    """Add the path and the reason to failed where OSError is raised."""
+    try:
+        yield
+    except OSError as problem:
+        failed.append(f"{path} ({problem.strerror})")
 
 
 def _run_again(host: System, unit: Unit, plan: Dict[str, Any], options: Options, stopped: bool) -> str:
-    """Let chronyd run with the old files, or not, as before; return a sentence that says so."""
+    """Let chronyd run with the old files, or not, as before; return the end of a sentence that says so."""
     if "restart" in plan["actions"] and not plan["was_active"]:
         host.run(["systemctl", "reset-failed", unit.name])
         host.run(["systemctl", "stop", unit.name])
-        return "The files are as they were, and chronyd is stopped, as it was."
+        return ", and chronyd is stopped, as it was."
     if not stopped and plan["was_active"] and RELOADING_ACTIONS & set(plan["actions"]):
         # Whatever was tried, a restart makes chronyd read all of them again.
         try:
             unit.restart()
             watch(host, unit, options)
         except TransactionError as problem:
-            return f"The files are as they were, but chronyd does not run with them either: {problem}"
-        return "The files are as they were, and chronyd runs with them."
-    return "The files are as they were."
+            return f", but chronyd does not run with them either: {problem}"
+        return ", and chronyd runs with them."
+    return "."
 
 
 def _forget_plan(host: System) -> None:

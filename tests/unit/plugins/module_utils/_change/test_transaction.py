@@ -592,3 +592,40 @@ def test_recovery_touches_nothing_where_a_folder_is_read_only(host, tmp_path, mo
     assert (tmp_path / "writable/file").read_text() == "new"
     assert not [argv for argv in commands if argv[1] in ("stop", "restart")]
     assert transaction.load(host, transaction.PLAN) == plan
+
+
+@pytest.fixture
+def blocked(tmp_path):
+    """Block one of two changed files from being put back, and return a function that makes the change fail."""
+
+    def refuse():
+        os.unlink(str(tmp_path / "a"))
+        (tmp_path / "a").mkdir()
+        raise TransactionError("the clock follows no source")
+
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("old\n")
+    return refuse
+
+
+def test_a_file_that_cannot_be_put_back_keeps_nothing_else_from_coming_back(client, host, tmp_path, blocked):
+    config = (tmp_path / "chrony.conf").read_text()
+    changed = [("a", "new\n", "nothing"), ("b", "new\n", "nothing"), ("chrony.conf", f"{config}\n", "restart")]
+    log = []
+    message = (
+        rf"The change failed: the clock follows no source. .*put back: {tmp_path}/a \(Is a directory\).*chronyd runs"
+    )
+    with pytest.raises(TransactionError, match=message):
+        client(changed, verify=blocked, rivals=[RIVAL], log=log)
+    assert (tmp_path / "b").read_text() == "old\n"
+    assert (tmp_path / "chrony.conf").read_text() == config
+    assert (tmp_path / f"a{OLD}").read_text() == "old\n"
+    assert log.count("systemctl restart") == 2
+    assert log[-3:] == [f"systemctl {step} {RIVAL}" for step in ("unmask", "enable", "start")]
+    options = transaction.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
+    with pytest.raises(TransactionError, match="Is a directory"):
+        transaction.recover(host, options)
+    (tmp_path / "a").rmdir()
+    assert transaction.recover(host, options)
+    assert (tmp_path / "a").read_text() == "old\n"
+    assert transaction.load(host, transaction.PLAN) == {}
