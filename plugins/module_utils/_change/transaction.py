@@ -52,15 +52,16 @@ RESTART, SOURCES, KEYS, NOTHING = "restart", "sources", "keys", "nothing"
 SCRIPT = """\
 #!/bin/sh
 # Written by securetime.nts before a change of chronyd's files, and removed after it. If it is still there when chronyd
-# starts, the change was cut: this puts back what was there.
+# starts, the change was cut: this puts back what was there. Where that fails, the old file and this script stay.
+failed=0
 put_back() {{
   if [ -e "$1{old}" ] || [ -L "$1{old}" ]; then
-    mv -fT "$1{old}" "$1"
-    rm -f "$1{old}"
+    # mv refuses two names of the same file.
+    inode=$(stat -c %d:%i "$1{old}" 2>/dev/null) && [ "$inode" = "$(stat -c %d:%i "$1" 2>/dev/null)" ] ||
+      mv -fT "$1{old}" "$1" && rm -f "$1{old}"
   elif [ "$2" = new ]; then
     rm -f "$1"
-  fi
-  rm -f "$1{new}"
+  fi && rm -f "$1{new}" || failed=1
 }}
 put_back_cookies() {{
   for saved in "$1"/*.nts{old}; do
@@ -684,12 +685,16 @@ def _write_undo(host: System, plan: Dict[str, Any]) -> None:
 
 
 def undo_script(plan: Dict[str, Any], own_path: str) -> str:
-    """Return what does in the shell to the files what undo() does; afterwards it removes itself, and the plan stays."""
+    """Return what does in the shell to the files what undo() does; the plan stays.
+
+    The script removes itself where every file was put back. Cookies do not count: chronyd's user owns their folder, and
+    the next run tries again.
+    """
     lines = [SCRIPT.format(old=files.OLD, new=files.NEW)]
     lines += [f"put_back {shlex.quote(path)} {'old' if old else 'new'}" for path, old in plan["files"].items()]
     lines += [f"put_back_cookies {shlex.quote(folder)}" for folder in plan["cookies"]]
     lines += [f"rmdir {shlex.quote(folder)} 2>/dev/null" for folder in reversed(plan["folders"])]
-    return "\n".join([*lines, "sync", f"rm -f {shlex.quote(own_path)}", ""])
+    return "\n".join([*lines, "sync", f'[ "$failed" = 1 ] || rm -f {shlex.quote(own_path)}', 'exit "$failed"', ""])
 
 
 def watch(host: System, unit: Unit, options: Options) -> None:

@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the transaction decides; what chronyd and systemd make of it is tested on the test hosts."""
 
+import contextlib
 import os
+import shutil
 import stat
 import subprocess
 import time
@@ -502,14 +504,19 @@ def test_a_cut_while_tidying_up_undoes_nothing(client, host, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("existed", [True, False])
-@pytest.mark.parametrize("there", ["", "path", "old", "new", "path old", "path new", "path old new", "linked", "link"])
+@pytest.mark.parametrize(
+    "there",
+    ["", "path", "old", "new", "path old", "path new", "path old new", "linked", "link", "folder", "folder old new"],
+)
 def test_the_script_does_what_undo_does(tmp_path, planted, existed, there):
     def files(folder):
         """Make what a cut has left, and return its paths."""
         folder.mkdir()
         path = folder / "it's a file"
         paths = {"path": path, "old": folder / (path.name + OLD), "new": folder / (path.name + NEW)}
-        for name in there.replace("linked", "path").replace("link", "").split():
+        if there.startswith("folder"):
+            path.mkdir()
+        for name in there.replace("linked", "path").replace("link", "").replace("folder", "").split():
             paths[name].write_text(name)
         if there == "linked":
             os.link(paths["path"], paths["old"])
@@ -536,12 +543,35 @@ def test_the_script_does_what_undo_does(tmp_path, planted, existed, there):
         os.mkdir(folder)
     plan = {"files": {str(path): existed}, "cookies": [str(by_script)], "folders": made}
     own.write_text(transaction.undo_script(plan, str(own)))
-    subprocess.run(["sh", str(own)], check=True)
+    status = subprocess.run(["sh", str(own)], check=False).returncode
     assert not os.path.exists(made[0])
-    put_back(str(files(by_undo)), existed)
+    fails = there == "folder old new" or (there == "folder" and not existed)
+    with pytest.raises(IsADirectoryError) if fails else contextlib.nullcontext():
+        put_back(str(files(by_undo)), existed)
     put_back_cookies(str(by_undo))
     assert found(by_script) == found(by_undo)
-    assert not own.exists()
+    assert (status, own.exists()) == (int(fails), fails)
+
+
+@pytest.mark.parametrize("missing", ["mv", "rm"])
+def test_the_script_keeps_the_old_file_and_itself_where_a_program_fails(tmp_path, missing):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("mv", "rm", "stat", "sync"):
+        (programs / name).symlink_to("/bin/false" if name == missing else shutil.which(name))
+    path, added, own = tmp_path / "file", tmp_path / "added", tmp_path / "undo.sh"
+    path.write_text("new")
+    added.write_text("new")
+    (tmp_path / f"file{OLD}").write_text("old")
+    plan = {"files": {str(path): True, str(added): False}, "cookies": [], "folders": []}
+    own.write_text(transaction.undo_script(plan, str(own)))
+    assert subprocess.run(["/bin/sh", str(own)], env={"PATH": str(programs)}, check=False).returncode == 1
+    assert "old" in [item.read_text() for item in (path, tmp_path / f"file{OLD}") if item.exists()]
+    assert added.exists() == (missing == "rm")
+    assert own.exists()
+    # The program is there again.
+    assert subprocess.run(["/bin/sh", str(own)], check=False).returncode == 0
+    assert (path.read_text(), sorted(os.listdir(str(tmp_path)))) == ("old", ["file", "programs"])
 
 
 @pytest.mark.parametrize(
