@@ -480,6 +480,7 @@ def _carry_out(
     try:
         _write_plan(host, plan, options)
     except OSError as problem:
+        _forget_plan(host)
         raise _unchanged(changes, staged.folders, _format_oserror(problem)) from None
     try:
         for item in changes:
@@ -570,9 +571,13 @@ def _format_oserror(problem: OSError, begun: bool = False) -> str:
 def recover(host: System, options: Options) -> bool:
     """Undo what a run that was cut has left; say whether there was something."""
     plan = _load_plan(host)
-    if plan.get("done"):
+    if not plan:
+        # A run that was cut before it saved its plan had changed no file. At a start of chronyd its script would undo
+        # what was changed since.
+        files.remove(os.path.join(host.state, UNDO))
+    elif plan.get("done"):
         _finish(host, plan)
-    elif plan:
+    else:
         _assert_writable(host, plan)
         undo(host, plan, options, stopped=_stopped_since(host, plan))
     return _is_open(plan)

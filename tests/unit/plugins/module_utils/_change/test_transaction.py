@@ -659,3 +659,21 @@ def test_a_file_that_cannot_be_put_back_keeps_nothing_else_from_coming_back(clie
     assert transaction.recover(host, options)
     assert (tmp_path / "a").read_text() == "old\n"
     assert transaction.load(host, transaction.PLAN) == {}
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), ZeroDivisionError()])
+def test_a_script_without_a_plan_is_removed(client, host, tmp_path, monkeypatch, problem):
+    """The error is reported at once; a cut, which is any other exception here, leaves the script to the next run."""
+    save = transaction.save
+
+    def fail(host, name, content):
+        if name == transaction.PLAN:
+            raise problem
+        save(host, name, content)
+
+    monkeypatch.setattr(transaction, "save", fail)
+    with pytest.raises((TransactionError, ZeroDivisionError)):
+        client([("chrony.conf", "! new\n", "restart")])
+    assert (tmp_path / "state/undo.sh").exists() == isinstance(problem, ZeroDivisionError)
+    assert not transaction.recover(host, transaction.Options(str(tmp_path / "chrony.conf"), "chronyd"))
+    assert not (tmp_path / "state/undo.sh").exists()
