@@ -26,6 +26,8 @@ FOLDER = "original"
 MANIFEST = "original/manifest.json"
 REMEMBERED = "original/remembered.json"
 RIVALS = "original/rivals.json"
+# Behind the state folder's path, while it is deleted.
+FORGOTTEN = ".securetime-nts-forgotten"
 REMEDY = (
     "It names what was there before the first change. Restore it from a backup, or remove the folder {folder} to give"
     " up what was there."
@@ -85,8 +87,22 @@ def drop(host: System, paths: Sequence[str]) -> None:
 
 def forget_everything(host: System) -> List[str]:
     """Begin anew: what the host is now is what the next first change will find. Return warnings."""
-    shutil.rmtree(host.state, ignore_errors=True)
-    return [f"{host.state} could not be removed. Remove it."] if os.path.exists(host.state) else []
+    remove_forgotten(host)
+    try:
+        # A deletion that is cut halfway would leave a manifest without its files, with which no restore works.
+        os.rename(host.state, host.state + FORGOTTEN)
+        files.sync(host.state)
+    except OSError:
+        # As where the folder is a mount point.
+        shutil.rmtree(host.state, ignore_errors=True)
+    remove_forgotten(host)
+    left = [path for path in (host.state, host.state + FORGOTTEN) if os.path.exists(path)]
+    return [f"{path} could not be removed. Remove it." for path in left]
+
+
+def remove_forgotten(host: System) -> None:
+    """Remove what a forget_everything() that was cut has left."""
+    shutil.rmtree(host.state + FORGOTTEN, ignore_errors=True)
 
 
 def _load(host: System, name: str) -> Dict[str, Any]:

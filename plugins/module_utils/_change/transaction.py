@@ -159,6 +159,8 @@ def restore(host: System, options: Options) -> Dict[str, Any]:
             with locked(host, options.lock_timeout):
                 recover(host, options)
                 return _forgotten(host, _result())
+        if not options.check_mode:
+            originals.remove_forgotten(host)
         return _result()
 
 
@@ -570,6 +572,7 @@ def _format_oserror(problem: OSError, begun: bool = False) -> str:
 
 def recover(host: System, options: Options) -> bool:
     """Undo what a run that was cut has left; say whether there was something."""
+    originals.remove_forgotten(host)
     plan = _load_plan(host)
     if not plan:
         # A run that was cut before it saved its plan had changed no file. At a start of chronyd its script would undo

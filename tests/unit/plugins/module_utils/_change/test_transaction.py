@@ -677,3 +677,32 @@ def test_a_script_without_a_plan_is_removed(client, host, tmp_path, monkeypatch,
     assert (tmp_path / "state/undo.sh").exists() == isinstance(problem, ZeroDivisionError)
     assert not transaction.recover(host, transaction.Options(str(tmp_path / "chrony.conf"), "chronyd"))
     assert not (tmp_path / "state/undo.sh").exists()
+
+
+def test_a_restore_that_is_cut_while_it_forgets_is_finished_by_the_next(client, host, tmp_path, monkeypatch):
+    (tmp_path / "mine").write_text("mine\n")
+    client([("mine", "of the role\n", "nothing")], owns=[])
+    options = transaction.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
+
+    def cut(path, ignore_errors):
+        """Delete the files in an order that a directory can have, and be cut before the manifest."""
+        if os.path.isdir(path):
+            os.unlink(os.path.join(path, "original/000"))
+            raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(originals.shutil, "rmtree", cut)
+        with pytest.raises(ZeroDivisionError):
+            transaction.restore(host, options)
+    assert transaction.restore(host, options)["changed"] is False
+    assert (tmp_path / "mine").read_text() == "mine\n"
+    assert not [name for name in os.listdir(str(tmp_path)) if name.startswith("state")]
+
+
+def test_a_change_removes_what_a_restore_that_was_cut_has_left(client, tmp_path):
+    left = tmp_path / "state.securetime-nts-forgotten/original"
+    left.mkdir(parents=True)
+    client([("chrony.conf", "! new\n", "restart")], check_mode=True)
+    assert left.exists()
+    client([("chrony.conf", "! new\n", "restart")])
+    assert not left.parent.exists()
