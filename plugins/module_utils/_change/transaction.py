@@ -255,8 +255,14 @@ def _apply(host: System, wanted: Sequence[FileSpec], options: Options, recovered
     if (changes or actions) and not options.check_mode:
         warnings = _carry_out(host, unit, changes, actions, staged, state, options)
     if reasons and not options.check_mode:
-        # Another program may know of other files.
-        save(host, LOADED, {**load(host, LOADED), **loaded})
+        try:
+            # Another program may know of other files.
+            save(host, LOADED, {**load(host, LOADED), **loaded})
+        except OSError as problem:
+            warnings.append(
+                f"The change is in force, but {os.path.join(host.state, LOADED)} could not be written"
+                f" ({problem.strerror}). Remove the cause; the next run lets chronyd read its files once more."
+            )
     return _result(
         changed=bool(changes or relabelled or actions or recovered),
         changed_files=[item.path for item in changes] + relabelled,

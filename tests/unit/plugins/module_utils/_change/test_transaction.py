@@ -706,3 +706,22 @@ def test_a_change_removes_what_a_restore_that_was_cut_has_left(client, tmp_path)
     assert left.exists()
     client([("chrony.conf", "! new\n", "restart")])
     assert not left.parent.exists()
+
+
+def test_a_full_disk_after_the_change_is_a_warning(client, tmp_path, monkeypatch):
+    save = transaction.save
+
+    def fail(host, name, content):
+        if name == transaction.LOADED:
+            raise OSError(28, "No space left on device")
+        save(host, name, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transaction, "save", fail)
+        result, _done, _left = client([("chrony.conf", "! new\n", "restart")])
+    assert (tmp_path / "chrony.conf").read_text() == "! new\n"
+    (warning,) = result["warnings"]
+    assert "The change is in force, but" in warning
+    assert "loaded.json could not be written (No space left on device)" in warning
+    again, _done, _left = client([("chrony.conf", "! new\n", "restart")])
+    assert again["actions"] == ["restart"]
