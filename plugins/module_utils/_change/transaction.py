@@ -476,9 +476,11 @@ def _carry_out(
     options: Options,
 ) -> List[str]:
     """Swap the files and apply the actions, or roll back and raise TransactionError; return warnings."""
+    swaps = sorted(changes, key=lambda item: _rank(item, options))
     plan = {
         "service": unit.name,
         "files": {item.path: os.path.lexists(item.path) for item in changes},
+        "order": [item.path for item in swaps],
         "folders": list(staged.folders),
         "actions": list(actions),
         "cookies": list(staged.lost.folders),
@@ -493,7 +495,7 @@ def _carry_out(
     try:
         for item in changes:
             files.keep(item.path)
-        for item in sorted(changes, key=lambda item: _rank(item, options)):
+        for item in swaps:
             files.swap(item)
         _apply_actions(host, unit, plan, options)
     except (TransactionError, OSError) as problem:
@@ -634,9 +636,9 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
     """
     unit = Unit(host, plan["service"])
     failed = []  # type: List[str]
-    for path, existed in plan["files"].items():
+    for path in _undo_order(plan):
         with _collected(failed, path):
-            files.put_back(path, existed)
+            files.put_back(path, plan["files"][path])
     for folder in plan.get("cookies", []):
         # Otherwise it would save those that it has now in their place.
         host.run(["systemctl", "stop", unit.name])
@@ -657,6 +659,14 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
         )
     _forget_plan(host)
     return f"The files are as they were{said}"
+
+
+def _undo_order(plan: Dict[str, Any]) -> List[str]:
+    """Return the files of a plan in the reverse order of the swaps.
+
+    The drop-in that undoes a cut at a boot came first, so that it goes last.
+    """
+    return list(reversed(plan.get("order") or list(plan["files"])))
 
 
 @contextlib.contextmanager
@@ -705,7 +715,8 @@ def undo_script(plan: Dict[str, Any], own_path: str) -> str:
     the next run tries again.
     """
     lines = [SCRIPT.format(old=files.OLD, new=files.NEW)]
-    lines += [f"put_back {shlex.quote(path)} {'old' if old else 'new'}" for path, old in plan["files"].items()]
+    existed = plan["files"]
+    lines += [f"put_back {shlex.quote(path)} {'old' if existed[path] else 'new'}" for path in _undo_order(plan)]
     lines += [f"put_back_cookies {shlex.quote(folder)}" for folder in plan["cookies"]]
     lines += [f"rmdir {shlex.quote(folder)} 2>/dev/null" for folder in reversed(plan["folders"])]
     return "\n".join([*lines, "sync", f'[ "$failed" = 1 ] || rm -f {shlex.quote(own_path)}', 'exit "$failed"', ""])

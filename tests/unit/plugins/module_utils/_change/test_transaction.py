@@ -725,3 +725,27 @@ def test_a_full_disk_after_the_change_is_a_warning(client, tmp_path, monkeypatch
     assert "loaded.json could not be written (No space left on device)" in warning
     again, _done, _left = client([("chrony.conf", "! new\n", "restart")])
     assert again["actions"] == ["restart"]
+
+
+def test_a_rollback_removes_the_undo_at_a_boot_last(client, host, tmp_path, monkeypatch):
+    """The files are listed in another order, and the saved plan sorts their names."""
+    drop_in = "systemd/system/chrony.service.d/a.conf"
+    listed = [("z", "new\n", "nothing"), ("chrony.conf", "! new\n", "restart"), (drop_in, "new\n", "restart")]
+    swapped, undone, script, put_back_file = [], [], [], transaction.files.put_back
+
+    def refuse():
+        script.extend((tmp_path / "state/undo.sh").read_text().splitlines())
+        swapped.extend(transaction.load(host, transaction.PLAN)["order"])
+        raise TransactionError("refused")
+
+    def record(path, existed):
+        undone.append(path)
+        put_back_file(path, existed)
+
+    monkeypatch.setattr(transaction.files, "put_back", record)
+    with pytest.raises(TransactionError, match="taken back: refused"):
+        client(listed, verify=refuse, owns=[])
+    assert swapped == [str(tmp_path / path) for path in (drop_in, "z", "chrony.conf")]
+    assert undone == swapped[::-1]
+    by_script = [line.split()[1] for line in script if line.startswith("put_back /")]
+    assert by_script == swapped[::-1]
