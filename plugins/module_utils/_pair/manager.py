@@ -279,9 +279,8 @@ class CertificateManager:
                 assert_served(self.place, settings.names, certificate)
         except TransactionError as error:
             raise CertificateError(str(error), self.silent_or_failed()) from None
-        if settings.certificate in done["changed_files"]:
-            self.keep(before)
-        return {"changed": done["changed"], "served": new, "actions": done["actions"]}
+        warnings = done["warnings"] + (self.keep(before) if settings.certificate in done["changed_files"] else [])
+        return {"changed": done["changed"], "served": new, "actions": done["actions"], "warnings": warnings}
 
     def options(self, certificate: str) -> Options:
         """Return how a new pair comes into use."""
@@ -300,14 +299,26 @@ class CertificateManager:
             return EXIT_FAILED if self.status()["serves_nts"] else EXIT_NOT_SERVING
         return EXIT_NOT_SERVING
 
-    def keep(self, pair: Sequence[Optional[files.FileState]]) -> None:
-        """Keep the pair that was in use until now, for rollback."""
-        os.makedirs(self.host.state, mode=0o700, exist_ok=True)
-        for existing, name in zip(pair, PREVIOUS):
-            if existing is not None:
-                place = self.previous(name)
+    def keep(self, pair: Sequence[Optional[files.FileState]]) -> List[str]:
+        """Keep the pair that was in use until now, for rollback; return a warning where that fails."""
+        places = [(existing, self.previous(name)) for existing, name in zip(pair, PREVIOUS) if existing is not None]
+        try:
+            os.makedirs(self.host.state, mode=0o700, exist_ok=True)
+            # Both before the first rename, so that a full disk leaves the pair whole that was kept before.
+            for existing, place in places:
                 files.write(place + files.NEW, existing.content, 0o600, 0, 0)
+            for _existing, place in places:
                 os.replace(place + files.NEW, place)
+        except OSError as problem:
+            for _existing, place in places:
+                with contextlib.suppress(OSError):
+                    files.remove(place + files.NEW)
+            warning = (
+                f"The previous pair could not be kept in {self.host.state} ({problem.strerror}), and nts-certificate"
+                " rollback cannot bring it back: remove the cause before the next renewal."
+            )
+            return [warning]
+        return []
 
     def previous(self, name: str) -> str:
         """Return where one of PREVIOUS is."""
@@ -595,7 +606,7 @@ def run(keeper: CertificateManager, words: Any) -> Tuple[str, int]:
     }
     keeper.begin()
     done = acts[words.command]()
-    for warning in keeper.status()["warnings"]:
+    for warning in done.get("warnings", []) + keeper.status()["warnings"]:
         sys.stderr.write(f"nts-certificate {words.command}: {warning}\n")
     leaf = done["served"]
     what = "now serves" if done["changed"] else "serves, as before,"

@@ -271,3 +271,40 @@ def test_the_unit_recovers_outside_of_its_sandbox_before_it_renews():
     lines = unit.read_text(encoding="utf-8").splitlines()
     recover = lines.index("ExecStartPre=-+/usr/local/sbin/nts-certificate recover")
     assert recover < lines.index("ExecStart=/usr/local/sbin/nts-certificate renew")
+
+
+def test_a_previous_pair_that_cannot_be_kept_is_a_warning_of_that_pair(tmp_path, capsys, monkeypatch):
+    """The first pair is in force; a full disk afterwards keeps the second one from nothing."""
+    pem = tmp_path / "server.pem"
+    pem.write_text("old")
+    keepers = [
+        CertificateManager(
+            Settings(**dict(SETTINGS, id=name, certificate=str(pem), key=str(pem))),
+            System(
+                run=lambda _argv: CommandResult(0, "", ""), label=lambda *_paths: None, state=str(tmp_path / "state")
+            ),
+        )
+        for name in ("server", "server-2")
+    ]
+    done = {"changed": True, "changed_files": [str(pem)], "actions": ["restart"], "warnings": ["a file is left"]}
+
+    def write(path, *_arguments):
+        if path.endswith(f".previous.key{manager.files.NEW}"):
+            raise OSError(28, "No space left on device")
+        with open(path, "w") as file:
+            file.write("kept")
+
+    monkeypatch.setattr(manager, "describe_all", lambda _text: [LEAF])
+    monkeypatch.setattr(manager.transaction, "apply", lambda *_arguments: dict(done))
+    monkeypatch.setattr(manager.files, "write", write)
+    monkeypatch.setattr(CertificateManager, "begin", lambda _self: None)
+    monkeypatch.setattr(CertificateManager, "status", lambda _self: {"warnings": []})
+    monkeypatch.setattr(CertificateManager, "renew", lambda self, _force: self.deploy("new", "new"))
+    words = Words("renew")
+    words.force = False
+    assert manager.act_on_all(keepers, words, []) == 0
+    shown = capsys.readouterr()
+    assert shown.out.count("chronyd now serves the certificate AB") == 2
+    assert shown.err.count("The previous pair could not be kept in") == 2
+    assert shown.err.count("a file is left") == 2
+    assert os.listdir(str(tmp_path / "state")) == []
