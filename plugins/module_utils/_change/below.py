@@ -9,6 +9,7 @@ write, remove, or change modes elsewhere.
 
 import contextlib
 import os
+import stat
 from typing import Iterator, List, Tuple
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -44,7 +45,7 @@ def write_below(root: str, path: str, content: bytes) -> bool:
     """Write a file that everybody may read; return whether it changed."""
     folders, name = _split(path)
     with opened(root, folders, make=True) as handle:
-        if _read(name, handle) == content:
+        if _has(name, handle, content):
             return False
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=handle)
@@ -74,9 +75,10 @@ def _split(path: str) -> Tuple[List[str], str]:
     return parts[:-1], parts[-1]
 
 
-def _read(name: str, folder: int) -> bytes:
+def _has(name: str, folder: int, content: bytes) -> bool:
+    """Return whether a regular file holds this content; read no more than that of what another user made."""
     try:
         with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder), "rb") as file:
-            return file.read()
+            return stat.S_ISREG(os.fstat(file.fileno()).st_mode) and file.read(len(content) + 1) == content
     except OSError:
-        return b""
+        return False

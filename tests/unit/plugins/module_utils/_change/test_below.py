@@ -82,3 +82,35 @@ def test_the_modes_of_folders_that_are_there_stay(root):
 def test_a_path_that_leads_elsewhere_is_refused(root, path):
     with pytest.raises(ValueError, match="not a path below"):
         write_below(str(root), path, b"answer")
+
+
+def test_a_huge_file_is_replaced_and_not_read(root):
+    (root / PATH).parent.mkdir(parents=True)
+    with open(str(root / PATH), "wb") as file:
+        file.truncate(1 << 40)
+    assert write_below(str(root), PATH, b"answer")
+    assert (root / PATH).read_bytes() == b"answer"
+
+
+def test_a_file_that_begins_with_the_answer_is_replaced(root):
+    write_below(str(root), PATH, b"answer and more")
+    assert write_below(str(root), PATH, b"answer")
+    assert (root / PATH).read_bytes() == b"answer"
+
+
+def test_a_fifo_with_a_writer_is_replaced_and_not_read(root):
+    (root / PATH).parent.mkdir(parents=True)
+    os.mkfifo(str(root / PATH))
+    handle = os.open(str(root / PATH), os.O_RDWR)
+    try:
+        os.write(handle, b"answer")
+        assert write_below(str(root), PATH, b"answer")
+        assert os.read(handle, 6) == b"answer"
+    finally:
+        os.close(handle)
+    assert (root / PATH).is_file()
+
+
+def test_an_empty_answer_is_written_where_there_is_no_file(root):
+    assert write_below(str(root), PATH, b"")
+    assert (root / PATH).read_bytes() == b""
