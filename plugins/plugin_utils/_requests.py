@@ -29,8 +29,11 @@ LONGEST_CHAIN = 65536
 
 
 def label(host: str, pair_id: str) -> str:
-    """Return what the controller calls a pair, in the names of its files and in the subject of an issuing CA."""
-    return host if pair_id == MAIN else f"{host}-{pair_id}"
+    """Return what the controller calls a pair, in the names of its files and in the subject of an issuing CA.
+
+    No host name has a plus sign, so that no two pairs of an inventory have the same label.
+    """
+    return host if pair_id == MAIN else f"{host}+{pair_id}"
 
 
 def label_problems(host: str) -> list[str]:

@@ -99,7 +99,7 @@ def test_what_a_company_signs_elsewhere(debian: Host, client: Host, tmp_path: Pa
     wanted = {"chrony_nts_ca_dir": str(folder), "chrony_nts_more_certificates": [other]}
     wanted["chrony_nts_replace_root_ca"] = True
     before = debian.check_output("sha256sum /etc/chrony/nts/server.*")
-    for name in ("nts1", "nts1-other"):
+    for name in ("nts1", "nts1+other"):
         # A new issuing CA is asked for, because this root has not signed the one that is there.
         done = site("--limit", "nts1", **wanted)
         assert f"Have {folder}/requests/{name}.csr signed" in " ".join(done.split()), done[-3000:]

@@ -83,7 +83,7 @@ def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
     assert "PRIVATE KEY" not in done
     assert key.splitlines()[1] not in done
     anchors = {
-        "tutorial.example.org": (CA / "servers/nts1-tutorial.pem").read_text(),
+        "tutorial.example.org": (CA / "servers/nts1+tutorial.pem").read_text(),
         "own.example.org": certificate,
     }
 
@@ -117,7 +117,7 @@ def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
     assert anchors["tutorial.example.org"].strip() in client.file(TRUSTED).content_string
     # A server that does not sign itself any more is still trusted, until the operator ends that.
     done = playbook("site", "--limit", "nts1")
-    assert "servers/nts1-tutorial.pem is the CA of no server of this inventory" in " ".join(done.split())
+    assert "servers/nts1+tutorial.pem is the CA of no server of this inventory" in " ".join(done.split())
     changed(playbook("site", variables={"chrony_nts_site_forget_server_cas": True}))
     assert anchors["tutorial.example.org"].strip() not in client.file(TRUSTED).content_string
 

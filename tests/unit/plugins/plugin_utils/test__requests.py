@@ -73,7 +73,7 @@ def test_a_pair_of_others_is_asked_for_no_csr(main: dict[str, Any]) -> None:
 
 
 def test_each_pair_has_a_label_of_its_own() -> None:
-    assert [pair["label"] for pair in pairs({"id": "public", "names": ["a.example.org"]})] == ["nts1", "nts1-public"]
+    assert [pair["label"] for pair in pairs({"id": "public", "names": ["a.example.org"]})] == ["nts1", "nts1+public"]
 
 
 @pytest.mark.parametrize("sent", [None, [], {"id": "server"}, [None], [answer("other")], "pairs"])
@@ -111,7 +111,7 @@ def test_the_ca_of_a_server_that_is_gone_is_left_over(tmp_path: Path) -> None:
     folder = tmp_path / "servers"
     assert _requests.left_over(str(tmp_path), {}) == []
     folder.mkdir()
-    for name in ("nts1", "nts1-more", "nts2", "nts2-public", "gone", "nts3"):
+    for name in ("nts1", "nts1+more", "nts2", "nts2+public", "gone", "nts3"):
         (folder / f"{name}.pem").write_text("PEM")
     hosts = {
         "nts1": {"chrony_nts_certificate_provider": "selfsigned", "chrony_nts_more_certificates": [{"id": "more"}]},
