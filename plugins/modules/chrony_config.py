@@ -81,6 +81,10 @@ options:
         description:
           - Files on the host whose contents, one after the other, are the content. For what was made there, like a
             private key that does not leave the host.
+          - Each is a regular file of at most 1 MiB. Where a user other than root owns a folder or a symbolic link of
+            its path, the outermost of these users must own the file.
+          - Where O(files[].mode) lets all users read, only the certificates in PEM are copied. A file without one, or
+            with a private key, is refused.
           - In check mode, a file whose content is not made yet is passed over.
         type: list
         elements: path
@@ -318,6 +322,11 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.transaction
     remembered,
     restore,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._pair.foreign import (
+    ForeignFileError,
+    certificates_of,
+    read_text,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Endpoint, assert_served
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import ChronycError
 from ansible_collections.securetime.nts.plugins.module_utils._state.facts import GatherOptions, GatherResult, gather
@@ -532,14 +541,18 @@ def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:
     if content is not None:
         return str(content)
     if item["from"]:
-        text = "".join(text_of(path).rstrip("\n") + "\n" for path in item["from"])
-        if "PRIVATE KEY" in text and int(item["mode"], 8) & 0o004:
-            raise TransactionError(
-                f"{' and '.join(item['from'])} holds a private key, and {item['path']} is for all users to read, so"
-                " nothing was changed. Name a file that holds the certificates alone."
-            )
-        return text
+        is_public = bool(int(item["mode"], 8) & 0o004)
+        return "".join(copied(path, is_public) for path in item["from"])
     raise ValueError(f"{item['path']} has no content: set its content, or its state to absent.")
+
+
+def copied(path: str, is_public: bool) -> str:
+    """Return what of a file on the host is copied, of a public one the certificates; or raise TransactionError."""
+    try:
+        text = read_text(path)
+        return certificates_of(text, path) if is_public else text.rstrip("\n") + "\n"
+    except ForeignFileError as error:
+        raise TransactionError(f"Nothing was changed. {error}") from None
 
 
 def text_of(path: str) -> str:

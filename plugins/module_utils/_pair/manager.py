@@ -31,6 +31,11 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 from ansible_collections.securetime.nts.plugins.module_utils._change.signals import rollback_on_signals
 from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import ENABLED, Options
 from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
+from ansible_collections.securetime.nts.plugins.module_utils._pair.foreign import (
+    ForeignFileError,
+    certificates_of,
+    read_text,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import (
     Endpoint,
     ask,
@@ -262,6 +267,7 @@ class CertificateManager:
     def deploy(self, certificate: str, key: str) -> Row:
         """Bring a new pair into use, or raise CertificateError, and the old one is in use."""
         settings = self.settings
+        _certificates(certificate, "The new certificate")
         new = describe_all(certificate)[0]
         before = [files.read(path) for path in (settings.certificate, settings.key)]
         wanted = [
@@ -331,8 +337,11 @@ class CertificateManager:
 
     def staged(self) -> Tuple[str, str]:
         """Return the pair that whoever makes it has left on this host."""
-        chain = "".join(_text(path).rstrip("\n") + "\n" for path in self.settings.staged_certificate)
-        return chain, _text(self.settings.staged_key)
+        try:
+            chain = "".join(_certificates(read_text(path), path) for path in self.settings.staged_certificate)
+            return chain, read_text(self.settings.staged_key)
+        except ForeignFileError as error:
+            raise CertificateError(str(error)) from None
 
     def renew(self, force: bool = False) -> Row:
         """Make a new pair if it is time to, and deploy it; mend what is served otherwise."""
@@ -385,7 +394,7 @@ class CertificateManager:
         if not HAS_CRYPTOGRAPHY:
             raise CertificateError(self.obstacle())
         key = new_key(settings.key_type) if settings.new_key else _text(settings.key)
-        above = "".join(map(_text, settings.staged_certificate[1:]))
+        above = "".join(_certificates(_text(path), path) for path in settings.staged_certificate[1:])
         request = leaf_request(settings.names, settings.key_type)
         try:
             leaf = issue_leaf(request, key, above, _text(settings.issuing_key), settings.lifetime_days)
@@ -450,6 +459,14 @@ def describe_all(text: str) -> List[Row]:
         return [describe(pem_to_der(pem)) for pem in found]
     except DerError as error:
         raise CertificateError(f"A certificate cannot be read: {error}.") from None
+
+
+def _certificates(text: str, path: str) -> str:
+    """Return the certificates of a text in PEM; raise CertificateError where it has none, or a private key."""
+    try:
+        return certificates_of(text, path)
+    except ForeignFileError as error:
+        raise CertificateError(str(error)) from None
 
 
 def _text(path: str) -> str:
@@ -600,7 +617,11 @@ def run(keeper: CertificateManager, words: Any) -> Tuple[str, int]:
     acts: Dict[str, Callable[[], Row]] = {
         "renew": lambda: keeper.renew(words.force),
         "deploy": lambda: keeper.deploy(
-            *(keeper.staged() if words.lineage else (_text(words.certificate), _text(words.key)))
+            *(
+                keeper.staged()
+                if words.lineage
+                else (_certificates(_text(words.certificate), words.certificate), _text(words.key))
+            )
         ),
         "rollback": keeper.rollback,
     }

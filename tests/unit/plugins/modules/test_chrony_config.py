@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import TransactionError
 from ansible_collections.securetime.nts.plugins.modules import chrony_config
 
 KEYS = "/etc/chrony/chrony.keys"
@@ -69,3 +72,34 @@ def test_the_log_of_the_invocation_holds_no_content_of_a_file(monkeypatch: pytes
     assert text.startswith("Invoked with ")
     assert "/etc/chrony/nts/server.key" in text
     assert not [word for word in ("SECRET", "PRIVATE KEY", "AA") if word in text]
+
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"
+
+
+def copied(mode: str, *paths: Path) -> str | None:
+    """Return the content of a file that is copied from others."""
+    wanted = {"path": "/copy", "state": "present", "content": None, "from": [str(path) for path in paths]}
+    return chrony_config.content_of({**wanted, "mode": mode}, {})
+
+
+def test_only_certificates_are_copied_to_a_file_for_all_users(tmp_path: Path) -> None:
+    (tmp_path / "leaf").write_text(f"Subject: nts1\n{CERTIFICATE}")
+    (tmp_path / "above").write_text(CERTIFICATE)
+    assert copied("0644", tmp_path / "leaf", tmp_path / "above") == CERTIFICATE * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("root:$6$:", "holds no certificate"), (CERTIFICATE + PEM, "holds a private key")]
+)
+def test_another_file_is_not_copied_to_a_file_for_all_users(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(TransactionError, match=rf"Nothing was changed\. .*/file {reason}"):
+        copied("0644", tmp_path / "file")
+    assert copied("0640", tmp_path / "file") == text.rstrip("\n") + "\n"
+
+
+def test_a_fifo_is_not_copied(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(TransactionError, match="fifo is not a regular file"):
+        copied("0640", tmp_path / "fifo")

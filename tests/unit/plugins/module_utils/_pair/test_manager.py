@@ -299,7 +299,7 @@ def test_a_previous_pair_that_cannot_be_kept_is_a_warning_of_that_pair(tmp_path,
     monkeypatch.setattr(manager.files, "write", write)
     monkeypatch.setattr(CertificateManager, "begin", lambda _self: None)
     monkeypatch.setattr(CertificateManager, "status", lambda _self: {"warnings": []})
-    monkeypatch.setattr(CertificateManager, "renew", lambda self, _force: self.deploy("new", "new"))
+    monkeypatch.setattr(CertificateManager, "renew", lambda self, _force: self.deploy(PEM, "new"))
     words = Words("renew")
     words.force = False
     assert manager.act_on_all(keepers, words, []) == 0
@@ -308,3 +308,39 @@ def test_a_previous_pair_that_cannot_be_kept_is_a_warning_of_that_pair(tmp_path,
     assert shown.err.count("The previous pair could not be kept in") == 2
     assert shown.err.count("a file is left") == 2
     assert os.listdir(str(tmp_path / "state")) == []
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"
+KEY = "-----BEGIN PRIVATE KEY-----\nAA\n-----END PRIVATE KEY-----\n"
+
+
+def staged_by_others(tmp_path, certificate):
+    """Return the manager of a pair that another program has left in a folder."""
+    (tmp_path / "cert.pem").write_text(certificate)
+    (tmp_path / "key.pem").write_text(KEY)
+    paths = {"staged_certificate": [str(tmp_path / "cert.pem")], "staged_key": str(tmp_path / "key.pem")}
+    return CertificateManager(Settings(**dict(SETTINGS, provider="host_path", **paths)), None)
+
+
+def test_of_a_staged_certificate_only_the_certificates_are_used(tmp_path):
+    assert staged_by_others(tmp_path, f"Subject: nts1\n{PEM}").staged() == (PEM, KEY)
+
+
+@pytest.mark.parametrize(("text", "reason"), [(PEM + KEY, "holds a private key"), ("root:x", "holds no certificate")])
+def test_a_staged_file_that_is_no_chain_is_refused(text, reason, tmp_path):
+    with pytest.raises(CertificateError, match=rf"cert\.pem {reason}"):
+        staged_by_others(tmp_path, text).staged()
+
+
+def test_a_staged_fifo_does_not_hang_the_renewal(tmp_path):
+    keeper = staged_by_others(tmp_path, PEM)
+    (tmp_path / "key.pem").unlink()
+    os.mkfifo(str(tmp_path / "key.pem"))
+    with pytest.raises(CertificateError, match=r"key\.pem is not a regular file"):
+        keeper.staged()
+
+
+def test_a_private_key_is_never_deployed_as_a_certificate(tmp_path, monkeypatch):
+    monkeypatch.setattr(manager.transaction, "apply", lambda *_arguments: pytest.fail("the key is staged"))
+    with pytest.raises(CertificateError, match="The new certificate holds a private key"):
+        CertificateManager(Settings(**SETTINGS), None).deploy(PEM + KEY, KEY)
