@@ -412,9 +412,12 @@ class CertificateManager:
     def repair(self, status: Row) -> Row:
         """Bring the pair that is there into use: swapped by hand, or with a key that chronyd may not read any more.
 
-        A chronyd that serves nothing for another reason, as one that hangs or found its port in use, is started anew.
+        Restart a chronyd that serves nothing for another reason, as one that hangs or found its port in use, and one
+        that serves another certificate than the file's, also where the record says that it has read the file.
         """
-        if not status["serves_nts"]:
+        served = status["served"]
+        serves_another = served is not None and served["fingerprint_sha256"] != status["file"]["fingerprint_sha256"]
+        if serves_another or not status["serves_nts"]:
             pair = [self.settings.certificate, self.settings.key]
             self.alone(lambda options: transaction.read_again(self.host, options, pair))
         done = self.deploy(_text(self.settings.certificate), _text(self.settings.key))

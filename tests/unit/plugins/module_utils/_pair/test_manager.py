@@ -344,3 +344,21 @@ def test_a_private_key_is_never_deployed_as_a_certificate(tmp_path, monkeypatch)
     monkeypatch.setattr(manager.transaction, "apply", lambda *_arguments: pytest.fail("the key is staged"))
     with pytest.raises(CertificateError, match="The new certificate holds a private key"):
         CertificateManager(Settings(**SETTINGS), None).deploy(PEM + KEY, KEY)
+
+
+@pytest.mark.parametrize(
+    ("served", "serves_nts", "rereads"),
+    [(LEAF, True, False), (OTHER["tls"]["certificates"][0], True, True), (LEAF, False, True), (None, False, True)],
+)
+def test_a_repair_restarts_a_chronyd_that_serves_nothing_or_another_certificate(
+    served, serves_nts, rereads, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(manager, "_text", lambda path: path)
+    monkeypatch.setattr(manager.transaction, "read_again", lambda _host, _options, paths: asked.append(paths))
+    monkeypatch.setattr(CertificateManager, "deploy", lambda _self, *pair: {"actions": pair})
+    monkeypatch.setattr(CertificateManager, "status", lambda _self: {"problems": []})
+    status = {"file": LEAF, "served": served, "serves_nts": serves_nts}
+    pair = (SETTINGS["certificate"], SETTINGS["key"])
+    assert CertificateManager(Settings(**SETTINGS), None).repair(status) == {"actions": pair}
+    assert asked == ([list(pair)] if rereads else [])
