@@ -325,6 +325,21 @@ def test_a_task_on_the_controller_takes_nothing_from_the_host() -> None:
     assert found == []
 
 
+def restoration() -> list[dict[str, Any]]:
+    """Return the tasks of a restoration in their order, those in blocks included."""
+    return list(every_task(yaml.safe_load((ROOT / "roles/chrony_nts/tasks/restore.yml").read_text())))
+
+
+def test_a_restoration_stops_the_renewal_before_it_changes_anything() -> None:
+    """A renewal in progress would restart a chronyd that the restoration has stopped."""
+    names = [task["name"] for task in restoration()]
+    stop = restoration()[names.index("Restore | Stop the renewal, which rolls back a change in progress")]
+    assert stop["loop"] == ["nts-certificate.timer", "nts-certificate.service"]
+    assert stop["ansible.builtin.systemd_service"]["state"] == "stopped"
+    changing = [name for name in names if "Remove" in name or "Put back" in name]
+    assert names.index(stop["name"]) < min(map(names.index, changing))
+
+
 def every_task(tasks: Iterable[dict[str, Any]] | None) -> Iterator[dict[str, Any]]:
     """Yield the tasks of a file and those in their blocks, the blocks included."""
     for task in tasks or ():

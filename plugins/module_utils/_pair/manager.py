@@ -36,6 +36,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.foreign impor
     certificates_of,
     read_text,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._pair.running import RunningOnly
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import (
     Endpoint,
     ask,
@@ -260,6 +261,10 @@ class CertificateManager:
     def begin(self) -> None:
         """Undo an interrupted change; raise CertificateError where chronyd is not to be touched."""
         self.recover()
+        self.assert_in_service()
+
+    def assert_in_service(self) -> None:
+        """Raise CertificateError where chronyd is not to be touched."""
         reason = self.out_of_service()
         if reason:
             raise CertificateError(reason, EXIT_LEFT_ALONE)
@@ -279,12 +284,21 @@ class CertificateManager:
             leaf = CERTIFICATE.findall(certificate)[0] + "\n"
             wanted.append(FileSpec(settings.staged_certificate[0], leaf, "root", "root", 0o644, "nothing"))
             wanted.append(FileSpec(settings.staged_key, key, "root", "root", 0o600, "nothing"))
+        running = RunningOnly(self.host, settings.service)
+
+        def specs() -> List[FileSpec]:
+            # An ACME client, or the lock, can have taken minutes since begin().
+            self.assert_in_service()
+            running.is_on = True
+            return wanted
+
         try:
-            done = transaction.apply(self.host, wanted, self.options(certificate))
+            done = transaction.apply_read(running.system, specs, self.options(certificate))
             if not done["actions"]:
                 assert_served(self.place, settings.names, certificate)
         except TransactionError as error:
-            raise CertificateError(str(error), self.silent_or_failed()) from None
+            status = EXIT_LEFT_ALONE if running.refused else self.silent_or_failed()
+            raise CertificateError(str(error), status) from None
         warnings = done["warnings"] + (self.keep(before) if settings.certificate in done["changed_files"] else [])
         return {"changed": done["changed"], "served": new, "actions": done["actions"], "warnings": warnings}
 

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils._change.files import CommandResult, System
+from ansible_collections.securetime.nts.plugins.module_utils._change import transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    CommandResult,
+    FileSpec,
+    System,
+    group_name,
+    stage,
+    user_name,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._change.signals import rollback_on_signals
 from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
 from ansible_collections.securetime.nts.plugins.module_utils._pair.manager import (
@@ -295,7 +303,7 @@ def test_a_previous_pair_that_cannot_be_kept_is_a_warning_of_that_pair(tmp_path,
             file.write("kept")
 
     monkeypatch.setattr(manager, "describe_all", lambda _text: [LEAF])
-    monkeypatch.setattr(manager.transaction, "apply", lambda *_arguments: dict(done))
+    monkeypatch.setattr(manager.transaction, "apply_read", lambda *_arguments: dict(done))
     monkeypatch.setattr(manager.files, "write", write)
     monkeypatch.setattr(CertificateManager, "begin", lambda _self: None)
     monkeypatch.setattr(CertificateManager, "status", lambda _self: {"warnings": []})
@@ -341,7 +349,7 @@ def test_a_staged_fifo_does_not_hang_the_renewal(tmp_path):
 
 
 def test_a_private_key_is_never_deployed_as_a_certificate(tmp_path, monkeypatch):
-    monkeypatch.setattr(manager.transaction, "apply", lambda *_arguments: pytest.fail("the key is staged"))
+    monkeypatch.setattr(manager.transaction, "apply_read", lambda *_arguments: pytest.fail("the key is staged"))
     with pytest.raises(CertificateError, match="The new certificate holds a private key"):
         CertificateManager(Settings(**SETTINGS), None).deploy(PEM + KEY, KEY)
 
@@ -362,3 +370,99 @@ def test_a_repair_restarts_a_chronyd_that_serves_nothing_or_another_certificate(
     pair = (SETTINGS["certificate"], SETTINGS["key"])
     assert CertificateManager(Settings(**SETTINGS), None).repair(status) == {"actions": pair}
     assert asked == ([list(pair)] if rereads else [])
+
+
+class Chronyd:
+    """A host with a unit of chronyd, which `stop_at` stops when a program runs for the first time."""
+
+    def __init__(self, state, stop_at=None, fails=False):
+        self.active, self.enabled, self.stop_at, self.fails = "active", "enabled", stop_at, fails
+        self.done = []
+        self.system = System(self.run, lambda *_paths: None, str(state))
+
+    def run(self, argv):
+        if argv[0].endswith("chronyd"):
+            return CommandResult(0, "chronyd (chrony) version 4.8 (+NTS)", "")
+        if argv[0] != "systemctl":
+            return CommandResult(0, "cursor: x", "")
+        if argv[1] == self.stop_at:
+            self.active, self.stop_at = "inactive", None
+        if argv[1] in ("restart", "try-restart", "start") and (argv[1] != "try-restart" or self.active == "active"):
+            self.active, self.fails = "failed" if self.fails else "active", False
+            self.done.append(argv[1])
+        if argv[1] == "reset-failed":
+            self.active = self.active.replace("failed", "inactive")
+        if argv[1] == "enable":
+            self.done.append(argv[1])
+        shown = f"LoadState=loaded\nActiveState={self.active}\nUnitFileState={self.enabled}\nMainPID=1\n"
+        return CommandResult(0, shown, "")
+
+
+@pytest.fixture
+def deployed(tmp_path, monkeypatch):
+    """Return a function that deploys a pair on a host, and returns the exit status and the message."""
+    me = user_name(os.getuid()), group_name(os.getgid())
+    config, paths = tmp_path / "chrony.conf", [str(tmp_path / name) for name in ("server.pem", "server.key")]
+    config.write_text(f"ntsservercert {paths[0]}\n")
+    for path in paths:
+        with open(path, "w") as file:
+            file.write("old")
+    monkeypatch.setattr(manager, "FileSpec", lambda path, text, _owner, _group, mode: FileSpec(path, text, *me, mode))
+    monkeypatch.setattr(manager, "describe_all", lambda _text: [LEAF])
+    monkeypatch.setattr(manager, "assert_served", lambda *_arguments: None)
+    monkeypatch.setattr(transaction, "_stage_and_check", staged_only)
+    monkeypatch.setattr(CertificateManager, "silent_or_failed", lambda _self: 3)
+    monkeypatch.setattr(CertificateManager, "keep", lambda _self, _pair: [])
+    options = CertificateManager.options
+    monkeypatch.setattr(
+        CertificateManager,
+        "options",
+        lambda self, text: options(self, text)._replace(settle_time=0.0, start_timeout=1.0),
+    )
+
+    def deploy(chronyd):
+        places = dict(SETTINGS, config_file=str(config), certificate=paths[0], key=paths[1])
+        try:
+            CertificateManager(Settings(**places), chronyd.system).deploy(PEM, KEY)
+        except CertificateError as error:
+            with open(paths[0]) as file:
+                assert file.read() == "old"
+            return error.status, str(error)
+        return 0, ""
+
+    return deploy
+
+
+def staged_only(host, changes, _before, _options):
+    """Stage files without a chronyd that checks them."""
+    for item in changes:
+        stage(host, item)
+    return transaction.Staged(False, transaction.NOTHING_LOST, [])
+
+
+def test_a_deployment_restarts_a_chronyd_that_runs(deployed, tmp_path):
+    chronyd = Chronyd(tmp_path / "state")
+    assert (deployed(chronyd), chronyd.done) == ((0, ""), ["try-restart"])
+
+
+@pytest.mark.parametrize("stop_at", ["show", "reset-failed", "try-restart"])
+def test_a_deployment_starts_no_chronyd_that_was_stopped_meanwhile(stop_at, deployed, tmp_path):
+    chronyd = Chronyd(tmp_path / "state", stop_at)
+    status, text = deployed(chronyd)
+    assert (status, chronyd.done, chronyd.active) == (4, [], "inactive"), text
+    assert "nts-certificate does not start it" in text
+
+
+def test_a_deployment_enables_no_chronyd_that_was_disabled_meanwhile(deployed, tmp_path, monkeypatch):
+    chronyd = Chronyd(tmp_path / "state")
+    chronyd.enabled = "disabled"
+    monkeypatch.setattr(CertificateManager, "out_of_service", lambda _self: "")
+    status, text = deployed(chronyd)
+    assert (status, "does not enable it" in text) == (4, True)
+    assert "enable" not in chronyd.done
+
+
+def test_a_rollback_starts_a_chronyd_that_the_new_pair_made_fail(deployed, tmp_path):
+    chronyd = Chronyd(tmp_path / "state", fails=True)
+    status, text = deployed(chronyd)
+    assert (status, chronyd.done, chronyd.active) == (3, ["try-restart", "restart"], "active"), text

@@ -1,0 +1,61 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. A host on which a change restarts chronyd, and neither starts nor enables it.
+
+A renewal takes minutes. An administrator, or the role's restoration, can stop chronyd meanwhile.
+"""
+
+from typing import List
+
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import CommandResult, System
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
+
+
+class RunningOnly:
+    """Passes on the commands of a change to a host, but for those that start a stopped unit or enable it.
+
+    `system` is the host as the change is given it. `refused` says why a command was not passed on.
+    """
+
+    def __init__(self, host: System, service: str) -> None:
+        self.host = host
+        self.service = service
+        self.system = System(self.run, host.label, host.state)
+        self.is_on = False
+        self.has_restarted = False
+        self.has_failed = False
+        self.refused = ""
+
+    def run(self, argv: List[str]) -> CommandResult:
+        """Run a program, or fail where it would start or enable the unit."""
+        argv = list(argv)
+        if not self.is_on or argv[0] != "systemctl" or argv[-1] != self.service:
+            return self.host.run(argv)
+        if argv[1] == "reset-failed":
+            # Afterwards the unit is inactive, as a stopped one.
+            self.has_failed = self.has_failed or self.state() == "failed"
+        if argv[1] == "enable":
+            return self.refuse(f"{self.service} is disabled, and nts-certificate does not enable it")
+        if argv[1] != "restart":
+            return self.host.run(argv)
+        state = self.state()
+        if not self.has_restarted:
+            if state not in ("active", "reloading"):
+                return self.refuse(f"{self.service} is {state}, and nts-certificate does not start it")
+            self.has_restarted, self.has_failed = True, False
+            # One that is stopped at this moment stays stopped.
+            return self.host.run(["systemctl", "try-restart", self.service])
+        # The rollback: what the new pair made fail is started again, and what was stopped is not.
+        if state == "inactive" and not self.has_failed:
+            return self.refuse(f"{self.service} was stopped, and nts-certificate does not start it")
+        return self.host.run(argv)
+
+    def state(self) -> str:
+        """Return the ActiveState of the unit."""
+        return Unit(self.host, self.service).show().get("ActiveState") or "not found"
+
+    def refuse(self, reason: str) -> CommandResult:
+        """Return the result of a command that is not passed on."""
+        self.refused = reason
+        return CommandResult(1, "", reason)
