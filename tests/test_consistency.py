@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Environment
 
 from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
     DIRECTIVES,
@@ -45,6 +46,9 @@ LAYERS = ["_x509", "_nts", "_state", "_change", "_pair"]
 SYMPTOMS = (ROOT / "docs/troubleshooting.md").read_text()
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+
+
+TASKS = Path("roles/chrony_nts/tasks")
 
 
 def load(path: Path) -> dict:
@@ -323,6 +327,23 @@ def test_a_task_on_the_controller_takes_nothing_from_the_host() -> None:
     assert len(delegated) >= 9
     found = [(name, task["name"]) for name, task in delegated if not needed.items() <= task.get("vars", {}).items()]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "installs"),
+    [
+        ({"missing_packages": [], "masked_at_runtime": False}, False),
+        ({"missing_packages": ["chrony"], "masked_at_runtime": False}, True),
+        # A connection was lost while apt ran: all packages are there, and the mask of that run, too.
+        ({"missing_packages": [], "masked_at_runtime": True}, True),
+    ],
+)
+def test_the_mask_of_a_run_that_was_cut_is_removed(plan: dict[str, Any], installs: bool) -> None:
+    (install,) = [task for task in every_task(load(TASKS / "main.yml")) if task.get("tags") == ["install"]]
+    (unmask,) = [task for task in load(TASKS / "install.yml") if "ansible.builtin.command" in task]
+    assert unmask["ansible.builtin.command"]["argv"][:3] == ["systemctl", "unmask", "--runtime"]
+    for task, expected in ((install, installs), (unmask, plan["masked_at_runtime"])):
+        assert Environment().compile_expression(task["when"])(__chrony_nts_plan=plan) is expected
 
 
 def restoration() -> list[dict[str, Any]]:

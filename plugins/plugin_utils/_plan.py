@@ -98,6 +98,8 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "half_installed": half_installed,
         "packages": packages,
         "missing_packages": missing,
+        # By a run that lost its connection while it installed chrony: a runtime mask is gone with the next boot.
+        "masked_at_runtime": unit.get("unit_file_state") == "masked-runtime",
         "rivals": [row["unit"] for row in startable],
         "first_seen": first_seen
         or {

@@ -101,6 +101,15 @@ def test_the_first_look_at_a_host_is_kept() -> None:
     assert planned(first_seen=first)["first_seen"] == first
 
 
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [("enabled", False), ("disabled", False), ("masked", False), ("masked-runtime", True), (None, False)],
+)
+def test_a_runtime_mask_of_an_earlier_run_is_to_be_removed(state: str | None, found: bool) -> None:
+    assert planned(unit={"name": "chrony.service", "unit_file_state": state})["masked_at_runtime"] is found
+    assert planned(unit=None)["masked_at_runtime"] is False
+
+
 def test_a_masked_rival_is_left_alone() -> None:
     masked = rival("systemd-timesyncd.service", "masked", "inactive", "masked")
     assert planned(environment__rivals=[masked])["rivals"] == []
