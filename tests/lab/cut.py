@@ -36,13 +36,14 @@ STATE = "/var/lib/securetime-nts"
 PRECIOUS = [SETTINGS["key"], SETTINGS["staged_key"], SETTINGS["issuing_key"], "/var/lib/chrony/ntskeys"]
 FUNCTIONS = {name: getattr(os, name) for name in ("replace", "unlink", "link", "fsync")}
 FUNCTIONS["run"] = subprocess.run
+STOPS_OR_STARTS = ("stop", "restart", "try-restart")
 taken = []
 
 
 def step(name, subject):
     """Describe a call if it changes something."""
     if name == "run":
-        return " ".join(subject) if subject[:2] in (["systemctl", "stop"], ["systemctl", "restart"]) else ""
+        return " ".join(subject) if subject[:1] == ["systemctl"] and subject[1] in STOPS_OR_STARTS else ""
     if name == "fsync":
         path = os.readlink(f"/proc/self/fd/{subject}")
         return f"write {path}" if os.path.isfile(path) else ""
