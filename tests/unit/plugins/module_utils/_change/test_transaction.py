@@ -546,7 +546,7 @@ def test_the_script_does_what_undo_does(tmp_path, planted, existed, there):
     status = subprocess.run(["sh", str(own)], check=False).returncode
     assert not os.path.exists(made[0])
     fails = there == "folder old new" or (there == "folder" and not existed)
-    with pytest.raises(IsADirectoryError) if fails else contextlib.nullcontext():
+    with pytest.raises(IsADirectoryError) if fails else contextlib.ExitStack():
         put_back(str(files(by_undo)), existed)
     put_back_cookies(str(by_undo))
     assert found(by_script) == found(by_undo)
