@@ -44,7 +44,7 @@ cat leaf issuing.pem >chain
 # Who refuses what: before anything is changed, or after the restart, which is then taken back.
 FAULTS = {
     "key of another": (MAKE + "openssl ecparam -name prime256v1 -genkey -noout -out key", "do not belong together"),
-    "no certificate": ("echo none >chain; echo none >key", "no certificate in the file"),
+    "no certificate": ("echo none >chain; echo none >key", "holds no certificate in PEM"),
     "expired": (MAKE, "expired"),
     "not yet valid": (MAKE, "not valid before"),
     "for another name": (MAKE, "is not for nts1"),
