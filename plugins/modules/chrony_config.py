@@ -431,6 +431,7 @@ class Verification:
         return result
 
 
+# ansible-core does not ship py.typed, so that mypy takes AnsibleModule for Any.
 class Module(AnsibleModule):  # type: ignore[misc]
     """A module that logs its invocation without the contents of files, which can be keys."""
 
