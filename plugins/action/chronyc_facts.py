@@ -5,22 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible.plugins.action import ActionBase
-
-from ansible_collections.securetime.nts.plugins.plugin_utils import _answers
+from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction
 
 
-# ansible-core does not ship py.typed, so that mypy takes ActionBase for Any.
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(HostAction):
     """Ansible's entry point."""
 
-    _supports_check_mode = True
-    _supports_async = True
-
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the facts."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        sent = self._execute_module(task_vars=task_vars, wrap_async=bool(self._task.async_val))
-        return {**result, **_answers.cleaned(sent, ("chrony",))}
+    facts = ("chrony",)

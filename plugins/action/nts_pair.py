@@ -5,25 +5,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ansible import constants
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.securetime.nts.plugins.plugin_utils import _answers, _requests
+from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction, host_of
 
 MODULE = "securetime.nts.nts_pair"
 
 
-# ansible-core does not ship py.typed, so that mypy takes ActionBase for Any.
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(HostAction):
     """Ansible's entry point."""
 
-    _supports_check_mode = True
+    _supports_async = False
+    refuses_shadowed_variables = True
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the server sent, as far as it is what the variables ask for."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
         _checked, given = self.validate_argument_spec(
             {
                 "pairs": {"type": "list", "elements": "dict", "required": True},
@@ -35,18 +33,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             }
         )
         if not _requests.HAS_CRYPTOGRAPHY:
-            return {**result, "failed": True, "msg": "Install cryptography for the Python that runs Ansible."}
-        host = str((task_vars or {}).get("inventory_hostname"))
-        shadowed = _answers.shadowed(task_vars or {}, constants.INJECT_FACTS_AS_VARS, self._task)
-        if shadowed:
-            return {**result, "failed": True, "msg": _answers.shadowed_message(host, shadowed)}
+            return {"failed": True, "msg": "Install cryptography for the Python that runs Ansible."}
+        host = host_of(task_vars)
         pairs = _requests.labelled(given["pairs"], host)
         if not pairs:
-            return {**result, "changed": False, "pairs": []}
-        sent = _answers.cleaned(self._execute_module(MODULE, {**given, "pairs": pairs}, task_vars=task_vars))
+            return {"changed": False, "pairs": []}
+        sent = self.ask(task_vars, MODULE, {**given, "pairs": pairs})
         if sent.get("failed") or "pairs" not in sent:
-            return {**result, **_answers.failure(sent)}
-        result = {**result, "changed": bool(sent.get("changed")), "diff": sent.get("diff", [])}
+            return _answers.failure(sent)
+        result = {"changed": bool(sent.get("changed")), "diff": sent.get("diff", [])}
         if given["chains"]:
             return result
         rows, problems = _requests.checked(pairs, given, sent["pairs"])

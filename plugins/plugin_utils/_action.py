@@ -1,0 +1,54 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The base of its action plugins: no answer of a host passes without a check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible import constants
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _answers
+
+
+# ansible-core does not ship py.typed, so that mypy takes ActionBase for Any.
+class HostAction(ActionBase):  # type: ignore[misc]
+    """Run a module on the host and return its answer, cleaned."""
+
+    _supports_check_mode = True
+    _supports_async = True
+    # Names of the facts that the controller takes of the host.
+    facts: tuple[str, ...] = ()
+    # Whether the plugin fails where the host has replaced variables of the operator. Its parameters can name files of
+    # the controller or what is to be signed.
+    refuses_shadowed_variables = False
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the result of the task."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        if self.refuses_shadowed_variables:
+            shadowed = _answers.shadowed(variables, constants.INJECT_FACTS_AS_VARS, self._task)
+            if shadowed:
+                return {**result, "failed": True, "msg": _answers.shadowed_message(host_of(variables), shadowed)}
+        return {**result, **self.answer(variables)}
+
+    def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the plugin adds to the result."""
+        return self.ask(task_vars, wrap_async=bool(self._task.async_val))
+
+    def ask(self, task_vars: Mapping[str, Any], *module: Any, wrap_async: bool = False) -> dict[str, Any]:
+        """Run a module, by default the one of the task, and return its cleaned answer.
+
+        module is its name and its parameters.
+        """
+        sent = self._execute_module(*module, task_vars=task_vars, wrap_async=wrap_async)
+        return _answers.cleaned(sent, self.facts)
+
+
+def host_of(task_vars: Mapping[str, Any]) -> str:
+    """Return the host's name in the inventory."""
+    return str(task_vars.get("inventory_hostname"))
