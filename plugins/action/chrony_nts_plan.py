@@ -69,7 +69,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         planned = _plan.plan(inputs, given["platforms"], chrony, given["first_seen"])
         planned["problems"] += _roots.lost(inputs, _roots.roots(inputs), chrony["environment"]["own_ca"])
         if planned["problems"]:
-            return {**result, **more, "failed": True, "msg": _rules.message(planned["problems"]), "plan": planned}
+            return {**result, **more, "failed": True, "msg": _rules.message(planned["problems"])}
         # Not as a message of the result, with which Ansible would print the whole plan.
         for note in planned["notes"]:
             Display().display(f"{host}: {note}")

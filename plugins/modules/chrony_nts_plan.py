@@ -64,11 +64,12 @@ EXAMPLES = r"""
 RETURN = r"""
 plan:
   description: The wanted state, without a secret.
-  returned: when the variables have no mistake
+  returned: success
   type: dict
   contains:
     problems:
-      description: Why the host cannot run what the variables ask for, in sentences. The module fails with them.
+      description: Why the host cannot run what the variables ask for, in sentences. The module fails with them, so that
+        it is empty.
       returned: always
       type: list
       elements: str
