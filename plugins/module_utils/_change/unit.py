@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. A systemd unit: its state, its restart, and what it logs."""
 
-import time
 from typing import Dict, List
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError
@@ -16,7 +15,6 @@ class Unit:
         self.host = host
         self.name = name
         self.cursor = ""
-        self.restarted = 0
 
     def show(self) -> Dict[str, str]:
         """Return these properties of the unit, those that it has."""
@@ -29,18 +27,18 @@ class Unit:
         self.host.run(["systemctl", "reset-failed", self.name])
         marked = self.host.run(["journalctl", "--quiet", "--lines=0", "--show-cursor"]).stdout
         self.cursor = marked.rpartition("cursor: ")[2].strip()
-        self.restarted = int(time.time())
         must(self.host, ["systemctl", "restart", self.name])
 
     def log(self) -> List[str]:
         """Return what chronyd logged since restart(), or else what systemd did about it, at most 40 lines.
 
         By name, because the journal does not know the unit of a process that ended as soon as it had logged; by cursor
-        and not by time, because a failed start and the next one may share a second. An empty journal has no cursor.
+        and not by time, because a failed start and the next one may share a second, and chronyd may step the clock at
+        its start. A journal without a cursor was empty.
         """
         self.host.run(["journalctl", "--sync"])
-        since = f"--after-cursor={self.cursor}" if self.cursor else f"--since=@{self.restarted}"
-        options = ["--output=cat", "--quiet", "--no-pager", "--lines=40", since]
+        since = [f"--after-cursor={self.cursor}"] if self.cursor else []
+        options = ["--output=cat", "--quiet", "--no-pager", "--lines=40", *since]
         return (
             self.host.run(["journalctl", *options, "SYSLOG_IDENTIFIER=chronyd"]).stdout
             or self.host.run(["journalctl", *options, f"--unit={self.name}"]).stdout

@@ -8,18 +8,17 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
 
 
-@pytest.mark.parametrize(
-    ("marked", "expected"), [("-- cursor: s=1;i=2\n", "--after-cursor=s=1;i=2"), ("", "--since=@1700000000")]
-)
-def test_the_log_begins_at_the_restart(monkeypatch, marked, expected):
+# A time would leave out what chronyd logs after it has stepped a clock that was ahead.
+@pytest.mark.parametrize(("marked", "expected"), [("-- cursor: s=1;i=2\n", ["--after-cursor=s=1;i=2"]), ("", [])])
+def test_the_log_begins_at_the_restart_whatever_the_clock_does(marked, expected):
     asked = []
 
     def run(argv):
         asked.append(argv)
         return CommandResult(0, marked if "--show-cursor" in argv else "", "")
 
-    monkeypatch.setattr("time.time", lambda: 1700000000.5)
     unit = Unit(System(run, lambda staged, path: None), "chronyd.service")
     unit.restart()
     assert unit.log() == []
-    assert [argv[5] for argv in asked if "--lines=40" in argv] == [expected, expected]
+    logs = [argv for argv in asked if "--lines=40" in argv]
+    assert [argv[5:-1] for argv in logs] == [expected, expected]
