@@ -38,6 +38,8 @@ with contextlib.suppress(ImportError):
 
 
 DUE = "the certificate is due"
+# Both are backdated: one that is early was made while a clock was ahead.
+EARLY = "is not valid yet"
 
 
 class StagingError(Exception):
@@ -177,6 +179,8 @@ def why_new(pair: StagedPair) -> List[str]:
         return ["the certificate was signed for another request"]
     if pair.root and not is_issued_by(chain[-1], certificates(pair.root)[0]):
         return ["another root CA has signed the certificate"]
+    if pair.requests == "issuing" and _is_early(chain[0]):
+        return [f"the certificate {EARLY}"]
     return [DUE] if _is_due(chain[0], pair.renew_fraction) else []
 
 
@@ -197,6 +201,8 @@ def why_new_leaf(pair: StagedPair) -> List[str]:
         return ["the server's certificate is for other names, or of another type of key"]
     if not is_issued_by(leaf, issuing[0]):
         return ["another CA has issued the server's certificate"]
+    if _is_early(leaf):
+        return [f"the server's certificate {EARLY}"]
     return ["the server's certificate is due"] if _is_due(leaf, pair.renew_fraction) else []
 
 
@@ -258,6 +264,10 @@ def _make_leaf(pair: StagedPair) -> None:
         raise StagingError(f"The issuing CA of {pair.id} cannot sign: {error}.") from None
     _put(pair.path("leaf.key"), key, 0o600)
     _put(pair.path("leaf.pem"), leaf, 0o644)
+
+
+def _is_early(certificate: Any) -> bool:
+    return bool(validity(certificate)[0] > time.time())
 
 
 def _is_due(certificate: Any, fraction: float) -> bool:

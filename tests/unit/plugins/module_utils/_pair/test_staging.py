@@ -4,6 +4,7 @@
 """The staging folder of a pair: when a new certificate is needed, and what happens until it is there."""
 
 import os
+import time
 
 import pytest
 
@@ -42,14 +43,14 @@ def read(pair, name):
         return file.read()
 
 
-def sign(csr, days=365, key=ROOT_KEY, root=ROOT):
+def sign(csr, days=365, key=ROOT_KEY, root=ROOT, backdated_days=1):
     """Return what a CA makes of a CSR: it copies the extensions."""
     found = request.load_csr(csr)
     builder = request.x509.CertificateBuilder().subject_name(found.subject).public_key(found.public_key())
     (issuer,) = request.certificates(root)
     now = issue.datetime.datetime.now(issue.datetime.timezone.utc)
     builder = builder.issuer_name(issuer.subject)
-    builder = builder.not_valid_before(now - issue.datetime.timedelta(days=1))
+    builder = builder.not_valid_before(now - issue.datetime.timedelta(days=backdated_days))
     builder = builder.not_valid_after(now + issue.datetime.timedelta(days=days))
     own = request.x509.SubjectKeyIdentifier.from_public_key(found.public_key())
     builder = builder.add_extension(own, critical=False)
@@ -148,6 +149,23 @@ def test_a_leaf_of_another_key_type_is_made_anew_with_another_key(pair):
     changed = pair._replace(key_type="Ed25519")
     assert staging.prepare(changed).reasons == []
     assert request.key_type_of(request.load_key(read(pair, "leaf.key")).public_key()) == "Ed25519"
+
+
+def test_a_leaf_made_by_a_clock_that_was_ahead_is_made_anew_by_the_right_one(pair, monkeypatch):
+    with monkeypatch.context() as ahead:
+        ahead.setattr(issue, "LEAF_BACKDATED", issue.datetime.timedelta(days=-30))
+        staging.deliver(pair, sign(staging.prepare(pair).csr))
+    key = read(pair, "leaf.key")
+    found = staging.prepare(pair)
+    assert (found.reasons, found.changes) == ([], [f"{pair.staging}: the server's certificate is not valid yet"])
+    assert request.validity(request.certificates(read(pair, "leaf.pem"))[0])[0] < time.time()
+    assert read(pair, "leaf.key") == key
+    assert staging.prepare(pair).changes == []
+
+
+def test_an_issuing_certificate_of_a_controller_that_was_ahead_is_signed_anew(pair):
+    staging.deliver(pair, sign(staging.prepare(pair).csr, days=365, backdated_days=-30))
+    assert staging.prepare(pair).reasons == ["the certificate is not valid yet"]
 
 
 def test_a_renewal_keeps_the_key_of_the_leaf_unless_a_new_one_is_wanted(leaf_pair):
