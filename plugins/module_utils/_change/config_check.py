@@ -186,12 +186,16 @@ def _must_match(certificate: str, certificate_now: str, key: str, key_now: str) 
 
 def _must_be_valid(path: str, now: str, names: Sequence[str]) -> None:
     chain = list(_decode(path, now))
+    clock = time.time()
     for holder, certificate in zip(("server's certificate", "certificate of its CA"), chain):
         for word, when, wrong in (("expired", "notAfter", -1), ("is not valid before", "notBefore", 1)):
-            if (ssl.cert_time_to_seconds(certificate[when]) - time.time()) * wrong > 0:
+            if (ssl.cert_time_to_seconds(certificate[when]) - clock) * wrong > 0:
+                # As OpenSSL writes dates.
+                shown = time.strftime("%b %d %H:%M:%S %Y GMT", time.gmtime(clock))
                 raise TransactionError(
                     f"The {holder} in {path} {word} {certificate[when]}, and no client would accept it; nothing was"
-                    " changed."
+                    f" changed. By the clock of this host it is {shown}: correct the clock if it is the one that is"
+                    " wrong."
                 )
     for below, above in zip(chain, chain[1:]):
         if below["issuer"] != above["subject"]:
