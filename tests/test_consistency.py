@@ -332,17 +332,23 @@ def test_a_task_on_the_controller_takes_nothing_from_the_host() -> None:
 @pytest.mark.parametrize(
     ("plan", "installs"),
     [
-        ({"missing_packages": [], "masked_at_runtime": False}, False),
-        ({"missing_packages": ["chrony"], "masked_at_runtime": False}, True),
+        ({"missing_packages": [], "masked_at_runtime": False, "clock": {"step_seconds": 0}}, False),
+        ({"missing_packages": ["chrony"], "masked_at_runtime": False, "clock": {"step_seconds": 0}}, True),
         # A connection was lost while apt ran: all packages are there, and the mask of that run, too.
-        ({"missing_packages": [], "masked_at_runtime": True}, True),
+        ({"missing_packages": [], "masked_at_runtime": True, "clock": {"step_seconds": 0}}, True),
+        ({"missing_packages": [], "masked_at_runtime": False, "clock": {"step_seconds": -86400}}, True),
     ],
 )
-def test_the_mask_of_a_run_that_was_cut_is_removed(plan: dict[str, Any], installs: bool) -> None:
-    (install,) = [task for task in every_task(load(TASKS / "main.yml")) if task.get("tags") == ["install"]]
-    (unmask,) = [task for task in load(TASKS / "install.yml") if "ansible.builtin.command" in task]
+def test_a_mask_of_a_run_that_was_cut_and_a_wrong_clock_are_mended(plan: dict[str, Any], installs: bool) -> None:
+    (install,) = [task for task in every_task(load(TASKS / "main.yml")) if "install" in task.get("tags", [])]
+    step, unmask = [task for task in load(TASKS / "install.yml") if "ansible.builtin.command" in task]
+    assert step["ansible.builtin.command"]["argv"][0] == "date"
+    # Certificates need the clock, also where only they are asked for.
+    assert "certificate" in install["tags"]
+    assert "certificate" in step["tags"]
     assert unmask["ansible.builtin.command"]["argv"][:3] == ["systemctl", "unmask", "--runtime"]
-    for task, expected in ((install, installs), (unmask, plan["masked_at_runtime"])):
+    stepped = plan["clock"]["step_seconds"] != 0
+    for task, expected in ((install, installs), (unmask, plan["masked_at_runtime"]), (step, stepped)):
         assert Environment().compile_expression(task["when"])(__chrony_nts_plan=plan) is expected
 
 
@@ -372,7 +378,7 @@ def every_task(tasks: Iterable[dict[str, Any]] | None) -> Iterator[dict[str, Any
 def test_symptoms_are_reproduced_by_tests_that_are_there() -> None:
     sections = re.split(r"^#{2,3} ", SYMPTOMS, flags=re.MULTILINE)[1:]
     symptoms = {section.partition("\n")[0]: section for section in sections if "**You see**" in section}
-    assert len(symptoms) == 28
+    assert len(symptoms) == 29
     lines = {
         title: re.findall(r"^Reproduced by: (.+)\n+\Z", section, re.MULTILINE) for title, section in symptoms.items()
     }

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from ansible import constants
@@ -13,7 +14,14 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _answers, _plan, _requests, _roots, _rules
+from ansible_collections.securetime.nts.plugins.plugin_utils import (
+    _answers,
+    _clock,
+    _plan,
+    _requests,
+    _roots,
+    _rules,
+)
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 FACTS = "securetime.nts.chronyc_facts"
@@ -57,7 +65,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 " playbook securetime.nts.site with chrony_nts_site_forget_server_cas=true to end that."
             )
         packages = _plan.package_names(given["platforms"], inputs["platform"])
+        before = time.time()
         read = _answers.cleaned(self._execute_module(FACTS, {"packages": packages}, task_vars=task_vars), ("chrony",))
+        after = time.time()
         chrony = read.get("ansible_facts", {}).pop("chrony", None)
         if read.get("failed") or not isinstance(chrony, dict):
             # Nothing else of it: a result by the name of the plan would be taken for the plan.
@@ -68,6 +78,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
         planned = _plan.plan(inputs, given["platforms"], chrony, given["first_seen"])
         planned["problems"] += _roots.lost(inputs, _roots.roots(inputs), chrony["environment"]["own_ca"])
+        _clock.add(planned, inputs, chrony, before, after)
         if planned["problems"]:
             return {**result, **more, "failed": True, "msg": _rules.message(planned["problems"])}
         # Not as a message of the result, with which Ansible would print the whole plan.

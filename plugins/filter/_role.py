@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _plan, _requests
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _clock, _plan, _requests
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 
@@ -28,6 +28,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "_change": change,
+            "_explained": _clock.explained,
             "_left_over": _requests.left_over,
             "_platform": _plan.platform,
             "_proof": proof,

@@ -77,4 +77,8 @@ plan:
       description: What the host was like before the role changed it.
       returned: always
       type: dict
+    clock:
+      description: How far the clock of the host is ahead of the controller's, and by how much the role sets it.
+      returned: when the role knows the platform
+      type: dict
 """

@@ -423,6 +423,21 @@ ansible_facts:
               type: bool
               returned: always
               sample: true
+            clock:
+              description: The clock of the host, as it is before any of it is trusted.
+              type: dict
+              returned: always
+              contains:
+                time:
+                  description: What the clock shows, in seconds since 1970.
+                  type: float
+                  returned: always
+                  sample: 1795420109.21
+                timesyncd_synchronised:
+                  description: Whether systemd-timesyncd runs and has synchronised the clock.
+                  type: bool
+                  returned: always
+                  sample: false
             drop_ins:
               description:
                 - Files that others have put into F(/etc/chrony/conf.d), F(/etc/chrony/sources.d), F(/etc/chrony.d)

@@ -51,6 +51,7 @@ VARIABLES = made_of(
     flag("chrony_nts_skip_unsupported"),
     choice("chrony_nts_dropins", "ignore", "include", "refuse"),
     choice("chrony_nts_clock_control", "auto", "always", "never"),
+    flag("chrony_nts_clock_from_controller"),
     string("chrony_nts_config_template"),
     flag("chrony_nts_server_enabled"),
     several(string("chrony_nts_server_names")),

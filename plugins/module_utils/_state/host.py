@@ -56,6 +56,8 @@ RPM_FAMILIES = {"fedora", "rhel", "suse", "opensuse"}
 DPKG_QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status} ${Version}\\n"]
 RPM_FORMAT = "[%{PROVIDENAME} installed %{=VERSION}-%{=RELEASE}\\n]"
 RPM_QUERY = ["rpm", "--query", "--queryformat", RPM_FORMAT, "--whatprovides"]
+# systemd-timesyncd makes it when it has set the clock, and its end removes it (systemd-timesyncd.service(8)).
+TIMESYNCD_SYNCHRONISED = "/run/systemd/timesync/synchronized"
 PID_FILES = ("/run/chrony/chronyd.pid", "/run/chronyd.pid")
 VERSION = re.compile(r"version (?P<version>\S+)(?: \((?P<features>[^)]*)\))?")
 DEFAULT_CONFIG_FILE = re.compile(r"^ *-f FILE\s.*\((?P<path>/[^)]*)\)$", re.MULTILINE)
@@ -151,6 +153,10 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
             "python": sys.executable,
             "container": container(),
             "cap_sys_time": has_cap_sys_time(),
+            "clock": {
+                "time": round(time.time(), 2),
+                "timesyncd_synchronised": os.path.exists(TIMESYNCD_SYNCHRONISED),
+            },
             "drop_ins": sorted(str(path) for pattern in DROP_INS for path in Path("/").glob(pattern)),
             "fips": read_file("/proc/sys/crypto/fips_enabled").strip() == "1",
             "rivals": [

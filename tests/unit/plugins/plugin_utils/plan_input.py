@@ -40,6 +40,7 @@ FACTS: dict[str, Any] = {
         "selinux": False,
         "container": None,
         "cap_sys_time": True,
+        "clock": {"time": 1795420109.21, "timesyncd_synchronised": False},
         "drop_ins": [],
         "fips": False,
         "rivals": [],

@@ -1,0 +1,227 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A VM whose clock is wrong before the first run: the run names it, sets it, or lets chronyd set it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.securetime.nts.tests.lab import qemu
+from ansible_collections.securetime.nts.tests.lab.hosts import changed, playbook, recap
+from ansible_collections.securetime.nts.tests.lab.qemu import Vm
+from ansible_collections.securetime.nts.tests.lab.vms import both, image_of, known, note, prepare
+
+pytestmark = pytest.mark.usefixtures("frozen")
+
+DAY_SECONDS = 86400
+MONTHS = 70 * DAY_SECONDS
+YEARS = 1500 * DAY_SECONDS
+ROLE = """\
+- hosts: all
+  gather_facts: false
+  become: true
+  tasks:
+    - ansible.builtin.import_role: {name: securetime.nts.chrony_nts}
+"""
+# What a run that changes nothing leaves alone.
+STATE = """\
+find /etc /var/lib/dpkg/status /var/lib/securetime-nts -type f 2>/dev/null | sort | xargs -d '\\n' sha256sum
+! command -v rpm >/dev/null || rpm -qa | sort
+find /etc/systemd /run/systemd/system -type l | sort
+systemctl is-active systemd-timesyncd chrony chronyd || true
+"""
+# As an archive that is published every day. Its folder has a list of packages alone.
+RELEASE = """\
+cd /repo
+{ date --utc --date='%s seconds' '+Date: %%a, %%d %%b %%Y %%H:%%M:%%S UTC'
+  date --utc --date='%s seconds' '+Valid-Until: %%a, %%d %%b %%Y %%H:%%M:%%S UTC'
+  printf 'SHA256:\\n %%s %%s Packages\\n' "$(sha256sum <Packages | cut -d' ' -f1)" "$(stat -c %%s Packages)"
+} >Release
+rm -rf /var/lib/apt/lists/*
+"""
+# The class itself, on a host whose clock goes back by a year while its unit starts.
+LOG_OVER_A_STEP = """\
+python3 - <<'END'
+import subprocess, sys
+sys.path.insert(0, "/root/utils")
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
+from ansible_collections.securetime.nts.plugins.module_utils._pair.manager import this_host
+unit = Unit(this_host(), "%s")
+unit.restart()
+subprocess.check_call(["date", "--set=-365 days"], stdout=subprocess.DEVNULL)
+subprocess.check_call(["logger", "--tag", "chronyd", "after the step"])
+print(unit.log())
+END
+"""
+
+
+class Lab:
+    """Two VMs that no role has seen, one of each image, and the role on both at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        state = Path(os.environ["LAB_STATE"])
+        # Names that no other VM of the lab has, below a folder in which known() does not look.
+        self.vms = [
+            Vm(state / "first-run" / f"first{number}", vm.image, qemu.free_port(), number + 10)
+            for number, vm in enumerate(known().values())
+        ]
+        right_time = state / "right-time"
+        ports = {name: int((right_time / name).read_text()) for name in ("port", "ntsport")}
+        hosts = {
+            vm.name: {
+                "ansible_host": "127.0.0.1",
+                "ansible_port": vm.port,
+                "ansible_user": "root",
+                "ansible_ssh_private_key_file": str(vm.image / "id_ed25519"),
+                "ansible_ssh_common_args": shlex.join(qemu.ssh_options(vm)),
+            }
+            for vm in self.vms
+        }
+        variables = {
+            "chrony_nts_ca_dir": str(folder / "nts-ca"),
+            "chrony_nts_sources": [{"address": qemu.CONTROLLER, "minpoll": 4, "maxpoll": 6, **ports}],
+            "chrony_nts_trust_anchors": [{"content": (right_time / "ca/chain.pem").read_text()}],
+        }
+        (folder / "hosts.yml").write_text(json.dumps({"all": {"vars": variables, "hosts": hosts}}))
+        (folder / "role.yml").write_text(ROLE)
+
+    def each(self, script: str) -> list[str]:
+        """Run a script of the shell on both; return what it printed."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda vm: qemu.inside(vm, script, 600), self.vms))
+
+    def start(self) -> None:
+        """Start both, as they are before their first run."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(qemu.cut, self.vms))
+            list(pool.map(lambda vm: qemu.start(vm, []), self.vms))
+
+    def shift(self, seconds: float, ahead: int) -> list[int]:
+        """Make the clock of one fast and the other's slow; return by how much."""
+        offsets = [round(seconds if number == ahead else -seconds) for number in range(len(self.vms))]
+        for vm, offset in zip(self.vms, offsets, strict=True):
+            qemu.inside(vm, f"date --set=@{time.time() + offset:.0f} >/dev/null")
+        return offsets
+
+    def role(self, *arguments: str, **variables: Any) -> str:
+        """Return the output of a run of the role on both."""
+        inventory = str(self.folder / "hosts.yml")
+        return playbook(str(self.folder / "role.yml"), *arguments, variables=variables, ANSIBLE_INVENTORY=inventory)
+
+    def wrong_by(self) -> list[float]:
+        """Return how far each clock is ahead of the controller's, in seconds."""
+        return [float(qemu.inside(vm, "date +%s.%N")) - time.time() for vm in self.vms]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    both(qemu.cut)
+    made = Lab(tmp_path_factory.mktemp("first") / "lab")
+    yield made
+    for vm in made.vms:
+        qemu.cut(vm)
+
+
+def refused(output: str, vm: Vm, said: str, offset: int) -> str:
+    """Return the command that the refusal of a host names."""
+    assert recap(output)[vm.name]["failed"] == 1, output[-4000:]
+    assert recap(output)[vm.name]["changed"] == 0, output[-4000:]
+    messages = re.findall(rf"^(?:fatal: )?\[{vm.name}\]: FAILED! => (.*(?:\n .*|\n\}})*)", output, re.MULTILINE)
+    (message,) = [" ".join(found.split()) for found in messages]
+    assert re.search(rf"The clock of this host \(.*\) is \d+ days {'ahead of' if offset > 0 else 'behind'}", message)
+    assert said in message, message
+    assert "Nothing was changed" in message, message
+    found = re.search(r"`(date --set='[-+]\d+ seconds')`", message)
+    assert found is not None, message
+    return found.group(1)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_the_first_run_on_a_bare_host(lab: Lab, ahead: int) -> None:
+    lab.start()
+    offsets = lab.shift(MONTHS, ahead)
+    before = lab.each(STATE)
+    output = lab.role()
+    commands = [
+        refused(output, vm, "chrony, ca-certificates cannot be installed" if number == 0 else "chrony", offset)
+        for number, (vm, offset) in enumerate(zip(lab.vms, offsets, strict=True))
+    ]
+    assert lab.each(STATE) == before
+    # The command is right whenever it is run.
+    for vm, command in zip(lab.vms, commands, strict=True):
+        qemu.inside(vm, f"{command} >/dev/null")
+    assert all(abs(wrong) < 60 for wrong in lab.wrong_by()), lab.wrong_by()
+    # A server; the archive is one of today.
+    offsets = lab.shift(YEARS, ahead)
+    qemu.inside(lab.vms[0], RELEASE % (-offsets[0] - 1200, -offsets[0] + 7 * DAY_SECONDS))
+    before = lab.each(STATE)
+    output = lab.role(chrony_nts_server_enabled=True)
+    for vm, offset in zip(lab.vms, offsets, strict=True):
+        refused(output, vm, "the server's certificates cannot be made", offset)
+    assert lab.each(STATE) == before
+    assert not (lab.folder / "nts-ca").exists()
+    begun = time.monotonic()
+    output = lab.role(chrony_nts_server_enabled=True, chrony_nts_clock_from_controller=True)
+    for vm in lab.vms:
+        assert recap(output)[vm.name]["failed"] == 0, output[-4000:]
+        note(f"first run, clock of years: {image_of(vm)}: a server after {time.monotonic() - begun:.0f} s")
+    assert all(abs(wrong) < 2 for wrong in lab.wrong_by()), lab.wrong_by()
+    for told in lab.each("nts-certificate check\nnts-certificate status --json\nchronyc -c -N authdata\n"):
+        assert "chronyd serves it." in told, told
+        assert ",NTS,1," in told, told
+        days = float(re.search(r'"remaining_days": ([0-9.]+)', told).group(1))  # type: ignore[union-attr]
+        assert 89 < days <= 90, told
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_the_first_run_on_a_client_with_chrony(lab: Lab, ahead: int) -> None:
+    lab.start()
+    lab.each(
+        "export DEBIAN_FRONTEND=noninteractive\n"
+        "if command -v dnf; then dnf install -qy chrony; systemctl start chronyd\n"
+        "else apt-get update -q; apt-get install -qy chrony ca-certificates; fi\n"
+    )
+    lab.shift(YEARS, ahead)
+    output = lab.role()
+    for vm in lab.vms:
+        assert recap(output)[vm.name]["failed"] == 0, output[-4000:]
+    assert output.count("chronyd corrects it") == len(lab.vms), output[-4000:]
+    assert all(abs(wrong) < 2 for wrong in lab.wrong_by()), lab.wrong_by()
+    for told in lab.each("chronyc -c -N authdata\n"):
+        assert ",NTS,1," in told, told
+    # The second run has nothing left to do.
+    assert set(changed(lab.role()).values()) == {0}
+
+
+def test_a_log_is_read_over_a_step_of_the_clock(lab: Lab) -> None:
+    for vm in lab.vms:
+        prepare(vm)
+        unit = "chrony" if image_of(vm) == "vm-debian13" else "chronyd"
+        told = qemu.inside(vm, LOG_OVER_A_STEP % unit)
+        assert "after the step" in told, told
+
+
+def test_an_archive_that_is_newer_than_a_slow_clock(lab: Lab) -> None:
+    lab.start()
+    debian = lab.vms[0]
+    qemu.inside(debian, RELEASE % (-600, 7 * DAY_SECONDS) + "date --set='-3000 seconds'")
+    before = qemu.inside(debian, STATE)
+    output = lab.role("--limit", debian.name)
+    words = " ".join(output.split())
+    assert recap(output)[debian.name]["failed"] == 1, output[-4000:]
+    assert re.search(r"not valid yet.*By the clock of this host it was .*, 50 minutes behind the controller's", words)
+    assert re.search(r"date --set='\+(299\d|300\d) seconds'", words), words
+    assert qemu.inside(debian, STATE) == before
