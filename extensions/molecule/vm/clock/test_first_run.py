@@ -50,6 +50,7 @@ cd /repo
 } >Release
 rm -rf /var/lib/apt/lists/*
 """
+FLOOR = "find /var/lib/systemd/timesync /var/lib/private/systemd/timesync -newermt '+1 day' 2>/dev/null || true"
 # The class itself, on a host whose clock goes back by a year while its unit starts.
 LOG_OVER_A_STEP = """\
 python3 - <<'END'
@@ -181,7 +182,7 @@ def test_the_first_run_on_a_bare_host(lab: Lab, ahead: int) -> None:
     assert all(abs(wrong) < 2 for wrong in lab.wrong_by()), lab.wrong_by()
     for told in lab.each("nts-certificate check\nnts-certificate status --json\nchronyc -c -N authdata\n"):
         assert "chronyd serves it." in told, told
-        assert ",NTS,1," in told, told
+        assert re.search(",NTS,[1-9]", told), told
         days = float(re.search(r'"remaining_days": ([0-9.]+)', told).group(1))  # type: ignore[union-attr]
         assert 89 < days <= 90, told
 
@@ -201,12 +202,12 @@ def test_the_first_run_on_a_client_with_chrony(lab: Lab, ahead: int) -> None:
     assert output.count("chronyd corrects it") == len(lab.vms), output[-4000:]
     assert all(abs(wrong) < 2 for wrong in lab.wrong_by()), lab.wrong_by()
     for told in lab.each("chronyc -c -N authdata\n"):
-        assert ",NTS,1," in told, told
+        assert re.search(",NTS,[1-9]", told), told
     # The second run has nothing left to do.
     assert set(changed(lab.role()).values()) == {0}
 
-
-def test_a_log_is_read_over_a_step_of_the_clock(lab: Lab) -> None:
+    # systemd would put the clock forward to its date at every boot.
+    assert [told for told in lab.each(FLOOR) if told] == []
     for vm in lab.vms:
         prepare(vm)
         unit = "chrony" if image_of(vm) == "vm-debian13" else "chronyd"
@@ -222,6 +223,8 @@ def test_an_archive_that_is_newer_than_a_slow_clock(lab: Lab) -> None:
     output = lab.role("--limit", debian.name)
     words = " ".join(output.split())
     assert recap(output)[debian.name]["failed"] == 1, output[-4000:]
-    assert re.search(r"not valid yet.*By the clock of this host it was .*, 50 minutes behind the controller's", words)
-    assert re.search(r"date --set='\+(299\d|300\d) seconds'", words), words
+    assert re.search(
+        r"not valid yet.*By the clock of this host it was .*, (49|50) minutes behind the controller's", words
+    )
+    assert re.search(r"date --set='\+(29[789]\d|300\d) seconds'", words), words
     assert qemu.inside(debian, STATE) == before
