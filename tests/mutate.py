@@ -82,6 +82,13 @@ MUTATIONS = {
         UNIT,
         "FAILED .*test__rules",
     ),
+    "wrong clock": Mutation(
+        "plugins/plugin_utils/_clock.py",
+        'if planned["pairs"]:',
+        'if planned["missing_packages"]:',
+        UNIT,
+        "FAILED .*test__clock",
+    ),
     "check mode": Mutation(
         TRANSACTION,
         "if (changes or actions) and not options.check_mode:",

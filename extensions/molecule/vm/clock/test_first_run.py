@@ -20,9 +20,7 @@ import pytest
 from ansible_collections.securetime.nts.tests.lab import qemu
 from ansible_collections.securetime.nts.tests.lab.hosts import changed, playbook, recap
 from ansible_collections.securetime.nts.tests.lab.qemu import Vm
-from ansible_collections.securetime.nts.tests.lab.vms import both, image_of, known, note, prepare
-
-pytestmark = pytest.mark.usefixtures("frozen")
+from ansible_collections.securetime.nts.tests.lab.vms import image_of, known, note, prepare
 
 DAY_SECONDS = 86400
 MONTHS = 70 * DAY_SECONDS
@@ -129,7 +127,10 @@ class Lab:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    both(qemu.cut)
+    for vm in known().values():
+        # One that other tests come back to by thaw() would take a processor and memory.
+        if qemu.is_frozen(vm):
+            qemu.cut(vm)
     made = Lab(tmp_path_factory.mktemp("first") / "lab")
     yield made
     for vm in made.vms:
