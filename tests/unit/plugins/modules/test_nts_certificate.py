@@ -34,7 +34,7 @@ import json, sys
 from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
 package = manager.__name__.rsplit(".", 2)[0]
 modules = [module for name, module in sys.modules.items() if name.startswith(package + ".")]
-print(json.dumps([module.__file__[module.__file__.index("ansible_collections/securetime") :] for module in modules]))
+print(json.dumps([module.__file__[module.__file__.rindex("ansible_collections/securetime") :] for module in modules]))
 """
 
 

@@ -41,7 +41,8 @@ def compared(
 ) -> dict[str, Any]:
     """Return what compare() says of a Debian 13 host, by default a client with chrony."""
     chrony = {**copy.deepcopy(FACTS), **(facts or {})}
-    chrony["environment"] = {**chrony["environment"], **(environment or {})}
+    chrony["environment"]["packages"]["python3-cryptography"] = "43.0.0-3"
+    chrony["environment"].update(environment or {})
     inputs = Inputs({**DEFAULTS, **(variables or {})})
     return _clock.compare(inputs, plan(inputs, PLATFORMS, chrony), chrony, ahead, NOW)
 
