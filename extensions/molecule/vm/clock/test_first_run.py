@@ -24,7 +24,7 @@ from ansible_collections.securetime.nts.tests.lab.vms import image_of, known, no
 
 DAY_SECONDS = 86400
 MONTHS = 70 * DAY_SECONDS
-YEARS = 1500 * DAY_SECONDS
+YEARS = 4000 * DAY_SECONDS
 ROLE = """\
 - hosts: all
   gather_facts: false
