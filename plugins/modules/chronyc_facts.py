@@ -167,13 +167,15 @@ ansible_facts:
           contains:
             state:
               description:
-                - V(authenticated) - the clock follows sources with NTS only, at least one of them is proven to be
-                  authenticated now, and so is every other source with NTS.
+                - V(authenticated) - a source with NTS is proven to be authenticated now and agrees with what the clock
+                  follows, and so does each other source with NTS. chronyd may follow nothing else, or only what
+                  RV(ansible_facts.chrony.nts.notes) names.
                 - V(partial) - the same, but some source with NTS is not authenticated now.
                 - V(pending) - there are sources with NTS and the clock does not follow them yet. Not all of them have
                   failed.
                 - V(failed) - the same, and all of them have failed or are never to be followed (option noselect).
-                - V(unauthenticated) - the clock follows a source without NTS as well, or no source is configured with
+                - V(unauthenticated) - chronyd follows, or may at any time follow, a source without NTS that nothing
+                  vouches for; or what it follows is confirmed by no source with NTS; or no source is configured with
                   NTS.
                 - V(not_running) - chronyd is not installed or not running.
                 - V(unknown) - chronyd runs, but gives chronyc no report, or none that tells about NTS.
@@ -182,8 +184,8 @@ ansible_facts:
               sample: authenticated
             authenticated:
               description:
-                - Whether the clock follows authenticated time and nothing else. True in the states V(authenticated)
-                  and V(partial).
+                - Whether the clock follows authenticated time, and nothing else but what the operator declared right.
+                  True in the states V(authenticated) and V(partial).
               type: bool
               returned: always
               sample: true
@@ -192,13 +194,36 @@ ansible_facts:
               type: int
               returned: always
               sample: 4
-            reasons:
+            undeclared_sources:
               description:
-                - Why it is not V(authenticated), and what could not be read, in sentences. Empty if all is well.
+                - Sources that no file names that chronyd reads (as C(chronyc add) and DHCP helpers add them), or that
+                  it has more often than its files name them. Each has a sentence in
+                  RV(ansible_facts.chrony.nts.reasons).
+                - Null where chronyd gives no report of its sources, or this user cannot read all of the files.
               type: list
               returned: always
               elements: str
               sample: []
+            reasons:
+              description:
+                - Why it is not V(authenticated), what else is wrong (a clock that is far off, a stratum that is too
+                  high, sources that no file names), and what could not be read, in sentences. Empty if all is well.
+              type: list
+              returned: always
+              elements: str
+              sample: []
+            notes:
+              description:
+                - What chronyd may follow besides sources with NTS while RV(ansible_facts.chrony.nts.authenticated) is
+                  true, in sentences. Reference clocks, sources with a symmetric key, and sources with the option
+                  trust, by which the operator declares them right; other sources without NTS where they are kept
+                  within the time of those with the option trust, which C(authselectmode mix) gives to sources with
+                  NTS, or where others are preferred.
+                - They are about the configuration, and not about what chronyd follows at the moment.
+              type: list
+              returned: always
+              elements: str
+              sample: ["chronyd may follow GPS, too (a reference clock, which needs no authentication)."]
         installed:
           description: Whether there is a C(chronyd) on the host.
           type: bool
@@ -929,6 +954,13 @@ ansible_facts:
               type: str
               returned: always
               sample: server
+            declared_in:
+              description:
+                - The file that names the source. Null for a reference clock, where no file does, and where
+                  RV(ansible_facts.chrony.nts.undeclared_sources) is null.
+              type: str
+              returned: always
+              sample: /etc/chrony/nts-sources.d/nts.sources
             state:
               description:
                 - V(selected) or V(combined) if the clock follows it, V(not_combined) if it could, V(falseticker) if

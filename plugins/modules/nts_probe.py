@@ -178,7 +178,7 @@ error:
         - "ke: V(ke_closed), V(ke_timed_out), V(ke_too_long), V(ke_malformed), V(ke_critical_record), V(ke_error),
           V(ke_no_protocol), V(ke_no_aead), V(ke_no_cookies), V(no_aead)."
         - "ntp: V(ntp_unresolved), V(ntp_unanswered), V(ntp_refused), V(ntp_nak), V(ntp_kiss), V(ntp_not_authentic),
-          V(ntp_unsynchronised), V(chronyd_failed)."
+          V(ntp_unsynchronised), V(ntp_stratum), V(chronyd_failed)."
       type: str
       sample: certificate_expired
     cause:

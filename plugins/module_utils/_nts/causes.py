@@ -232,4 +232,9 @@ CAUSES = {
         "its answers are authenticated, but the server says that its own clock is not synchronised",
         "look at the sources of that server",
     ),
+    "ntp_stratum": Cause(
+        "its answers are authenticated, but its stratum is 16 or more, which NTP takes for not synchronised",
+        "look at the sources of that server: one that serves its own clock with a high stratum (local stratum 15), a"
+        " chain of servers that is too long, or the option minstratum",
+    ),
 }

@@ -78,6 +78,7 @@ KINDS = {
         "ntp_kiss",
         "ntp_not_authentic",
         "ntp_unsynchronised",
+        "ntp_stratum",
         "chronyd_failed",
     ),
 }
@@ -412,7 +413,7 @@ class Probe:
         if reply.is_kiss:
             raise ProbeError("ntp_kiss", reply.reference_id)
         if not reply.is_time:
-            raise ProbeError("ntp_unsynchronised")
+            raise ProbeError("ntp_unsynchronised" if reply.leap == ntp.UNSYNCHRONISED else "ntp_stratum")
         if not reply.cookies:
             self._warn("The server's answers bring no fresh cookies, so that clients must soon come back for others.")
 

@@ -549,6 +549,8 @@ def take(ask: Ask, ask_sources_by_name: Callable[[], str], more: Sequence[str] =
     taken = {name: _only(answers[name]) for name in ("tracking", "activity", "serverstats")}  # type: Row
     taken["tracking"].update(_about(taken["tracking"]))
     taken["sources"] = None if answers["sources"].refusal else list(_sources(answers, names))
+    # With the places that pools keep, and the sources that wait for an address of their own.
+    taken["names"] = list(names.values())
     taken["access"] = "udp" if way.startswith("501") else "socket"
     taken.update(_take_optional(ask, more, answers))
     taken["refused"] = {name: answer.refusal for name, answer in answers.items() if answer.refusal}

@@ -8,11 +8,13 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import read_reports
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import (
+    directives_of,
     find_daemon,
     log_lines,
     process_facts,
     survey,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._state.source_files import declared_sources
 from ansible_collections.securetime.nts.plugins.module_utils._state.verdict import judge, needs_log, reached, read_log
 
 Row = Dict[str, Any]
@@ -75,4 +77,7 @@ def _look(command_timeout: float, more: Sequence[str], packages: Sequence[str]) 
     if answered and not host["daemon"]["pid"]:
         host["daemon"].update(process_facts(find_daemon(0, everywhere=True), host["daemon"]["config_file"]))
     host["running"] = answered or bool(host["daemon"]["pid"])
+    daemon = host["daemon"]
+    if answered and daemon["pid"]:
+        reports["declared"] = declared_sources(daemon["config_file"], directives_of(daemon["arguments"] or []))
     return host, reports

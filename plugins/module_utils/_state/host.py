@@ -327,6 +327,14 @@ def read_options(arguments: List[str]) -> Row:
     return {"clock_control": "-x" not in given, "config_file": given.get("-f")}
 
 
+def directives_of(arguments: List[str]) -> List[str]:
+    """Return the directives on chronyd's command line, with which it reads no configuration file."""
+    try:
+        return getopt.getopt(arguments[1:], CHRONYD_OPTIONS)[1]
+    except getopt.GetoptError:
+        return []
+
+
 def container() -> Optional[str]:
     """Return the kind of container this is, as systemd names it."""
     named = read_file("/run/systemd/container").strip()

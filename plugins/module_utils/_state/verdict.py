@@ -3,9 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. Does this host's clock follow authenticated time, and if not, why not?
 
-Pure functions over the facts. A source with NTS never gives chronyd an unauthenticated sample, so the clock follows
-authenticated time when every source it follows is one with NTS, and at least one of these is proven to be authenticated
-now.
+Pure functions over the facts. A source with NTS never gives chronyd an unauthenticated sample. The clock follows
+authenticated time when a source with NTS, proven to be authenticated now, agrees with what chronyd follows, and chronyd
+may follow nothing else but what the operator declared right (a reference clock, a symmetric key, the option trust) or
+what must stay within the time of such sources (authselectmode mix, or the option trust on them).
+
+What chronyd may follow counts, and not what it follows at the moment: the second run then says what the first one said.
 """
 
 import math
@@ -18,10 +21,20 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.ke_log impor
     read_failures,
     seconds_to_next_attempt,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._state.source_files import by_name, canonical
 
 Row = Dict[str, Any]
 
 FOLLOWED = ("selected", "combined")
+# States of the selection (sources.c) in which a source has passed the comparison with the others.
+AGREEING = (*FOLLOWED, "distant", "large_interval", "not_preferred", "waits_for_update")
+# One that is not trusted overlaps with the trusted sources, too, and is not wholly within their time, as that of a
+# server on a network is never within that of a reference clock.
+CONFIRMING = (*AGREEING, "not_trusted")
+# Where the report selectdata is missing, a source that could be followed agrees, too.
+AGREEING_SOURCES = (*FOLLOWED, "not_combined")
+# From here on NTP takes a server for unsynchronised (RFC 5905; ntp.h: NTP_MAX_STRATUM).
+UNSYNCHRONISED_STRATUM = 16
 MOST_COOKIES = 8
 # chronyd gives a key exchange 16 s; it is started within the first seconds.
 FIRST_KEY_EXCHANGE_SECONDS = 20.0
@@ -64,9 +77,9 @@ NOT_SELECTED = {
     "noselect": "it is configured or made noselect",
     "not_preferred": "other sources are preferred",
     "not_trusted": "its time disagrees with that of the trusted sources",
-    "orphan": "it only serves its local time (orphan)",
+    "orphan": "it only serves its local time (orphan): its stratum is not less than that of the directive local here",
     "stale": "its samples are too old",
-    "stratum_out_of_range": "its stratum is out of the configured range",
+    "stratum_out_of_range": "its stratum is outside of the range that minstratum and maxstratum allow",
     "unsynchronised": "it says that it is not synchronised",
     "waits_for_samples": "chronyd waits for samples of other sources",
     "waits_for_sources": "chronyd waits for other sources (minsources, or a required source)",
@@ -88,6 +101,17 @@ class Judged(NamedTuple):
     reasons: List[str]
 
 
+class Undeclared(NamedTuple):
+    """The file of each source (in the order of the facts), the labels of sources without one, and the sentences.
+
+    Without labels (None), not all files could be read.
+    """
+
+    files: List[Optional[str]]
+    labels: Optional[List[str]]
+    reasons: List[str]
+
+
 def read_log(lines: Optional[Iterable[Tuple[float, str]]]) -> Log:
     """Read the daemon's log lines (age in seconds, text)."""
     return Log([] if lines is None else read_failures(lines), lines is not None)
@@ -102,14 +126,28 @@ def judge(host: Row, reports: Row, log: Log) -> Row:
     facts["refused"] = reports.get("refused", {})
     judged = [judge_source(source, facts, log) for source in facts["sources"] or []]
     state, reasons = judge_host(facts, judged, reports)
-    reasons = reasons + _how_far_off(facts) + _what_is_refused(facts)
+    authenticated = state in ("authenticated", "partial")
+    undeclared = _undeclared(facts, reports)
+    notes = _relied_upon(facts["sources"] or []) if authenticated else []
+    reasons = [
+        *reasons,
+        *_how_far_off(facts),
+        *_own_stratum(facts),
+        *undeclared.reasons,
+        *_what_is_refused(facts),
+    ]
     if facts["sources"]:
-        facts["sources"] = [dict(row, nts=verdict._asdict()) for row, verdict in zip(facts["sources"], judged)]
+        facts["sources"] = [
+            dict(row, declared_in=file, nts=verdict._asdict())
+            for row, file, verdict in zip(facts["sources"], undeclared.files, judged)
+        ]
     facts["nts"] = {
         "state": state,
-        "authenticated": state in ("authenticated", "partial"),
+        "authenticated": authenticated,
         "authenticated_sources": sum(verdict.state == "authenticated" for verdict in judged),
+        "undeclared_sources": undeclared.labels,
         "reasons": reasons,
+        "notes": notes,
     }
     return facts
 
@@ -292,7 +330,7 @@ def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
             " make (update it). After mending it, restart chronyd: it may wait long for the next key exchange"
         )
     if ntp and valid and unanswered < PROOF_REQUESTS and ntp["tests_5_to_7"][TEST_SYNCHRONISED:][:1] == "0":
-        return "pending", "; ".join(CAUSES["ntp_unsynchronised"])
+        return "pending", "; ".join(CAUSES[_why_unsynchronised(ntp)])
     if unanswered < PROOF_REQUESTS:
         return "pending", "the keys are there, and the first authenticated answer is awaited"
     if valid:
@@ -307,6 +345,14 @@ def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
         " let the port through every firewall on the way (requests with NTS are longer than plain ones, and some"
         f" networks drop them){after}"
     )
+
+
+def _why_unsynchronised(ntp: Row) -> str:
+    """Tell a server whose stratum is too high: it says that it is synchronised, and sends 0 (chronyd) or 16 for it."""
+    said, stratum = ntp["leap_status"], ntp["stratum"]
+    synchronised = said not in ("not_synchronised", "unknown", None)
+    too_high = stratum is not None and (stratum == 0 or stratum >= UNSYNCHRONISED_STRATUM)
+    return "ntp_stratum" if synchronised and too_high else "ntp_unsynchronised"
 
 
 def _last_answer(source: Row) -> str:
@@ -335,28 +381,121 @@ def judge_host(facts: Row, judged: List[Judged], reports: Row) -> Judged:
     pairs = list(zip(facts["sources"] or [], judged))
     if facts["sources"] is None or any(verdict.state == "unknown" for _source, verdict in pairs):
         return Judged("unknown", [text for verdict in judged if verdict.state == "unknown" for text in verdict.reasons])
-    with_nts = [(source, verdict) for source, verdict in pairs if source["auth"] and source["auth"]["mode"] == "nts"]
+    with_nts = [(source, verdict) for source, verdict in pairs if kind_of(source) == "nts"]
     why = [reason for _source, verdict in with_nts for reason in verdict.reasons]
     synchronised = facts["tracking"]["synchronised"]
     followed = [(source, verdict) for source, verdict in pairs if synchronised and source["state"] in FOLLOWED]
-    foreign = [verdict for _source, verdict in followed if verdict.state == "unauthenticated"]
+    proven = [source for source, verdict in with_nts if verdict.state == "authenticated"]
+    foreign = [(source, verdict) for source, verdict in followed if kind_of(source) != "nts"]
+    if not with_nts:
+        return Judged("unauthenticated", list(map(_follows, foreign)) or _why_without_nts(facts, judged))
+    if any(source["selection"] is None for source, _verdict in foreign if kind_of(source) == "plain"):
+        return Judged("unknown", [*map(_follows, foreign), *why])
+    loose = _loose(pairs, proven) if synchronised else []
+    if loose:
+        return Judged("unauthenticated", loose + why)
+    unconfirmed = [
+        f"{label_of(source, facts['sources'])}: authenticated, but not followed yet: {_why_not_followed(source)}."
+        for source in proven
+    ]
+    if synchronised and any(_confirms(source) for source in proven):
+        return Judged("authenticated" if len(proven) == len(with_nts) else "partial", why)
     if foreign:
         return Judged(
             "unauthenticated",
-            [f"The clock follows a source without NTS: {verdict.reasons[0]}" for verdict in foreign] + why,
+            [*map(_follows, foreign), "No source with NTS confirms its time now.", *unconfirmed, *why],
         )
-    if not with_nts:
-        return Judged("unauthenticated", _why_without_nts(facts, judged))
-    if any(verdict.state == "authenticated" for _source, verdict in followed):
-        everything = all(verdict.state == "authenticated" for _source, verdict in with_nts)
-        return Judged("authenticated" if everything else "partial", why)
-    why += [
-        f"{label_of(source, facts['sources'])}: authenticated, but not followed yet: {_why_not_followed(source)}."
-        for source, verdict in with_nts
-        if verdict.state == "authenticated"
-    ]
     failed = all(verdict.state == "failed" or _is_never_followed(source) for source, verdict in with_nts)
-    return Judged("failed" if failed else "pending", why + _own_reference(facts))
+    return Judged("failed" if failed else "pending", why + unconfirmed + _own_reference(facts))
+
+
+def kind_of(source: Row) -> str:
+    """Return what vouches for a source: nts, refclock, symmetric_key, trust (the option configured), or plain."""
+    if source["mode"] == "refclock":
+        return "refclock"
+    mode = source["auth"]["mode"] if source["auth"] else "none"
+    if mode in ("nts", "symmetric_key"):
+        return str(mode)
+    return "trust" if source["selection"] and source["selection"]["configured_trust"] else "plain"
+
+
+def _agrees(source: Row) -> bool:
+    return bool(source["selection"] and source["selection"]["state"] in AGREEING)
+
+
+def _confirms(source: Row) -> bool:
+    """Say whether a source of a synchronised clock agrees with those that the clock follows."""
+    if source["selection"]:
+        return source["selection"]["state"] in CONFIRMING
+    return source["state"] in AGREEING_SOURCES
+
+
+def _has(source: Row, option: str) -> bool:
+    return bool(source["selection"] and source["selection"][f"effective_{option}"])
+
+
+def _loose(pairs: List[Tuple[Row, Judged]], proven: Iterable[Row]) -> List[str]:
+    """Return a sentence for each source for which nothing vouches, and which nothing keeps near the others.
+
+    A source without the option trust must lie within the time of those that have it, if one of these is usable
+    (sources.c: SRC_SelectSource). Without such sources, it is enough that chronyd may follow it at any time.
+    """
+    sources = [source for source, _verdict in pairs]
+    kept = _is_kept(sources)
+    usable = [*proven, *(source for source in sources if kind_of(source) not in ("nts", "plain"))]
+    if kept and any(_has(source, "trust") and _agrees(source) for source in usable):
+        return []
+    advice = (
+        "Nothing keeps it near the authenticated time: set authselectmode to mix or require, or give the sources with"
+        " NTS the options trust and require."
+    )
+    if kept:
+        advice = "No source that is to keep it near the authenticated time (option trust) is usable now."
+    found = []
+    for source, verdict in pairs:
+        followed = source["state"] in FOLLOWED
+        if kind_of(source) != "plain" or not (followed or (not kept and _may_be_followed(source, sources))):
+            continue
+        sentence = "The clock follows" if followed else "chronyd may at any time follow"
+        found.append(f"{sentence} a source without NTS: {verdict.reasons[0]} {advice}")
+    return found
+
+
+def _is_kept(sources: Iterable[Row]) -> bool:
+    """Say whether sources without the option trust must stay within the time of others, as they are configured."""
+    return any(_has(source, "trust") and kind_of(source) != "plain" for source in sources)
+
+
+def _may_be_followed(source: Row, sources: Iterable[Row]) -> bool:
+    """Say whether chronyd may follow a source as long as the others are as they are now."""
+    if source["selection"] is None or _is_never_followed(source):
+        return False
+    # While a source with the option prefer is selectable, chronyd follows none without it.
+    return _has(source, "prefer") or not any(_has(other, "prefer") and _agrees(other) for other in sources)
+
+
+def _follows(pair: Tuple[Row, Judged]) -> str:
+    return f"The clock follows a source without NTS: {pair[1].reasons[0]}"
+
+
+def _relied_upon(sources: List[Row]) -> List[str]:
+    """Say what chronyd may follow besides sources with NTS: what is configured, not what it follows now."""
+    labels = {}  # type: Dict[str, List[str]]
+    for source in sources:
+        if not _is_never_followed(source):
+            labels.setdefault(kind_of(source), []).append(label_of(source, sources))
+    kept = "it is believed only within the time of the sources with the option trust"
+    texts = {
+        "refclock": "a reference clock, which needs no authentication",
+        "symmetric_key": "authenticated by a symmetric key",
+        "trust": "not authenticated: the option trust declares it right",
+        "plain": f"not authenticated: {kept if _is_kept(sources) else 'other sources are preferred while usable'}",
+    }
+    return [
+        f"chronyd may follow {', '.join(sorted(labels[kind]))}, too ({text})."
+        for kind, text in texts.items()
+        if kind in labels
+    ]
 
 
 def _is_never_followed(source: Row) -> bool:
@@ -364,8 +503,76 @@ def _is_never_followed(source: Row) -> bool:
 
 
 def _why_not_followed(source: Row) -> str:
-    selection = source["selection"]
-    return NOT_SELECTED.get(selection["state"] if selection else "", f"chronyc shows it as {source['state']}")
+    state = source["selection"]["state"] if source["selection"] else ""
+    ntp = source["ntpdata"]
+    if state == "missing_samples" and ntp and (ntp["tests_a_to_d"] or "").endswith("0") and _is_good(ntp):
+        return "it follows this host itself (a loop), so that chronyd takes no sample of it"
+    if state in ("orphan", "stratum_out_of_range"):
+        return f"{NOT_SELECTED[state]} (it says stratum {source['stratum']})"
+    return NOT_SELECTED.get(state, f"chronyc shows it as {source['state']}")
+
+
+def _is_good(ntp: Row) -> bool:
+    """Say whether the last answer failed none of the tests but the last one, which finds loops."""
+    return all(test in ("1", None) for test in (ntp["tests_a_to_d"] or "")[:-1])
+
+
+def _own_stratum(facts: Row) -> List[str]:
+    """Say so if other hosts take this one for unsynchronised though it is not, and why."""
+    tracking = facts["tracking"]
+    if not tracking or not tracking["synchronised"] or tracking["stratum"] < UNSYNCHRONISED_STRATUM:
+        return []
+    selected = next((source for source in facts["sources"] or [] if source["state"] == "selected"), None)
+    cause = "."
+    if selected:
+        label = label_of(selected, facts["sources"])
+        cause = f": {label} has stratum {selected['stratum']}, {_why_so_high(selected)}."
+    number = tracking["stratum"]
+    return [f"The stratum of this host is {number}, with which its own clients take it for unsynchronised{cause}"]
+
+
+def _why_so_high(source: Row) -> str:
+    ntp = source["ntpdata"]
+    if not ntp:
+        return "by its own sources or its configuration here"
+    if ntp["stratum"] is not None and ntp["stratum"] < source["stratum"]:
+        return f"by its option minstratum here (the server says {ntp['stratum']})"
+    if ntp["reference_id"] == LOCAL_REFERENCE_ID:
+        return "and serves its own clock (its directive local has that stratum)"
+    return "at the end of a chain of servers that is too long (look at its sources)"
+
+
+def _undeclared(facts: Row, reports: Row) -> Undeclared:
+    """Compare chronyd's sources with those that its files name."""
+    sources = facts["sources"] or []
+    declared = reports.get("declared")
+    if declared is None or facts["sources"] is None:
+        return Undeclared([None] * len(sources), None, [])
+    named = by_name(declared)
+    files, labels, reasons = [], [], []  # type: Tuple[List[Optional[str]], List[str], List[str]]
+    for source in sources:
+        lines = named.get(canonical(source["name"]), [])
+        files.append(lines[0].file if lines else None)
+        if not lines and source["mode"] != "refclock":
+            labels.append(label_of(source, sources))
+    if labels:
+        several = len(labels) > 1
+        reasons.append(
+            f"No file that chronyd reads names {', '.join(labels)}: something added {'them' if several else 'it'}"
+            " (chronyc add, a DHCP helper), or the files changed since chronyd's start. A restart of chronyd leaves"
+            f" {'them' if several else 'it'} out."
+        )
+    for key, lines in sorted(named.items()):
+        own = [source for source in sources if canonical(source["name"]) == key]
+        places = sum(canonical(name) == key for name in reports["names"])
+        confirmed = sum(bool(source["reach"]) for source in own)
+        if places > sum(line.places for line in lines) or confirmed > sum(line.confirmed for line in lines):
+            labels.append(lines[0].name)
+            reasons.append(
+                f"chronyd has the source {lines[0].name} more often than its files name it: something added it again,"
+                " or chronyd multiplied it at a reload (chrony 4.6 and 4.6.1). Restart chronyd."
+            )
+    return Undeclared(files, labels, reasons)
 
 
 def _own_reference(facts: Row) -> List[str]:

@@ -24,7 +24,8 @@ def gather(monkeypatch):
         states = iter(captures)
 
         def survey(_timeout, _packages):
-            daemon = {"pid": pid, "uptime_seconds": 5.0, "features": {"NTS": True}, "config_file": None}
+            daemon = {"pid": pid, "uptime_seconds": 5.0, "features": {"NTS": True}}
+            daemon.update({"config_file": None, "arguments": None})
             return {
                 "installed": installed,
                 "client": {"path": "/usr/bin/chronyc" if installed and client else None},

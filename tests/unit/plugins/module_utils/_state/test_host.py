@@ -121,6 +121,13 @@ def test_options(arguments, clock_control, config_file):
     assert host.read_options(arguments) == {"clock_control": clock_control, "config_file": config_file}
 
 
+def test_directives_on_the_command_line():
+    assert host.directives_of(["/usr/sbin/chronyd", "-F", "1"]) == []
+    assert host.directives_of(["/usr/sbin/chronyd", "-n", "server a", "log tracking"]) == ["server a", "log tracking"]
+    assert host.directives_of(["/usr/sbin/chronyd", "-Z"]) == []
+    assert host.directives_of([]) == []
+
+
 def entry(age, text, **more):
     microseconds = int((time.monotonic() - age) * 1e6)
     return json.dumps(dict({"__MONOTONIC_TIMESTAMP": str(microseconds), "MESSAGE": text}, **more))

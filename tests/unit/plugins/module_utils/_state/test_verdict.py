@@ -8,6 +8,7 @@ import re
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._state import chronyc, verdict
+from ansible_collections.securetime.nts.plugins.module_utils._state.source_files import declared_sources
 
 A, P, F, U, X = "authenticated", "pending", "failed", "unauthenticated", "unknown"
 
@@ -490,6 +491,162 @@ def test_why_nothing_runs(change, texts):
 )
 def test_what_is_waited_for(capture, state, condition, sources, expected):
     assert verdict.reached(judge(capture(state)), condition, sources) is expected
+
+
+def declare(*lines):
+    return lambda reports: reports.update(declared=declared_sources(None, lines))
+
+
+@pytest.mark.parametrize(
+    ("lines", "undeclared", "files"),
+    [
+        ([], ["nts1.test", "nts2.test"], [None, None]),
+        (["server nts1.test nts"], ["nts2.test"], ["command line", None]),
+        (["server NTS1.test nts", "pool nts2.test nts"], [], ["command line"] * 2),
+    ],
+)
+def test_sources_are_compared_with_the_files(capture, lines, undeclared, files):
+    # Without a line, chronyd has none on its command line, and a file that names nothing.
+    change = declare(*lines) if lines else lambda reports: reports.update(declared=[])
+    facts = judge(capture("healthy"), change=change)
+    assert facts["nts"]["undeclared_sources"] == undeclared
+    assert [source["declared_in"] for source in facts["sources"]] == files
+    assert states_of(facts) == (A, [A, A])
+    assert len(facts["nts"]["reasons"]) == bool(undeclared)
+    for name in undeclared:
+        assert name in facts["nts"]["reasons"][0]
+
+
+def test_without_the_files_no_source_is_called_undeclared(capture):
+    facts = judge(capture("healthy"))
+    assert facts["nts"]["undeclared_sources"] is None
+    assert [source["declared_in"] for source in facts["sources"]] == [None, None]
+    assert facts["nts"]["reasons"] == []
+
+
+def test_a_reference_clock_is_no_source_of_the_network(capture):
+    facts = judge(capture("reference_clock"), change=declare("log tracking"))
+    assert facts["nts"]["undeclared_sources"] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("pool pool.test maxsources 4", []),
+        # There are two with an answer, and six places.
+        ("pool pool.test maxsources 2", ["pool.test"]),
+        ("pool pool.test maxsources 1", ["pool.test"]),
+        ("server pool.test", ["pool.test"]),
+    ],
+)
+def test_a_pool_is_multiplied_only_if_it_is_larger_than_it_is_to_be(capture, line, found):
+    facts = judge(capture("healthy_pool"), change=declare(line))
+    assert facts["nts"]["undeclared_sources"] == found
+    assert len(facts["nts"]["reasons"]) == len(found)
+
+
+def test_two_names_of_one_server_are_two_sources(capture):
+    facts = judge(capture("address_taken"), change=declare("server nts1.test", "server other.test"))
+    assert facts["nts"]["undeclared_sources"] == []
+
+
+def test_the_options_of_a_followed_source_must_be_known(capture):
+    """A chronyc of another version than chronyd gets no report selectdata."""
+
+    def change(reports):
+        for source in reports["sources"]:
+            source["selection"] = None
+        reports["refused"]["selectdata"] = "502 Invalid command"
+
+    assert states_of(judge(capture("mixed_ignore"), change=change)) == (X, [A, U])
+    assert states_of(judge(capture("mixed_require"), change=change)) == (A, [A, U])
+    assert states_of(judge(capture("healthy"), change=change)) == (A, [A, A])
+
+
+def test_what_chronyd_may_follow_besides_is_noted(capture):
+    assert judge(capture("healthy"))["nts"]["notes"] == []
+    assert judge(capture("mixed_require"))["nts"]["notes"] == []
+    (note,) = judge(capture("mixed"))["nts"]["notes"]
+    assert note.startswith("chronyd may follow plain.test, too (not authenticated: it is believed only within")
+    assert judge(capture("mixed_ignore"))["nts"]["notes"] == []
+
+
+def test_a_source_whose_keeper_is_lost_is_loose(capture):
+    """In the mode mix, too: the time without NTS is followed on for a while."""
+
+    def change(reports):
+        nts, plain = reports["sources"]
+        plain["state"], plain["selection"]["state"] = "selected", "selected"
+        nts["state"], nts["reach"] = "unusable", 0
+        nts["auth"]["cookies"] = 0
+
+    facts = judge(capture("mixed"), change=change)
+    assert states_of(facts) == (U, [F, U])
+    assert (
+        "No source that is to keep it near the authenticated time (option trust) is usable now."
+        in (facts["nts"]["reasons"][0])
+    )
+
+
+@pytest.mark.parametrize(
+    ("leap", "stratum", "text"),
+    [
+        ("normal", 0, "its stratum is 16 or more"),
+        ("normal", 16, "its stratum is 16 or more"),
+        ("normal", 4, "the server says that its own clock is not synchronised"),
+        ("not_synchronised", 0, "the server says that its own clock is not synchronised"),
+        ("not_synchronised", 16, "the server says that its own clock is not synchronised"),
+    ],
+)
+def test_a_stratum_that_is_too_high_is_told_from_a_server_without_time(capture, leap, stratum, text):
+    def change(reports):
+        reports["sources"][0]["ntpdata"].update(leap_status=leap, stratum=stratum)
+
+    facts = judge(capture("server_unsynchronised"), change=change)
+    assert states_of(facts) == (P, [P])
+    assert text in facts["nts"]["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("source", "ntpdata", "text"),
+    [
+        ({"stratum": 15}, {"stratum": 15}, ": nts1.test has stratum 15, at the end of a chain of servers"),
+        ({"stratum": 15}, {"stratum": 15, "reference_id": "7F7F0101"}, "and serves its own clock (its directive local"),
+        ({"stratum": 15}, {"stratum": 3}, "by its option minstratum here (the server says 3)."),
+        ({"stratum": 15}, None, "by its own sources or its configuration here."),
+        ({"state": "combined"}, None, "take it for unsynchronised."),
+    ],
+)
+def test_a_stratum_that_clients_do_not_accept_is_told(capture, source, ntpdata, text):
+    def change(reports):
+        reports["tracking"]["stratum"] = 16
+        row = reports["sources"][0]
+        row.update({"state": "selected", **source})
+        if ntpdata is None:
+            row["ntpdata"] = None
+        else:
+            row["ntpdata"].update({"reference_id": "0A4D0009", **ntpdata})
+
+    facts = judge(capture("saved_cookies"), change=change)
+    assert states_of(facts) == (A, [A])
+    (reason,) = facts["nts"]["reasons"]
+    assert reason.startswith("The stratum of this host is 16, with which its own clients")
+    assert text in reason
+    assert judge(capture("saved_cookies"))["nts"]["reasons"] == []
+
+
+@pytest.mark.parametrize(
+    ("tests", "loop"), [("1110", True), ("1111", False), ("0110", False), ("0000", False), (None, False)]
+)
+def test_a_loop_is_told_from_other_tests_that_fail(capture, tests, loop):
+    def change(reports):
+        row = reports["sources"][0]
+        row["state"], row["selection"]["state"] = "unusable", "missing_samples"
+        row["ntpdata"]["tests_a_to_d"] = tests
+
+    (reason,) = judge(capture("saved_cookies"), change=change)["nts"]["reasons"]
+    assert ("it follows this host itself (a loop)" in reason) == loop
+    assert ("too few samples" in reason) != loop
 
 
 @pytest.mark.parametrize(
