@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ansible import constants
@@ -17,6 +18,7 @@ from ansible.utils.display import Display
 from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _answers,
     _clock,
+    _islands,
     _plan,
     _requests,
     _roots,
@@ -59,11 +61,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if found:
             return {**result, "failed": True, "msg": _rules.message(found)}
         inputs = Inputs(given["variables"])
-        for path in _requests.left_over(str(inputs["ca_dir"]), (task_vars or {}).get("hostvars", {})):
-            Display().warning(
-                f"{path} is the CA of no server of this inventory that signs itself, and clients trust it. Run the"
-                " playbook securetime.nts.site with chrony_nts_site_forget_server_cas=true to end that."
-            )
+        for warning in _warnings(host, inputs, task_vars or {}):
+            Display().warning(warning)
         packages = _plan.package_names(given["platforms"], inputs["platform"])
         before = time.time()
         read = _answers.cleaned(self._execute_module(FACTS, {"packages": packages}, task_vars=task_vars), ("chrony",))
@@ -87,3 +86,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         # Not the facts: stored twice for each host, they would be most of what a fleet takes of memory.
         # Plain values: those of the variables carry where they come from, which would be kept for each host.
         return {**result, **more, "changed": False, "plan": json.loads(json.dumps(planned))}
+
+
+def _warnings(host: str, inputs: Inputs, variables: dict[str, Any]) -> Iterator[str]:
+    """Yield what the operator should know of several hosts together, though no one of them has a mistake."""
+    hostvars = variables.get("hostvars", {})
+    for path in _requests.left_over(str(inputs["ca_dir"]), hostvars):
+        yield (
+            f"{path} is the CA of no server of this inventory that signs itself, and clients trust it. Run the"
+            " playbook securetime.nts.site with chrony_nts_site_forget_server_cas=true to end that."
+        )
+    islands = _islands.warning(host, inputs, variables.get("ansible_play_hosts_all", []), hostvars)
+    if islands:
+        yield islands

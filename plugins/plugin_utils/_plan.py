@@ -14,6 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import printable
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _variables
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import NTSKE_PORT, Inputs
@@ -123,7 +125,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "options_text": _text([f'{place["options_name"]}="{" ".join(daemon_options)}"']),
         "clock_control": clock_control,
         # chronyd reads trust anchors at each key exchange. After a failed one it would wait for 17 minutes and more.
-        "trust_effect": "restart" if chrony["nts"]["state"] in ("failed", "partial") else "nothing",
+        "trust_effect": "restart" if _has_failed(chrony) else "nothing",
         "pairs": pairs,
         "turns": [{name: pair[name] for name in ("id", "provider", "acme_client")} for pair in pairs],
         "own_address": own_address(inputs),
@@ -134,6 +136,12 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "unused_pair_files": unused_pair_files(pairs, environment["server_files"]),
         "proof": proof(inputs, skip_for),
     }
+
+
+def _has_failed(chrony: Row) -> bool:
+    """Say whether some source with NTS has failed, whatever else the clock follows."""
+    states = [chrony["nts"]["state"], *(source["nts"]["state"] for source in chrony.get("sources") or [])]
+    return not {"failed", "partial"}.isdisjoint(states)
 
 
 def _text(lines: list[str]) -> str:
@@ -288,12 +296,12 @@ def unused_pair_files(pairs: list[Row], server_files: list[str]) -> list[str]:
 def proof(inputs: Inputs, skip_for: str = "") -> Row:
     """Return what is to be proven, and which NTS servers to probe when it is not.
 
-    The goal is relaxed on a host without NTS sources, and dropped on one without sources.
+    The goal is relaxed on a host without NTS sources, and dropped on one without sources and reference clocks.
     """
     goal = inputs["verify"]
     nts = [source for source in inputs.sources if source["nts"]]
     if goal != "none" and not nts:
-        goal = "synchronised" if inputs.sources else "none"
+        goal = "synchronised" if inputs.sources or _has_refclock(inputs) else "none"
     # What a set trusts is known only of the sets that the role fills.
     filled = _chrony_conf.trust_files(inputs["trust_anchors"], "", version=skip_for)
     known = {0} | {file["set"] for file in filled}
@@ -314,6 +322,13 @@ def proof(inputs: Inputs, skip_for: str = "") -> Row:
         "aeads": [int(aead) for aead in inputs.directives.get("ntsaeads") or []],
         "servers": servers,
     }
+
+
+def _has_refclock(inputs: Inputs) -> bool:
+    """Say whether the host has a reference clock that chronyd may follow."""
+    clocks = inputs.directives.get("refclock") or []
+    # With the option local a clock only steadies the frequency (chrony 4.3).
+    return any(not boolean(clock.get("noselect") or clock.get("local") or False) for clock in clocks)
 
 
 def notes(inputs: Inputs, environment: Row, clock_control: bool) -> list[str]:

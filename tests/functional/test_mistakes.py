@@ -50,3 +50,9 @@ def test_correct_variables_lead_to_the_host(case: str, run: tuple[Path, str]) ->
     assert re.search(rf"^{case}\s+: ok=\d+\s+changed=0\s+unreachable=1\s+failed=0", output, re.MULTILINE), output[
         -3000:
     ]
+
+
+def test_servers_that_each_serve_their_own_clock_are_warned_of_once(run: tuple[Path, str]) -> None:
+    told = " ".join(run[1].split())
+    assert told.count("follow no source") == 1
+    assert "server-of-its-own-clock, another-server-of-its-own-clock each serve their own clock" in told

@@ -24,7 +24,7 @@ SILENCE_SECONDS = 15
 START = time.monotonic()
 ENVIRONMENT = {
     "LAB_STATE": str(LAB),
-    "ANSIBLE_INVENTORY": f"{INVENTORY},{LAB / 'inventory.yml'}",
+    "ANSIBLE_INVENTORY": f"{INVENTORY},{LAB / 'inventory.yml'},{ROOT / 'tests/lab/demo.yml'}",
     "ANSIBLE_PIPELINING": "true",
     "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
     "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",

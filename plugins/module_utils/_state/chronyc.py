@@ -550,7 +550,8 @@ def take(ask: Ask, ask_sources_by_name: Callable[[], str], more: Sequence[str] =
     taken["tracking"].update(_about(taken["tracking"]))
     taken["sources"] = None if answers["sources"].refusal else list(_sources(answers, names))
     # With the places that pools keep, and the sources that wait for an address of their own.
-    taken["names"] = list(names.values())
+    nameless = [name for name in names.values() if STATUS.match(name) or name == NO_NAME]
+    taken["names"] = None if nameless else list(names.values())
     taken["access"] = "udp" if way.startswith("501") else "socket"
     taken.update(_take_optional(ask, more, answers))
     taken["refused"] = {name: answer.refusal for name, answer in answers.items() if answer.refusal}

@@ -546,7 +546,7 @@ def _undeclared(facts: Row, reports: Row) -> Undeclared:
     """Compare chronyd's sources with those that its files name."""
     sources = facts["sources"] or []
     declared = reports.get("declared")
-    if declared is None or facts["sources"] is None:
+    if declared is None or facts["sources"] is None or reports["names"] is None:
         return Undeclared([None] * len(sources), None, [])
     named = by_name(declared)
     files, labels, reasons = [], [], []  # type: Tuple[List[Optional[str]], List[str], List[str]]
@@ -565,7 +565,8 @@ def _undeclared(facts: Row, reports: Row) -> Undeclared:
     for key, lines in sorted(named.items()):
         own = [source for source in sources if canonical(source["name"]) == key]
         places = sum(canonical(name) == key for name in reports["names"])
-        confirmed = sum(bool(source["reach"]) for source in own)
+        # Not by the reach: with -r it is that of before chronyd's start.
+        confirmed = sum(bool(source["ntpdata"] and source["ntpdata"]["total_valid_rx"]) for source in own)
         if places > sum(line.places for line in lines) or confirmed > sum(line.confirmed for line in lines):
             labels.append(lines[0].name)
             reasons.append(

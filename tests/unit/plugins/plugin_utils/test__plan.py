@@ -322,6 +322,29 @@ def test_the_goal_is_one_that_the_host_can_reach(sources: list[Any], verify: str
     assert proof(Inputs(variables))["goal"] == goal
 
 
+@pytest.mark.parametrize(
+    ("clock", "goal"),
+    [
+        ({}, "synchronised"),
+        ({"prefer": True}, "synchronised"),
+        ({"noselect": True}, "none"),
+        ({"local": "yes"}, "none"),
+    ],
+)
+def test_a_reference_clock_is_to_be_followed(clock: dict[str, Any], goal: str) -> None:
+    directives = {"refclock": [{"driver": "SHM", "parameter": "0", **clock}]}
+    variables = {**DEFAULTS, "chrony_nts_sources": [], "chrony_nts_directives": directives}
+    assert proof(Inputs(variables))["goal"] == goal
+    assert proof(Inputs({**variables, "chrony_nts_sources": [{"address": "a"}]}))["goal"] == "authenticated"
+
+
+def test_a_change_of_trust_restarts_a_client_of_which_some_source_has_failed() -> None:
+    """The clock may follow a reference clock meanwhile."""
+    sources = [{"nts": {"state": "unauthenticated"}}, {"nts": {"state": "failed"}}]
+    assert planned(nts__state="unauthenticated", sources=sources)["trust_effect"] == "restart"
+    assert planned(nts__state="unauthenticated", sources=sources[:1])["trust_effect"] == "nothing"
+
+
 def test_servers_of_sets_that_others_fill_are_not_probed() -> None:
     anchors = [{"content": "-----BEGIN CERTIFICATE-----", "set": 2}]
     sources = [{"address": "a"}, {"address": "b", "certset": 2}, {"address": "c", "certset": 3}]

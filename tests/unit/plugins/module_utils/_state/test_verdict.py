@@ -524,6 +524,13 @@ def test_without_the_files_no_source_is_called_undeclared(capture):
     assert facts["nts"]["reasons"] == []
 
 
+def test_without_all_names_no_source_is_called_undeclared(capture):
+    def change(reports):
+        reports.update(declared=[], names=None)
+
+    assert judge(capture("healthy"), change=change)["nts"]["undeclared_sources"] is None
+
+
 def test_a_reference_clock_is_no_source_of_the_network(capture):
     facts = judge(capture("reference_clock"), change=declare("log tracking"))
     assert facts["nts"]["undeclared_sources"] == []
@@ -543,6 +550,17 @@ def test_a_pool_is_multiplied_only_if_it_is_larger_than_it_is_to_be(capture, lin
     facts = judge(capture("healthy_pool"), change=declare(line))
     assert facts["nts"]["undeclared_sources"] == found
     assert len(facts["nts"]["reasons"]) == len(found)
+
+
+def test_a_pool_that_looks_for_servers_after_a_restart_is_not_multiplied(capture):
+    """With -r a source has the reach of before, and has not answered yet."""
+
+    def change(reports):
+        declare("pool pool.test maxsources 1")(reports)
+        del reports["names"][2:]
+        reports["sources"][0]["ntpdata"]["total_valid_rx"] = 0
+
+    assert judge(capture("healthy_pool"), change=change)["nts"]["undeclared_sources"] == []
 
 
 def test_two_names_of_one_server_are_two_sources(capture):

@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Servers that each serve their own clock: they drift apart, and clients refuse them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _sources
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import PREFIX, Inputs
+
+# What decides whether a host serves its own clock, and the defaults of all but the sources.
+EMPTY: dict[str, Any] = {
+    "directives": {},
+    "raw_lines": [],
+    "fallback_pool": "",
+    "dhcp_sources": False,
+    "dropins": "ignore",
+}
+NAMES = ("sources", *EMPTY)
+FOLLOWED = ("server", "pool", "peer", "refclock", "include", "confdir", "sourcedir")
+# Enough to see what is meant.
+MOST_NAMED = 5
+
+
+def warning(own: str, inputs: Inputs, hosts: Iterable[str], variables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what to say of the servers of a play that each serve their own clock; nothing for all but the first one.
+
+    hosts are those of the play, and variables the variables of each. What is not among these, but among the inputs of
+    this host, comes from the play, and is the same for all hosts. Costs nothing on a host that follows something.
+    """
+    own_row = {**{name: inputs[name] for name in NAMES}, "directives": inputs.directives}
+    if not inputs.is_true("server_enabled") or not serves_own_clock(own_row):
+        return ""
+    known = variables.get(own, {})
+    shared = {name: inputs[name] for name in NAMES if f"{PREFIX}{name}" not in known}
+    found = list(islice(_islands(hosts, variables, shared), MOST_NAMED + 1))
+    if len(found) < 2 or found[0] != own:
+        return ""
+    more = " and more" if found[MOST_NAMED:] else ""
+    return (
+        f"{', '.join(found[:MOST_NAMED])}{more} each serve their own clock and follow no source. They will drift apart,"
+        " and clients refuse servers that disagree. Let all but one follow that one (chrony_nts_sources), or give all a"
+        " common source. Or make them one clock: name the others in chrony_nts_sources, and set chrony_nts_directives"
+        " to {local: {stratum: 10, orphan: true}}."
+    )
+
+
+def serves_own_clock(given: Mapping[str, Any]) -> bool:
+    """Say whether a host with these variables (without chrony_nts_) serves its own clock and follows nothing."""
+    lines = [str(line).lower().split() for line in given["raw_lines"]]
+    words = {line[0] for line in lines if line}
+    directives = given["directives"]
+    serves = directives.get("local") not in (None, False) or "local" in words
+    follows = (
+        _sources.entries(given["sources"])
+        or given["fallback_pool"]
+        or boolean(given["dhcp_sources"], strict=False)
+        or given["dropins"] == "include"
+        or any(directives.get(name) for name in FOLLOWED)
+        or not words.isdisjoint(FOLLOWED)
+    )
+    return serves and not follows
+
+
+def _islands(
+    hosts: Iterable[str], variables: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any]
+) -> Iterator[str]:
+    return (host for host in hosts if _is_island(variables.get(host, {}), shared))
+
+
+def _is_island(given: Mapping[str, Any], shared: Mapping[str, Any]) -> bool:
+    try:
+        row = {name: given.get(f"{PREFIX}{name}", shared.get(name, EMPTY.get(name))) for name in NAMES}
+        # Without the variable, a host has the role's sources.
+        if row["sources"] is None or not isinstance(row["directives"], Mapping):
+            return False
+        row["directives"] = _chrony_conf.normal(_chrony_conf.DIRECTIVES, row["directives"])
+        return serves_own_clock(row)
+    except AnsibleError:
+        # A variable of another host that cannot be templated is that host's own failure.
+        return False
