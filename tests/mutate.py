@@ -40,6 +40,20 @@ MUTATIONS = {
         UNIT,
         "FAILED .*test_verdict",
     ),
+    "confirmation": Mutation(
+        "plugins/module_utils/_state/verdict.py",
+        "if synchronised and any(_confirms(source) for source in proven):",
+        "if synchronised and proven:",
+        UNIT,
+        "FAILED .*confirms_a_reference_clock",
+    ),
+    "loose source": Mutation(
+        "plugins/module_utils/_state/verdict.py",
+        "loose = _loose(pairs, proven) if synchronised else []",
+        "loose: List[str] = []",
+        UNIT,
+        "FAILED .*test_verdict",
+    ),
     "lock": Mutation(
         "plugins/module_utils/_change/lock.py",
         "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",

@@ -208,6 +208,22 @@ def test_every_strategy_prints_the_table_once(strategy: str) -> None:
     assert "Next: ansible-playbook securetime.nts.verify" in output
 
 
+def test_a_source_that_no_file_names_stands_below_the_table() -> None:
+    clients = [get_host(f"ansible://{name}") for name in CLIENTS]
+    for host in clients:
+        host.check_output("chronyc add server 192.0.2.99")
+    try:
+        output = hosts.playbook("verify")
+    finally:
+        for host in clients:
+            host.check_output("chronyc delete 192.0.2.99")
+    changed(output)
+    assert "No faults." in output
+    # The same sentence stands there once, for all of its hosts.
+    sentence = f"{', '.join(sorted(CLIENTS))}: No file that chronyd reads names 192.0.2.99: something added it"
+    assert output.count(sentence) == 1, output[-3000:]
+
+
 def test_a_server_that_fails_stops_the_run_before_the_next_one() -> None:
     output = hosts.playbook("site", variables={"chrony_nts_raw_lines": ["nonsense"]})
     assert hosts.recap(output).keys() == {"nts1"}, output[-3000:]

@@ -552,15 +552,16 @@ def test_a_pool_is_multiplied_only_if_it_is_larger_than_it_is_to_be(capture, lin
     assert len(facts["nts"]["reasons"]) == len(found)
 
 
-def test_a_pool_that_looks_for_servers_after_a_restart_is_not_multiplied(capture):
-    """With -r a source has the reach of before, and has not answered yet."""
+@pytest.mark.parametrize(("answers", "found"), [(1, ["pool.test"]), (0, [])])
+def test_more_sources_of_a_pool_than_are_to_answer(capture, answers, found):
+    """With -r a source has the reach of before chronyd's start, and may not have answered yet."""
 
     def change(reports):
         declare("pool pool.test maxsources 1")(reports)
         del reports["names"][2:]
-        reports["sources"][0]["ntpdata"]["total_valid_rx"] = 0
+        reports["sources"][0]["ntpdata"]["total_valid_rx"] = answers
 
-    assert judge(capture("healthy_pool"), change=change)["nts"]["undeclared_sources"] == []
+    assert judge(capture("healthy_pool"), change=change)["nts"]["undeclared_sources"] == found
 
 
 def test_two_names_of_one_server_are_two_sources(capture):
@@ -579,6 +580,24 @@ def test_the_options_of_a_followed_source_must_be_known(capture):
     assert states_of(judge(capture("mixed_ignore"), change=change)) == (X, [A, U])
     assert states_of(judge(capture("mixed_require"), change=change)) == (A, [A, U])
     assert states_of(judge(capture("healthy"), change=change)) == (A, [A, A])
+
+
+@pytest.mark.parametrize(
+    ("selection", "state"),
+    [
+        *((name, A) for name in ("selected", "combined", "distant", "not_preferred", "not_trusted", "large_interval")),
+        *((name, U) for name in ("falseticker", "missing_samples", "jittery", "large_distance", "noselect", "stale")),
+    ],
+)
+def test_a_source_with_nts_confirms_a_reference_clock_that_is_followed(capture, selection, state):
+    def change(reports):
+        nts, clock = reports["sources"]
+        nts["selection"]["state"] = selection
+        clock.update(mode="refclock", auth=None, state="selected")
+
+    facts = judge(capture("mixed_ignore"), change=change)
+    assert states_of(facts) == (state, [A, U])
+    assert ("No source with NTS confirms its time now." in facts["nts"]["reasons"]) == (state == U)
 
 
 def test_what_chronyd_may_follow_besides_is_noted(capture):
