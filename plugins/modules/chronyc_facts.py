@@ -465,12 +465,41 @@ ansible_facts:
                   sample: false
             drop_ins:
               description:
-                - Files that others have put into F(/etc/chrony/conf.d), F(/etc/chrony/sources.d), F(/etc/chrony.d)
-                  and F(/run/chrony-dhcp), whether or not chronyd reads them.
+                - Files that others have put into F(/etc/chrony/conf.d), F(/etc/chrony/sources.d), F(/etc/chrony.d),
+                  F(/usr/etc/chrony.d), F(/run/chrony.d) and F(/run/chrony-dhcp), whether or not chronyd reads them.
               type: list
               returned: always
               elements: str
               sample: [/etc/chrony/sources.d/ubuntu-ntp-pools.sources]
+            drop_in_sources:
+              description: The addresses of the time sources in each of these files.
+              type: dict
+              returned: always
+              sample: {/run/chrony.d/link-local-ipv4.sources: [169.254.169.123]}
+            distribution_files:
+              description:
+                - Files that are on the host, of those that the F(chrony.conf) of some distribution names - the tables
+                  of leap seconds, and the certificate of Ubuntu's bootstrap server.
+              type: list
+              returned: always
+              elements: str
+              sample: [/usr/share/zoneinfo/leap-seconds.list]
+            dhcp:
+              description: How time servers that DHCP names reach chronyd.
+              type: dict
+              returned: always
+              sample: {helper: false, peerntp: true}
+              contains:
+                helper:
+                  description:
+                    - Whether the distribution adds them to the running chronyd, whatever its configuration says
+                      (F(/usr/libexec/chrony-helper) of Enterprise Linux 8).
+                  type: bool
+                  returned: always
+                peerntp:
+                  description: Whether F(/etc/sysconfig/network) lets them reach chronyd. False by C(PEERNTP=no).
+                  type: bool
+                  returned: always
             fips:
               description: Whether the kernel is in FIPS mode, which takes away an algorithm that NTS needs.
               type: bool

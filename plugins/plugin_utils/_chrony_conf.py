@@ -331,7 +331,7 @@ DIRECTIVES = made_of(
         *(bare(number(name, -inf)) for name in ("T0", "k0", "k1", "k2")),
         bare(text("points")),
     ),
-    refused("user", "the distribution built its chronyd for the right one, take it out"),
+    refused("user", "chronyd is built for the right one, and chrony_nts_layout 'single' writes it out, take it out"),
     several(text("confdir")),
     several(text("include")),
     several(text("sourcedir")),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,9 @@ from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf
 PREFIX = "chrony_nts_"
 # Pairs are made below this folder, and copied to the one from which chronyd reads them.
 MADE_IN = "/etc/chrony/nts"
+# The set of trust anchors that Ubuntu fills from 25.10 on.
+DISTRIBUTION_SET = 1
+RAW_SET = re.compile(r"\s*ntstrustedcerts\s+([0-9]+)\s+\S", re.IGNORECASE)
 # IANA's TCP port of the NTS key exchange (RFC 8915, section 7.6).
 NTSKE_PORT = 4460
 # What playbooks and tasks of the operator are given or give, besides the inputs.
@@ -74,6 +78,25 @@ class Inputs:
     def unauthenticated(self) -> list[str]:
         """The addresses of sources with neither NTS nor a symmetric key."""
         return [source["address"] for source in self.sources if not source["nts"] and "key" not in source]
+
+    @property
+    def follows_itself(self) -> bool:
+        """Whether the clock has something to follow without a source: a reference clock, or itself on a server."""
+        own_clock = self.is_true("server_enabled") and self.directives.get("local") not in (None, False)
+        return bool(self.directives.get("refclock")) or own_clock
+
+    @property
+    def distribution_sets(self) -> set[int]:
+        """The sets that the operator's sources use and only the distribution can fill."""
+        if self["dropins"] == "include" or {"include", "confdir"} & set(self.directives):
+            return set()
+        used = {int(source.get("certset", 0)) for source in self.sources if source["nts"]}
+        return used & {DISTRIBUTION_SET} - self.raw_sets
+
+    @property
+    def raw_sets(self) -> set[int]:
+        """The sets that chrony_nts_raw_lines fills."""
+        return {int(found[1]) for found in map(RAW_SET.match, map(str, self["raw_lines"])) if found}
 
     @property
     def anchor_sets(self) -> list[int]:

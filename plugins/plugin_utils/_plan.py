@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import printable
-from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _variables
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _distribution, _pairs, _variables
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import NTSKE_PORT, Inputs
 
 Row = dict[str, Any]
@@ -31,7 +31,8 @@ NTS_SINCE = "4.0"
 SETS_SINCE = "4.1"
 PACKAGES = ("packages", "server_packages", "selinux_packages")
 CHRONY_DIR = "/etc/chrony/"
-RUNTIME_DIR = "/run/"
+# What DHCP names is there, and chrony_nts_dhcp_sources decides about it.
+DHCP_DIR = "/run/chrony-dhcp/"
 # nts-certificate keeps pairs for a rollback there, and removes them by itself.
 STATE_DIR = "/var/lib/securetime-nts/"
 
@@ -84,15 +85,28 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         *(place["selinux_packages"] if environment["selinux"] and (ports or dirs) else []),
     ]
     missing = packages if half_installed else [name for name in packages if not _version(chrony, name)]
-    sources = _chrony_conf.supported(inputs.sources, skip_for)
+    read_addresses = _drop_in_addresses(inputs, place, environment)
+    distribution_sources = _distribution.own_sources(place, inputs, environment["distribution_files"], read_addresses)
+    all_sources = [*inputs.sources, *distribution_sources]
+    source_lines = _chrony_conf.render_sources(_chrony_conf.supported(all_sources, skip_for))
+    read_sources = [*all_sources, *({"address": address} for address in read_addresses)]
+    kept = _distribution.defaults(
+        place,
+        inputs.directives,
+        version,
+        environment["distribution_files"],
+        _distribution.is_smeared(read_sources),
+    )
+    single = inputs["layout"] == "single"
     unit = chrony["unit"] or {}
     startable = [row for row in environment["rivals"] if row["load_state"] != "masked"]
     return {
         "problems": [
             *map(printable, incapable(inputs, chrony, skip_for, known=not half_installed or first_seen is not None)),
+            *map(printable, unusable_sources(inputs, place, environment, distribution_sources, read_addresses)),
             *([] if environment["package_manager"] or not missing else [_uninstallable(missing)]),
         ],
-        "notes": [printable(text) for text in notes(inputs, environment, clock_control)],
+        "notes": [printable(text) for text in notes(inputs, place, environment, clock_control)],
         "platform": place,
         "package_manager": environment["package_manager"],
         "python": environment["python"],
@@ -118,7 +132,11 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
             ],
         },
         "skip_for": skip_for,
-        "sources_text": _text(_chrony_conf.render_sources(sources)),
+        "sources_text": _text(source_lines),
+        # The main file has these, so that whoever greps it finds them.
+        "main_file_lines": [*source_lines, f"user {place['group']}"] if single else [],
+        "distribution_lines": _chrony_conf.render_directives(kept),
+        "certificate_sets": _distribution.certificate_sets(place, all_sources, environment["distribution_files"]),
         "directive_lines": _chrony_conf.render_directives(
             _chrony_conf.supported(directives(inputs, place), skip_for),
         ),
@@ -134,7 +152,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "certificate_dirs": dirs,
         "renewal": renewal(pairs, environment["server_files"]),
         "unused_pair_files": unused_pair_files(pairs, environment["server_files"]),
-        "proof": proof(inputs, skip_for),
+        "proof": proof(inputs, skip_for, distribution_sources),
     }
 
 
@@ -171,7 +189,7 @@ def unsupported(place: Row, environment: Row) -> list[str]:
                 " Describe it in chrony_nts_platform, or leave this host out."
             )
         ]
-    lacking = [part.name for part in _variables.PLATFORM.parts if part.name not in place]
+    lacking = [part.name for part in _variables.PLATFORM.parts if part.name not in {*place, *_variables.MAY_BE_MISSING}]
     if lacking:
         return [f"{name} is not known to the role, and chrony_nts_platform lacks {', '.join(lacking)}. Set these, too."]
     if environment["service_manager"] != "systemd":
@@ -196,12 +214,81 @@ def incapable(inputs: Inputs, chrony: Row, skip_for: str, known: bool) -> list[s
             "This host is in FIPS mode, where NTS cannot run: its cipher AES-SIV is not approved, and chronyd would"
             " stop at its start. Use NTP with symmetric keys here, or take the host out of FIPS mode."
         )
-    if inputs["dropins"] == "refuse" and environment["drop_ins"]:
+    drop_ins = _drop_ins(environment)
+    if inputs["dropins"] == "refuse" and drop_ins:
         found.append(
-            f"chrony_nts_dropins is 'refuse', and there is {', '.join(environment['drop_ins'])}. Remove it, or set"
+            f"chrony_nts_dropins is 'refuse', and there is {', '.join(drop_ins)}. Remove it, or set"
             " chrony_nts_dropins to 'ignore' (chronyd does not read it) or 'include' (chronyd reads it first)."
         )
     return found + (_incapable_daemon(inputs, chrony["daemon"], skip_for) if chrony["installed"] and known else [])
+
+
+def _drop_ins(environment: Row) -> list[str]:
+    """Return the drop-ins that chrony_nts_dropins is about."""
+    return [path for path in environment["drop_ins"] if not path.startswith(DHCP_DIR)]
+
+
+def _is_included(path: str, place: Row) -> bool:
+    """Whether chronyd reads a drop-in where chrony_nts_dropins is include."""
+    ends = {"confdir": ".conf", "sourcedir": ".sources"}
+    folder = path.rpartition("/")[0]
+    return any(
+        path.endswith(ends[directive]) and folder in folders for directive, folders in place["drop_in_dirs"].items()
+    )
+
+
+def _drop_in_addresses(inputs: Inputs, place: Row, environment: Row) -> list[str]:
+    """Return the addresses of the sources that chronyd reads from files of others."""
+    includes, dhcp = inputs["dropins"] == "include", inputs.is_true("dhcp_sources")
+    return [
+        address
+        for path, addresses in environment["drop_in_sources"].items()
+        if (dhcp if path.startswith(DHCP_DIR) else includes and _is_included(path, place))
+        for address in addresses
+    ]
+
+
+def unusable_sources(
+    inputs: Inputs, place: Row, environment: Row, kept: list[Row], in_drop_ins: Sequence[str]
+) -> list[str]:
+    """Return what this host makes of sources that the rules cannot know: the distribution's, those in drop-ins."""
+    found = []
+    require = inputs["authselectmode"] == "require"
+    plain = [source["address"] for source in kept if not source["nts"]]
+    if require and plain:
+        found.append(
+            "chrony_nts_distribution_sources is true and chrony_nts_authselectmode is 'require', so chronyd would never"
+            f" follow {', '.join(plain)}, which has no NTS. Set one of the two to something else."
+        )
+    if not inputs.sources and inputs.is_true("distribution_sources") and not kept and not inputs.follows_itself:
+        found.append(
+            "chrony_nts_sources is empty, and the role knows no source of this distribution that"
+            " chrony_nts_distribution_sources would add. Name a source."
+        )
+    if not inputs.is_true("allow_mixed_smear"):
+        # Sources in drop-ins have no NTS as a rule, and require never follows such.
+        others = [] if require else [{"address": address} for address in in_drop_ins]
+        of_rules = set(_distribution.smear_problems(inputs.sources, inputs.directives))
+        problems = _distribution.smear_problems([*inputs.sources, *kept, *others], inputs.directives)
+        found += [text for text in problems if text not in of_rules]
+    files = environment["distribution_files"]
+    filled = {int(row["set"]) for row in _distribution.certificate_sets(place, inputs.sources, files)}
+    empty = sorted(inputs.distribution_sets - filled)
+    if empty:
+        found.append(
+            f"A source in chrony_nts_sources has the certset {', '.join(map(str, empty))}, which is the distribution's,"
+            " and this host has no certificate for it. Take 'certset' out here, or choose another number and give it to"
+            " an entry of chrony_nts_trust_anchors."
+        )
+    # Under require they are never followed.
+    adds = environment["dhcp"]["helper"] and environment["dhcp"]["peerntp"] and not require
+    if adds and not inputs.is_true("dhcp_sources"):
+        found.append(
+            "chrony_nts_dhcp_sources is false, and /usr/libexec/chrony-helper of this host adds DHCP's servers to"
+            f" chronyd, which follows them with chrony_nts_authselectmode '{inputs['authselectmode']}'. Set PEERNTP=no"
+            " in /etc/sysconfig/network, or chrony_nts_dhcp_sources to true."
+        )
+    return found
 
 
 def _uninstallable(missing: list[str]) -> str:
@@ -293,15 +380,18 @@ def unused_pair_files(pairs: list[Row], server_files: list[str]) -> list[str]:
     return [glob.escape(path) for path in found if not path.startswith(STATE_DIR)]
 
 
-def proof(inputs: Inputs, skip_for: str = "") -> Row:
+def proof(inputs: Inputs, skip_for: str = "", distribution_sources: Sequence[Row] | None = None) -> Row:
     """Return what is to be proven, and which NTS servers to probe when it is not.
 
     The goal is relaxed on a host without NTS sources, and dropped on one without sources and reference clocks.
+    distribution_sources are those that the role adds to the operator's; without a plan of the host they are not known.
     """
     goal = inputs["verify"]
-    nts = [source for source in inputs.sources if source["nts"]]
+    sources = [*inputs.sources, *(distribution_sources or [])]
+    nts = [source for source in sources if source["nts"]]
     if goal != "none" and not nts:
-        goal = "synchronised" if inputs.sources or _has_refclock(inputs) else "none"
+        unknown = distribution_sources is None and inputs.is_true("distribution_sources")
+        goal = "synchronised" if sources or unknown or _has_refclock(inputs) else "none"
     # What a set trusts is known only of the sets that the role fills.
     filled = _chrony_conf.trust_files(inputs["trust_anchors"], "", version=skip_for)
     known = {0} | {file["set"] for file in filled}
@@ -331,7 +421,7 @@ def _has_refclock(inputs: Inputs) -> bool:
     return any(not boolean(clock.get("noselect") or clock.get("local") or False) for clock in clocks)
 
 
-def notes(inputs: Inputs, environment: Row, clock_control: bool) -> list[str]:
+def notes(inputs: Inputs, place: Row, environment: Row, clock_control: bool) -> list[str]:
     """Return what the operator should know of this host, though it is no mistake."""
     found = []
     if not clock_control:
@@ -341,9 +431,25 @@ def notes(inputs: Inputs, environment: Row, clock_control: bool) -> list[str]:
         if inputs["clock_control"] == "never":
             why = "chrony_nts_clock_control is never."
         found.append(f"chronyd measures the time here and does not set the clock (-x): {why}")
-    ignored = [path for path in environment["drop_ins"] if not path.startswith(RUNTIME_DIR)]
+    ignored = _drop_ins(environment)
     if inputs["dropins"] == "ignore" and ignored:
         found.append(f"chrony_nts_dropins is 'ignore', so chronyd does not read {', '.join(ignored)}.")
+    unread = [path for path in ignored if not _is_included(path, place)]
+    if inputs["dropins"] == "include" and unread:
+        found.append(
+            f"chrony_nts_dropins is 'include', and chronyd does not read {', '.join(unread)}: drop_in_dirs of"
+            " chrony_nts_platform names no such folder for this platform."
+        )
+    if inputs.is_true("dhcp_sources") and not environment["dhcp"]["peerntp"]:
+        found.append(
+            "chrony_nts_dhcp_sources is true, and PEERNTP=no in /etc/sysconfig/network keeps DHCP's servers from"
+            " chronyd."
+        )
+    if inputs.is_true("distribution_sources") and not place.get("sources"):
+        found.append(
+            "chrony_nts_distribution_sources is true, and this distribution comes with no source but a pool without"
+            " NTS, which chrony_nts_fallback_pool is for."
+        )
     return found
 
 

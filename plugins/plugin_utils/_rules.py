@@ -16,8 +16,19 @@ from difflib import SequenceMatcher
 from importlib.util import find_spec
 from typing import Any
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _roots, _variables
-from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import OTHER_NAMES, PREFIX, Inputs
+from ansible_collections.securetime.nts.plugins.plugin_utils import (
+    _chrony_conf,
+    _distribution,
+    _pairs,
+    _roots,
+    _variables,
+)
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import (
+    DISTRIBUTION_SET,
+    OTHER_NAMES,
+    PREFIX,
+    Inputs,
+)
 from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_host_name, is_ip_address, is_subnet
 
 # What sounds like a variable of this role, and how alike two words are that are taken for one (0 to 1, difflib).
@@ -28,8 +39,6 @@ LONGEST_MESSAGE = 850
 CRYPTO = "community.crypto"
 MADE_BY_CRYPTO = ("ownca", "selfsigned", "acme", "files")
 LARGEST_SET = 2**32 - 1
-# Set 1 belongs to Ubuntu, which fills it from 25.10 on.
-UBUNTU_SET = 1
 KEY = re.compile(r"HEX:([0-9A-Fa-f]{2})+|ASCII:[!-~]+")
 CERTIFICATE_DIR = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}")
 # Folders that are gone after a boot, that chronyd and the renewal never see, or that are chronyd's own.
@@ -37,7 +46,6 @@ OTHER_FOLDERS = re.compile(r"/(dev|home|proc|root|run|sys|tmp|var/tmp|var/run|va
 # The paths of a pair that another program keeps, and where the sandbox of the renewal sees none.
 HOST_PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._@:+-]*)+")
 UNSEEN_FOLDERS = re.compile(r"/(dev|home|proc|root|run/user|sys|tmp|var/tmp)(/|$)")
-RAW_SET = re.compile(r"\s*ntstrustedcerts\s+([0-9]+)\s+\S", re.IGNORECASE)
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 PRIVATE_KEY = "PRIVATE KEY"
 
@@ -191,8 +199,9 @@ def _no_address_is_given_twice(inputs: Inputs) -> Iterator[str]:
 
 @rule
 def _there_is_something_to_follow(inputs: Inputs) -> Iterator[str]:
-    serves_own_clock = inputs.is_true("server_enabled") and inputs.directives.get("local") not in (None, False)
-    if not inputs.sources and not inputs.directives.get("refclock") and not serves_own_clock:
+    # Of which the plan knows whether there are any.
+    by_distribution = inputs.is_true("distribution_sources")
+    if not inputs.sources and not inputs.follows_itself and not by_distribution:
         yield (
             "chrony_nts_sources is empty, so the clock would follow nothing. Name at least one source, or a refclock in"
             " chrony_nts_directives, or on a server that is to serve its own clock set chrony_nts_directives to"
@@ -243,6 +252,13 @@ def _sources_of_dhcp_may_be_followed(inputs: Inputs) -> Iterator[str]:
             "chrony_nts_dhcp_sources is true and chrony_nts_authselectmode is 'require', so chronyd would never follow"
             " them. Set one of the two to something else."
         )
+
+
+@rule
+def _sources_smear_leap_seconds_in_one_way(inputs: Inputs) -> Iterable[str]:
+    if inputs.is_true("allow_mixed_smear"):
+        return []
+    return _distribution.smear_problems(inputs.sources, inputs.directives)
 
 
 @rule
@@ -323,12 +339,14 @@ def _trust_anchors_hold_no_private_key(inputs: Inputs) -> Iterator[str]:
 
 @rule
 def _sets_of_trust_anchors_are_free(inputs: Inputs) -> Iterator[str]:
-    wrong = sorted({number for number in inputs.anchor_sets if number == UBUNTU_SET or not 0 <= number <= LARGEST_SET})
+    wrong = sorted(
+        {number for number in inputs.anchor_sets if number == DISTRIBUTION_SET or not 0 <= number <= LARGEST_SET}
+    )
     if wrong:
         yield (
-            f"An entry of chrony_nts_trust_anchors has the set {_list(wrong)}. Set {UBUNTU_SET} belongs to Ubuntu,"
-            " which fills and uses it from 25.10 on: leave set out for the default one, or choose a number from 2 to"
-            f" {LARGEST_SET}."
+            f"An entry of chrony_nts_trust_anchors has the set {_list(wrong)}. Set {DISTRIBUTION_SET} belongs to"
+            " Ubuntu, which fills and uses it from 25.10 on: leave set out for the default one, or choose a number"
+            f" from 2 to {LARGEST_SET}."
         )
 
 
@@ -337,9 +355,8 @@ def _the_sets_of_sources_are_filled(inputs: Inputs) -> Iterator[str]:
     # Files of others may fill any set.
     if inputs["dropins"] == "include" or {"include", "confdir"} & set(inputs.directives):
         return
-    raw = {int(found[1]) for found in map(RAW_SET.match, map(str, inputs["raw_lines"])) if found}
     used = {int(source.get("certset", 0)) for source in inputs.sources if source["nts"]}
-    empty = sorted(used - {*inputs.anchor_sets, *raw, 0, UBUNTU_SET})
+    empty = sorted(used - {*inputs.anchor_sets, *inputs.raw_sets, 0, DISTRIBUTION_SET})
     if empty:
         yield (
             f"A source in chrony_nts_sources has the certset {_list(empty)}, in which nobody is trusted. Give an entry"

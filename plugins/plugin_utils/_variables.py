@@ -34,6 +34,8 @@ VARIABLES = made_of(
     "",
     string("chrony_nts_fallback_pool"),
     flag("chrony_nts_dhcp_sources"),
+    flag("chrony_nts_distribution_sources"),
+    flag("chrony_nts_allow_mixed_smear"),
     several(
         made_of(
             "chrony_nts_symmetric_keys",
@@ -50,6 +52,7 @@ VARIABLES = made_of(
     several(string("chrony_nts_raw_lines")),
     flag("chrony_nts_skip_unsupported"),
     choice("chrony_nts_dropins", "ignore", "include", "refuse"),
+    choice("chrony_nts_layout", "split", "single"),
     choice("chrony_nts_clock_control", "auto", "always", "never"),
     flag("chrony_nts_clock_from_controller"),
     string("chrony_nts_config_template"),
@@ -110,7 +113,12 @@ PLATFORM = made_of(
     *(string(name) for name in ("options_file", "options_name")),
     made_of("drop_in_dirs", several(string("confdir")), several(string("sourcedir"))),
     flag("one_time_daemon"),
+    made_of("directives", *_chrony_conf.DIRECTIVES.parts),
+    several(made_of("sources", *_chrony_conf.SOURCE.parts)),
+    several(made_of("certificate_sets", required(integer("set", 1, 2**32 - 1)), required(string("path")))),
 )
+# What a platform need not have.
+MAY_BE_MISSING = ("directives", "sources", "certificate_sets")
 BY_NAME = {word.name: word for word in VARIABLES.parts}
 
 

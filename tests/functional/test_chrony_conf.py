@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
     DIRECTIVES,
@@ -31,7 +32,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import
     supported,
 )
 from ansible_collections.securetime.nts.tests.functional.unpacked import program
-from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import planned
+from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import LEAP, UBUNTU, planned
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ["bookworm", "trixie", "testing"]
@@ -351,3 +352,50 @@ def test_the_files_of_the_role_hold_what_chronyd_knows(chronyd: Chronyd, tmp_pat
     assert [since for line, since in SINCE.items() if line in lines] == [
         since for since in SINCE.values() if newest(since, chronyd.version) == chronyd.version
     ]
+
+
+CERTIFICATE = "/etc/chrony/nts-bootstrap-ubuntu.crt"
+LEAP_SECONDS = ["/usr/share/zoneinfo/leap-seconds.list", "/usr/share/zoneinfo/right/UTC"]
+LAYOUTS = {
+    "single": ({"chrony_nts_layout": "single", "chrony_nts_distribution_sources": True}, UBUNTU),
+    "drop-ins": ({"chrony_nts_dropins": "include"}, LEAP),
+    "drop-ins of Ubuntu": ({"chrony_nts_dropins": "include"}, UBUNTU),
+}
+
+
+def test_every_layout_is_a_file_that_chronyd_takes(chronyd: Chronyd, tmp_path: Path) -> None:
+    rows = []
+    for name, (variables, system) in LAYOUTS.items():
+        facts = {"environment__os": system, "environment__distribution_files": [CERTIFICATE, *LEAP_SECONDS]}
+        host = planned(variables, daemon__version=chronyd.version, **facts)
+        rows.append({"name": name, **variables, "plan": host})
+    names = ("chrony_nts_layout", "chrony_nts_dropins")
+    play = yaml.safe_load(PLAYBOOK.replace("ROLE", str(ROLE)))
+    (task,) = play[0]["tasks"]
+    task["loop"] = "{{ rows }}"
+    task["ansible.builtin.copy"]["dest"] = "{{ playbook_dir }}/{{ item.name }}"
+    task["ansible.builtin.copy"]["content"] = "{{ lookup('template', '" + str(ROLE) + "/templates/chrony.conf.j2') }}"
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    task["vars"] = {name: "{{ item." + name + " | default('" + defaults[name] + "') }}" for name in names}
+    task["vars"]["__chrony_nts_planned"] = "{{ {'plan': item.plan} }}"
+    (tmp_path / "playbook.yml").write_text(yaml.safe_dump(play))
+    given = {"rows": rows, "ansible_python_interpreter": sys.executable}
+    command = [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", "-e", json.dumps(given)]
+    done = subprocess.run(
+        [*command, "playbook.yml"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = {name: (tmp_path / name).read_text().splitlines() for name in LAYOUTS}
+    assert {name: chronyd.refusal(lines) for name, lines in files.items()} == dict.fromkeys(LAYOUTS, "")
+    leap = (
+        f"leapseclist {LEAP_SECONDS[0]}" if newest("4.6", chronyd.version) == chronyd.version else "leapsectz right/UTC"
+    )
+    single = files["single"]
+    assert {leap, "maxupdateskew 100.0", "user _chrony", f"ntstrustedcerts 1 {CERTIFICATE}"} <= set(single)
+    assert "pool ntp-bootstrap.ubuntu.com certset 1 iburst maxsources 1 nts" in single
+    assert "sourcedir /etc/chrony/nts-sources.d" not in single
+    assert "confdir /etc/chrony.d /usr/etc/chrony.d" in files["drop-ins"]
+    # A drop-in's value comes later, and replaces the distribution's.
+    ubuntu = files["drop-ins of Ubuntu"]
+    assert ubuntu.index("maxupdateskew 100.0") < ubuntu.index("confdir /etc/chrony/conf.d")
+    assert ubuntu.index("confdir /etc/chrony/conf.d") < ubuntu.index("authselectmode require")

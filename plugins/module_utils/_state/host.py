@@ -40,13 +40,29 @@ RIVALS = (
     "openntpd.service",
     "ntpd-rs.service",
 )
-# Where others put configuration for chronyd: administrators, cloud-init, the distributions, and DHCP's hooks.
+# Where administrators, cloud-init, the distributions and DHCP's hooks put configuration for chronyd. All folders of
+# drop_in_dirs in the role's platforms.yml are among them.
 DROP_INS = (
     "etc/chrony/conf.d/*.conf",
     "etc/chrony/sources.d/*.sources",
     "etc/chrony.d/*.conf",
+    "etc/chrony.d/*.sources",
+    "usr/etc/chrony.d/*.conf",
+    "run/chrony.d/*.sources",
     "run/chrony-dhcp/*.sources",
 )
+# A source in a drop-in, by its address.
+SOURCE_LINE = re.compile(r"^[ \t]*(?:server|pool|peer)[ \t]+(?P<address>[^\s!;#%]\S*)", re.IGNORECASE | re.MULTILINE)
+# Files that the chrony.conf of some distribution names.
+DISTRIBUTION_FILES = (
+    "/usr/share/zoneinfo/leap-seconds.list",
+    "/usr/share/zoneinfo/right/UTC",
+    "/etc/chrony/nts-bootstrap-ubuntu.crt",
+)
+# Enterprise Linux 8 adds DHCP's servers to the running chronyd by this program, whatever chrony.conf says.
+CHRONY_HELPER = "/usr/libexec/chrony-helper"
+NETWORK_SETTINGS = "/etc/sysconfig/network"
+PEERNTP = re.compile(r"^[ \t]*(?:export[ \t]+)?PEERNTP=(?P<quote>[\"']?)(?P<value>\w*)(?P=quote)", re.MULTILINE)
 # Where the role keeps certificates.
 CA_FOLDER = "/etc/chrony/nts"
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
@@ -138,6 +154,7 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
     pid = find_daemon(unit["main_pid"] if unit else 0)
     daemon.update(process_facts(pid, config_file and config_file.group("path")))
     client = read_version(said["chronyc"])
+    drop_ins = find_drop_ins()
     return {
         "installed": bool(programs["chronyd"]),
         "client": {"path": programs["chronyc"], "version": client["version"]},
@@ -157,7 +174,13 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
                 "time": round(time.time(), 2),
                 "timesyncd_synchronised": os.path.exists(TIMESYNCD_SYNCHRONISED),
             },
-            "drop_ins": sorted(str(path) for pattern in DROP_INS for path in Path("/").glob(pattern)),
+            "drop_ins": drop_ins,
+            "drop_in_sources": {path: read_sources(read_file(path)) for path in drop_ins if os.path.isfile(path)},
+            "distribution_files": [path for path in DISTRIBUTION_FILES if os.path.exists(path)],
+            "dhcp": {
+                "helper": os.path.exists(CHRONY_HELPER),
+                "peerntp": read_peerntp(read_file(NETWORK_SETTINGS)),
+            },
             "fips": read_file("/proc/sys/crypto/fips_enabled").strip() == "1",
             "rivals": [
                 {
@@ -172,6 +195,22 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
             "server_files": server_files(),
         },
     }
+
+
+def find_drop_ins(root: str = "/") -> List[str]:
+    """Return the files of others in the drop-in directories of every platform."""
+    return sorted(str(path) for pattern in DROP_INS for path in Path(root).glob(pattern))
+
+
+def read_sources(text: str) -> List[str]:
+    """Return the addresses of the sources in a drop-in, in their order."""
+    return [found.group("address") for found in SOURCE_LINE.finditer(text)]
+
+
+def read_peerntp(text: str) -> bool:
+    """Read /etc/sysconfig/network: whether DHCP's servers may reach chronyd, which PEERNTP=no forbids."""
+    values = [found.group("value") for found in PEERNTP.finditer(text)]
+    return not values or values[-1] != "no"
 
 
 def own_ca(folder: str = CA_FOLDER) -> Row:

@@ -24,6 +24,8 @@ DEFAULTS = {
 DEBIAN = {"id": "debian", "like": [], "name": "Debian GNU/Linux", "version": "13"}
 ROCKY = {"id": "rocky", "like": ["rhel", "centos", "fedora"], "name": "Rocky Linux", "version": "9.4"}
 ORACLE = {"id": "ol", "like": ["fedora"], "name": "Oracle Linux Server", "version": "8.9"}
+UBUNTU = {"id": "ubuntu", "like": ["debian"], "name": "Ubuntu", "version": "26.04"}
+AMAZON = {"id": "amzn", "like": ["fedora"], "name": "Amazon Linux", "version": "2023"}
 LEAP = {"id": "opensuse-leap", "like": ["suse", "opensuse"], "name": "openSUSE Leap", "version": "15.6"}
 FACTS: dict[str, Any] = {
     "installed": True,
@@ -42,6 +44,9 @@ FACTS: dict[str, Any] = {
         "cap_sys_time": True,
         "clock": {"time": 1795420109.21, "timesyncd_synchronised": False},
         "drop_ins": [],
+        "drop_in_sources": {},
+        "distribution_files": ["/usr/share/zoneinfo/leap-seconds.list"],
+        "dhcp": {"helper": False, "peerntp": True},
         "fips": False,
         "rivals": [],
         "server_files": [],

@@ -48,6 +48,39 @@ UnitFileState=
 """
 
 
+def test_drop_ins_and_their_sources_are_found(tmp_path):
+    for pattern in host.DROP_INS:
+        path = tmp_path / pattern.replace("*", "a")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("server 192.0.2.1 iburst\n")
+    (tmp_path / "etc/chrony.d/README").write_text("server 192.0.2.9\n")
+    found = host.find_drop_ins(str(tmp_path))
+    assert [path[len(str(tmp_path)) + 1 :] for path in found] == sorted(
+        pattern.replace("*", "a") for pattern in host.DROP_INS
+    )
+    text = "#server a\n!pool b\n  Pool time.aws.com iburst\nserver\nmakestep 1 3\npeer 192.0.2.7\nserver # c\n"
+    assert host.read_sources(text) == ["time.aws.com", "192.0.2.7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", True),
+        ("NETWORKING=yes\n", True),
+        ("PEERNTP=no\n", False),
+        ("  export PEERNTP='no' # ours\n", False),
+        ('PEERNTP="no"\n', False),
+        ("PEERNTP=no\nPEERNTP=yes\n", True),
+        ("#PEERNTP=no\nMYPEERNTP=no\n", True),
+        # Only this word counts for the distribution's scripts.
+        ("PEERNTP=No\n", True),
+        ("PEERNTP=\n", True),
+    ],
+)
+def test_peerntp_is_read_as_the_distribution_s_scripts_read_it(text, expected):
+    assert host.read_peerntp(text) is expected
+
+
 def test_units_that_exist_are_read_once():
     assert host.read_units(SHOWN) == {
         "chrony.service": {
