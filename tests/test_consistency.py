@@ -389,6 +389,15 @@ def test_symptoms_are_reproduced_by_tests_that_are_there() -> None:
     assert len(references) >= 18
 
 
+def test_the_page_of_baselines_names_every_control_that_is_tried() -> None:
+    tried = runpy.run_path(str(ROOT / "extensions/molecule/default/runs/test_audits.py"))["AUDITS"]
+    page = (ROOT / "docs/coexistence.md").read_text()
+    rows = {row.split(" | ")[0] for row in re.findall(r"^\| (.*) \|$", page.partition("## What the")[0], re.MULTILINE)}
+    assert {audit.control for audit in tried} == rows - {"Control", "Service", "Keys"}
+    shown = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    assert set(shown) == {"chrony_nts_layout", "chrony_nts_sources", "chrony_nts_directives"}
+
+
 def test_the_threat_model_names_tests_that_are_there() -> None:
     references = re.findall(r"`([^`]+\.py::[^`]+)`", (ROOT / "SECURITY.md").read_text())
     assert len(references) >= 12
