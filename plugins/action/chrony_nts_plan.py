@@ -65,8 +65,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             Display().warning(warning)
         packages = _plan.package_names(given["platforms"], inputs["platform"])
         before = time.time()
-        read = _answers.cleaned(self._execute_module(FACTS, {"packages": packages}, task_vars=task_vars), ("chrony",))
+        sent = self._execute_module(FACTS, {"packages": packages}, task_vars=task_vars)
         after = time.time()
+        read = _answers.cleaned(_answers.explained(sent, host), ("chrony",))
         chrony = read.get("ansible_facts", {}).pop("chrony", None)
         if read.get("failed") or not isinstance(chrony, dict):
             # Nothing else of it: a result by the name of the plan would be taken for the plan.

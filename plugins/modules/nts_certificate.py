@@ -89,13 +89,8 @@ failed_before:
   returned: success
 """
 
-import importlib.util
-import io
 import os
-import pkgutil
-import sys
 import tempfile
-import zipfile
 from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
@@ -106,7 +101,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     TransactionError,
     read,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
+from ansible_collections.securetime.nts.plugins.module_utils._pair import archive, manager
 from ansible_collections.securetime.nts.plugins.module_utils._pair.installation import (
     PLATFORM_PYTHONS,
     installed,
@@ -115,11 +110,6 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.installation 
     uninstall,
     unused,
 )
-
-PACKAGE = manager.__name__.rsplit(".", 2)[0]
-MAIN = f"from {manager.__name__} import main\n\nraise SystemExit(main())\n"
-# Files of an archive have a date; with a fixed one, the same program is the same file.
-LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def main() -> None:
@@ -199,26 +189,7 @@ def interpreter(module: AnsibleModule, host: System) -> str:
 
 def program(interpreter: str) -> bytes:
     """Return the program: this module's own utilities as an archive that Python runs."""
-    files = {"__main__.py": MAIN.encode()}
-    parts = PACKAGE.split(".")
-    for count in range(1, len(parts) + 1):
-        files["/".join([*parts[:count], "__init__.py"])] = b""
-    for found in pkgutil.walk_packages(sys.modules[PACKAGE].__path__, f"{PACKAGE}."):
-        path = found.name.replace(".", "/")
-        files[f"{path}/__init__.py" if found.ispkg else f"{path}.py"] = source(found.name)
-    archive = io.BytesIO()
-    archive.write(f"#!{interpreter}\n".encode())
-    # Not compressed: that would depend on the library that does it.
-    with zipfile.ZipFile(archive, "a") as opened:
-        for name, content in sorted(files.items()):
-            opened.writestr(zipfile.ZipInfo(name, LONG_AGO), content)
-    return archive.getvalue()
-
-
-def source(name: str) -> bytes:
-    """Return the source of a module, also out of the archive in which Ansible brings it."""
-    loader: Any = getattr(importlib.util.find_spec(name), "loader", None)
-    return str(loader.get_source(name)).encode()
+    return archive.program(interpreter, manager.__name__)
 
 
 if __name__ == "__main__":

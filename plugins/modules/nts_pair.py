@@ -104,15 +104,16 @@ from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError
-from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
-from ansible_collections.securetime.nts.plugins.module_utils._pair.staging import (
-    StagedPair,
-    StagingError,
-    deliver,
-    prepare,
-    staged_pair,
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    CommandResult,
+    System,
+    TransactionError,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
+from ansible_collections.securetime.nts.plugins.module_utils._pair.installation import python_with_cryptography
+from ansible_collections.securetime.nts.plugins.module_utils._pair.preparation import work, work_by
+from ansible_collections.securetime.nts.plugins.module_utils._pair.staging import StagingError
+from ansible_collections.securetime.nts.plugins.module_utils._x509.request import HAS_CRYPTOGRAPHY
 
 LOCK_TIMEOUT_SECONDS = 60.0
 
@@ -130,14 +131,15 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    wanted = [staged_pair(pair, module.params) for pair in module.params["pairs"]]
-    host = System(run=module.run_command, label=lambda *_file: None, state=module.params["state_dir"])
+    host = System(
+        run=lambda argv: run_command(module, argv), label=lambda *_file: None, state=module.params["state_dir"]
+    )
     try:
         if module.check_mode:
-            result = run(wanted, module.params["chains"], True)
+            result = run(module, host)
         else:
             with locked(host, LOCK_TIMEOUT_SECONDS):
-                result = run(wanted, module.params["chains"], False)
+                result = run(module, host)
     except (StagingError, TransactionError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
@@ -145,18 +147,26 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def run(wanted: List[StagedPair], chains: Dict[str, str], check_mode: bool) -> Dict[str, Any]:
+def run(module: AnsibleModule, host: System) -> Dict[str, Any]:
     """Return the result of the module."""
-    pairs, changes = [], []
-    for pair in wanted:
-        if pair.id in chains:
-            changes += deliver(pair, chains[pair.id], check_mode)
-            continue
-        found = prepare(pair, check_mode)
-        changes += found.changes
-        pairs.append({"id": pair.id, "reasons": found.reasons, "csr": found.csr, "chain": found.chain})
-    diff = [{"prepared": "".join(f"{change}\n" for change in changes)}] if changes else []
-    return {"changed": changes != [], "pairs": pairs, "diff": diff}
+    python = None if HAS_CRYPTOGRAPHY else python_with_cryptography(host)
+    if python is None:
+        return work(module.params, module.check_mode)
+    return work_by(
+        python,
+        lambda argv, text: run_command(module, argv, text),
+        module.tmpdir,
+        module.params,
+        module.check_mode,
+    )
+
+
+def run_command(module: AnsibleModule, argv: List[str], text: str = "") -> CommandResult:
+    """Run a program that need not be there, and give it a text on its standard input."""
+    try:
+        return CommandResult(*module.run_command(argv, data=text, binary_data=True, handle_exceptions=False))
+    except OSError as error:
+        return CommandResult(127, "", error.strerror or "")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
         module is its name and its parameters.
         """
         sent = self._execute_module(*module, task_vars=task_vars, wrap_async=wrap_async)
-        return _answers.cleaned(sent, self.facts)
+        return _answers.cleaned(_answers.explained(sent, host_of(task_vars)), self.facts)
 
 
 def host_of(task_vars: Mapping[str, Any]) -> str:

@@ -11,8 +11,11 @@ the role other variables: names to sign, files of the controller to send, tasks 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
+
+from ansible.release import __version__ as ansible_version
 
 # What Ansible itself keeps of a host.
 INTERPRETER = "discovered_interpreter_"
@@ -22,6 +25,12 @@ LONGEST_MESSAGE = 4000
 LONGEST_TEXT = 400000
 # What a failed module may say of itself.
 FAILURE = ("msg", "rc", "module_stdout", "module_stderr", "stdout", "stderr", "exception")
+
+
+# How a Python that is older than ansible-core takes ends: the first at a line of syntax, the others at a comparison.
+TOO_OLD = re.compile(r"SyntaxError: |requires Python [0-9.]+ or newer on the target|a minimum of Python version")
+# The status of a shell for a program that is not there.
+NOT_FOUND = 127
 
 
 class _NoFacts(dict[str, Any]):
@@ -66,6 +75,32 @@ def failure(sent: Mapping[str, Any]) -> dict[str, Any]:
     """Return a failed answer: its message, and nothing that a later task could take for a result."""
     said = {name: plain(sent[name], LONGEST_MESSAGE) for name in FAILURE if name in sent}
     return {"msg": "The host sent no result.", **said, "failed": True}
+
+
+def explained(sent: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """Return the answer of a module, with the reason as its message where no module can run on the host."""
+    problem = python_problem(sent, ansible_version) if sent.get("failed") else ""
+    if not problem:
+        return dict(sent)
+    # Nothing else: the traceback says less, and Ansible prints it instead of the message.
+    return {"failed": True, "msg": f"{host}: {problem}"}
+
+
+def python_problem(sent: Mapping[str, Any], core: str) -> str:
+    """Return why no module can run on a host; nothing where the failure of this one has another reason."""
+    said = "\n".join(str(sent.get(name) or "") for name in ("msg", "module_stderr", "module_stdout"))
+    if sent.get("rc") == NOT_FOUND and "module_stdout" in sent:
+        found = "Ansible finds no Python there"
+    elif TOO_OLD.search(said):
+        found = f"the Python that Ansible uses there is too old for ansible-core {core}"
+    else:
+        return ""
+    return (
+        f"{found}. A host needs Python 3.6 for ansible-core 2.16, 3.7 for 2.17, 3.8 for 2.18 and 2.19, 3.9 for newer"
+        " ones. Install one beside the platform's, which Ansible then finds unless ansible_python_interpreter names"
+        " another, or use an older ansible-core. On Enterprise Linux 8:"
+        " ansible HOST -b -m ansible.builtin.raw -a 'dnf --assumeyes install python3.12'."
+    )
 
 
 def shadowed(task_vars: Mapping[str, Any], injected: bool, task: Any = None) -> list[str]:

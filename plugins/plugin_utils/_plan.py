@@ -30,6 +30,8 @@ MANAGED = (
 NTS_SINCE = "4.0"
 SETS_SINCE = "4.1"
 PACKAGES = ("packages", "server_packages", "selinux_packages")
+# By this name on every platform; in Enterprise Linux it comes from EPEL.
+CERTBOT = "certbot"
 CHRONY_DIR = "/etc/chrony/"
 # What DHCP names is there, and chrony_nts_dhcp_sources decides about it.
 DHCP_DIR = "/run/chrony-dhcp/"
@@ -55,7 +57,7 @@ def platform(platforms: Mapping[str, Row], system: Row, overrides: Row) -> Row:
 def package_names(platforms: Mapping[str, Row], overrides: Row) -> list[str]:
     """Return the packages that a host of any platform can need."""
     rows = [*platforms.values(), overrides]
-    return sorted({name for row in rows for key in PACKAGES for name in row.get(key, [])})
+    return sorted({CERTBOT, *(name for row in rows for key in PACKAGES for name in row.get(key, []))})
 
 
 def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: Row | None = None) -> Row:
@@ -82,6 +84,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     packages = [
         *place["packages"],
         *(place["server_packages"] if pairs else []),
+        *([CERTBOT] if any(pair["by_certbot"] for pair in pairs) else []),
         *(place["selinux_packages"] if environment["selinux"] and (ports or dirs) else []),
     ]
     missing = packages if half_installed else [name for name in packages if not _version(chrony, name)]

@@ -3,16 +3,9 @@
 # `newest` is the newest of them. 3.11 is the Python of `make unit`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/stages/pythons.sh
+source tests/stages/pythons.sh
 known="3.14 3.13 3.12 3.10 3.9 3.8 3.7 3.6"
-
-find_python() {
-  local found=
-  if command -v pyenv >/dev/null; then
-    found=$(find "$(pyenv root)/versions" -path "*/$1.*/bin/python" | sort -V | tail -n 1)
-  fi
-  [[ -n $found ]] || found=$(command -v "python$1" || true)
-  [[ -n $found ]] && "$found" -c '' 2>/dev/null && echo "$found"
-}
 
 if [[ $* == newest ]]; then
   for version in $known; do

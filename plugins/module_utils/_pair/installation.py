@@ -5,7 +5,7 @@
 
 import os
 import shutil
-from typing import List, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError
 from ansible_collections.securetime.nts.plugins.module_utils._state.server_files import (
@@ -38,6 +38,22 @@ def platform_python(host: System) -> str:
 
     The choice does not depend on Ansible's interpreter, which can be below /home and differs between versions.
     """
+    complete, usable, reports = _platform_pythons(host)
+    if not complete + usable:
+        raise TransactionError(
+            "nts-certificate needs the platform's own Python, 3.6 or newer, and this host has none"
+            f" ({'; '.join(reports)}). Install the distribution's package python3."
+        )
+    return (complete + usable)[0]
+
+
+def python_with_cryptography(host: System) -> Optional[str]:
+    """Return the first of PLATFORM_PYTHONS with cryptography, if there is one."""
+    return next(iter(_platform_pythons(host)[0]), None)
+
+
+def _platform_pythons(host: System) -> Tuple[List[str], List[str], List[str]]:
+    """Return the paths of those with cryptography and of those without, and why others cannot be used."""
     complete, usable, reports = [], [], []  # type: List[str], List[str], List[str]
     for path in PLATFORM_PYTHONS:
         done = host.run([path, "-I", "-c", TEST_PYTHON])
@@ -47,12 +63,7 @@ def platform_python(host: System) -> str:
             usable.append(path)
         else:
             complete.append(path)
-    if not complete + usable:
-        raise TransactionError(
-            "nts-certificate needs the platform's own Python, 3.6 or newer, and this host has none"
-            f" ({'; '.join(reports)}). Install the distribution's package python3."
-        )
-    return (complete + usable)[0]
+    return complete, usable, reports
 
 
 def unused(staging: Sequence[str], root: str = "") -> List[str]:

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from ansible_collections.securetime.nts.plugins.plugin_utils import _answers
 
 
@@ -42,3 +46,37 @@ def test_the_message_names_the_variables() -> None:
     said = _answers.shadowed_message("nts1", ["my_ntp\x1b[2J"])
     assert "my_ntp?[2J" in said
     assert "inject_facts_as_vars = false" in said
+
+
+OLD_PYTHON = '  File "<stdin>", line 3\nSyntaxError: future feature annotations is not defined\n'
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        # Python 3.6 under ansible-core 2.17 and under 2.21, 3.7 under 2.18, 3.8 under 2.21, and none.
+        ({"msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": f"Trace\n{OLD_PYTHON}", "rc": 1}, "too old"),
+        ({"exception": "Module result", "module_stdout": "", "module_stderr": OLD_PYTHON, "rc": 1}, "too old"),
+        ({"msg": "ansible-core requires a minimum of Python version 3.8. Current version: 3.7.16"}, "too old"),
+        ({"msg": "Ansible requires Python 3.9 or newer on the target. Current version: 3.8.18"}, "too old"),
+        ({"msg": "?", "module_stdout": "", "module_stderr": "python3: not found", "rc": 127}, "finds no Python"),
+    ],
+)
+def test_a_python_that_runs_no_module_is_named_as_the_reason(sent: dict[str, Any], reason: str) -> None:
+    found = _answers.explained({**sent, "failed": True}, "web1")
+    assert set(found) == {"failed", "msg"}
+    assert found["msg"].startswith("web1: ")
+    assert reason in found["msg"].partition(". ")[0]
+    assert "'dnf --assumeyes install python3.12'" in found["msg"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"msg": "chronyd does not start", "failed": True},
+        {"msg": "no such host", "rc": 127, "failed": True},
+        {"changed": False, "module_stderr": OLD_PYTHON},
+    ],
+)
+def test_another_failure_keeps_its_message(sent: dict[str, Any]) -> None:
+    assert _answers.explained(sent, "web1") == sent

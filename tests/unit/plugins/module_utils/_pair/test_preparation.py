@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work of nts_pair by another Python than Ansible's."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("cryptography")
+
+from ansible_collections.securetime.nts.plugins.module_utils._pair import preparation
+from ansible_collections.securetime.nts.plugins.module_utils._pair.staging import StagingError
+
+PAIR = {
+    "id": "server",
+    "names": ["nts1.example.org"],
+    "label": "nts1",
+    "key_type": "ECDSA P-256",
+    "requests": "issuing",
+    "signs_itself": False,
+    "new_key": False,
+    "lifetime_days": 90.0,
+}
+
+
+def run(argv, text):
+    done = subprocess.run(
+        argv, input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def params(tmp_path):
+    staging = str(tmp_path / "nts" / "staging" / "server" / "ownca")
+    pair = dict(PAIR, staging=staging, chain=f"{staging}/issuing.pem")
+    return {"pairs": [pair], "root": "", "issuing_ca_lifetime_days": 365.0, "renew_percent": 33.0, "chains": {}}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to root")
+def test_another_python_does_the_same(params, tmp_path):
+    result = preparation.work_by(sys.executable, run, str(tmp_path), params, False)
+    assert result["changed"]
+    (pair,) = result["pairs"]
+    assert pair["reasons"] == ["there is no certificate"]
+    assert pair["csr"].startswith("-----BEGIN CERTIFICATE REQUEST-----")
+    assert preparation.work(params, False)["pairs"][0]["csr"] == pair["csr"]
+
+
+def test_another_python_writes_nothing_in_check_mode(params, tmp_path):
+    result = preparation.work_by(sys.executable, run, str(tmp_path), params, True)
+    assert (result["changed"], result["pairs"][0]["csr"]) == (True, "")
+    assert not (tmp_path / "nts").exists()
+
+
+def test_the_reason_of_another_python_is_passed_on(params, tmp_path):
+    params["chains"] = {"server": "no certificate"}
+    with pytest.raises(StagingError, match="signed for server cannot be read as certificates"):
+        preparation.work_by(sys.executable, run, str(tmp_path), params, False)
+    with pytest.raises(StagingError, match="ended with the status 1"):
+        preparation.work_by("/bin/false", run, str(tmp_path), params, False)
