@@ -174,10 +174,13 @@ options:
     default: 3.0
   serves:
     description:
-      - Certificates that an NTS server is to serve. Each must be for its names, and after a restart chronyd is asked
-        for it by a key exchange, as M(securetime.nts.nts_probe) does. If it does not serve it, the change is taken
-        back.
-      - C(allow) must let this host ask itself.
+      - Certificates that an NTS server is to serve. Each must be for its names. After a restart this host asks chronyd
+        as a client does, by a key exchange and an authenticated NTP request. If chronyd does not serve the certificate,
+        or answers no NTP, the change is rolled back, and the message names the directive in the way.
+      - The host finds by C(chronyd -p) where chronyd listens and from which of its own addresses it may ask. Where
+        C(allow), C(deny), C(binddevice) or a limit of rate keeps it from asking, the change stays, with a warning.
+      - A configuration with which chronyd would answer no client, by C(port 0) or C(deny), is refused before the
+        change.
     type: list
     elements: dict
     default: []
@@ -192,13 +195,8 @@ options:
         elements: str
         required: true
   serves_at:
-    description: Address of this host at which chronyd is asked for O(serves).
+    description: Address of this host at which chronyd is asked for O(serves). By default one where chronyd listens.
     type: str
-    default: 127.0.0.1
-  ntsport:
-    description: TCP port of that.
-    type: int
-    default: 4460
   lock_timeout:
     description: Seconds to wait for another run that is changing chrony on the same host.
     type: float
@@ -327,7 +325,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.foreign impor
     certificates_of,
     read_text,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Endpoint, assert_served
+from ansible_collections.securetime.nts.plugins.module_utils._pair.served import assert_served, server_of
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import ChronycError
 from ansible_collections.securetime.nts.plugins.module_utils._state.facts import GatherOptions, GatherResult, gather
 
@@ -369,8 +367,7 @@ ARGUMENTS = {
             "names": {"type": "list", "elements": "str", "required": True},
         },
     },
-    "serves_at": {"type": "str", "default": "127.0.0.1"},
-    "ntsport": {"type": "int", "default": 4460},
+    "serves_at": {"type": "str"},
     "start_timeout": {"type": "float", "default": 30.0},
     "settle_time": {"type": "float", "default": 3.0},
     "lock_timeout": {"type": "float", "default": 60.0},
@@ -384,16 +381,20 @@ ARGUMENTS = {
 class Verification:
     """Whether the certificates are served and the clock reaches the goal, of which it keeps the facts."""
 
-    def __init__(self, wanted: Dict[str, Any]) -> None:
+    def __init__(self, wanted: Dict[str, Any], host: System) -> None:
         self.wanted = wanted
+        self.host = host
         self.seen: Optional[GatherResult] = None
 
-    def check(self) -> None:
-        """Raise TransactionError where the change must be rolled back."""
+    def check(self) -> List[str]:
+        """Raise TransactionError where the change must be rolled back; return warnings."""
         wanted = self.wanted
-        place = Endpoint(wanted["serves_at"], wanted["ntsport"])
-        for pair in wanted["serves"]:
-            assert_served(place, pair["names"], text_of(pair["certificate"]))
+        warnings = []  # type: List[str]
+        if wanted["serves"]:
+            server = server_of(self.host, wanted["config_file"], wanted["service"])
+            server = server._replace(address=wanted["serves_at"] or "")
+            for pair in wanted["serves"]:
+                warnings += assert_served(server, pair["names"], text_of(pair["certificate"]))
         if wanted["verify_rollback"]:
             self.observe()
         if self.seen and not self.seen.reached:
@@ -401,6 +402,7 @@ class Verification:
             raise TransactionError(
                 f"the clock is not {wanted['verify']} after {self.seen.waited_seconds:g} s: {reasons}"
             )
+        return list(dict.fromkeys(warnings))
 
     def observe(self) -> None:
         """Wait for the goal, once; raise TransactionError where chronyc's reports cannot be read."""
@@ -446,8 +448,8 @@ class Module(AnsibleModule):  # type: ignore[misc]
 
 def main() -> None:
     module = Module(argument_spec=ARGUMENTS, supports_check_mode=True)
-    verification = Verification(module.params)
     host = host_of(module)
+    verification = Verification(module.params, host)
     original = module.params["state"] == "original"
     try:
         before = remembered(host)

@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import BOOLEANS_FALSE, BOOLEANS_TRUE
 
+from ansible_collections.securetime.nts.plugins.module_utils._change import serving
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK
 from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_host_name, is_ip_address, is_subnet
 
@@ -282,7 +283,7 @@ DIRECTIVES = made_of(
     refused("peer", "set chrony_nts_sources, with the type peer"),
     text("pidfile"),
     refused("pool", "set chrony_nts_sources, with the type pool"),
-    integer("port", 1, 65535),
+    integer("port", 0, 65535),
     integer("ptpdomain", 0, 255, since="4.6"),
     integer("ptpport", 0, 65535, since="4.2"),
     made_of("ratelimit", *RATE, integer("kod", 0, 4, since="4.6")),
@@ -438,7 +439,42 @@ def _parse(word: Word, pieces: list[str]) -> dict[str, Any] | None:
 
 def render_directives(directives: Mapping[str, Any]) -> list[str]:
     """Return the lines that say what directives holds, in the order of the table."""
-    return [line for word in DIRECTIVES.parts for line in _spell(word, directives.get(word.name))]
+    commands = render_access(directives.get("cmdallow"), directives.get("cmddeny"), "cmd")
+    rendered = {"cmdallow": commands, "cmddeny": [], "deny": render_access((), directives.get("deny"))}
+    return [
+        line for word in DIRECTIVES.parts for line in rendered.get(word.name, _spell(word, directives.get(word.name)))
+    ]
+
+
+def render_access(allow: Any, deny: Any, prefix: str = "") -> list[str]:
+    """Return the lines of allow and deny so that the narrower one counts, and `all` removes none that is narrower.
+
+    In chronyd's table, "all" removes the earlier rules for parts of its network, and of two networks whose prefix
+    lengths are alike but for the last bits the later line counts (addrfilt.c).
+    """
+    rules = [serving.access_rule(True, str(item).split()) for item in allow or () if item is not False]
+    rules += [serving.access_rule(False, str(item).split()) for item in deny or () if item is not False]
+    return [f"{prefix}{rule.line}" for rule in sorted(rules, key=_width)]
+
+
+def _width(rule: serving.AccessRule) -> tuple[int, bool]:
+    """Return what sorts the widest network first, both families before all, and a host name, one address, last."""
+    lengths = [network.prefixlen for network in rule.networks] or [serving.LONGEST_PREFIX]
+    return (-1 if len(lengths) > 1 else lengths[0]), not rule.replaces
+
+
+def contradictions(allow: Any, deny: Any) -> list[str]:
+    """Return the networks that are allowed and denied."""
+    allowed, denied = ({_place_of(item) for item in items or ()} for items in (allow, deny))
+    return sorted(allowed & denied)
+
+
+def _place_of(item: Any) -> str:
+    """Return what a rule of access is about, written in one way."""
+    words = str(item).split()
+    place = words[-1] if words[1:] or words[:1] != ["all"] else ""
+    networks = serving.networks_of(place)
+    return str(networks[0]) if networks else place.lower() or "all"
 
 
 def render_sources(sources: Collection[Mapping[str, Any]]) -> list[str]:

@@ -126,6 +126,15 @@ class Inputs:
         ]
         return _pairs.pairs(main, self["certificate_dir"], more, MADE_IN)
 
+    def raw_values(self, name: str) -> list[str]:
+        """Return what stands behind a directive in chrony_nts_raw_lines, in their order."""
+        lines = [str(line).split() for line in self["raw_lines"]]
+        return [" ".join(words[1:]) for words in lines if words and words[0].lower() == name]
+
+    def has_line(self, name: str) -> bool:
+        """Whether the operator gives a directive, by its name or as a raw line."""
+        return self.directives.get(name) not in (None, False) or self.raw_values(name) != []
+
     @property
     def ntsport(self) -> int:
         """The TCP port at which the server's key exchange listens."""

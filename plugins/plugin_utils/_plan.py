@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.securetime.nts.plugins.module_utils._change import serving
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import printable
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _distribution, _pairs, _variables
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import NTSKE_PORT, Inputs
@@ -140,6 +141,8 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "main_file_lines": [*source_lines, f"user {place['group']}"] if single else [],
         "distribution_lines": _chrony_conf.render_directives(kept),
         "certificate_sets": _distribution.certificate_sets(place, all_sources, environment["distribution_files"]),
+        "access_lines": access_lines(inputs),
+        "own_access_lines": own_access_lines(inputs),
         "directive_lines": _chrony_conf.render_directives(
             _chrony_conf.supported(directives(inputs, place), skip_for),
         ),
@@ -149,8 +152,6 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "trust_effect": "restart" if _has_failed(chrony) else "nothing",
         "pairs": pairs,
         "turns": [{name: pair[name] for name in ("id", "provider", "acme_client")} for pair in pairs],
-        "own_address": own_address(inputs),
-        "ntsport": inputs.ntsport,
         "ntske_ports": ports,
         "certificate_dirs": dirs,
         "renewal": renewal(pairs, environment["server_files"]),
@@ -342,6 +343,8 @@ def directives(inputs: Inputs, place: Row) -> Row:
         "rtcsync": True,
         "logchange": 0.5,
         **inputs.directives,
+        # A server has them in its own order, together with those of chrony_nts_server_allow.
+        **({"deny": None} if inputs.is_true("server_enabled") else {}),
     }
 
 
@@ -351,10 +354,26 @@ def controls_clock(wish: str, environment: Row) -> bool:
     return wish == "always" or (wish == "auto" and possible)
 
 
-def own_address(inputs: Inputs) -> str:
-    """Return the address at which the server listens, by which the host asks itself what it serves."""
-    addresses = inputs.directives.get("bindaddress") or ["127.0.0.1"]
-    return str(addresses if isinstance(addresses, str) else addresses[0])
+def access_lines(inputs: Inputs) -> list[str]:
+    """Return the lines of a server that say whom chronyd answers; none of a client."""
+    if not inputs.is_true("server_enabled"):
+        return []
+    return _chrony_conf.render_access(inputs["server_allow"], inputs.directives.get("deny"))
+
+
+def own_access_lines(inputs: Inputs) -> list[str]:
+    """Return the lines by which a server may ask itself, in the families of its clients.
+
+    All of 127.0.0.0/8, because a limit of rate is one for each address. None where the operator denies them.
+    """
+    rules = serving.read_serving("\n".join(access_lines(inputs))).rules
+    loopbacks = [serving.LOOPBACK[family] for family in serving.served_families(rules)]
+    denied = [network for rule in rules if not rule.allow for network in rule.networks]
+    return [
+        f"allow {loopback.with_prefixlen if loopback.version == serving.IPV4 else loopback.network_address}"
+        for loopback in loopbacks
+        if not any(network.version == loopback.version and network.network_address in loopback for network in denied)
+    ]
 
 
 def ntske_ports(inputs: Inputs) -> list[int]:

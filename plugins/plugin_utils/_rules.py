@@ -400,6 +400,32 @@ def _subnets_are_subnets(inputs: Inputs) -> Iterator[str]:
 
 
 @rule
+def _a_server_answers_ntp(inputs: Inputs) -> Iterator[str]:
+    if not inputs.is_true("server_enabled") or inputs.has_line("ntsntpserver"):
+        return
+    raw = inputs.raw_values("port")
+    if (raw[-1] if raw else str(inputs.directives.get("port"))) == "0":
+        where = "chrony_nts_raw_lines" if raw else "chrony_nts_directives"
+        yield (
+            f"chrony_nts_server_enabled is true and port in {where} is 0, so chronyd would answer no NTP request. Take"
+            " it out, or name the server that answers in ntsntpserver of chrony_nts_directives."
+        )
+
+
+@rule
+def _nobody_is_allowed_and_denied(inputs: Inputs) -> Iterator[str]:
+    given = inputs.directives
+    allowed = inputs["server_allow"] if inputs.is_true("server_enabled") else []
+    for allow, deny, names in (
+        (allowed, given.get("deny"), "chrony_nts_server_allow and in deny of chrony_nts_directives"),
+        (given.get("cmdallow"), given.get("cmddeny"), "cmdallow and in cmddeny of chrony_nts_directives"),
+    ):
+        both = _chrony_conf.contradictions(allow, deny)
+        if both:
+            yield f"{_list(both)} is in {names}. Take it out of one of the two."
+
+
+@rule
 def _the_server_has_names(inputs: Inputs) -> Iterator[str]:
     for pair in inputs.pairs:
         names = pair["names"]

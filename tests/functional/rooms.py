@@ -135,14 +135,20 @@ class Chrony(Daemon):
 
     def ask(self, *words: str) -> str:
         """Return what chronyc says, or nothing if chronyd is not there yet."""
+        done = self._run(words, None)
+        return done.stdout if done.returncode == 0 else ""
+
+    def ask_all(self, commands: Sequence[str]) -> list[str]:
+        """Return the line that chronyc says to each command."""
+        return self._run((), "".join(f"{command}\n" for command in commands)).stdout.splitlines()
+
+    def _run(self, words: Sequence[str], text: str | None) -> subprocess.CompletedProcess[str]:
         # A newer one gives up root's rights to a user who need not be here.
         user = [] if self.suite in ("bullseye", "bookworm", "trixie") else ["-u", "root"]
         path = str(self.folder / "run" / "sock")
         command = [*program(self.suite, "usr/bin/chronyc"), *user, "-h", path, "-n", *words]
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
-        )
-        return done.stdout if done.returncode == 0 else ""
+        given = {"stdin": subprocess.DEVNULL} if text is None else {"input": text}
+        return subprocess.run(command, **given, capture_output=True, text=True, timeout=60, check=False)
 
     def authentic(self) -> int:
         """Return how many requests of clients were authenticated."""
@@ -155,14 +161,21 @@ class Chrony(Daemon):
 
 
 @contextlib.contextmanager
-def chronyd(place: Room, suite: str, folder: Path, lines: Sequence[str]) -> Iterator[Chrony]:
-    """Run chronyd in a room."""
+def chronyd(
+    place: Room,
+    suite: str,
+    folder: Path,
+    lines: Sequence[str],
+    options: Sequence[str] = (),
+    wrapper: Sequence[str] = (),
+) -> Iterator[Chrony]:
+    """Run chronyd in a room, by the words of a wrapper where there are some."""
     folder.mkdir(parents=True)
     daemon = Chrony(place, folder, suite, folder / "log")
     config = folder / "chrony.conf"
     directives = (f"bindcmdaddress {folder}/run/sock", "cmdport 0", f"pidfile {folder}/pid", *lines)
     config.write_text("".join(f"{line}\n" for line in directives))
-    command = [*program(suite, "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", str(config)]
+    command = [*wrapper, *program(suite, "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", str(config), *options]
     with running(place.command(command), daemon.log) as process:
         wait_for(lambda: daemon.ask("tracking") != "" or process.poll() is not None, 100, daemon.told)
         assert process.poll() is None, daemon.told()

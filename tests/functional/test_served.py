@@ -1,25 +1,50 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server is told of itself when it is busy: a restart, or another certificate, would not help it."""
+"""What a server proves of itself, whatever its operator's directives are, and what it reports where it cannot.
+
+Real chronyds of four suites, each in a network namespace with the addresses of rooms.py.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
+import platform
+import random
+import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._change.serving import is_allowed, read_serving
+from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import closed_sockets, fatal_line
 from ansible_collections.securetime.nts.plugins.module_utils._pair import served
-from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Endpoint, assert_served
+from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Server, assert_served, own_addresses
+from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import SERVERSTATS, parse
+from ansible_collections.securetime.nts.tests.functional import rooms
 from ansible_collections.securetime.nts.tests.functional.nts_servers import ADDRESS, NAME, Pair, chronyd, make_pair
 
 LINES = ["local stratum 5", "maxntsconnections 1"]
+# Of chrony 4.0, 4.3, 4.6.1 and the newest.
+SUITES = ["bullseye", "bookworm", "trixie", "testing"]
+# What the role writes, so that a server may ask itself.
+OWN4, OWN6 = "allow 127.0.0.0/8", "allow ::1"
+CLIENTS4, CLIENTS6 = "allow 198.51.100.0/24", "allow 2001:db8:1::/48"
+
+
+def at(ntsport: int, port: int) -> Server:
+    """Return a server with these ports on loopback."""
+    return Server(read_serving(f"allow\nntsport {ntsport}\nport {port}"))
 
 
 @pytest.fixture
@@ -34,7 +59,7 @@ def test_a_busy_chronyd_is_given_time(pair: Pair, tmp_path: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
         go_on = threading.Timer(7.0, os.kill, (pid, signal.SIGCONT))
         go_on.start()
-        assert_served(Endpoint(ADDRESS, server.ntsport), [NAME], pair.chain.read_text())
+        assert_served(at(server.ntsport, server.port), [NAME], pair.chain.read_text())
         go_on.join()
 
 
@@ -45,7 +70,7 @@ def test_one_connection_too_many_is_tried_again(pair: Pair, tmp_path: Path) -> N
             # chronyd has two processes that serve, and gives up on a session in which nothing comes after 2 s.
             for _number in range(3):
                 stack.enter_context(socket.create_connection(place))
-            assert_served(Endpoint(*place), [NAME], pair.chain.read_text())
+            assert_served(at(*place[1:], server.port), [NAME], pair.chain.read_text())
 
 
 def test_one_that_serves_nothing_is_told(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,4 +80,214 @@ def test_one_that_serves_nothing_is_told(pair: Pair, tmp_path: Path, monkeypatch
         chronyd("trixie", tmp_path / "chronyd", pair, LINES) as server,
         pytest.raises(TransactionError, match="serves no NTS"),
     ):
-        assert_served(Endpoint(ADDRESS, server.ntsport), [NAME], pair.chain.read_text())
+        assert_served(at(server.ntsport, server.port), [NAME], pair.chain.read_text())
+
+
+class Case(NamedTuple):
+    """Directives of a server, and what this host proves: a pattern of the warning or of the failure, if any."""
+
+    lines: Sequence[str]
+    warning: str = ""
+    failure: str = ""
+    options: Sequence[str] = ()
+    # How often the server asks itself, as for so many pairs.
+    times: int = 1
+    # Whether its own clock counts as synchronised.
+    local: bool = True
+
+
+TIGHT = ["ratelimit interval 12 burst 1 leak 4", "ntsratelimit interval 12 burst 1 leak 4"]
+DEVICE = ["binddevice veth0"]
+CASES = {
+    "no limits": Case([CLIENTS4, OWN4]),
+    "unsynchronised": Case([CLIENTS4, OWN4], local=False),
+    "wildcard of one family": Case([CLIENTS4, OWN4, "bindaddress 0.0.0.0"]),
+    "wildcard of the other family": Case([CLIENTS4, OWN4, "bindaddress ::"]),
+    "wildcard of the clients' family": Case([CLIENTS6, OWN6, "bindaddress ::"]),
+    "both addresses": Case([CLIENTS4, CLIENTS6, OWN4, OWN6, "bindaddress 192.0.2.1", "bindaddress 2001:db8::1"]),
+    "the last address counts": Case([CLIENTS4, OWN4, "bindaddress 192.0.2.77", "bindaddress 192.0.2.1"]),
+    "IPv6 address alone": Case([CLIENTS6, OWN6, "bindaddress 2001:db8::1"]),
+    "option -4": Case([CLIENTS4, CLIENTS6, OWN4, OWN6], options=["-4"]),
+    "option -6": Case([CLIENTS4, CLIENTS6, OWN4, OWN6], options=["-6"]),
+    "option of the wrong family": Case([CLIENTS4, OWN4], failure="option -6 closes", options=["-6"]),
+    "IPv4 limits, three pairs": Case([CLIENTS4, OWN4, *TIGHT], times=3),
+    "IPv4 limits at an address": Case([CLIENTS4, OWN4, *TIGHT, "bindaddress 192.0.2.1"], times=3),
+    "IPv6 limits, four pairs": Case([CLIENTS6, OWN6, *TIGHT], warning="`n?t?s?ratelimit interval 12", times=4),
+    "own address alone is allowed": Case(["allow 192.0.2.0/24", "deny 127.0.0.0/8"]),
+    "loopback is denied": Case([CLIENTS4, "deny 127.0.0.0/8"], warning="`deny 127.0.0.0/8` lets no question"),
+    "device": Case(["allow 203.0.113.0/24", *DEVICE]),
+    "device and its address": Case(["allow 203.0.113.0/24", *DEVICE, "bindaddress 203.0.113.1"]),
+    "device with IPv6": Case(["allow 2001:db8:2::/64", *DEVICE]),
+    "device with link-local clients": Case(["allow fe80::/10", *DEVICE]),
+    "device whose address is not allowed": Case([CLIENTS4, OWN4, *DEVICE], warning="`binddevice veth0` lets no"),
+    "other port": Case([CLIENTS4, OWN4, "port 11123"]),
+    "NTP elsewhere, and here": Case([CLIENTS4, OWN4, "ntsntpserver time.example.com"]),
+    "NTP elsewhere": Case([CLIENTS4, OWN4, "port 0", "ntsntpserver time.example.com"], warning="`port 0`"),
+    "port 0": Case([CLIENTS4, OWN4, "port 0"], failure="`port 0` closes"),
+    "no such address": Case([CLIENTS4, OWN4, "bindaddress 192.0.2.77"], failure="`bindaddress 192.0.2.77` names no"),
+    "denied last": Case([CLIENTS4, OWN4, "deny all"], failure="`deny all` leaves no client"),
+    "clients denied last": Case([CLIENTS4, OWN4, "deny 198.51.100.0/24"], failure="`deny 198.51.100.0/24` leaves no"),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rooms.Room]:
+    with rooms.room(tmp_path_factory.mktemp("room") / "server") as made:
+        script = """
+            ip link add veth0 type veth peer name veth1
+            ip link set veth0 up
+            ip link set veth1 up
+            ip address add 203.0.113.1/24 dev veth0
+            ip address add 2001:db8:2::1/64 dev veth0 nodad
+            ip address add fe80::1/64 dev veth0 nodad
+        """
+        subprocess.run(made.command(["sh", "-ec", script]), check=True)
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose path leaves room for the name of a socket of chronyc 4.9."""
+    return tmp_path_factory.mktemp("c") / "d"
+
+
+@contextlib.contextmanager
+def in_room(
+    place: rooms.Room, suite: str, folder: Path, pair: Pair, case: Case, wrapper: Sequence[str] = ()
+) -> Iterator[tuple[rooms.Chrony, Server]]:
+    """Run chronyd in a room; yield it, and how its host knows it."""
+    lines = [f"ntsservercert {pair.chain}", f"ntsserverkey {pair.key_file}", f"ntsdumpdir {folder}", *case.lines]
+    lines += ["local stratum 5"] if case.local else []
+    with rooms.chronyd(place, suite, folder, lines, case.options, wrapper) as daemon, place.inside():
+
+        def dropped() -> dict[str, int]:
+            return parse(SERVERSTATS, daemon.ask("-c", "serverstats")).rows[0]
+
+        text = (folder / "chrony.conf").read_text()
+        yield daemon, Server(read_serving(text), own_addresses(), case.options, dropped)
+
+
+IN_EACH = ("no limits", "both addresses", "IPv4 limits, three pairs", "IPv6 limits, four pairs", "device")
+
+
+@pytest.mark.parametrize(
+    ("case", "suite"),
+    [
+        pytest.param(case, suite, id=f"{name}, {suite}")
+        for name, case in CASES.items()
+        for suite in (SUITES if name in IN_EACH else SUITES[-1:])
+    ],
+)
+def test_a_server_is_proven_within_its_operator_s_limits(
+    case: Case, suite: str, place: rooms.Room, pair: Pair, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "PAUSES_SECONDS", (0.1,))
+    monkeypatch.setattr(served, "REPLY_SECONDS", 0.3)
+    with in_room(place, suite, folder, pair, case) as (daemon, server):
+        if case.failure:
+            with pytest.raises(TransactionError, match=case.failure):
+                assert_served(server, [NAME], pair.chain.read_text())
+            return
+        found = [note for _time in range(case.times) for note in assert_served(server, [NAME], pair.chain.read_text())]
+        if case.warning:
+            assert re.search(case.warning, " ".join(found)), found
+        else:
+            assert (found, daemon.authentic()) == ([], case.times)
+
+
+# Makes socket() fail as in a kernel without IPv6, and runs the words that follow.
+WITHOUT_IPV6 = f"""
+import ctypes, os, struct, sys
+load, equal, give_back = 0x20, 0x15, 0x06
+program = [(load, 0, 0, 0), (equal, 0, 3, {41 if platform.machine() == "x86_64" else 198})]
+program += [(load, 0, 0, 16), (equal, 0, 1, 10), (give_back, 0, 0, 0x50000 | 97), (give_back, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in program))
+filter = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, filter):
+    raise OSError(ctypes.get_errno(), "seccomp")
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+BOTH = [CLIENTS4, CLIENTS6, OWN4, OWN6]
+IN_FAMILY = {4: (socket.AF_INET, "0.0.0.0"), 6: (socket.AF_INET6, "::")}
+
+
+def taken(family: int, kind: socket.SocketKind, port: int) -> socket.socket:
+    """Return a socket that has a port of one family."""
+    name, address = IN_FAMILY[family]
+    made = socket.socket(name, kind)
+    if family == 6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.bind((address, port))
+    return made
+
+
+@pytest.mark.parametrize("suite", SUITES[:1] + SUITES[-1:])
+def test_a_host_without_ipv6_serves(suite: str, place: rooms.Room, pair: Pair, folder: Path) -> None:
+    wrapper = [sys.executable, "-c", WITHOUT_IPV6]
+    with in_room(place, suite, folder, pair, Case(BOTH), wrapper) as (daemon, server):
+        log = daemon.told().splitlines()
+        assert {each.purpose for each in closed_sockets(log) if each.family == "IPv6"} == {
+            ("NTP", "123"),
+            ("NTS-KE", "4460"),
+        }
+        assert fatal_line(log) == ""
+        assert assert_served(server, [NAME], pair.chain.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("families", "kind", "port", "is_fatal"),
+    [
+        ([4], socket.SOCK_DGRAM, 123, False),
+        ([6], socket.SOCK_DGRAM, 123, False),
+        ([4, 6], socket.SOCK_DGRAM, 123, True),
+        ([4], socket.SOCK_STREAM, 4460, False),
+        ([4, 6], socket.SOCK_STREAM, 4460, True),
+    ],
+)
+def test_a_port_of_another_program_is_fatal_where_no_family_is_left(
+    families: list[int],
+    kind: socket.SocketKind,
+    port: int,
+    is_fatal: bool,
+    place: rooms.Room,
+    pair: Pair,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(served, "PAUSES_SECONDS", ())
+    monkeypatch.setattr(served, "REPLY_SECONDS", 0.3)
+    with contextlib.ExitStack() as stack:
+        with place.inside():
+            for family in families:
+                stack.enter_context(taken(family, kind, port))
+        daemon, server = stack.enter_context(in_room(place, SUITES[-1], folder, pair, Case(BOTH)))
+        assert (fatal_line(daemon.told().splitlines()) != "") is is_fatal
+        with pytest.raises(TransactionError, match="ss -lntup") if is_fatal else contextlib.nullcontext():
+            assert_served(server, [NAME], pair.chain.read_text())
+
+
+def test_access_is_read_as_chronyd_reads_it(place: rooms.Room, folder: Path) -> None:
+    generator = random.Random(20)
+    with rooms.chronyd(place, SUITES[-1], folder, []) as daemon:
+        for _round in range(30):
+            lines = ["deny all", *(some_rule(generator) for _number in range(12))]
+            addresses = [some_address(generator) for _number in range(40)]
+            answers = daemon.ask_all([*lines, *(f"accheck {address}" for address in addresses)])[len(lines) :]
+            rules = read_serving("\n".join(lines)).rules
+            expected = [is_allowed(rules, ipaddress.ip_address(address)) for address in addresses]
+            assert [answer == "208 Access allowed" for answer in answers] == expected, lines
+
+
+def some_rule(generator: random.Random) -> str:
+    """Return a rule about few addresses, so that many of them meet."""
+    verb = generator.choice(["allow", "deny", "allow all", "deny all"])
+    bits = generator.randrange(20, 33)
+    place = generator.choice([f"{some_address(generator, 4)}/{bits}", f"2001:db8::/{bits + 60}", "10", "10.1/16", ""])
+    return f"{verb} {place}".strip()
+
+
+def some_address(generator: random.Random, family: int = 0) -> str:
+    """Return an address near the others."""
+    ipv4 = f"10.1.{generator.randrange(2)}.{generator.choice([0, 1, 2, 127, 128, 255])}"
+    return ipv4 if family or generator.random() < 0.7 else f"2001:db8::{generator.choice(['', '1', 'ffff', '1:0:0'])}"

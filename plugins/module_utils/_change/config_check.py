@@ -16,6 +16,7 @@ import time
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import FileSpec, System, TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._change.serving import obstacle, read_serving
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE, carries, decode
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives, words_of
@@ -55,7 +56,10 @@ def check(
     if candidate is not None and candidate.content is None:
         return True
     path = candidate.staged if candidate else config_file
-    directives = words_of(_parse(host, chronyd, path, candidate))
+    text = _parse(host, chronyd, path, candidate)
+    directives = words_of(text)
+    if names:
+        _check_server(text, config_file)
     if not whole:
         return True
     reader = _reader(host, chronyd, directives)
@@ -67,12 +71,20 @@ def check(
 
 def effective_directives(host: System, path: str) -> Directives:
     """Return the directives of a configuration and of what it includes; of the text alone if chronyd refuses it."""
+    return words_of(effective_text(host, path))
+
+
+def effective_text(host: System, path: str) -> str:
+    """Return the lines of a configuration and of what it includes, in the order in which chronyd reads them.
+
+    Return the text of the file alone where chronyd refuses it.
+    """
     chronyd = find_chronyd()
     if chronyd is not None:
         done = host.run([chronyd, "-p", "-f", path])
         if done.status == 0:
-            return words_of(done.stdout)
-    return words_of(_text(path))
+            return done.stdout
+    return _text(path)
 
 
 def _parse(host: System, chronyd: str, path: str, candidate: Optional[FileSpec]) -> str:
@@ -142,6 +154,16 @@ def _check_source_folders(directives: Directives, staged: Dict[str, FileSpec], r
 
 def _sources_in(folder: str) -> Iterator[str]:
     return (path for path in (os.path.join(folder, name) for name in os.listdir(folder)) if os.path.exists(path))
+
+
+def _check_server(text: str, config_file: str) -> None:
+    """Refuse directives with which a server has its certificates and answers no client."""
+    found = obstacle(read_serving(text))
+    if found:
+        raise TransactionError(
+            f"In {config_file} or its drop-ins {found.cause}, and chronyd would serve nobody; nothing was changed."
+            f" {found.remedy[:1].upper()}{found.remedy[1:]}."
+        )
 
 
 def _check_anchors(directives: Directives, staged: Dict[str, FileSpec], reader: Reader) -> None:

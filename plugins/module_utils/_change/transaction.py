@@ -12,8 +12,20 @@ import contextlib
 import os
 import re
 import shlex
+import socket
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import confinement, files, originals, rivals
 from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import check, effective_directives
@@ -36,7 +48,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     save,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
-from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, must
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, must, read_options
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, read_version
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 
@@ -44,8 +56,15 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 LOADED = "loaded.json"
 PLAN = "plan.json"
 UNDO = "undo.sh"
-# chronyd stays up with these, and serves no NTS or no time.
-FATAL_LOG_LINES = re.compile(r"Could not set credentials : .*|Could not open (?:NTP|NTS-KE) socket on .*")
+# chronyd stays up with this, and serves no NTS.
+FATAL_LOG_LINES = re.compile(r"Could not set credentials : .*")
+# chronyd has a socket of each family, and works as long as one is left (ntp_io.c, nts_ke_server.c: open_socket).
+SOCKET_LOG_LINE = re.compile(
+    r"Could not open (?P<service>NTP|NTS-KE) socket on (?P<bracket>\[)?[0-9a-fA-F:.]+\]?:(?P<port>\d+)"
+)
+FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
+# Options of chronyd that leave it one family.
+ONLY = {"-4": "IPv4", "-6": "IPv6"}
 # How a change of a file is applied, the dearest first.
 RESTART, SOURCES, KEYS, NOTHING = "restart", "sources", "keys", "nothing"
 # As put_back() of files.py and put_back_cookies() of cookies.py: kept by a test.
@@ -104,8 +123,8 @@ class Options(NamedTuple):
     start_timeout: float = 30.0
     settle_time: float = 3.0
     lock_timeout: float = 60.0
-    # Raises TransactionError where the clock does not follow what was asked for.
-    verify: Optional[Callable[[], None]] = None
+    # Raises TransactionError where the clock does not follow what was asked for; returns warnings.
+    verify: Optional[Callable[[], Optional[Sequence[str]]]] = None
     check_mode: bool = False
     # Whether chronyd is to run afterwards, and whether its unit is to be enabled (None: if it is to run).
     run: bool = True
@@ -497,7 +516,7 @@ def _carry_out(
             files.keep(item.path)
         for item in swaps:
             files.swap(item)
-        _apply_actions(host, unit, plan, options)
+        warnings = _apply_actions(host, unit, plan, options)
     except (TransactionError, OSError) as problem:
         log = unit.log() if "restart" in actions else []
         try:
@@ -507,7 +526,7 @@ def _carry_out(
         raise TransactionError(
             f"The change was taken back: {str(problem).rstrip('.')}.{_quoted(log)} {now_runs}"
         ) from problem
-    return _finish(host, plan)
+    return warnings + _finish(host, plan)
 
 
 def _write_plan(host: System, plan: Dict[str, Any], options: Options) -> None:
@@ -547,15 +566,17 @@ def _finish(host: System, plan: Dict[str, Any]) -> List[str]:
     return warnings
 
 
-def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Options) -> None:
+def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Options) -> List[str]:
+    """Do what the plan says, in its order; return warnings."""
+    warnings = []  # type: List[str]
     for action in [name for name in COMMANDS if name in plan["actions"]]:
         if action == "stop-rivals":
             rivals.stop(host, plan["rivals"])
         elif action == "restart":
             unit.restart()
-            watch(host, unit, options)
+            warnings += watch(host, unit, options)
         elif action == "mask-rivals":
-            _verify(plan, options)
+            warnings += _verify(plan, options)
             rivals.mask(host, plan["rivals"])
         else:
             must(host, [unit.name if word == UNIT else word for word in COMMANDS[action]])
@@ -563,13 +584,11 @@ def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Opti
             # At its end chronyd has saved all that it had.
             for folder in plan["cookies"]:
                 set_aside_cookies(folder)
-    if "mask-rivals" not in plan["actions"]:
-        _verify(plan, options)
+    return warnings + (_verify(plan, options) if "mask-rivals" not in plan["actions"] else [])
 
 
-def _verify(plan: Dict[str, Any], options: Options) -> None:
-    if options.verify and RELOADING_ACTIONS & set(plan["actions"]):
-        options.verify()
+def _verify(plan: Dict[str, Any], options: Options) -> List[str]:
+    return list(options.verify() or ()) if options.verify and RELOADING_ACTIONS & set(plan["actions"]) else []
 
 
 def _format_oserror(problem: OSError, begun: bool = False) -> str:
@@ -722,10 +741,11 @@ def undo_script(plan: Dict[str, Any], own_path: str) -> str:
     return "\n".join([*lines, "sync", f'[ "$failed" = 1 ] || rm -f {shlex.quote(own_path)}', 'exit "$failed"', ""])
 
 
-def watch(host: System, unit: Unit, options: Options) -> None:
+def watch(host: System, unit: Unit, options: Options) -> List[str]:
     """Return when the unit is active, chronyd answers, and it has stayed so; else raise TransactionError.
 
-    A daemon that runs but could not load its certificates or open its ports counts as not come up.
+    A daemon that runs but could not load its certificates, or open a port in any family, counts as not come up. Return
+    a warning for each port that it has in one family alone.
     """
     deadline = time.monotonic() + options.start_timeout
     pause = 0.05
@@ -749,9 +769,69 @@ def watch(host: System, unit: Unit, options: Options) -> None:
         if (now.get("ActiveState"), now.get("MainPID")) != ("active", state.get("MainPID")):
             raise TransactionError(f"{unit.name} came up and ended again within {options.settle_time:g} seconds")
         time.sleep(0.25)
-    for line in unit.log():
+    log = unit.log()
+    line = fatal_line(log, left_families(read_options(state.get("MainPID", ""))))
+    if line:
+        raise TransactionError(f"chronyd runs but cannot do its work ({line})")
+    possible = families_of_the_kernel()
+    return [
+        f"chronyd runs without a socket of {each.family} ({each.line}). See whether another program has the port"
+        f" (ss -lntup), or a directive or the unit {unit.name} keeps {each.family} from it."
+        for each in closed_sockets(log)
+        if each.family in possible
+    ]
+
+
+class ClosedSocket(NamedTuple):
+    """A line of chronyd's log about a socket that it could not open."""
+
+    line: str
+    family: str
+    # What it is for, and its port.
+    purpose: Tuple[str, str]
+
+
+def closed_sockets(log: Sequence[str]) -> List[ClosedSocket]:
+    """Return the sockets that chronyd could not open, by its log."""
+    found = [(line.strip(), SOCKET_LOG_LINE.search(line)) for line in log]
+    return [
+        ClosedSocket(line, "IPv6" if match["bracket"] else "IPv4", (match["service"], match["port"]))
+        for line, match in found
+        if match
+    ]
+
+
+def fatal_line(log: Sequence[str], families: Sequence[str] = tuple(FAMILIES)) -> str:
+    """Return the line of chronyd's log after which it does not do its work, empty where it does.
+
+    families are those in which chronyd opens sockets: as long as it has one of them, it works.
+    """
+    for line in log:
         if FATAL_LOG_LINES.search(line):
-            raise TransactionError(f"chronyd runs but cannot do its work ({line.strip()})")
+            return line.strip()
+    closed = closed_sockets(log)
+    for each in closed:
+        if set(families) <= {other.family for other in closed if other.purpose == each.purpose}:
+            return each.line
+    return ""
+
+
+def left_families(options: Sequence[str]) -> List[str]:
+    """Return the families that the options leave to chronyd."""
+    return [name for name in FAMILIES if all(ONLY.get(option, name) == name for option in options)]
+
+
+def families_of_the_kernel() -> List[str]:
+    """Return the families of which this host has sockets."""
+    return [name for name, family in FAMILIES.items() if _has_sockets(family)]
+
+
+def _has_sockets(family: int) -> bool:
+    try:
+        socket.socket(family, socket.SOCK_DGRAM).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(host: System) -> bool:

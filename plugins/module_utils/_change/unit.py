@@ -45,6 +45,15 @@ class Unit:
         ).splitlines()
 
 
+def read_options(pid: str) -> List[str]:
+    """Return the words behind the name of a running program; none where it does not run."""
+    try:
+        with open(f"/proc/{int(pid)}/cmdline", "rb") as file:
+            return [word.decode("utf-8", "replace") for word in file.read().split(b"\0")[1:]]
+    except (OSError, ValueError):
+        return []
+
+
 def must(host: System, argv: List[str]) -> None:
     """Run a program, or raise TransactionError with the first line that it printed."""
     done = host.run(argv)

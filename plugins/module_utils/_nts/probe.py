@@ -112,6 +112,12 @@ class ProbeOptions(NamedTuple):
     packets: int = 3
     timeout: float = 5.0
     last_stage: str = "ntp"
+    # The address of this host from which it asks; by default the kernel chooses.
+    source: str = ""
+    # Whether the address of the key exchange is asked for time, too, whatever NTP server it names.
+    ntp_here: bool = False
+    # Seconds for the answer to one NTP request; by default half of timeout.
+    reply_timeout: Optional[float] = None
 
 
 class ProbeError(NtsError):
@@ -219,7 +225,7 @@ class Probe:
         for number, pair in enumerate(found):
             left = max(0.0, deadline - time.monotonic()) / (len(found) - number)
             try:
-                connection = connect(pair, left)
+                connection = connect(pair, left, self.question.source)
             except ProbeError as error:
                 self.result["addresses"][number]["error"] = error.kind
                 first = first if number else error
@@ -240,7 +246,12 @@ class Probe:
                 session = GnutlsSession(self.gnutls, connection, name, ke.ALPN, trust, deadline)
             else:
                 session = SslSession(
-                    lambda: connect(again, question.timeout), connection, name, ke.ALPN, trust, deadline
+                    lambda: connect(again, question.timeout, question.source),
+                    connection,
+                    name,
+                    ke.ALPN,
+                    trust,
+                    deadline,
                 )
         except TlsError as error:
             raise ProbeError(error.kind, error.detail) from None
@@ -359,7 +370,8 @@ class Probe:
             return
         address = self._ntp_address(agreement, family)
         target = f"UDP port {address[1][1]} of {address[1][0]}"
-        exchange = Exchange(address, self.question.timeout)
+        question = self.question
+        exchange = Exchange(address, question.reply_timeout or question.timeout / 2, question.source)
         old_keys = False
         with exchange:
             for keys in self._keys(session, agreement):
@@ -386,7 +398,8 @@ class Probe:
             )
 
     def _ntp_address(self, agreement: ke.KeResult, family: int) -> Address:
-        server = agreement.server or self.result["address"]
+        # Not the address of the connection, which has no zone.
+        server = self.question.server if self.question.ntp_here else agreement.server or self.result["address"]
         port = agreement.port or self.question.port
         try:
             found = resolve(server, port, "any", time.monotonic() + self.question.timeout)
@@ -458,9 +471,10 @@ class Sample(NamedTuple):
 class Exchange:
     """Requests to an NTP server, one after the other, and what came back."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: Address, timeout: float, source: str = "") -> None:
         self.family, self.address = address
         self.timeout = timeout
+        self.source = source
         self.sent = 0
         self.replies = []  # type: List[Sample]
         self.refusals = []  # type: List[Tuple[str, str]]
@@ -468,6 +482,8 @@ class Exchange:
     def __enter__(self) -> "Exchange":
         self.socket = socket.socket(self.family, socket.SOCK_DGRAM)
         with contextlib.suppress(OSError):
+            if self.source:
+                self.socket.bind((self.source, 0))
             # With this, a port that nobody serves and packets of others are told apart by the kernel.
             self.socket.connect(self.address)
         return self
@@ -486,7 +502,7 @@ class Exchange:
                 return
 
     def _ask_once(self, asked: ntp.Request, aead: ntp.Aead) -> None:
-        deadline = time.monotonic() + self.timeout / 2
+        deadline = time.monotonic() + self.timeout
         self.sent += 1
         try:
             sent, began = ntp.since_1900(time.time()), time.monotonic()
@@ -573,10 +589,16 @@ def resolve(name: str, port: int, family: str, deadline: float) -> List[Address]
     return [(row[0], row[4]) for row in found]
 
 
-def connect(address: Address, timeout: float) -> socket.socket:
-    """Return a connection, or raise ProbeError."""
-    connection = socket.socket(address[0], socket.SOCK_STREAM)
+def connect(address: Address, timeout: float, source: str = "") -> socket.socket:
+    """Return a connection, from an address of this host where one is given, or raise ProbeError."""
     try:
+        connection = socket.socket(address[0], socket.SOCK_STREAM)
+    except OSError as error:
+        # The kernel, or the sandbox of a unit, lacks the family.
+        raise ProbeError("not_connected", str(error), address=address[1][0]) from None
+    try:
+        if source:
+            connection.bind((source, 0))
         connection.settimeout(max(timeout, 0.001))
         connection.connect(address[1])
         # What is sent is short, and the answer to it awaited.

@@ -38,11 +38,12 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.foreign impor
 )
 from ansible_collections.securetime.nts.plugins.module_utils._pair.running import RunningOnly
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import (
-    Endpoint,
+    Server,
     ask,
     assert_served,
     certificate_of,
     is_another,
+    server_of,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import TRACKING, parse
 from ansible_collections.securetime.nts.plugins.module_utils._state.server_files import SETTINGS
@@ -87,9 +88,6 @@ class Settings(NamedTuple):
     config_file: str
     service: str
     provider: str
-    # Where this host asks itself, and the names that its certificate must carry.
-    address: str = "127.0.0.1"
-    ntsport: int = 4460
     lifetime_days: float = 90.0
     # Renewed when this part of the lifetime is left.
     renew_fraction: float = 1 / 3
@@ -135,13 +133,17 @@ class CertificateManager:
         return describe_all(_text(self.settings.certificate))
 
     @property
-    def place(self) -> Endpoint:
-        """Return where this host asks itself."""
-        return Endpoint(self.settings.address, self.settings.ntsport)
+    def server(self) -> Server:
+        """Return chronyd on this host as its configuration is now."""
+        return server_of(self.host, self.settings.config_file, self.settings.service)
 
     def served(self) -> Row:
-        """Ask chronyd on this host for a key exchange."""
-        return ask(self.place, self.settings.names[0], _text(self.settings.certificate))
+        """Ask chronyd on this host for a key exchange and the time."""
+        return ask(self.server, self.settings.names[0], _text(self.settings.certificate))
+
+    def assert_served(self, certificate: str) -> List[str]:
+        """Raise TransactionError unless chronyd serves this certificate; return warnings."""
+        return assert_served(self.server, self.settings.names, certificate)
 
     def status(self) -> Row:
         """Return everything that is known of the pair, and what is wrong with it, in sentences."""
@@ -167,7 +169,11 @@ class CertificateManager:
             "due": self.is_due(leaf, left),
             "issuer_remaining_days": None if issuer_left is None else issuer_left / 86400,
             "problems": self.problems(leaf, left, probe),
-            "warnings": self.warnings(issuer_left) + list(filter(None, [self.out_of_service(), self.obstacle()])),
+            "warnings": [
+                *self.warnings(issuer_left),
+                *filter(None, [self.out_of_service(), self.obstacle()]),
+                *probe["notes"],
+            ],
         }
 
     def is_due(self, leaf: Row, left: float) -> bool:
@@ -295,7 +301,7 @@ class CertificateManager:
         try:
             done = transaction.apply_read(running.system, specs, self.options(certificate))
             if not done["actions"]:
-                assert_served(self.place, settings.names, certificate)
+                done["warnings"] += self.assert_served(certificate)
         except TransactionError as error:
             status = EXIT_LEFT_ALONE if running.refused else self.silent_or_failed()
             raise CertificateError(str(error), status) from None
@@ -309,7 +315,7 @@ class CertificateManager:
             config_file=settings.config_file,
             service=settings.service,
             names={settings.certificate: settings.names},
-            verify=lambda: assert_served(self.place, settings.names, certificate),
+            verify=lambda: self.assert_served(certificate),
             originals=False,
         )
 
@@ -372,7 +378,8 @@ class CertificateManager:
                 if obstacle:
                     # Now, and not when the certificate is due.
                     raise CertificateError(obstacle)
-                return {"changed": False, "served": status["served"], "actions": []}
+                # Of a chronyd that this host may not ask, the file says what it has read.
+                return {"changed": False, "served": status["served"] or status["file"], "actions": []}
             try:
                 return self.repair(status)
             except CertificateError:
@@ -644,7 +651,7 @@ def run(keeper: CertificateManager, words: Any) -> Tuple[str, int]:
     }
     keeper.begin()
     done = acts[words.command]()
-    for warning in done.get("warnings", []) + keeper.status()["warnings"]:
+    for warning in dict.fromkeys(done.get("warnings", []) + keeper.status()["warnings"]):
         sys.stderr.write(f"nts-certificate {words.command}: {warning}\n")
     leaf = done["served"]
     what = "now serves" if done["changed"] else "serves, as before,"
@@ -659,4 +666,5 @@ def format_status(status: Row) -> str:
         f"valid until {leaf['not_after']} ({status['remaining_days']:.1f} of {status['lifetime_days']:.1f} days left)",
         f"renewed {'now' if status['due'] else 'later'} by {status['provider']}",
     ]
-    return "\n".join(lines + (status["problems"] or ["chronyd serves it."]) + status["warnings"])
+    well = ["chronyd serves it."] if status["served"] else []
+    return "\n".join(lines + (status["problems"] or well) + status["warnings"])

@@ -1,18 +1,42 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What chronyd on this host serves, asked by a key exchange as a client does it.
+"""Private to securetime.nts. What chronyd on this host serves, asked as a client does: key exchange, then NTP.
 
 A file says nothing of it: chronyd reads its pairs once, at its start, and with one that it cannot use it runs on,
-listens, and serves no NTS.
+listens, and serves no NTS. The operator's own limits say nothing of it either: a server that they keep from answering
+this host is a good one.
 """
 
+import contextlib
+import ctypes
+import fcntl
+import ipaddress
+import secrets
+import socket
+import struct
 import time
-from typing import Any, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
-from ansible_collections.securetime.nts.plugins.module_utils._change.files import TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import effective_text
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._change.serving import (
+    IPV4,
+    IPV6,
+    LOOPBACK,
+    Address,
+    Obstacle,
+    Serving,
+    deciding_rule,
+    is_allowed,
+    obstacle,
+    read_serving,
+    served_families,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, read_options
 from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls
-from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import Probe, ProbeOptions
+from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import STAGES, Probe, ProbeOptions
+from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import SERVERSTATS, ChronycError, parse
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE, describe, pem_to_der
 
 Row = Dict[str, Any]
@@ -20,37 +44,272 @@ Row = Dict[str, Any]
 # A busy chronyd answers late, or closes a connection that is one too many (maxntsconnections): that says nothing of its
 # pair, for which it must not be restarted.
 PATIENCE_SECONDS = 30.0
+REPLY_SECONDS = 5.0
 CLOSED = ("tls_closed", "ke_closed")
+UNANSWERED = ("ntp_unanswered", "ntp_kiss", "ntp_not_authentic")
 PAUSES_SECONDS = (1.0, 2.0)
+# From an address whose rate is limited, one question in 2 (leak 1) to 16 (leak 4) is answered all the same.
+LIMITED_PAUSES_SECONDS = (0.02,) * 12
+# The directive that limits the rate of each service, and the counter of what chronyd dropped because of it.
+LIMITS = {"ntsratelimit": "nts_ke_dropped", "ratelimit": "ntp_dropped"}
+# Options of chronyd that close a family.
+ONLY = {"-4": IPV4, "-6": IPV6}
+SIOCGIFCONF = 0x8912
+NOT_ASKED = "chronyd was not asked for its certificate"
 
 
-class Endpoint(NamedTuple):
-    """Where this host asks itself."""
+class HostAddress(NamedTuple):
+    """An address of this host and its network interface."""
 
-    address: str = "127.0.0.1"
-    ntsport: int = 4460
+    device: str
+    address: Address
 
 
-def ask(place: Endpoint, name: str, certificates: str) -> Row:
-    """Return what nts_probe says of a key exchange for this name; trusted is the last of the certificates in PEM.
+class Place(NamedTuple):
+    """Where this host asks its own chronyd, and from which address; an empty source lets the kernel choose."""
 
-    That one stands for the root, which need not be on this host.
+    address: str
+    source: str
+    # Whether the source is one that chronyd has not seen yet, so that no limit of rate applies.
+    fresh: bool = False
+
+
+class Server(NamedTuple):
+    """chronyd on this host, as it can be asked for what it serves."""
+
+    serving: Serving
+    addresses: Sequence[HostAddress] = ()
+    # Of the running daemon.
+    options: Sequence[str] = ()
+    # Returns how many requests chronyd has dropped, by the name of the counter; empty where that is not known.
+    dropped: Callable[[], Dict[str, int]] = dict
+    # Asked only there, if not empty.
+    address: str = ""
+
+
+def server_of(host: System, config_file: str, service: str) -> Server:
+    """Return chronyd on this host by the directives of its configuration."""
+
+    def dropped() -> Dict[str, int]:
+        with contextlib.suppress(ChronycError):
+            rows = parse(SERVERSTATS, host.run(["chronyc", "-c", "-n", "serverstats"]).stdout).rows
+            return rows[0] if rows else {}
+        return {}
+
+    options = read_options(Unit(host, service).show().get("MainPID", ""))
+    return Server(read_serving(effective_text(host, config_file)), own_addresses(), options, dropped)
+
+
+def own_addresses() -> List[HostAddress]:
+    """Return the addresses of this host. Netlink is closed to nts-certificate by its unit."""
+    return [*_ipv4_addresses(), *_ipv6_addresses()]
+
+
+def _ipv4_addresses() -> Iterator[HostAddress]:
+    # struct ifreq: a name, and a union whose largest part is struct ifmap.
+    size = 16 + (24 if struct.calcsize("P") == 8 else 16)
+    buffer = bytearray(size * 1024)
+    room = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        asked = bytearray(struct.pack("iP", len(buffer), ctypes.addressof(room)))
+        fcntl.ioctl(any_socket, SIOCGIFCONF, asked)
+        for start in range(0, struct.unpack_from("i", asked)[0], size):
+            name = bytes(buffer[start : start + 16]).partition(b"\0")[0].decode().partition(":")[0]
+            yield HostAddress(name, ipaddress.IPv4Address(bytes(buffer[start + 20 : start + 24])))
+
+
+def _ipv6_addresses() -> Iterator[HostAddress]:
+    with contextlib.suppress(OSError), open("/proc/net/if_inet6", encoding="ascii") as file:
+        for line in file:
+            words = line.split()
+            yield HostAddress(words[5], ipaddress.IPv6Address(bytes.fromhex(words[0])))
+
+
+def _open_families(server: Server) -> List[int]:
+    left = [family for option, family in ONLY.items() if option in server.options]
+    given = ipaddress.ip_address(server.address.partition("%")[0]).version if server.address else None
+    return [
+        family
+        for family in served_families(server.serving.rules)
+        if (not left or family in left) and given in (None, family)
+    ]
+
+
+def _place(server: Server, family: int) -> Optional[Place]:
+    serving = server.serving
+    bound = serving.bound[family].address
+    own = [item for item in server.addresses if item.address.version == family]
+    if serving.device and not server.address:
+        # The socket takes packets to addresses of its interface alone, and answers through it, not through lo.
+        own = [item for item in own if item.device == serving.device]
+        for item in sorted(own, key=lambda item: item.address.is_link_local):
+            if bound in (None, item.address) and is_allowed(serving.rules, item.address):
+                zone = f"%{item.device}" if item.address.is_link_local and family == IPV6 else ""
+                return Place(f"{item.address}{zone}", "")
+        return None
+    address = server.address or str(bound or LOOPBACK[family].network_address + (1 if family == IPV4 else 0))
+    if family == IPV4 and any(limit in serving.lines for limit in LIMITS):
+        # Each address has its own limit, and all of 127.0.0.0/8 is this host's.
+        for _try in range(8):
+            source = LOOPBACK[IPV4].network_address + 2**16 + secrets.randbelow(2**23)
+            if is_allowed(serving.rules, source):
+                return Place(address, str(source), True)
+    loopback = ipaddress.ip_address("127.0.0.1" if family == IPV4 else "::1")
+    sources = [loopback, *(item.address for item in own if not item.address.is_link_local)]
+    return next((Place(address, str(source)) for source in sources if is_allowed(serving.rules, source)), None)
+
+
+def ask(server: Server, name: str, certificates: str) -> Row:
+    """Return what nts_probe says of this chronyd for a name; trusted is the last of the certificates in PEM.
+
+    That one stands for the root, which need not be on this host. In addition, `notes` says in sentences what could not
+    be proven because of the operator's own directives; `tls` is null where chronyd could not be asked at all.
     """
+    families = _open_families(server)
+    problem = why_closed(server, families)
+    if problem:
+        return _not_asked(server, problem)
+    rows = []
+    for family in families:
+        row = _ask_in(server, family, name, certificates)
+        if row is not None:
+            if row["ok"]:
+                return row
+            rows.append(row)
+    if not rows:
+        return _not_asked(server, None)
+    row = max(rows, key=lambda row: STAGES.index(row["stage"]))
+    row["error"]["remedy"] = in_the_way(server, row) or row["error"]["remedy"]
+    return row
+
+
+def why_closed(server: Server, families: Sequence[int]) -> Optional[Obstacle]:
+    """Return why chronyd serves no client by what it was given; nothing where it can."""
+    found = obstacle(server.serving)
+    if found or families:
+        return found
+    closing = " ".join(option for option in server.options if option in ONLY)
+    return Obstacle(f"chronyd's option {closing} closes the family of its clients", "take it out")
+
+
+def _not_asked(server: Server, problem: Optional[Obstacle]) -> Row:
+    row = {"ok": not problem, "stage": None, "error": None, "tls": None, "ke": None, "ntp": None, "notes": []}  # type: Row
+    if problem:
+        row["error"] = {"kind": "not_served", "cause": problem.cause, "remedy": problem.remedy}
+        return row
+    serving = server.serving
+    what = f"`{serving.lines['binddevice']}`" if serving.device else "`allow` and `deny`"
+    for item in server.addresses:
+        rule = deciding_rule(serving.rules, item.address)
+        if rule and not rule.allow and not (serving.device and item.device != serving.device):
+            what = f"`{rule.line}`"
+            break
+    row["notes"] = [f"{NOT_ASKED}: {what} lets no question of this host through. Ask it from a client (nts_probe)."]
+    return row
+
+
+def _ask_in(server: Server, family: int, name: str, certificates: str) -> Optional[Row]:
+    """Ask in one family, again where a limit or a busy chronyd may be why there is no answer."""
+    pauses = list(PAUSES_SECONDS)
+    before = {}  # type: Dict[str, int]
+    place = _place(server, family)
+    if place is not None and not place.fresh and any(limit in server.serving.lines for limit in LIMITS):
+        pauses = [*LIMITED_PAUSES_SECONDS, *pauses]
+        before = server.dropped()
+    while True:
+        # Another one, where the sources are fresh.
+        place = _place(server, family)
+        if place is None:
+            return None
+        row = _ask_once(server, place, name, certificates)
+        if row["ok"] or not pauses or row["error"]["kind"] not in CLOSED + UNANSWERED:
+            break
+        if row["stage"] == "ntp":
+            # Each costs the time of an answer that does not come.
+            pauses = pauses[-len(PAUSES_SECONDS) :]
+        time.sleep(pauses.pop(0))
+    return row if row["ok"] else _excused(server, place, row, before)
+
+
+def _ask_once(server: Server, place: Place, name: str, certificates: str) -> Row:
+    serving = server.serving
     question = ProbeOptions(
         place.address,
         name=name,
-        ntsport=place.ntsport,
+        ntsport=serving.ntsport,
+        port=serving.port,
         trusted_certs_content=CERTIFICATE.findall(certificates)[-1],
         system_certs=False,
-        last_stage="ke",
+        # Where chronyd answers no NTP itself, ntsntpserver names who does.
+        last_stage="ntp" if serving.port else "ke",
         timeout=PATIENCE_SECONDS,
+        # More could be one too many for ratelimit.
+        packets=1,
+        source=place.source,
+        ntp_here=True,
+        reply_timeout=REPLY_SECONDS,
     )
-    for pause in PAUSES_SECONDS:
-        probe = Probe(question, gnutls.load()).run()
-        if probe["ok"] or probe["error"]["kind"] not in CLOSED:
-            return probe
-        time.sleep(pause)
-    return Probe(question, gnutls.load()).run()
+    row = Probe(question, gnutls.load()).run()
+    row["notes"] = []
+    if row["ok"] and not row["ntp"]:
+        reason = f"`{serving.lines['port']}`" if not serving.port else "this host lacks libgnutls.so.30"
+        row["notes"] = [_no_time(reason)]
+    elif not row["ok"] and row["error"]["kind"] == "ntp_unsynchronised":
+        # The answer is authentic. What the server follows is another question.
+        row.update(ok=True, error=None)
+    return row
+
+
+def _no_time(reason: str) -> str:
+    return f"chronyd made a key exchange, and was not proven to answer NTP: {reason}."
+
+
+def _excused(server: Server, place: Place, row: Row, before: Dict[str, int]) -> Row:
+    """Return the row of a server that is kept from answering by the operator's own directives as that of a good one."""
+    lines, kind = server.serving.lines, row["error"]["kind"]
+    limit = "ntsratelimit" if kind in CLOSED else "ratelimit" if kind in UNANSWERED else ""
+    note = ""
+    if limit in lines and not place.fresh and _has_dropped(server, before, LIMITS[limit]):
+        note = f"`{lines[limit]}` drops the questions of {place.source or place.address}"
+        note = _no_time(note) if limit == "ratelimit" else f"{NOT_ASKED}: {note}."
+    elif row["stage"] == "ntp" and "ntsntpserver" in lines:
+        note = _no_time(f"`{lines['ntsntpserver']}` names the server that does")
+    if note:
+        row.update(ok=True, error=None, notes=[note])
+    return row
+
+
+def _has_dropped(server: Server, before: Dict[str, int], counter: str) -> bool:
+    now = server.dropped()
+    # chronyc is refused its report where the operator closed the socket.
+    return counter not in now or counter not in before or now[counter] > before[counter]
+
+
+def in_the_way(server: Server, row: Row) -> str:
+    """Return what to do about the directive that keeps chronyd from an answer, as far as it is known."""
+    serving, kind = server.serving, row["error"]["kind"]
+    own = {item.address for item in server.addresses}
+    if row["stage"] in ("dns", "tcp") or kind == "ntp_refused":
+        for bound in serving.bound.values():
+            if bound.address and bound.address not in own and not bound.address.is_loopback:
+                return f"`{bound.line}` names no address of this host"
+        if serving.device and serving.device not in {item.device for item in server.addresses}:
+            return f"`{serving.lines['binddevice']}` names no interface of this host that has an address"
+        lines = [serving.lines.get("port" if row["stage"] == "ntp" else "ntsport")]
+        lines += [bound.line for bound in serving.bound.values()]
+        return _look_at(lines, "see whether another program has the port (ss -lntup)")
+    if kind in CLOSED:
+        lines = [serving.lines.get(name) for name in ("maxntsconnections", "ntsprocesses", "ntsratelimit")]
+        return _look_at(lines, "")
+    if kind in UNANSWERED:
+        otherwise = f"see whether another program has UDP port {serving.port} (ss -lntup), or a firewall drops it"
+        return _look_at([serving.lines.get("ratelimit"), serving.lines.get("port")], otherwise)
+    return ""
+
+
+def _look_at(lines: Sequence[Optional[str]], otherwise: str) -> str:
+    given = [f"`{line}`" for line in lines if line]
+    return f"look at {' and '.join(given)}" if given else otherwise
 
 
 def certificate_of(probe: Row) -> Optional[Row]:
@@ -64,10 +323,15 @@ def is_another(probe: Row, leaf: Row) -> bool:
     return served is not None and served["fingerprint_sha256"] != leaf["fingerprint_sha256"]
 
 
-def assert_served(place: Endpoint, names: Sequence[str], certificates: str) -> None:
-    """Raise TransactionError unless chronyd serves the first of the certificates in a key exchange."""
-    probe = ask(place, names[0], certificates)
+def assert_served(server: Server, names: Sequence[str], certificates: str) -> List[str]:
+    """Raise TransactionError unless chronyd serves the first of the certificates, and answers NTP with its cookies.
+
+    Return in sentences what the operator's own directives kept from being proven.
+    """
+    probe = ask(server, names[0], certificates)
     if is_another(probe, describe(pem_to_der(CERTIFICATE.findall(certificates)[0]))):
         raise TransactionError(f"chronyd serves another certificate for {names[0]} than the new one")
     if not probe["ok"]:
-        raise TransactionError(f"chronyd serves no NTS for {names[0]} ({probe['error']['cause']})")
+        error = probe["error"]
+        raise TransactionError(f"chronyd serves no NTS for {names[0]} ({error['cause']}; {error['remedy']})")
+    return list(probe["notes"])

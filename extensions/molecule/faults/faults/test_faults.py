@@ -140,6 +140,50 @@ def test_a_pair_that_the_server_cannot_use(server: Host, certificate: str, key: 
     refused(server, message, file, serves=serves)
 
 
+TIGHT = ["ratelimit interval 12 burst 1 leak 4", "ntsratelimit interval 12 burst 1 leak 4", "maxntsconnections 2"]
+GOOD = {"certificate": f"{MADE}/good.pem", "names": ["nts1"]}
+
+
+def serving(host: Host, *lines: str) -> dict[str, str]:
+    """chrony.conf of nts1 with the good pair, and with these lines for all that says where and whom it serves."""
+    theirs = ("ntsserver", "allow", "deny", "bind", "port", "ntsport", "ratelimit", "ntsratelimit")
+    kept = [line for line in config(host).splitlines() if not line.startswith(theirs)]
+    pair = [f"ntsservercert {MADE}/good.pem", f"ntsserverkey {MADE}/good.key"]
+    return {"path": CONFIG, "content": "\n".join([*kept, *pair, *lines, ""])}
+
+
+@pytest.mark.parametrize(
+    ("lines", "warning"),
+    [
+        # Of two pairs, each is asked for: one more question than the limits take from one address.
+        (["bindaddress ::", "allow 198.51.100.0/24", "allow 127.0.0.0/8", *TIGHT], ""),
+        (["bindaddress 0.0.0.0", "allow 198.51.100.0/24", "deny 127.0.0.0/8"], "`deny 127.0.0.0/8` lets no question"),
+        (["binddevice lo", "allow 198.51.100.0/24", "allow 127.0.0.0/8"], ""),
+    ],
+)
+def test_the_operator_s_limits_do_not_roll_back_a_good_server(server: Host, lines: list[str], warning: str) -> None:
+    before = config(server)
+    try:
+        result = change(server, serving(server, *lines), serves=[GOOD, GOOD])
+        assert result.get("changed"), result
+        assert re.search(warning, " ".join(result.get("warnings", []))), result
+        assert bool(warning) == ("warnings" in result), result
+    finally:
+        assert "msg" not in change(server, {"path": CONFIG, "content": before})
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["allow", "port 0"], "`port 0` closes .*nobody; nothing was changed. Take the line out"),
+        (["allow 192.0.2.0/24", "deny all"], "`deny all` leaves no client .*; nothing was changed"),
+        (["allow 0.0.0.0/0", "bindaddress 192.0.2.77"], "taken back: .*`bindaddress 192.0.2.77` names no address"),
+    ],
+)
+def test_a_server_that_answers_nobody_is_refused_by_the_directive(server: Host, lines: list[str], message: str) -> None:
+    refused(server, message, serving(server, *lines), serves=[GOOD])
+
+
 def test_an_anchor_that_is_none(server: Host) -> None:
     line = f"ntstrustedcerts {MADE}/empty.pem"
     refused(server, "empty.pem .* holds no certificate", {"path": CONFIG, "content": f"{config(server)}{line}\n"})

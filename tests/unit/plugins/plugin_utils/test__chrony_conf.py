@@ -14,8 +14,10 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import 
 from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
     DIRECTIVES,
     SOURCE,
+    contradictions,
     normal,
     problems,
+    render_access,
     render_directives,
     render_sources,
     supported,
@@ -100,9 +102,9 @@ def test_sources_become_lines(source: dict[str, Any], line: str) -> None:
     [
         ({"prot": 1}, "In chrony_nts_directives, prot is not known: take it out, or make it port."),
         ({"xyzzy": 1}, "In chrony_nts_directives, xyzzy is not known: take it out."),
-        ({"port": 0}, "In chrony_nts_directives, port is 0: set it to a whole number from 1 to 65535."),
-        ({"port": "ntp"}, "In chrony_nts_directives, port is 'ntp': set it to a whole number from 1 to 65535."),
-        ({"port": 1.5}, "In chrony_nts_directives, port is 1.5: set it to a whole number from 1 to 65535."),
+        ({"port": -1}, "In chrony_nts_directives, port is -1: set it to a whole number from 0 to 65535."),
+        ({"port": "ntp"}, "In chrony_nts_directives, port is 'ntp': set it to a whole number from 0 to 65535."),
+        ({"port": 1.5}, "In chrony_nts_directives, port is 1.5: set it to a whole number from 0 to 65535."),
         ({"logbanner": -1}, "In chrony_nts_directives, logbanner is -1: set it to a whole number of 0 or more."),
         ({"maxdrift": "nan"}, "In chrony_nts_directives, maxdrift is 'nan': set it to a number of 0 or more."),
         ({"rtcsync": 2}, "In chrony_nts_directives, rtcsync is 2: set it to true or false."),
@@ -283,3 +285,34 @@ def test_a_line_that_was_read_is_written_as_it_was(line: str) -> None:
 )
 def test_only_files_of_sets_belong_to_the_role(name: str, owned: bool) -> None:
     assert any(fnmatch(f"/etc/{name}", pattern) for pattern in trust_patterns("/etc")) is owned
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "expected"),
+    [
+        (["0.0.0.0/0"], ["192.0.2.0/25"], ["allow 0.0.0.0/0", "deny 192.0.2.0/25"]),
+        (["192.0.2.0/26"], ["192.0.2.0/25"], ["deny 192.0.2.0/25", "allow 192.0.2.0/26"]),
+        (["192.0.2.0/24"], ["all"], ["deny all", "allow 192.0.2.0/24"]),
+        (["192.0.2.0/24", "all"], ["all 192.0.0.0/16"], ["allow all", "deny all 192.0.0.0/16", "allow 192.0.2.0/24"]),
+        (["2001:db8::/48"], ["2001:db8::/32", "::/0"], ["deny ::/0", "deny 2001:db8::/32", "allow 2001:db8::/48"]),
+        (["192.0.2.7"], ["a.example", "192.0.2.0/29"], ["deny 192.0.2.0/29", "allow 192.0.2.7", "deny a.example"]),
+        ([], ["192.0.2.0/24"], ["deny 192.0.2.0/24"]),
+        (None, False, []),
+    ],
+)
+def test_the_narrower_line_of_access_comes_last(allow: Any, deny: Any, expected: list[str]) -> None:
+    assert render_access(allow, deny) == expected
+
+
+def test_rules_of_access_for_commands_are_in_the_same_order() -> None:
+    lines = render_directives({"cmdallow": ["192.0.2.7", "all"], "cmddeny": ["192.0.2.0/24"], "deny": ["all"]})
+    assert lines == ["cmdallow all", "cmddeny 192.0.2.0/24", "cmdallow 192.0.2.7", "deny all"]
+
+
+def test_what_is_allowed_and_denied_is_found_however_it_is_written() -> None:
+    assert contradictions(["192.0.2.0/24", "2001:DB8::1", "a.example"], ["all 192.0.2.0/24", "2001:db8::1/128"]) == [
+        "192.0.2.0/24",
+        "2001:db8::1/128",
+    ]
+    assert contradictions(["all"], ["all"]) == ["all"]
+    assert contradictions(["192.0.2.0/24"], ["192.0.2.0/25"]) == contradictions(None, False) == []

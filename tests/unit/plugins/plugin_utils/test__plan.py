@@ -412,3 +412,28 @@ def test_a_host_that_is_no_server_any_more_keeps_no_pair() -> None:
 
 def test_a_client_has_no_renewal_to_remove() -> None:
     assert (planned()["renewal"], planned()["unused_pair_files"]) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "expected"),
+    [
+        (["192.0.2.0/24"], None, ["allow 127.0.0.0/8"]),
+        (["2001:db8::/32"], None, ["allow ::1"]),
+        (["0.0.0.0/0", "::/0"], ["all"], ["allow 127.0.0.0/8", "allow ::1"]),
+        (["192.0.2.0/24"], ["127.0.0.0/16"], []),
+        (["192.0.2.0/24"], ["0.0.0.0/0"], ["allow 127.0.0.0/8"]),
+        (["127.0.0.1"], None, ["allow 127.0.0.0/8"]),
+    ],
+)
+def test_a_server_may_ask_itself_where_it_has_clients(allow: list[str], deny: Any, expected: list[str]) -> None:
+    host = planned({**SERVER, "chrony_nts_server_allow": allow, "chrony_nts_directives": {"deny": deny}})
+    assert host["own_access_lines"] == expected
+    # Once, and in one order with those that allow.
+    assert [line for line in host["directive_lines"] if "deny" in line] == []
+    assert len(host["access_lines"]) == len(allow) + len(deny or [])
+
+
+def test_a_client_denies_by_its_directives_alone() -> None:
+    host = planned({"chrony_nts_directives": {"deny": ["192.0.2.0/24"]}})
+    assert (host["access_lines"], host["own_access_lines"]) == ([], [])
+    assert "deny 192.0.2.0/24" in host["directive_lines"]

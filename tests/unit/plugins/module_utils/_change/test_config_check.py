@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What can be read off the daemon's words and the files; the daemon itself is asked on the test hosts."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -10,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import config_check
-from ansible_collections.securetime.nts.plugins.module_utils._change.files import TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    CommandResult,
+    System,
+    TransactionError,
+)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +90,13 @@ def _check_sources_of(folder, modes, message):
         return
     with pytest.raises(TransactionError, match=message):
         config_check._check_source_folders(directives, {}, reader)
+
+
+@pytest.mark.parametrize("names", [{}, {"/etc/chrony/nts/server.pem": ["nts1"]}])
+def test_a_server_that_would_answer_nobody_is_refused(names, monkeypatch):
+    text = "ntsservercert /etc/chrony/nts/server.pem\nallow 192.0.2.0/24\nport 0\n"
+    monkeypatch.setattr(config_check, "find_chronyd", lambda: "chronyd")
+    host = System(lambda _argv: CommandResult(0, text, ""), lambda _staged, _path: None)
+    refused = pytest.raises(TransactionError, match=r"`port 0` closes .* nobody; nothing was changed. Take the line")
+    with refused if names else contextlib.nullcontext():
+        assert config_check.check(host, {}, "/etc/chrony/chrony.conf", names, whole=False)

@@ -749,3 +749,44 @@ def test_a_rollback_removes_the_undo_at_a_boot_last(client, host, tmp_path, monk
     assert undone == swapped[::-1]
     by_script = [line.split()[1] for line in script if line.startswith("put_back /")]
     assert by_script == swapped[::-1]
+
+
+SOCKET = "2026-11-28T08:00:00Z Could not open {} socket on {}"
+IPV4_LINE, IPV6_LINE = SOCKET.format("NTP", "0.0.0.0:123"), SOCKET.format("NTP", "[::]:123")
+KE_LINES = [SOCKET.format("NTS-KE", "192.0.2.1:4460"), SOCKET.format("NTS-KE", "[2001:db8::1]:4460")]
+
+
+@pytest.mark.parametrize(
+    ("log", "families", "expected"),
+    [
+        ([], ["IPv4", "IPv6"], ""),
+        (["Could not set credentials : Error while reading file."], ["IPv4", "IPv6"], "Could not set credentials"),
+        ([IPV6_LINE], ["IPv4", "IPv6"], ""),
+        ([IPV4_LINE], ["IPv4", "IPv6"], ""),
+        ([IPV4_LINE], ["IPv4"], IPV4_LINE),
+        ([IPV4_LINE, IPV6_LINE], ["IPv4", "IPv6"], IPV4_LINE),
+        ([IPV4_LINE, KE_LINES[1]], ["IPv4", "IPv6"], ""),
+        ([IPV6_LINE, *KE_LINES], ["IPv4", "IPv6"], KE_LINES[0]),
+        # The port of ptpport is another one.
+        ([IPV4_LINE, SOCKET.format("NTP", "[::]:319")], ["IPv4", "IPv6"], ""),
+    ],
+)
+def test_a_socket_that_is_closed_is_fatal_where_no_family_is_left(log, families, expected):
+    assert transaction.fatal_line(log, families).startswith(expected or "\0") is bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(["-F", "1"], ["IPv4", "IPv6"]), (["-4", "-F", "1"], ["IPv4"]), (["-6"], ["IPv6"])],
+)
+def test_options_of_chronyd_leave_it_one_family(options, expected):
+    assert transaction.left_families(options) == expected
+
+
+@pytest.mark.parametrize(("possible", "warned"), [(["IPv4", "IPv6"], True), (["IPv4"], False)])
+def test_a_socket_of_a_family_that_the_kernel_has_is_a_warning(client, host, monkeypatch, possible, warned):
+    monkeypatch.setattr(transaction, "families_of_the_kernel", lambda: possible)
+    monkeypatch.setattr(transaction.Unit, "log", lambda _self: [IPV6_LINE])
+    result, _done, _left = client([("chrony.conf", "port 11123\n", "restart")], verify=lambda: ["of the proof"])
+    assert ("of the proof" in result["warnings"], len(result["warnings"])) == (True, 2 if warned else 1)
+    assert any("without a socket of IPv6" in warning for warning in result["warnings"]) is warned

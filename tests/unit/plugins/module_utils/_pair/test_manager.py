@@ -130,7 +130,7 @@ def test_settings(tmp_path):
     path = tmp_path / "certificate.json"
     path.write_text(json.dumps({"pairs": [SETTINGS]}))
     (found,) = manager.read_settings(str(path))
-    assert (found.names, found.ntsport, found.renew_fraction) == (SETTINGS["names"], 4460, 1 / 3)
+    assert (found.names, found.renew_fraction) == (SETTINGS["names"], 1 / 3)
 
 
 class Words:
