@@ -408,7 +408,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    question = ProbeOptions(**{name: module.params[name] for name in ProbeOptions._fields})
+    question = ProbeOptions(**{name: value for name, value in module.params.items() if name in ProbeOptions._fields})
     method = module.params["method"]
     library = None if method == "ssl" else gnutls.load()
     chronyd = find_chronyd() if method == "chronyd" else None

@@ -125,6 +125,9 @@ CASES = {
     "NTP elsewhere": Case([CLIENTS4, OWN4, "port 0", "ntsntpserver time.example.com"], warning="`port 0`"),
     "port 0": Case([CLIENTS4, OWN4, "port 0"], failure="`port 0` closes"),
     "no such address": Case([CLIENTS4, OWN4, "bindaddress 192.0.2.77"], failure="`bindaddress 192.0.2.77` names no"),
+    "family of the clients alone": Case(
+        [CLIENTS4, OWN4, OWN6, "bindaddress 192.0.2.77"], failure="`bindaddress 192.0.2.77` names no"
+    ),
     "denied last": Case([CLIENTS4, OWN4, "deny all"], failure="`deny all` leaves no client"),
     "clients denied last": Case([CLIENTS4, OWN4, "deny 198.51.100.0/24"], failure="`deny 198.51.100.0/24` leaves no"),
 }
