@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible import constants
+from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -97,6 +98,7 @@ def _warnings(host: str, inputs: Inputs, variables: dict[str, Any]) -> Iterator[
             f"{path} is the CA of no server of this inventory that signs itself, and clients trust it. Run the"
             " playbook securetime.nts.site with chrony_nts_site_forget_server_cas=true to end that."
         )
-    islands = _islands.warning(host, inputs, variables.get("ansible_play_hosts_all", []), hostvars)
+    play = variables.get("ansible_play_hosts_all", [])
+    islands = _islands.warning(host, inputs, play, hostvars, AnsibleError)
     if islands:
         yield islands

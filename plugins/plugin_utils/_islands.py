@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _sources
@@ -29,10 +29,17 @@ FOLLOWED = ("server", "pool", "peer", "refclock", "include", "confdir", "sourced
 MOST_NAMED = 5
 
 
-def warning(own: str, inputs: Inputs, hosts: Iterable[str], variables: Mapping[str, Mapping[str, Any]]) -> str:
+def warning(
+    own: str,
+    inputs: Inputs,
+    hosts: Iterable[str],
+    variables: Mapping[str, Mapping[str, Any]],
+    failure: type[Exception],
+) -> str:
     """Return what to say of the servers of a play that each serve their own clock; nothing for all but the first one.
 
-    hosts are those of the play, and variables the variables of each. What is not among these, but among the inputs of
+    hosts are those of the play, and variables the variables of each, which raise failure where they cannot be
+    templated: that host's own play reports it. What is not among these, but among the inputs of
     this host, comes from the play, and is the same for all hosts. Costs nothing on a host that follows something.
     """
     own_row = {**{name: inputs[name] for name in NAMES}, "directives": inputs.directives}
@@ -40,7 +47,7 @@ def warning(own: str, inputs: Inputs, hosts: Iterable[str], variables: Mapping[s
         return ""
     known = variables.get(own, {})
     shared = {name: inputs[name] for name in NAMES if f"{PREFIX}{name}" not in known}
-    found = list(islice(_islands(hosts, variables, shared), MOST_NAMED + 1))
+    found = list(islice(_islands(hosts, variables, shared, failure), MOST_NAMED + 1))
     if len(found) < 2 or found[0] != own:
         return ""
     more = " and more" if found[MOST_NAMED:] else ""
@@ -70,19 +77,21 @@ def serves_own_clock(given: Mapping[str, Any]) -> bool:
 
 
 def _islands(
-    hosts: Iterable[str], variables: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any]
+    hosts: Iterable[str],
+    variables: Mapping[str, Mapping[str, Any]],
+    shared: Mapping[str, Any],
+    failure: type[Exception],
 ) -> Iterator[str]:
-    return (host for host in hosts if _is_island(variables.get(host, {}), shared))
+    for host in hosts:
+        with contextlib.suppress(failure):
+            if _is_island(variables.get(host, {}), shared):
+                yield host
 
 
 def _is_island(given: Mapping[str, Any], shared: Mapping[str, Any]) -> bool:
-    try:
-        row = {name: given.get(f"{PREFIX}{name}", shared.get(name, EMPTY.get(name))) for name in NAMES}
-        # Without the variable, a host has the role's sources.
-        if row["sources"] is None or not isinstance(row["directives"], Mapping):
-            return False
-        row["directives"] = _chrony_conf.normal(_chrony_conf.DIRECTIVES, row["directives"])
-        return serves_own_clock(row)
-    except AnsibleError:
-        # A variable of another host that cannot be templated is that host's own failure.
+    row = {name: given.get(f"{PREFIX}{name}", shared.get(name, EMPTY.get(name))) for name in NAMES}
+    # Without the variable, a host has the role's sources.
+    if row["sources"] is None or not isinstance(row["directives"], Mapping):
         return False
+    row["directives"] = _chrony_conf.normal(_chrony_conf.DIRECTIVES, row["directives"])
+    return serves_own_clock(row)

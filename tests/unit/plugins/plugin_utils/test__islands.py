@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleError
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _islands
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
@@ -17,16 +16,20 @@ ISLAND = {"chrony_nts_sources": [], "chrony_nts_directives": {"local": {"stratum
 FOLLOWER = {"chrony_nts_sources": [{"address": "a"}], "chrony_nts_directives": {"local": {"stratum": 12}}}
 
 
+class CannotBeTemplatedError(Exception):
+    """What Ansible raises, in whose place it stands: its own error would make the modules believe in a controller."""
+
+
 class Untemplatable(dict[str, Any]):
     """Variables of a host that cannot be read."""
 
     def get(self, *_unused: Any) -> Any:
-        raise AnsibleError("undefined")
+        raise CannotBeTemplatedError
 
 
 def warning(own: str, variables: dict[str, dict[str, Any]], **more: Any) -> str:
     inputs = Inputs({**DEFAULTS, **SERVER, **variables.get(own, {}), **more})
-    return _islands.warning(own, inputs, list(variables), variables)
+    return _islands.warning(own, inputs, list(variables), variables, CannotBeTemplatedError)
 
 
 def test_two_islands_are_told_by_the_first_one() -> None:
