@@ -11,6 +11,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import PurePath
 from typing import Any
 
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import plain_name
+
 Pair = dict[str, Any]
 
 MAIN = "server"
@@ -41,10 +43,12 @@ def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
     kept_by_others = pair["provider"] == "host_path"
     signed_elsewhere = pair["provider"] == "files" and not pair["content"]
     signed = f"{staging}/issuing.pem" if issues else f"{staging}/chain-{directory}.pem"
-    addresses = [address for address in map(_address, pair["names"]) if address]
-    names = [name for name in pair["names"] if not _address(name)]
+    every = [plain_name(str(name)) for name in pair["names"]]
+    addresses = [address for address in map(_address, every) if address]
+    names = [name for name in every if not _address(name)]
     return {
         **pair,
+        "names": every,
         "certificate": f"{alone}.pem",
         "key": f"{alone}.key",
         "staging": staging,
@@ -108,7 +112,7 @@ def files(found: list[Pair], group: str) -> dict[str, Any]:
 def problems(found: list[Pair]) -> list[str]:
     """Return a sentence for each mistake in what pairs() has returned."""
     ids = [pair["id"] for pair in found]
-    names = [name.lower() for pair in found for name in pair["names"]]
+    names = [name for pair in found for name in pair["names"]]
     told = []
     for pair in found[1:]:
         told += _own_problems(pair)

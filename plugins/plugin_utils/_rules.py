@@ -16,6 +16,7 @@ from difflib import SequenceMatcher
 from importlib.util import find_spec
 from typing import Any
 
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import plain_name
 from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _chrony_conf,
     _distribution,
@@ -190,10 +191,12 @@ def _addresses_are_names_or_ip_addresses(inputs: Inputs) -> Iterator[str]:
 @rule
 def _no_address_is_given_twice(inputs: Inputs) -> Iterator[str]:
     addresses = [source["address"] for source in inputs.sources if source["address"] != ""]
-    if len(addresses) != len(set(addresses)):
+    plain = [plain_name(str(address)) for address in addresses]
+    twice = [address for address, name in zip(addresses, plain, strict=True) if plain.count(name) > 1]
+    if twice:
         yield (
             "chrony_nts_sources names the same address twice, and chronyd would use it once. Take one out:"
-            f" {_list(addresses)}."
+            f" {_list(twice)}."
         )
 
 

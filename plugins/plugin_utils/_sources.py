@@ -12,7 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import plain_name
 from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import SOURCE
+from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_ip_address
 
 Source = dict[str, Any]
 
@@ -69,7 +71,7 @@ def _complete(source: Source) -> Source:
         if value is not None
         and (value is not False or name in FLAGS or name in ("address", "hostname", "type", "pool"))
     }
-    addresses = [given.pop(alias) for alias in ("address", "hostname") if alias in given]
+    addresses = [_spelled(given.pop(alias)) for alias in ("address", "hostname") if alias in given]
     same = addresses and all(address == addresses[0] for address in addresses)
     address = addresses[0] if same and addresses[0] is not False else ""
     pool = _boolean(given.get("pool", False))
@@ -84,6 +86,11 @@ def _complete(source: Source) -> Source:
         "nts": True,
         **{name: _boolean(value) if name in FLAGS else value for name, value in given.items()},
     }
+
+
+def _spelled(address: Any) -> Any:
+    """Return an IP address in the form in which chronyc shows it; a name is left as it is written."""
+    return plain_name(address) if isinstance(address, str) and is_ip_address(address) else address
 
 
 def _boolean(value: Any) -> Any:

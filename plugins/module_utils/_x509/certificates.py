@@ -119,7 +119,9 @@ def is_address(name: str) -> bool:
 
 
 def plain_name(name: str) -> str:
-    """Return a name or an address in one form: OpenSSL writes IPv6 addresses in its own."""
+    """Return a name or an address in the form in which it is compared: the DNS knows no case, and an IPv6 address has
+    several spellings.
+    """
     with contextlib.suppress(ValueError):
         return str(ip_address(name.strip()))
     return name.lower()

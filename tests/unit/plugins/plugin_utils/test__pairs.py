@@ -66,6 +66,12 @@ def test_names_and_addresses_become_alternative_names():
     assert pairs()[0]["alt_names"] == ["DNS:nts.example.org", "IP:192.0.2.1", "IP:2001:db8::1"]
 
 
+def test_names_have_one_spelling_everywhere():
+    (pair,) = pairs(names=["NTS1.Example.ORG", "2001:DB8:0:0::1", "192.0.2.1"])
+    assert pair["names"] == ["nts1.example.org", "2001:db8::1", "192.0.2.1"]
+    assert pair["alt_names"] == ["DNS:nts1.example.org", "IP:2001:db8::1", "IP:192.0.2.1"]
+
+
 def test_what_a_further_pair_does_not_say_is_as_for_the_first():
     _first, second = pairs({"id": "public", "names": ["time.example.org"], "provider": "acme"}, key_type="RSA 2048")
     assert (second["provider"], second["key_type"]) == ("acme", "RSA 2048")
@@ -99,6 +105,7 @@ def test_a_key_of_the_operator_is_a_secret_and_one_of_the_server_never_leaves_it
         ([{"id": "server", "names": ["a"]}], "same id"),
         ([{"id": "a", "names": ["a"]}, {"id": "a", "names": ["b"]}], "same id"),
         ([{"id": "a", "names": ["NTS.example.org"]}], "for the same name"),
+        ([{"id": "a", "names": ["a", "2001:db8:0:0::1"]}], "for the same name"),
         ([{"id": "A b", "names": ["a"]}], "lower case"),
         ([{"id": "trusted-2", "names": ["a"]}], "none of certificate, staging, trusted"),
         ([{"id": "a", "names": ["192.0.2.2", "a"]}], "must be a host name"),
