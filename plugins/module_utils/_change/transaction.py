@@ -49,7 +49,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
 from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, must, read_options
-from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, read_version
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, is_replaced, read_version
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 
 # Below the state folder: what the running daemon has loaded, by path; what is being done; what was there at first.
@@ -418,11 +418,14 @@ def decide(
             why.setdefault(path, f"{path} changed since chronyd was started")
     why = {path: reason for path, reason in why.items() if effects.get(path, RESTART) != NOTHING}
     needed = {effects.get(path, RESTART) for path in why}
-    if RESTART in needed or (SOURCES in needed and not reloads_sources(host)):
+    replaced = is_replaced(int(state.get("MainPID") or 0))
+    # After an upgrade without a restart. What is installed has read the files, and not what runs.
+    restarts = ["chronyd's program was replaced since its start"] if replaced else []
+    if restarts or RESTART in needed or (SOURCES in needed and not reloads_sources(host)):
         actions.append("restart")
     else:
         actions += [action for effect, action in ((SOURCES, "reload-sources"), (KEYS, "rekey")) if effect in needed]
-    return Decision(actions, list(why.values()))
+    return Decision(actions, [*restarts, *why.values()])
 
 
 class Decision(NamedTuple):

@@ -345,8 +345,7 @@ def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
     uptime = time.clock_gettime(CLOCK_BOOTTIME) - int(statistics[19]) / os.sysconf("SC_CLK_TCK")
     facts["uptime_seconds"] = round(uptime, 2)
     facts["started"] = round(time.time() - uptime, 2)
-    with contextlib.suppress(OSError):
-        facts["replaced"] = os.readlink(f"/proc/{pid}/exe").endswith(DELETED)
+    facts["replaced"] = is_replaced(pid)
     effective = _status(str(pid)).get("Uid", "").split()[1:2]
     if effective:
         try:
@@ -354,6 +353,14 @@ def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
         except KeyError:
             facts["user"] = effective[0]
     return facts
+
+
+def is_replaced(pid: int) -> Optional[bool]:
+    """Say whether the program of a process has been replaced or removed since its start; None for an ordinary user."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").endswith(DELETED)
+    except OSError:
+        return None
 
 
 def read_options(arguments: List[str]) -> Row:

@@ -95,6 +95,22 @@ def test_the_cheapest_action_that_applies_the_change(host, files, changed, recor
     assert decide(host, files, changed, dict.fromkeys(files, "1"), record, state) == expected
 
 
+def test_a_chronyd_whose_program_was_replaced_is_restarted(host, tmp_path):
+    program = str(tmp_path / "chronyd")
+    shutil.copy(shutil.which("sleep"), program)
+    with subprocess.Popen([program, "60"]) as process:
+        state = dict(ACTIVE, MainPID=str(process.pid))
+        try:
+            assert decide(host, {"/c": "restart"}, [], {"/c": "1"}, {"/c": "1"}, state) == ([], [])
+            os.unlink(program)
+            shutil.copy(shutil.which("sleep"), program)
+            actions, reasons = decide(host, {"/s": "sources"}, ["/s"], {"/s": "1"}, {"/s": "0"}, state)
+        finally:
+            process.kill()
+    assert actions == ["restart"]
+    assert reasons == ["chronyd's program was replaced since its start", "/s changed"]
+
+
 @pytest.mark.parametrize(
     ("version", "package", "expected"),
     [
