@@ -10,8 +10,12 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _answers
+
+# The number of -v from which Ansible prints the parameters of a module.
+SHOWS_INVOCATION = 3
 
 
 # ansible-core does not ship py.typed, so that mypy takes ActionBase for Any.
@@ -46,6 +50,9 @@ class HostAction(ActionBase):  # type: ignore[misc]
         module is its name and its parameters.
         """
         sent = self._execute_module(*module, task_vars=task_vars, wrap_async=wrap_async)
+        if Display().verbosity < SHOWS_INVOCATION:
+            # Files of each host of a fleet, kept until the last host has ended the task.
+            sent.pop("invocation", None)
         return _answers.cleaned(_answers.explained(sent, host_of(task_vars)), self.facts)
 
 
