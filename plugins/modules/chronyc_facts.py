@@ -321,6 +321,12 @@ ansible_facts:
               returned: always
               elements: str
               sample: [/usr/sbin/chronyd, -F, '1']
+            unit:
+              description: The systemd unit that it belongs to, which can be another one than
+                RV(ansible_facts.chrony.unit). Null where it belongs to none.
+              type: str
+              returned: always
+              sample: chrony.service
             clock_control:
               description: Whether it may control the clock. False with the option C(-x).
               type: bool
@@ -531,6 +537,66 @@ ansible_facts:
                   type: str
                   returned: always
                   sample: masked
+            chrony_wait:
+              description: Whether F(chrony-wait.service) waits for chronyd at the boot, as systemd says. Null where
+                there is no such unit.
+              type: str
+              returned: always
+              sample: disabled
+            daemon_options:
+              description:
+                - The options that others give chronyd, in the environment files of its unit. What the role chrony_nts
+                  gives is not among them.
+                - Null where there is no unit, or a masked one.
+              type: dict
+              returned: always
+              contains:
+                files:
+                  description: The environment files of the unit, of which a later one has the last word.
+                  type: list
+                  elements: str
+                  returned: always
+                  sample: [/etc/sysconfig/chronyd]
+                variables:
+                  description: The words of each variable that the unit's command line names.
+                  type: dict
+                  returned: always
+                  sample: {OPTIONS: [-F, '2', -u, chrony]}
+            clock_setters:
+              description:
+                - Processes besides chronyd that have the right to set the host's clock (CAP_SYS_TIME) and are known to
+                  do so, namely other time daemons, another chronyd, C(phc2sys), C(ptp4l) and the tools of hypervisors.
+                - Null where they were not looked for.
+              type: list
+              returned: always
+              elements: dict
+              contains:
+                process:
+                  description: Name of the process.
+                  type: str
+                  returned: always
+                  sample: phc2sys
+                pid:
+                  description: ID of the process.
+                  type: int
+                  returned: always
+                  sample: 812
+                unit:
+                  description: Its systemd unit. Null where it belongs to none.
+                  type: str
+                  returned: always
+                  sample: phc2sys@eth0.service
+                sets_clock:
+                  description: Whether it sets the clock by itself, and not only where a hypervisor asks for that. Such
+                    a process is a reason in RV(ansible_facts.chrony.nts.reasons) while chronyd sets the clock, too.
+                  type: bool
+                  returned: always
+                  sample: true
+                why:
+                  description: How it sets the clock, and what to do about that.
+                  type: str
+                  returned: always
+                  sample: it follows a PTP clock. Let it feed a refclock of chronyd (-E ntpshm), or stop it
             server_files:
               description:
                 - Files and folders of an NTS server that this collection has put on the host and that are still there,

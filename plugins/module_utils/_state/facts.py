@@ -7,6 +7,7 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import read_reports
+from ansible_collections.securetime.nts.plugins.module_utils._state.clock_setters import clock_setters
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import (
     directives_of,
     find_daemon,
@@ -76,6 +77,7 @@ def _look(command_timeout: float, more: Sequence[str], packages: Sequence[str]) 
     answered = "refusal" not in reports
     if answered and not host["daemon"]["pid"]:
         host["daemon"].update(process_facts(find_daemon(0, everywhere=True), host["daemon"]["config_file"]))
+    host["environment"]["clock_setters"] = clock_setters(host["daemon"]["pid"], command_timeout)
     host["running"] = answered or bool(host["daemon"]["pid"])
     daemon = host["daemon"]
     if answered and daemon["pid"]:

@@ -7,7 +7,6 @@ Everything here only reads, and returns nulls for what the host does not have.
 """
 
 import contextlib
-import getopt
 import glob
 import json
 import os
@@ -21,6 +20,12 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
+from ansible_collections.securetime.nts.plugins.module_utils._state.options import (
+    KNOWN,
+    WITH_ARGUMENT,
+    of_unit,
+    short_options,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._state.server_files import server_files
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import marked_roots
 
@@ -33,6 +38,11 @@ RIVALS = (
     # chronyd without the rights of root, which the packages of Debian 13, Fedora and Enterprise Linux 9 bring disabled.
     # It conflicts with the unit that the role manages, and has no undo drop-in.
     "chronyd-restricted.service",
+    # linuxptp's, which starts a chronyd of its own.
+    "timemaster.service",
+    # They set the clock at the boot, by NTP without authentication.
+    "ntpdate.service",
+    "sntp.service",
     "systemd-timesyncd.service",
     "ntp.service",
     "ntpd.service",
@@ -40,6 +50,13 @@ RIVALS = (
     "openntpd.service",
     "ntpd-rs.service",
 )
+# It waits at the boot until chronyd has set the clock.
+WAIT_UNIT = "chrony-wait.service"
+UNIT_PROPERTIES = (
+    "Id,LoadState,ActiveState,UnitFileState,MainPID,ConditionResult,ConditionTimestampMonotonic,ExecStart,Environment,"
+    "EnvironmentFiles"
+)
+UNIT_OF_GROUP = re.compile(r"/(?P<unit>[^/\n]+\.(?:service|scope))$", re.MULTILINE)
 # Where administrators, cloud-init, the distributions and DHCP's hooks put configuration for chronyd. All folders of
 # drop_in_dirs in the role's platforms.yml are among them.
 DROP_INS = (
@@ -77,7 +94,6 @@ TIMESYNCD_SYNCHRONISED = "/run/systemd/timesync/synchronized"
 PID_FILES = ("/run/chrony/chronyd.pid", "/run/chronyd.pid")
 VERSION = re.compile(r"version (?P<version>\S+)(?: \((?P<features>[^)]*)\))?")
 DEFAULT_CONFIG_FILE = re.compile(r"^ *-f FILE\s.*\((?P<path>/[^)]*)\)$", re.MULTILINE)
-CHRONYD_OPTIONS = "46df:F:hl:L:mnN:pP:qQrRst:u:Uvx"
 # What the kernel adds to the path of a program whose file has been replaced or removed since its start.
 DELETED = " (deleted)"
 CAP_SYS_TIME = 25
@@ -138,8 +154,8 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
     if programs["chronyc"]:
         commands["chronyc"] = [programs["chronyc"], "-v"]
     if programs["systemctl"]:
-        wanted = "--property=Id,LoadState,ActiveState,UnitFileState,MainPID,ConditionResult,ConditionTimestampMonotonic"
-        commands["systemctl"] = [programs["systemctl"], "show", wanted, *UNITS, *RIVALS]
+        units_asked = (*UNITS, *RIVALS, WAIT_UNIT)
+        commands["systemctl"] = [programs["systemctl"], "show", f"--property={UNIT_PROPERTIES}", *units_asked]
     system = read_os_release(next(filter(None, map(read_file, OS_RELEASE)), ""))
     has_rpm = not RPM_FAMILIES.isdisjoint([system["id"], *system["like"]])
     if packages:
@@ -190,8 +206,11 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
                     "unit_file_state": rival["unit_file_state"],
                 }
                 for name, rival in units.items()
-                if name not in UNITS
+                if name in RIVALS
             ],
+            "chrony_wait": units[WAIT_UNIT]["unit_file_state"] if WAIT_UNIT in units else None,
+            "daemon_options": daemon_options(said["systemctl"], unit["name"]) if unit else None,
+            "clock_setters": None,
             "server_files": server_files(),
         },
     }
@@ -284,6 +303,22 @@ def read_units(text: str) -> Dict[str, Row]:
     return units
 
 
+def daemon_options(shown: str, name: str) -> Optional[Row]:
+    """Return the options that others give chronyd, from what `systemctl show` prints; None where its unit is masked.
+
+    They are the words of each variable that the unit's command line names. What the role gives is not among them.
+    """
+    block = next((block for block in shown.split("\n\n") if f"Id={name}" in block.splitlines()), "")
+    pairs = [line.partition("=") for line in block.splitlines()]
+    commands = [value for key, _equals, value in pairs if key == "ExecStart"]
+    if not commands:
+        return None
+    environment = " ".join(value for key, _equals, value in pairs if key == "Environment")
+    paths = [value.rpartition(" (")[0] or value for key, _equals, value in pairs if key == "EnvironmentFiles"]
+    variables = of_unit(commands, environment, [(path, read_file(path)) for path in paths])
+    return {"files": paths, "variables": variables}
+
+
 def read_file(path: str) -> str:
     """Return the text of a small file, or nothing."""
     try:
@@ -313,11 +348,12 @@ def _is_daemon(pid: str) -> bool:
             return False
     except OSError:
         pass  # An ordinary user may not look, and is told by the parent alone.
-    parent = _status(pid).get("PPid", "0")
+    parent = status_of(pid).get("PPid", "0")
     return read_file(f"/proc/{parent}/comm").strip() != "chronyd"
 
 
-def _status(pid: str) -> Dict[str, str]:
+def status_of(pid: str) -> Dict[str, str]:
+    """Return /proc/PID/status, empty where there is no such process."""
     lines = read_file(f"/proc/{pid}/status").splitlines()
     return {name: value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
 
@@ -326,6 +362,7 @@ def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
     """Return what /proc says about the daemon."""
     facts = {
         "pid": pid,
+        "unit": None,
         "uptime_seconds": None,
         "started": None,
         "user": None,
@@ -338,6 +375,7 @@ def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
     statistics = read_file(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if not pid or not arguments or not statistics:
         return dict(facts, pid=None)
+    facts["unit"] = unit_of(pid)
     facts["arguments"] = arguments
     facts.update(read_options(arguments))
     facts["config_file"] = facts["config_file"] or config_file
@@ -346,7 +384,7 @@ def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
     facts["uptime_seconds"] = round(uptime, 2)
     facts["started"] = round(time.time() - uptime, 2)
     facts["replaced"] = is_replaced(pid)
-    effective = _status(str(pid)).get("Uid", "").split()[1:2]
+    effective = status_of(str(pid)).get("Uid", "").split()[1:2]
     if effective:
         try:
             facts["user"] = pwd.getpwuid(int(effective[0])).pw_name
@@ -363,22 +401,23 @@ def is_replaced(pid: int) -> Optional[bool]:
         return None
 
 
+def unit_of(pid: int) -> Optional[str]:
+    """Return the systemd unit that a process belongs to, by its control group."""
+    found = UNIT_OF_GROUP.search(read_file(f"/proc/{pid}/cgroup"))
+    return found and found.group("unit")
+
+
 def read_options(arguments: List[str]) -> Row:
     """Read what chronyd's command line says about the clock and the configuration file."""
-    try:
-        options = getopt.getopt(arguments[1:], CHRONYD_OPTIONS)[0]
-    except getopt.GetoptError:
+    given = dict(short_options(arguments[1:], WITH_ARGUMENT))
+    if not KNOWN.issuperset(filter(None, given)):
         return {"clock_control": None, "config_file": None}
-    given = dict(options)
-    return {"clock_control": "-x" not in given, "config_file": given.get("-f")}
+    return {"clock_control": "x" not in given, "config_file": given.get("f")}
 
 
 def directives_of(arguments: List[str]) -> List[str]:
     """Return the directives on chronyd's command line, with which it reads no configuration file."""
-    try:
-        return getopt.getopt(arguments[1:], CHRONYD_OPTIONS)[1]
-    except getopt.GetoptError:
-        return []
+    return [word for letter, word in short_options(arguments[1:], WITH_ARGUMENT) if not letter and word]
 
 
 def container() -> Optional[str]:
@@ -397,7 +436,7 @@ def container() -> Optional[str]:
 def has_cap_sys_time() -> Optional[bool]:
     """Say whether a service of this host can be allowed to set the clock: the bounding set of its first process."""
     for process in ("1", "self"):
-        bounding = _status(process).get("CapBnd")
+        bounding = status_of(process).get("CapBnd")
         if bounding:
             return bool(int(bounding, 16) >> CAP_SYS_TIME & 1)
     return None

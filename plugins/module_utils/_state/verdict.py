@@ -131,6 +131,7 @@ def judge(host: Row, reports: Row, log: Log) -> Row:
     notes = _relied_upon(facts["sources"] or []) if authenticated else []
     reasons = [
         *reasons,
+        *_who_else_sets_the_clock(facts),
         *_how_far_off(facts),
         *_own_stratum(facts),
         *undeclared.reasons,
@@ -605,6 +606,30 @@ def _how_far_off(facts: Row) -> List[str]:
     slewing_seconds = abs(offset) / SLEW_RATE
     slews = f"chronyd only slews it, for {slewing_seconds:.0f} s or more: chronyc makestep sets it at once"
     return [f"The clock is {wrong}, and {slews}."]
+
+
+def _who_else_sets_the_clock(facts: Row) -> List[str]:
+    """Name another unit that runs chronyd, and other programs that set the clock while chronyd does."""
+    unit, owner = facts["unit"], facts["daemon"].get("unit")
+    reasons = []
+    if facts["running"] and unit and owner and owner != unit["name"]:
+        reasons.append(
+            f"chronyd is run by {owner}, and not by {unit['name']}, which is {unit['active_state']}: stop the one, and"
+            " start the other."
+        )
+    if facts["daemon"].get("clock_control") is False:
+        return reasons
+    active = {rival["unit"] for rival in facts["environment"]["rivals"] if rival["active_state"] == "active"}
+    others = [
+        setter
+        for setter in facts["environment"].get("clock_setters") or []
+        # Where chronyd does not run, active rivals are named anyway.
+        if setter["sets_clock"] and (facts["running"] or setter["unit"] not in active)
+    ]
+    for setter in others:
+        place = f"{setter['unit']}, process {setter['pid']}" if setter["unit"] else f"process {setter['pid']}"
+        reasons.append(f"{setter['process']} ({place}) may set the clock, too: {setter['why']}.")
+    return reasons
 
 
 def _what_is_refused(facts: Row) -> List[str]:

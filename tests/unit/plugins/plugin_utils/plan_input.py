@@ -49,6 +49,8 @@ FACTS: dict[str, Any] = {
         "dhcp": {"helper": False, "peerntp": True},
         "fips": False,
         "rivals": [],
+        "chrony_wait": None,
+        "daemon_options": {"files": ["/etc/default/chrony"], "variables": {"DAEMON_OPTS": ["-F", "1"]}},
         "server_files": [],
     },
 }

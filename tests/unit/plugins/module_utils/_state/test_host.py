@@ -112,6 +112,32 @@ def test_a_unit_that_was_skipped_is_told_from_one_that_was_never_started():
     }
 
 
+def test_the_options_of_others_are_those_of_the_unit_s_files(tmp_path):
+    shared, own = tmp_path / "chronyd", tmp_path / "chronyd-securetime-nts"
+    shared.write_text('OPTIONS="-F 2 -u chrony"\n')
+    own.write_text('OPTIONS="-F 2 -u chrony -r -x"\n')
+    argv = "ExecStart={ path=/usr/sbin/chronyd ; argv[]=/usr/sbin/chronyd -n $OPTIONS ; ignore_errors=no }\n"
+    files = f"EnvironmentFiles={shared} (ignore_errors=yes)\nEnvironmentFiles={own} (ignore_errors=yes)\n"
+    shown = f"Id=other.service\n\nId=chronyd.service\n{argv}Environment=OPTIONS=\n{files}\n{SHOWN}"
+    found = host.daemon_options(shown, "chronyd.service")
+    assert found == {"files": [str(shared), str(own)], "variables": {"OPTIONS": ["-F", "2", "-u", "chrony"]}}
+    assert host.daemon_options(shown, "chrony.service") is None
+
+
+def test_a_process_belongs_to_the_unit_of_its_control_group():
+    groups = {
+        "0::/system.slice/chronyd-restricted.service\n": "chronyd-restricted.service",
+        "2:cpu:/\n1:name=systemd:/system.slice/chrony.service\n": "chrony.service",
+        "0::/user.slice/user-0.slice/session-1.scope\n": "session-1.scope",
+        "0::/system.slice/system-phc2sys.slice/phc2sys@eth0.service\n": "phc2sys@eth0.service",
+        "0::/init.scope/x\n": None,
+        "": None,
+    }
+    for text, unit in groups.items():
+        found = host.UNIT_OF_GROUP.search(text)
+        assert (found and found.group("unit")) == unit
+
+
 def test_no_systemd_is_no_unit():
     assert host.read_units("") == {}
 

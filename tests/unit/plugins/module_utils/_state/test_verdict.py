@@ -466,6 +466,43 @@ def test_why_nothing_runs(change, texts):
         assert text in reason
 
 
+SETTER = {"process": "phc2sys", "pid": 8, "unit": "phc2sys@eth0.service", "sets_clock": True, "why": "it follows"}
+
+
+@pytest.mark.parametrize(
+    ("daemon", "setter", "text"),
+    [
+        ({}, SETTER, "phc2sys (phc2sys@eth0.service, process 8) may set the clock, too: it follows."),
+        ({}, dict(SETTER, unit=None), "phc2sys (process 8) may set the clock, too: it follows."),
+        ({"clock_control": False}, SETTER, None),
+        ({}, dict(SETTER, sets_clock=False), None),
+        ({"unit": "chrony.service"}, None, None),
+        (
+            {"unit": "chronyd-restricted.service"},
+            None,
+            (
+                "chronyd is run by chronyd-restricted.service, and not by chrony.service, which is active: stop the"
+                " one, and start the other."
+            ),
+        ),
+    ],
+)
+def test_who_else_runs_or_sets_the_clock_is_a_reason_and_no_other_state(capture, daemon, setter, text):
+    facts = host(**daemon)
+    facts["environment"]["clock_setters"] = [setter] if setter else []
+    found = verdict.judge(facts, capture("healthy").take(), verdict.read_log(None))
+    assert (found["nts"]["state"], found["nts"]["reasons"]) == (A, [text] if text else [])
+
+
+def test_a_rival_is_named_once():
+    facts = host(running=False)
+    rival = {"unit": "ntpsec.service", "active_state": "active"}
+    facts["environment"].update(rivals=[rival], clock_setters=[dict(SETTER, process="ntpd", unit="ntpsec.service")])
+    reports = {"access": "closed", "refusal": "506 Cannot talk to daemon"}
+    reasons = verdict.judge(facts, reports, verdict.read_log(None))["nts"]["reasons"]
+    assert sum("ntpsec.service" in reason for reason in reasons) == 1
+
+
 @pytest.mark.parametrize(
     ("state", "condition", "sources", "expected"),
     [
