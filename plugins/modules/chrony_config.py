@@ -160,6 +160,13 @@ options:
     type: str
     choices: [present, original]
     default: present
+  daemon_options:
+    description:
+      - The options with which the unit starts chronyd, as words of a command line. The check of the new files needs to
+        know the user (C(-u)), and what contradicts directives, as C(-F) does C(mailonchange).
+      - By default those of the chronyd that runs.
+    type: list
+    elements: str
   remember:
     description: What the host is like, kept at the first change and never overwritten, for RV(remembered) at the end.
     type: dict
@@ -357,6 +364,7 @@ ARGUMENTS = {
     "rivals": {"type": "list", "elements": "str", "default": []},
     "ntske_ports": {"type": "list", "elements": "int", "default": []},
     "certificate_dirs": {"type": "list", "elements": "path", "default": []},
+    "daemon_options": {"type": "list", "elements": "str"},
     "remember": {"type": "dict", "default": {}},
     "serves": {
         "type": "list",
@@ -498,6 +506,7 @@ def options_of(module: AnsibleModule, verification: Verification) -> Options:
         rivals=wanted["rivals"],
         owns=wanted["owns"],
         uses=uses_of(wanted),
+        daemon_options=wanted["daemon_options"],
     )
 
 

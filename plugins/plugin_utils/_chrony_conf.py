@@ -321,7 +321,7 @@ DIRECTIVES = made_of(
     text("rtcfile"),
     flag("rtconutc"),
     flag("rtcsync"),
-    integer("sched_priority", 0, 100),
+    integer("sched_priority", 0, 99),
     refused("server", "set chrony_nts_sources"),
     made_of("smoothtime", first(number("max_freq")), first(number("max_wander")), flag("leaponly")),
     number("stratumweight"),

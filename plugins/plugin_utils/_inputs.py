@@ -75,6 +75,11 @@ class Inputs:
         return known
 
     @property
+    def option_words(self) -> list[str]:
+        """chrony_nts_daemon_options as words of a command line: an entry can hold an option with its argument."""
+        return [word for entry in self["daemon_options"] for word in str(entry).split()]
+
+    @property
     def unauthenticated(self) -> list[str]:
         """The addresses of sources with neither NTS nor a symmetric key."""
         return [source["address"] for source in self.sources if not source["nts"] and "key" not in source]

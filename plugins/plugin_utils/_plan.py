@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import serving
+from ansible_collections.securetime.nts.plugins.module_utils._state import options
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import printable
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives, words_of
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _distribution, _pairs, _variables
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import NTSKE_PORT, Inputs
 
@@ -36,6 +38,19 @@ CERTBOT = "certbot"
 CHRONY_DIR = "/etc/chrony/"
 # What DHCP names is there, and chrony_nts_dhcp_sources decides about it.
 DHCP_DIR = "/run/chrony-dhcp/"
+# Their packages remove chrony's on Debian, and chrony's removes theirs. The other rivals stay installed.
+TIME_DAEMONS = (
+    "systemd-timesyncd.service",
+    "ntp.service",
+    "ntpd.service",
+    "ntpsec.service",
+    "openntpd.service",
+    "ntpd-rs.service",
+)
+COMMAND_SOCKET = "/run/chrony/chronyd.sock"
+CHRONYC_PORT = 323
+# Where chronyc asks by itself, and the addresses that take that in.
+CHRONYC_ADDRESSES = ("127.0.0.1", "0.0.0.0", "::1", "::")
 # nts-certificate keeps pairs for a rollback there, and removes them by itself.
 STATE_DIR = "/var/lib/securetime-nts/"
 
@@ -72,14 +87,13 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     problems = unsupported(place, environment)
     if problems:
         return {"problems": [printable(text) for text in problems]}
-    daemon = chrony["daemon"]
     # A chronyd that prints no version is half installed: the power was cut while its package was.
-    half_installed = bool(chrony["installed"] and not daemon["version"])
-    version = daemon["version"] or ""
+    half_installed = bool(chrony["installed"] and not chrony["daemon"]["version"])
+    version = chrony["daemon"]["version"] or ""
     skip_for = version if inputs.is_true("skip_unsupported") else ""
     pairs = [_public(pair) for pair in inputs.pairs]
-    clock_control = controls_clock(inputs["clock_control"], environment)
-    daemon_options = [*place["options"], "-r", *([] if clock_control else ["-x"])]
+    daemon = daemon_options(inputs, place, environment)
+    user = daemon.options.get("u") or place["group"]
     ports = ntske_ports(inputs)
     dirs = certificate_dirs(inputs)
     packages = [
@@ -101,6 +115,8 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         environment["distribution_files"],
         _distribution.is_smeared(read_sources),
     )
+    distribution_lines = _chrony_conf.render_directives(kept)
+    lines = configured(inputs, place, skip_for, distribution_lines)
     single = inputs["layout"] == "single"
     unit = chrony["unit"] or {}
     startable = [row for row in environment["rivals"] if row["load_state"] != "masked"]
@@ -109,8 +125,9 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
             *map(printable, incapable(inputs, chrony, skip_for, known=not half_installed or first_seen is not None)),
             *map(printable, unusable_sources(inputs, place, environment, distribution_sources, read_addresses)),
             *([] if environment["package_manager"] or not missing else [_uninstallable(missing)]),
+            *map(printable, contradictions(place, chrony, daemon, lines)),
         ],
-        "notes": [printable(text) for text in notes(inputs, place, environment, clock_control)],
+        "notes": [printable(text) for text in notes(inputs, place, environment, daemon)],
         "platform": place,
         "package_manager": environment["package_manager"],
         "python": environment["python"],
@@ -133,21 +150,25 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
                     "enabled": str(row["unit_file_state"]).startswith("enabled"),
                 }
                 for row in startable
+                if row["unit"] in TIME_DAEMONS
             ],
         },
         "skip_for": skip_for,
         "sources_text": _text(source_lines),
         # The main file has these, so that whoever greps it finds them.
-        "main_file_lines": [*source_lines, f"user {place['group']}"] if single else [],
-        "distribution_lines": _chrony_conf.render_directives(kept),
+        "main_file_lines": [*source_lines, f"user {user}"] if single else [],
+        "distribution_lines": distribution_lines,
         "certificate_sets": _distribution.certificate_sets(place, all_sources, environment["distribution_files"]),
         "access_lines": access_lines(inputs),
         "own_access_lines": own_access_lines(inputs),
-        "directive_lines": _chrony_conf.render_directives(
-            _chrony_conf.supported(directives(inputs, place), skip_for),
-        ),
-        "options_text": _text([f'{place["options_name"]}="{" ".join(daemon_options)}"']),
-        "clock_control": clock_control,
+        "directive_lines": lines.own,
+        "options_file": place["options_file"] + options.OWN_SUFFIX,
+        "options_text": _text([f'{place["options_name"]}="{" ".join(daemon.words)}"']),
+        "daemon_options": daemon.words,
+        "clock_control": daemon.clock_control,
+        "wait_by_socket": waits_by_socket(environment, lines.effective),
+        "command_socket": command_socket(lines.effective),
+        "user": user,
         # chronyd reads trust anchors at each key exchange. After a failed one it would wait for 17 minutes and more.
         "trust_effect": "restart" if _has_failed(chrony) else "nothing",
         "pairs": pairs,
@@ -324,15 +345,96 @@ def _incapable_daemon(inputs: Inputs, daemon: Row, skip_for: str) -> list[str]:
     return found
 
 
+def contradictions(place: Row, chrony: Row, daemon: DaemonOptions, lines: Lines) -> list[str]:
+    """Return why chronyd would end at its start, or not be given its options."""
+    found = options.conflicts(daemon.options, lines.effective)
+    given = chrony["environment"]["daemon_options"]
+    if given and place["options_name"] not in given["variables"]:
+        found.append(
+            f"The unit {place['service']} does not give ${place['options_name']} to chronyd, so that the role could not"
+            " set its options. Remove the drop-in that changes ExecStart, or set options_name in chrony_nts_platform."
+        )
+    if (daemon.options.get("F") or "0") != "0" and chrony["daemon"]["features"].get("SCFILTER") is False:
+        found.append(
+            "The chronyd on this host has no system call filter and ends at its start with the option -F. Set"
+            " chrony_nts_daemon_options to ['-F', '0']."
+        )
+    closed = [path for arguments in lines.effective.get("bindcmdaddress", []) for path in arguments if path == "/"]
+    if closed and waits_by_socket(chrony["environment"], lines.effective):
+        found.append(
+            "chrony-wait.service is enabled and could not ask chronyd, which would answer on no port and on no socket"
+            " (cmdport, bindcmdaddress): a boot would wait for 180 seconds. Disable the unit, or take out"
+            " bindcmdaddress."
+        )
+    return found
+
+
 # --- what the host becomes -------------------------------------------------------------------------------------------
+
+
+class DaemonOptions(NamedTuple):
+    """The options of chronyd, what the file that is shared with others has and a daemon of the role cannot have."""
+
+    options: options.Options
+    words: list[str]
+    clock_control: bool
+    left_out: list[str]
+    others: Mapping[str, str | None]
+
+
+def daemon_options(inputs: Inputs, place: Row, environment: Row) -> DaemonOptions:
+    """Return chronyd's options: of the platform, of others, and of the operator, of which the later have the last word.
+
+    Others are hardening roles and administrators, in the file that the package brings.
+    """
+    given = environment["daemon_options"] or {"files": [place["options_file"]], "variables": {}}
+    others = options.parse(given["variables"].get(place["options_name"], []))
+    own = options.parse(inputs.option_words).options
+    clock_control = controls_clock(inputs["clock_control"], environment, others.options)
+    where = ", ".join(path for path in given["files"] if not path.endswith(options.OWN_SUFFIX)) or place["service"]
+    left_out = [f"{word} in {where} is left out: {reason}." for word, reason in others.unusable]
+    if "x" in others.options and clock_control:
+        left_out.append(f"-x in {where} is left out: chrony_nts_clock_control is always.")
+    platform_options = options.parse(place["options"]).options
+    merged = options.merge(platform_options, others.options, {"r": None}, own)
+    merged.pop("x", None)
+    if not clock_control:
+        merged["x"] = None
+    return DaemonOptions(merged, options.words_of(merged), clock_control, left_out, others.options)
+
+
+class Lines(NamedTuple):
+    """The lines of chrony_nts_directives and of the role's defaults, and the arguments of each directive of all."""
+
+    own: list[str]
+    effective: Directives
+
+
+def configured(inputs: Inputs, place: Row, skip_for: str, distribution_lines: Iterable[str] = ()) -> Lines:
+    """Return what chrony.conf says besides sources and certificates."""
+    known = _chrony_conf.supported(directives(inputs, place), skip_for)
+    own = _chrony_conf.render_directives(known)
+    return Lines(own, words_of("\n".join([*distribution_lines, *own, *map(str, inputs["raw_lines"])])))
+
+
+def waits_by_socket(environment: Row, lines: Directives) -> bool:
+    """Return whether chrony-wait.service, if a boot starts it, needs chronyd's Unix socket: by UDP nothing answers."""
+    if not str(environment["chrony_wait"]).startswith("enabled"):
+        return False
+    port = lines.get("cmdport", [[str(CHRONYC_PORT)]])[-1][:1]
+    bound = [word for arguments in lines.get("bindcmdaddress", []) for word in arguments if not word.startswith("/")]
+    return port != [str(CHRONYC_PORT)] or not {*bound} <= {*CHRONYC_ADDRESSES}
 
 
 def directives(inputs: Inputs, place: Row) -> Row:
     """Return the directives with what the role says where the operator says nothing.
 
     Without ntsdumpdir every restart would make all clients and servers exchange keys anew. Without dumpdir (and -r)
-    chronyd would forget what it measured.
+    chronyd would forget what it measured. rtcsync goes with no other use of the real-time clock.
     """
+    raw = words_of("\n".join(map(str, inputs["raw_lines"])))
+    clocks = inputs.directives.get("refclock") or []
+    uses_rtc = "rtcfile" in {*inputs.directives, *raw} or any(clock.get("driver") == "RTC" for clock in clocks)
     return {
         "driftfile": {"path": place["drift_file"]},
         "keyfile": place["key_file"],
@@ -340,7 +442,7 @@ def directives(inputs: Inputs, place: Row) -> Row:
         "dumpdir": place["dump_dir"],
         "ntsdumpdir": place["dump_dir"],
         "makestep": {"threshold": 1.0, "limit": 3},
-        "rtcsync": True,
+        "rtcsync": not uses_rtc,
         "logchange": 0.5,
         **inputs.directives,
         # A server has them in its own order, together with those of chrony_nts_server_allow.
@@ -348,9 +450,9 @@ def directives(inputs: Inputs, place: Row) -> Row:
     }
 
 
-def controls_clock(wish: str, environment: Row) -> bool:
-    """Whether chronyd sets the clock. A container shares its host's, and without CAP_SYS_TIME nobody can."""
-    possible = bool(environment["cap_sys_time"]) and environment["container"] is None
+def controls_clock(wish: str, environment: Row, others: Mapping[str, str | None]) -> bool:
+    """Whether chronyd sets the clock: not in a container, nor without CAP_SYS_TIME, nor where others have given -x."""
+    possible = bool(environment["cap_sys_time"]) and environment["container"] is None and "x" not in others
     return wish == "always" or (wish == "auto" and possible)
 
 
@@ -374,6 +476,12 @@ def own_access_lines(inputs: Inputs) -> list[str]:
         for loopback in loopbacks
         if not any(network.version == loopback.version and network.network_address in loopback for network in denied)
     ]
+
+
+def command_socket(lines: Directives) -> str:
+    """Return the path of chronyd's Unix socket."""
+    given = [word for arguments in lines.get("bindcmdaddress", []) for word in arguments if word.startswith("/")]
+    return str(given[-1]) if given else COMMAND_SOCKET
 
 
 def ntske_ports(inputs: Inputs) -> list[int]:
@@ -443,11 +551,11 @@ def _has_refclock(inputs: Inputs) -> bool:
     return any(not boolean(clock.get("noselect") or clock.get("local") or False) for clock in clocks)
 
 
-def notes(inputs: Inputs, place: Row, environment: Row, clock_control: bool) -> list[str]:
+def notes(inputs: Inputs, place: Row, environment: Row, daemon: DaemonOptions) -> list[str]:
     """Return what the operator should know of this host, though it is no mistake."""
-    found = []
-    if not clock_control:
-        why = "the capability CAP_SYS_TIME is missing."
+    found = [*daemon.left_out]
+    if not daemon.clock_control:
+        why = "others have given it this option." if "x" in daemon.others else "the capability CAP_SYS_TIME is missing."
         if environment["container"] is not None:
             why = "this is a container, whose clock is that of the host that runs it."
         if inputs["clock_control"] == "never":

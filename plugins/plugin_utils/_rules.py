@@ -16,6 +16,7 @@ from difflib import SequenceMatcher
 from importlib.util import find_spec
 from typing import Any
 
+from ansible_collections.securetime.nts.plugins.module_utils._state import options
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import plain_name
 from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _chrony_conf,
@@ -317,6 +318,28 @@ def _polling_intervals_are_in_order(inputs: Inputs) -> Iterator[str]:
 def _raw_lines_are_lines(inputs: Inputs) -> Iterator[str]:
     if any(re.search(r"[\n\r]", str(line)) for line in inputs["raw_lines"]):
         yield "An entry of chrony_nts_raw_lines holds more than one line. Make each line an entry of its own."
+
+
+@rule
+def _daemon_options_are_for_a_daemon(inputs: Inputs) -> Iterator[str]:
+    given = options.parse(inputs.option_words)
+    if "x" in given.options:
+        yield "chrony_nts_daemon_options has -x. Set chrony_nts_clock_control to never, and take it out."
+    for word, reason in given.unusable:
+        yield f"chrony_nts_daemon_options has {_chrony_conf.shortened(word)}: {reason}. Take it out or correct it."
+
+
+@rule
+def _sources_are_of_the_family_that_chronyd_uses(inputs: Inputs) -> Iterator[str]:
+    given = options.parse(inputs.option_words).options
+    for letter, other in (("4", "6"), ("6", "4")):
+        addresses = [str(source["address"]) for source in inputs.sources]
+        wrong = [text for text in addresses if is_ip_address(text) and (":" in text) is (other == "6")]
+        if letter in given and wrong:
+            yield (
+                f"chrony_nts_daemon_options has -{letter}, with which chronyd never reaches the source {_list(wrong)}."
+                f" Take out -{letter}, or give the source an address of IPv{letter}."
+            )
 
 
 # --- trust anchors ---------------------------------------------------------------------------------------------------

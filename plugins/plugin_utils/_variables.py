@@ -55,6 +55,7 @@ VARIABLES = made_of(
     choice("chrony_nts_layout", "split", "single"),
     choice("chrony_nts_clock_control", "auto", "always", "never"),
     flag("chrony_nts_clock_from_controller"),
+    several(string("chrony_nts_daemon_options")),
     string("chrony_nts_config_template"),
     flag("chrony_nts_server_enabled"),
     several(string("chrony_nts_server_names")),

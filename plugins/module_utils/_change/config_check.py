@@ -13,11 +13,12 @@ import re
 import ssl
 import stat
 import time
-from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import FileSpec, System, TransactionError
 from ansible_collections.securetime.nts.plugins.module_utils._change.serving import obstacle, read_serving
-from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, find_daemon, read_file
+from ansible_collections.securetime.nts.plugins.module_utils._state.options import Options, conflicts, parse
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE, carries, decode
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives, words_of
 
@@ -37,14 +38,19 @@ class Reader(NamedTuple):
 
 
 def check(
-    host: System, staged: Dict[str, FileSpec], config_file: str, names: Optional[Names] = None, whole: bool = True
+    host: System,
+    staged: Dict[str, FileSpec],
+    config_file: str,
+    names: Optional[Names] = None,
+    whole: bool = True,
+    daemon_options: Optional[Sequence[str]] = None,
 ) -> bool:
     """Raise TransactionError with what chronyd could not use; False where there is no chronyd to ask.
 
     staged are the files of the change by path. Their new content waits beside their place, because the distributions'
     confinement lets chronyd read there and hardly anywhere else (Debian's AppArmor profile: /etc/chrony). names are
     those that a certificate must carry, by its path. Not the whole, but the syntax alone, is checked where files that
-    other tasks make are not there yet (check mode).
+    other tasks make are not there yet (check mode). daemon_options are chronyd's, by default those with which it runs.
     """
     chronyd = find_chronyd()
     if chronyd is None:
@@ -60,9 +66,13 @@ def check(
     directives = words_of(text)
     if names:
         _check_server(text, config_file)
+    options = parse(_running_options() if daemon_options is None else daemon_options).options
+    found = conflicts(options, directives)
+    if found:
+        raise TransactionError(f"chronyd would not start with the new files, so nothing was changed: {found[0]}")
     if not whole:
         return True
-    reader = _reader(host, chronyd, directives)
+    reader = _reader(host, chronyd, directives, options)
     _check_source_folders(directives, staged, reader)
     _check_anchors(directives, staged, reader)
     _check_pairs(directives, staged, reader, names or {})
@@ -120,16 +130,23 @@ def _check_sources(host: System, chronyd: str, item: FileSpec) -> None:
     _parse(host, chronyd, item.staged, item)
 
 
-def _reader(host: System, chronyd: str, directives: Directives) -> Reader:
+def _running_options() -> List[str]:
+    """Return the options of the chronyd that runs; none where none runs."""
+    pid = find_daemon(0)
+    return read_file(f"/proc/{pid}/cmdline").split("\0")[1:-1] if pid else []
+
+
+def _reader(host: System, chronyd: str, directives: Directives, options: Options) -> Reader:
+    """Return the user that chronyd becomes: the option -u comes before the directive user (main.c)."""
     compiled = DEFAULT_USER.search(host.run([chronyd, "--help"]).stdout)
     given = [arguments[0] for arguments in directives.get("user", []) if arguments]
-    name = given[-1] if given else compiled.group("user") if compiled else "root"
+    name = options.get("u") or (given[-1] if given else compiled.group("user") if compiled else "root")
     try:
         user = pwd.getpwnam(name)
     except KeyError:
         raise TransactionError(
             f"chronyd would run as the user {name}, which this host does not have, and end at its start; nothing was"
-            " changed. Leave the directive user out."
+            " changed. Leave out the directive user and the option -u, or name a user of this host there."
         ) from None
     return Reader(name, user.pw_uid, user.pw_gid)
 

@@ -143,6 +143,8 @@ class Options(NamedTuple):
     owns: Sequence[str] = ()
     # What SELinux and AppArmor must let chronyd do; None leaves that as it is.
     uses: Optional[confinement.Requirements] = None
+    # chronyd's options on its command line; None are those with which it runs.
+    daemon_options: Optional[Sequence[str]] = None
 
 
 def apply(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
@@ -170,7 +172,9 @@ def apply_read(host: System, wanted: Callable[[], Sequence[FileSpec]], options: 
 
 def restore(host: System, options: Options) -> Dict[str, Any]:
     """As apply(), with what was there before the first change of each file; afterwards nothing is kept of it."""
-    options = options._replace(uses=confinement.Requirements(), owns=(), originals=False, forget=True)
+    options = options._replace(
+        uses=confinement.Requirements(), owns=(), originals=False, forget=True, daemon_options=()
+    )
     with _described(host):
         if originals.specs(host):
             return apply_read(host, lambda: originals.specs(host), options)
@@ -472,7 +476,14 @@ def _check_staged(
     if options.check_mode and any(not os.path.exists(i.staged) for i in changes if i.path == options.config_file):
         return Staged(False, NOTHING_LOST, [])
     staged = {item.path: item for item in changes}
-    checked = check(host, staged, options.config_file, options.names, whole=not options.check_mode)
+    checked = check(
+        host,
+        staged,
+        options.config_file,
+        options.names,
+        whole=not options.check_mode,
+        daemon_options=options.daemon_options,
+    )
     return Staged(checked, _lost(host, changes, before, options) if checked else NOTHING_LOST, [])
 
 

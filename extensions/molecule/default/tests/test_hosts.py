@@ -35,6 +35,7 @@ def test_chronyd_runs_and_starts_at_boot(host: Host, chrony: dict[str, Any]) -> 
     chronyd = host.service(chrony["unit"]["name"])
     assert chronyd.is_running
     assert chronyd.is_enabled
+    assert chrony["daemon"]["unit"] == chrony["unit"]["name"]
 
 
 def test_no_rival_can_start(chrony: dict[str, Any]) -> None:
@@ -53,7 +54,8 @@ def test_configuration_is_at_the_platform_s_place(host: Host, chrony: dict[str, 
 def test_the_clock_of_the_container_s_host_is_left_alone(host: Host, chrony: dict[str, Any], distribution: str) -> None:
     assert chrony["environment"]["cap_sys_time"] is False
     assert chrony["daemon"]["clock_control"] is False
-    assert host.file(OPTIONS[distribution]).content_string.rstrip().endswith(' -x"')
+    assert host.file(f"{OPTIONS[distribution]}-securetime-nts").content_string.rstrip().endswith(' -x"')
+    assert " -x" not in host.file(OPTIONS[distribution]).content_string
 
 
 def test_no_candidate_or_temporary_file_is_left(host: Host) -> None:

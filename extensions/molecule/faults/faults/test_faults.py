@@ -33,7 +33,7 @@ ANSIBLE = [sys.executable, "-m", "ansible", "adhoc"]
 CONFIG = "/etc/chrony/chrony.conf"
 UNIT = "chrony.service"
 DROP_IN = "/etc/systemd/system/chrony.service.d/zz-fault.conf"
-OPTIONS = "/etc/default/chrony"
+OPTIONS = "/etc/default/chrony-securetime-nts"
 SOURCES = "/etc/chrony/sources.d/fault.sources"
 FAULT = "/etc/chrony/fault"
 MADE = "/etc/chrony/nts/fault"
@@ -79,7 +79,7 @@ def change(host: Host, *files: dict[str, Any], **options: Any) -> dict[str, Any]
 def state(host: Host) -> tuple[str, ...]:
     """All that a change could have touched."""
     return (
-        host.check_output("find /etc/chrony /etc/default/chrony /etc/systemd/system -type f | sort | xargs sha256sum"),
+        host.check_output("find /etc/chrony /etc/default/chrony* /etc/systemd/system -type f | sort | xargs sha256sum"),
         host.check_output("find /etc/systemd/system -type l | sort"),
         host.check_output("find /etc/chrony -printf '%p %u %g %m\\n' | sort"),
         host.check_output("systemctl show -p ActiveState,UnitFileState chrony"),
@@ -110,6 +110,7 @@ def refused(host: Host, message: str, *files: dict[str, Any], **options: Any) ->
         ("server nts1 nts # a comment", r"at line \d+: server nts1 nts # a comment"),
         ("user no-such-user", "the user no-such-user, which this host does not have"),
         ("ntstrustedcerts /etc/chrony/nts/none.pem", r"none.pem \(ntstrustedcerts\) is not on this host"),
+        ("mailonchange root 0.5", r"would not start.*chrony_nts_daemon_options to \['-F', '0'\]"),
         ("include /etc/chrony/none.conf", "Could not open .*none.conf"),
         ("ntsservercert /etc/chrony/nts/trusted.pem", "There are 1 ntsservercert and 0 ntsserverkey"),
     ],

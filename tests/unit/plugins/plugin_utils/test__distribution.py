@@ -37,6 +37,7 @@ def on(system: dict[str, Any], version: str | None = "4.8", *files: str, **varia
         environment__os=system,
         daemon__version=version,
         environment__distribution_files=list(files),
+        environment__daemon_options=None,
     )
 
 
@@ -287,6 +288,7 @@ def test_without_the_helper_the_configuration_decides() -> None:
     host = planned(
         {"chrony_nts_authselectmode": "mix"},
         environment__os=ROCKY,
+        environment__daemon_options=None,
         environment__dhcp={"helper": False, "peerntp": True},
     )
     assert host["problems"] == []

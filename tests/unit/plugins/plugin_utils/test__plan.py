@@ -138,6 +138,120 @@ def test_the_clock_is_controlled_where_that_is_possible(
     assert any("(-x)" in note for note in host["notes"]) is not controls
 
 
+def options_of(words: list[str], variables: dict[str, Any] | None = None, **facts: Any) -> dict[str, Any]:
+    """Return the plan of a host on which others have set these options."""
+    shared = {"files": ["/etc/default/chrony"], "variables": {"DAEMON_OPTS": words}}
+    return planned(variables, environment__daemon_options=shared, **facts)
+
+
+@pytest.mark.parametrize(
+    ("others", "own", "expected"),
+    [
+        (["-F", "1"], [], "-F 1 -r"),
+        # CIS, by ansible-lockdown and by others.
+        (["-F", "1", "-u", "_chrony"], [], "-F 1 -u _chrony -r"),
+        (["-u", "_chrony"], [], "-F 1 -u _chrony -r"),
+        (["-F", "2", "-4"], ["-F 0", "-6"], "-F 0 -r -6"),
+        ([], ["-F", "0", "-u", "root", "-r"], "-F 0 -r -u root"),
+        (["-x"], [], "-F 1 -r -x"),
+    ],
+)
+def test_options_of_others_and_of_the_operator_are_kept(others: list[str], own: list[str], expected: str) -> None:
+    host = options_of(others, {"chrony_nts_daemon_options": own})
+    assert host["problems"] == []
+    assert host["options_file"] == "/etc/default/chrony-securetime-nts"
+    assert host["options_text"].splitlines()[1:] == [f'DAEMON_OPTS="{expected}"']
+    assert host["daemon_options"] == expected.split()
+
+
+def test_options_that_a_daemon_cannot_have_are_left_out_and_reported() -> None:
+    host = options_of(["-q", "-F", "1", "server"], {"chrony_nts_clock_control": "always"})
+    assert host["daemon_options"] == ["-F", "1", "-r"]
+    assert [note.partition(" is left out")[0] for note in host["notes"]] == [
+        "-q in /etc/default/chrony",
+        "server in /etc/default/chrony",
+    ]
+    (note,) = options_of(["-x"], {"chrony_nts_clock_control": "always"})["notes"]
+    assert note == "-x in /etc/default/chrony is left out: chrony_nts_clock_control is always."
+    (note,) = options_of(["-x"])["notes"]
+    assert note.endswith("does not set the clock (-x): others have given it this option.")
+
+
+def test_a_unit_that_gives_chronyd_no_options_is_refused() -> None:
+    shared = {"files": [], "variables": {}}
+    (found,) = planned(environment__daemon_options=shared)["problems"]
+    assert found.startswith("The unit chrony.service does not give $DAEMON_OPTS to chronyd")
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({"chrony_nts_directives": {"mailonchange": "root 0.5"}}, "Set chrony_nts_daemon_options to ['-F', '0']"),
+        ({"chrony_nts_raw_lines": ["mailonchange root 0.5"]}, "Set chrony_nts_daemon_options to ['-F', '0']"),
+        ({"chrony_nts_directives": {"mailonchange": "root 0.5"}, "chrony_nts_daemon_options": ["-F", "0"]}, None),
+        ({"chrony_nts_raw_lines": ["noclientlog", "ratelimit"]}, "noclientlog contradicts"),
+        ({"chrony_nts_directives": {"rtcfile": "/var/lib/chrony/rtc"}}, None),
+        ({"chrony_nts_raw_lines": ["rtcfile /var/lib/chrony/rtc"]}, None),
+        ({"chrony_nts_directives": {"rtcfile": "/var/lib/chrony/rtc", "rtcsync": True}}, "rtcfile contradicts rtcsync"),
+        ({"chrony_nts_directives": {"refclock": "PHC /dev/ptp0 tai"}}, None),
+        (
+            {"chrony_nts_directives": {"refclock": "PHC /dev/ptp0 tai", "leapsectz": None, "leapseclist": None}},
+            "needs leapsectz",
+        ),
+    ],
+)
+def test_what_would_end_chronyd_at_its_start_is_refused(variables: dict[str, Any], found: str | None) -> None:
+    problems = planned(variables)["problems"]
+    assert len(problems) == (found is not None)
+    assert found is None or found in problems[0]
+
+
+def test_a_chronyd_without_a_filter_cannot_be_given_one() -> None:
+    (found,) = planned(daemon__features={"NTS": True, "SCFILTER": False})["problems"]
+    assert "has no system call filter" in found
+
+
+@pytest.mark.parametrize(
+    ("state", "directives", "expected"),
+    [
+        ("enabled", {"cmdport": 0}, True),
+        ("enabled", {"cmdport": 11323}, True),
+        ("enabled", {"cmdport": 323}, False),
+        ("enabled", {"bindcmdaddress": ["192.0.2.1"]}, True),
+        ("enabled", {"bindcmdaddress": ["127.0.0.1", "::1", "/run/chrony/chronyd.sock"]}, False),
+        ("enabled", {}, False),
+        ("disabled", {"cmdport": 0}, False),
+        ("masked", {"cmdport": 0}, False),
+        (None, {"cmdport": 0}, False),
+    ],
+)
+def test_the_unit_that_waits_for_chronyd_asks_where_chronyd_answers(
+    state: str | None, directives: dict[str, Any], expected: bool
+) -> None:
+    host = planned({"chrony_nts_directives": directives}, environment__chrony_wait=state)
+    assert (host["problems"], host["wait_by_socket"]) == ([], expected)
+    lines = [f"{name} {directives[name]}" for name in directives if name == "cmdport"]
+    if lines:
+        raw = planned({"chrony_nts_raw_lines": lines}, environment__chrony_wait=state)
+        assert raw["wait_by_socket"] is expected
+
+
+def test_a_boot_that_would_wait_for_nothing_is_refused() -> None:
+    closed = {"chrony_nts_directives": {"cmdport": 0, "bindcmdaddress": ["/"]}}
+    (found,) = planned(closed, environment__chrony_wait="enabled")["problems"]
+    assert "chrony-wait.service is enabled and could not ask chronyd" in found
+    assert planned(closed)["problems"] == []
+    other = {"chrony_nts_directives": {"bindcmdaddress": ["/run/chrony/other.sock"]}}
+    assert planned(other)["command_socket"] == "/run/chrony/other.sock"
+    assert (planned()["command_socket"], planned()["user"]) == ("/run/chrony/chronyd.sock", "_chrony")
+
+
+def test_a_rival_that_is_no_package_of_its_own_is_not_restored_as_one() -> None:
+    found = [rival("timemaster.service", "loaded", "active", "enabled")]
+    host = planned(environment__rivals=found)
+    assert (host["rivals"], host["first_seen"]["rivals"]) == (["timemaster.service"], [])
+
+
 def test_ignored_drop_ins_are_reported() -> None:
     files = ["/etc/chrony/conf.d/a.conf", "/run/chrony-dhcp/eth0.sources"]
     (note,) = planned(environment__drop_ins=files)["notes"]
@@ -270,7 +384,7 @@ def test_the_operator_has_the_last_word_about_a_platform() -> None:
 
 
 def test_another_family_is_data() -> None:
-    host = planned(environment__os=LEAP, environment__package_manager="zypper")
+    host = planned(environment__os=LEAP, environment__package_manager="zypper", environment__daemon_options=None)
     assert host["problems"] == []
     assert host["package_manager"] == "zypper"
     assert host["missing_packages"] == ["ca-certificates-mozilla"]

@@ -38,6 +38,43 @@ def test_the_user_that_chronyd_was_built_for_is_read_off_its_help():
 
 
 @pytest.mark.parametrize(
+    ("given", "lines", "name"),
+    [
+        ({}, {}, "root"),
+        ({}, {"user": [["bin"], ["daemon"]]}, "daemon"),
+        ({"u": "bin"}, {"user": [["daemon"]]}, "bin"),
+    ],
+)
+def test_the_option_comes_before_the_directive_user(given, lines, name):
+    help_of = System(lambda _argv: CommandResult(0, "  -u USER\tSpecify user (root)\n", ""), lambda _a, _b: False)
+    assert config_check._reader(help_of, "chronyd", lines, given).name == name
+
+
+def test_a_user_that_the_host_does_not_have_is_refused():
+    help_of = System(lambda _argv: CommandResult(0, "", ""), lambda _a, _b: False)
+    with pytest.raises(TransactionError, match=r"as the user nobody-else.*and the option -u"):
+        config_check._reader(help_of, "chronyd", {}, {"u": "nobody-else"})
+
+
+@pytest.mark.parametrize(("given", "refused"), [(["-F", "1"], True), (["-F", "0"], False), (["-F", "2"], True)])
+def test_directives_that_contradict_options_are_refused(tmp_path, monkeypatch, given, refused):
+    config = tmp_path / "chrony.conf"
+    config.write_text("mailonchange root 0.5\n")
+    printing = System(
+        lambda argv: CommandResult(0, config.read_text() if "-p" in argv else "", ""), lambda _a, _b: False
+    )
+    monkeypatch.setattr(config_check, "find_chronyd", lambda: "chronyd")
+    monkeypatch.setattr(config_check, "_running_options", lambda: given)
+    for options in (given, None):
+        with (
+            pytest.raises(TransactionError, match=r"nothing was changed: .*mailonchange")
+            if refused
+            else contextlib.ExitStack()
+        ):
+            config_check.check(printing, {}, str(config), whole=False, daemon_options=options)
+
+
+@pytest.mark.parametrize(
     ("uid", "gid", "mode", "expected"),
     [
         (0, 7, 0o640, True),
