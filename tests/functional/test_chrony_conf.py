@@ -87,7 +87,6 @@ ntsrefresh 59
 ntsrefresh 31536001
 ntsrotate 59
 ntsrotate 31536001
-port 0
 ratelimit interval -20
 ratelimit interval 13
 ratelimit burst 0
