@@ -27,8 +27,7 @@ CONFIG = {**dict.fromkeys(DEBIAN, "/etc/chrony/chrony.conf"), **dict.fromkeys(EL
 VARIABLES: dict[str, Any] = {
     "chrony_nts_layout": "single",
     "chrony_nts_sources": [{"address": "nts1", "maxpoll": 10}, {"address": "nts2", "maxpoll": 10}],
-    "chrony_nts_directives": {"cmdport": 0},
-    "chrony_nts_raw_lines": ["port 0"],
+    "chrony_nts_directives": {"port": 0, "cmdport": 0},
 }
 END = "-- end of a check --"
 SOURCE = r"^(?:server|pool|peer)[\s]+[\S]+[\s]+(.*)"
