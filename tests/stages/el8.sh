@@ -28,7 +28,7 @@ fi
 core() { # VERSION: a folder with the programs of this ansible-core
   local folder=$build/core-$1
   if [[ ! -e $folder/complete ]]; then
-    "$(find_python "$([[ $1 < 2.20 ]] && echo 3.11 || echo 3.12)")" -m venv --clear "$folder"
+    "$(find_python "$([[ $1 == 2.1? ]] && echo 3.11 || echo 3.12)")" -m venv --clear "$folder"
     "$folder/bin/pip" install --quiet --quiet --disable-pip-version-check "ansible-core==$1.*" cryptography
     touch "$folder/complete"
   fi
