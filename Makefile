@@ -74,6 +74,9 @@ fuzz: setup ## RUNS inputs for the readers of servers' answers; a crash or a han
 
 changelog: setup ## write CHANGELOG.md from changelogs/fragments
 	@antsibull-changelog release --update-existing --refresh --reload-plugins
+	# The filters are private.
+	sed -i '/^    plugins:$$/,/^    release_date/{/release_date/!d}' changelogs/changelog.yaml
+	antsibull-changelog generate
 
 directives: ## write docs/directives.md from docs/directives.yml and the table of chrony.conf
 	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/directives.py
