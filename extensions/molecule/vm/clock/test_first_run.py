@@ -92,6 +92,7 @@ class Lab:
             for vm in self.vms
         }
         variables = {
+            "chrony_nts_server_allow": ["192.0.2.0/24"],
             "chrony_nts_ca_dir": str(folder / "nts-ca"),
             "chrony_nts_sources": [{"address": qemu.CONTROLLER, "minpoll": 4, "maxpoll": 6, **ports}],
             "chrony_nts_trust_anchors": [{"content": (right_time / "ca/chain.pem").read_text()}],
@@ -139,8 +140,13 @@ class Lab:
         return done.stdout
 
     def wrong_by(self) -> list[float]:
-        """Return how far each clock is ahead of the controller's, in seconds."""
-        return [float(qemu.inside(vm, "date +%s.%N")) - time.time() for vm in self.vms]
+        """Return how far each clock is ahead of the controller's, in seconds, whatever SSH takes."""
+        found = []
+        for vm in self.vms:
+            before = time.time()
+            clock = float(qemu.inside(vm, "date +%s.%N"))
+            found.append(min(0.0, clock - before) + max(0.0, clock - time.time()))
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -175,10 +181,7 @@ def test_the_first_run_on_a_bare_host(lab: Lab, ahead: int) -> None:
     offsets = lab.shift(MONTHS, ahead)
     before = lab.each(STATE)
     output = lab.role()
-    commands = [
-        refused(output, vm, "chrony, ca-certificates cannot be installed" if number == 0 else "chrony", offset)
-        for number, (vm, offset) in enumerate(zip(lab.vms, offsets, strict=True))
-    ]
+    commands = [refused(output, vm, "With it, chrony", offset) for vm, offset in zip(lab.vms, offsets, strict=True)]
     assert lab.each(STATE) == before
     # The command is right whenever it is run.
     for vm, command in zip(lab.vms, commands, strict=True):
@@ -199,7 +202,9 @@ def test_the_first_run_on_a_bare_host(lab: Lab, ahead: int) -> None:
         assert recap(output)[vm.name]["failed"] == 0, output[-4000:]
         note(f"first run, clock of years: {image_of(vm)}: a server after {time.monotonic() - begun:.0f} s")
     assert all(abs(wrong) < 2 for wrong in lab.wrong_by()), lab.wrong_by()
-    for told in lab.each("nts-certificate check\nnts-certificate status --json\nchronyc -c -N authdata\n"):
+    for told in lab.each(
+        "/usr/local/sbin/nts-certificate check\n/usr/local/sbin/nts-certificate status --json\nchronyc -c -N authdata\n"
+    ):
         assert "chronyd serves it." in told, told
         assert re.search(",NTS,[1-9]", told), told
         days = float(re.search(r'"remaining_days": ([0-9.]+)', told).group(1))  # type: ignore[union-attr]
