@@ -96,6 +96,7 @@ ratelimit leak 5
 ratelimit kod -1
 ratelimit kod 5
 refclock PHC /dev/pps0:clear filter 0
+sched_priority 100
 confdir two words
 sourcedir two words
 pool nts.example.org certset -1

@@ -32,7 +32,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV, AESSIV
 
-from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls, probe
+from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls, ntp, probe
 from ansible_collections.securetime.nts.plugins.module_utils._nts.ke import record
 from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import KINDS, Probe, ProbeOptions
 from ansible_collections.securetime.nts.tests.functional.nts_servers import (
@@ -774,11 +774,23 @@ def test_sealing_is_that_of_the_rfcs(other: list[str]) -> None:
         assert (sealed, opened, tampered) == (expected.hex(), text.hex(), [None] * 4)
 
 
+@pytest.mark.parametrize(
+    ("leap", "stratum", "kind"),
+    [(0, 16, "ntp_stratum"), (3, 16, "ntp_unsynchronised"), (3, 2, "ntp_unsynchronised"), (0, 15, "")],
+)
+def test_a_stratum_that_is_too_high_is_a_kind_of_its_own(leap: int, stratum: int, kind: str) -> None:
+    reply = ntp.Reply(leap, stratum, 6, -20, 0.0, 0.0, "7F7F0101", 0, 0, [b"cookie"])
+    asked = Probe(ProbeOptions("192.0.2.1"), None)
+    with pytest.raises(probe.ProbeError) if kind else contextlib.nullcontext() as raised:
+        asked._judge_time(reply)
+    assert not kind or raised.value.kind == kind
+
+
 def test_every_kind_is_made_and_told() -> None:
     made = (
         {fault.kind for fault in FAULTS}
         | {row[0] for row in ALONE}
-        | {"tls_policy", "no_aead", "ntp_kiss", "chronyd_failed"}
+        | {"tls_policy", "no_aead", "ntp_kiss", "ntp_stratum", "chronyd_failed"}
     )
     told = yaml.safe_load(importlib.import_module(f"{COLLECTION}.plugins.modules.nts_probe").RETURN)
     lines = told["error"]["contains"]["kind"]["description"]

@@ -61,11 +61,11 @@ def main() -> int:
     """Read the parameters from the standard input, and print the result."""
     given = json.load(sys.stdin)
     try:
-        print(json.dumps(work(given["params"], given["check_mode"])))
+        sys.stdout.write(json.dumps(work(given["params"], given["check_mode"])) + "\n")
     except StagingError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     except OSError as error:
-        print(f"{error.filename or 'A file'}: {error.strerror}.", file=sys.stderr)
+        sys.stderr.write(f"{error.filename or 'A file'}: {error.strerror}.\n")
         return 1
     return 0

@@ -216,9 +216,13 @@ def test_a_key_that_chronyd_cannot_read_is_mended(server: Host, fault: str) -> N
 
 def test_a_chronyd_that_serves_nothing_with_a_good_pair_is_started_anew(server: Host) -> None:
     before = status(server)["file"]
-    listen = "import socket, time; taken = socket.create_server(('0.0.0.0', 4460)); time.sleep(3600)"
+    # Of both families: chronyd serves as long as one is left.
+    listen = (
+        "import socket, time;"
+        " taken = socket.create_server(('::', 4460), family=socket.AF_INET6, dualstack_ipv6=True); time.sleep(3600)"
+    )
     server.check_output("systemctl stop chronyd; systemd-run --quiet --collect --unit=taken python3 -c %s", listen)
-    wait_until(lambda: ":116C " in server.check_output("cat /proc/net/tcp"), "no program listens on TCP port 4460")
+    wait_until(lambda: ":116C " in server.check_output("cat /proc/net/tcp6"), "no program listens on TCP port 4460")
     server.check_output("systemctl start chronyd; systemctl stop taken")
     assert server.run("nts-certificate check").rc == 3
     since = started(server)
