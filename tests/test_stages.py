@@ -55,6 +55,18 @@ def test_a_failure_skips_what_needs_it_and_nothing_else(
     assert "the reason" in capsys.readouterr().out
 
 
+def test_the_end_names_failed_tests_and_their_causes() -> None:
+    log = "".join(
+        f"E       OSError: AF_UNIX path too long\nFAILED tests/test_a.py::test_{n} - OSError\n" for n in range(7)
+    )
+    assert stages.failures(f"{log}\x1b[31mERROR\x1b[0m tests/test_b.py::test_c\n").splitlines() == [
+        *(f"  tests/test_a.py::test_{n} - OSError" for n in range(5)),
+        "  and 3 more",
+        "    OSError: AF_UNIX path too long",
+    ]
+    assert stages.failures("no test\n") == ""
+
+
 def test_a_stage_of_a_group_runs_alone(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     alone = f"mkdir {folder}/busy && sleep 0.5 && rmdir {folder}/busy"
     made = {"first": Stage(alone, "check", ())} | {f"vm{n}": Stage(alone, "test-full", (), "vm") for n in range(2)}

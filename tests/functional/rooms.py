@@ -16,6 +16,7 @@ import datetime
 import socket
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -78,6 +79,17 @@ class Room:
         return False
 
 
+@contextlib.contextmanager
+def command_socket() -> Iterator[Path]:
+    """Yield a path for a command socket of chronyd's.
+
+    It is short, whatever the folder of the tests is called: the path of a socket has at most 107 bytes (unix(7)), and
+    chronyc 4.9 makes a longer one beside it.
+    """
+    with tempfile.TemporaryDirectory(prefix="nts-", dir="/run") as folder:
+        yield Path(folder) / "run" / "sock"
+
+
 def _enter(descriptor: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(descriptor, CLONE_NEWNET):
@@ -133,6 +145,10 @@ class Daemon(abc.ABC):
 class Chrony(Daemon):
     """chronyd, which is asked by the chronyc of its own suite."""
 
+    def __init__(self, place: Room, folder: Path, suite: str, command_socket: Path) -> None:
+        super().__init__(place, folder, suite, folder / "log")
+        self.command_socket = command_socket
+
     def ask(self, *words: str) -> str:
         """Return what chronyc says, or nothing if chronyd is not there yet."""
         done = self._run(words, None)
@@ -145,8 +161,7 @@ class Chrony(Daemon):
     def _run(self, words: Sequence[str], text: str | None) -> subprocess.CompletedProcess[str]:
         # A newer one gives up root's rights to a user who need not be here.
         user = [] if self.suite in ("bullseye", "bookworm", "trixie") else ["-u", "root"]
-        path = str(self.folder / "run" / "sock")
-        command = [*program(self.suite, "usr/bin/chronyc"), *user, "-h", path, "-n", *words]
+        command = [*program(self.suite, "usr/bin/chronyc"), *user, "-h", str(self.command_socket), "-n", *words]
         given = {"stdin": subprocess.DEVNULL} if text is None else {"input": text}
         return subprocess.run(command, **given, capture_output=True, text=True, timeout=60, check=False)
 
@@ -171,16 +186,17 @@ def chronyd(
 ) -> Iterator[Chrony]:
     """Run chronyd in a room, by the words of a wrapper where there are some."""
     folder.mkdir(parents=True)
-    daemon = Chrony(place, folder, suite, folder / "log")
     config = folder / "chrony.conf"
-    directives = (f"bindcmdaddress {folder}/run/sock", "cmdport 0", f"pidfile {folder}/pid", *lines)
-    config.write_text("".join(f"{line}\n" for line in directives))
     command = [*wrapper, *program(suite, "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", str(config), *options]
-    with running(place.command(command), daemon.log) as process:
-        wait_for(lambda: daemon.ask("tracking") != "" or process.poll() is not None, 100, daemon.told)
-        assert process.poll() is None, daemon.told()
-        assert _harmless(process.pid)
-        yield daemon
+    with command_socket() as path:
+        daemon = Chrony(place, folder, suite, path)
+        directives = (f"bindcmdaddress {path}", "cmdport 0", f"pidfile {folder}/pid", *lines)
+        config.write_text("".join(f"{line}\n" for line in directives))
+        with running(place.command(command), daemon.log) as process:
+            wait_for(lambda: daemon.ask("tracking") != "" or process.poll() is not None, 100, daemon.told)
+            assert process.poll() is None, daemon.told()
+            assert _harmless(process.pid)
+            yield daemon
 
 
 class Ntpd(Daemon):

@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.securetime.nts.plugins.module_utils._state.options import CONFLICTS, conflicts, parse
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import words_of
 from ansible_collections.securetime.nts.tests.functional.nts_servers import wait_for
-from ansible_collections.securetime.nts.tests.functional.rooms import Room, room
+from ansible_collections.securetime.nts.tests.functional.rooms import Room, command_socket, room
 from ansible_collections.securetime.nts.tests.functional.unpacked import program
 
 SUITES = ["bullseye", "bookworm", "trixie", "testing"]
@@ -47,10 +47,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
         yield made
 
 
-def command(suite: str, folder: Path, lines: Sequence[str]) -> list[str]:
+def command(suite: str, folder: Path, lines: Sequence[str], socket: Path) -> list[str]:
     """Write a configuration with these lines, which chronyd accepts; return what reads it."""
     config = folder / "chrony.conf"
-    own = [f"bindcmdaddress {folder}/run/sock", "cmdport 0", f"pidfile {folder}/pid"]
+    own = [f"bindcmdaddress {socket}", "cmdport 0", f"pidfile {folder}/pid"]
     config.write_text("".join(f"{line}\n" for line in [*own, *lines]))
     start = [*program(suite, "usr/sbin/chronyd"), "-f", str(config)]
     subprocess.run([*start, "-p"], check=True, capture_output=True, timeout=60)
@@ -63,7 +63,7 @@ def test_chronyd_ends_at_its_start_and_the_table_says_so(case: str, suite: str, 
     options, lines, logged, since = FATAL[case]
     if SUITES.index(suite) < SUITES.index(since):
         pytest.skip("this chronyd knows a part of it not yet, and the table of chrony.conf says so")
-    start = command(suite, tmp_path, lines)
+    start = command(suite, tmp_path, lines, tmp_path / "run" / "sock")
     done = subprocess.run(
         place.command([*start, "-d", "-x", "-u", "root", *options.split()]),
         capture_output=True,
@@ -83,25 +83,23 @@ def test_chronyd_ends_at_its_start_and_the_table_says_so(case: str, suite: str, 
 
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("case", WORKS)
-def test_what_the_sentences_say_to_do_works(
-    case: str, suite: str, place: Room, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    # A short path leaves room for the name of a socket of chronyc 4.9.
-    tmp_path = tmp_path_factory.mktemp("o")
+def test_what_the_sentences_say_to_do_works(case: str, suite: str, place: Room, tmp_path: Path) -> None:
     options, lines = WORKS[case][0].split(), WORKS[case][1]
     assert conflicts(parse(options).options, words_of("\n".join(lines))) == []
-    start = command(suite, tmp_path, lines)
     log = tmp_path / "log"
     with (
+        command_socket() as path,
         log.open("w") as output,
         subprocess.Popen(
-            place.command([*start, "-d", "-x", "-u", "root", *options]), stdout=output, stderr=output
+            place.command([*command(suite, tmp_path, lines, path), "-d", "-x", "-u", "root", *options]),
+            stdout=output,
+            stderr=output,
         ) as process,
     ):
         try:
             # It makes its socket after all that can end its start.
             ask = [*program(suite, "usr/bin/chronyc"), *(["-u", "root"] if suite == "testing" else [])]
-            ask += ["-h", f"{tmp_path}/run/sock", "activity"]
+            ask += ["-h", str(path), "activity"]
             wait_for(
                 lambda: (
                     process.poll() is not None

@@ -149,9 +149,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rooms.Room]:
 
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose path leaves room for the name of a socket of chronyc 4.9."""
-    return tmp_path_factory.mktemp("c") / "d"
+def folder(tmp_path: Path) -> Path:
+    """A folder that chronyd makes."""
+    return tmp_path / "chronyd"
 
 
 @contextlib.contextmanager

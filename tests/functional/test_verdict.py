@@ -217,28 +217,29 @@ class Client:
     def run(self, trusted: Path, lines: tuple[str, ...]) -> Iterator[Client]:
         """Run it with these lines."""
         self.folder.mkdir(parents=True)
-        # A newer one gives up root's rights to a user who need not be here.
-        user = "" if self.suite in ("bullseye", "bookworm", "trixie") else "-u root "
-        command = " ".join(program(self.suite, "usr/bin/chronyc"))
-        self.chronyc.write_text(f'#!/bin/sh\nexec {command} {user}-h {self.folder}/run/sock "$@"\n')
-        self.chronyc.chmod(0o755)
-        (self.folder / "keys").write_text("7 SHA1 HEX:00112233445566778899AABBCCDDEEFF00112233\n")
-        directives = (
-            f"bindcmdaddress {self.folder}/run/sock",
-            f"pidfile {self.folder}/pid",
-            f"keyfile {self.folder}/keys",
-            f"ntstrustedcerts {trusted}",
-            "cmdport 0",
-            *(line.format(folder=self.folder) for line in lines),
-        )
-        config = self.folder / "chrony.conf"
-        config.write_text("".join(f"{line}\n" for line in directives))
-        daemon = [*program(self.suite, "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", str(config)]
-        if not any(line.startswith("bindaddress") for line in directives):
-            config.write_text(config.read_text() + "port 0\n")
-        with running(self.place.command(daemon), self.folder / "log"):
-            wait_for(lambda: self.pid != 0, 100, (self.folder / "log").read_text)
-            yield self
+        with rooms.command_socket() as path:
+            # A newer one gives up root's rights to a user who need not be here.
+            user = "" if self.suite in ("bullseye", "bookworm", "trixie") else "-u root "
+            command = " ".join(program(self.suite, "usr/bin/chronyc"))
+            self.chronyc.write_text(f'#!/bin/sh\nexec {command} {user}-h {path} "$@"\n')
+            self.chronyc.chmod(0o755)
+            (self.folder / "keys").write_text("7 SHA1 HEX:00112233445566778899AABBCCDDEEFF00112233\n")
+            directives = (
+                f"bindcmdaddress {path}",
+                f"pidfile {self.folder}/pid",
+                f"keyfile {self.folder}/keys",
+                f"ntstrustedcerts {trusted}",
+                "cmdport 0",
+                *(line.format(folder=self.folder) for line in lines),
+            )
+            config = self.folder / "chrony.conf"
+            config.write_text("".join(f"{line}\n" for line in directives))
+            daemon = [*program(self.suite, "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", str(config)]
+            if not any(line.startswith("bindaddress") for line in directives):
+                config.write_text(config.read_text() + "port 0\n")
+            with running(self.place.command(daemon), self.folder / "log"):
+                wait_for(lambda: self.pid != 0, 100, (self.folder / "log").read_text)
+                yield self
 
     def ask(self, *words: str) -> str:
         """Return what chronyc says in the room, where it resolves names."""

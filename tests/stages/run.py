@@ -35,6 +35,8 @@ MARKS = ("<!-- test-full -->", "<!-- end of test-full -->")
 # The longest silence, and the end of a failed stage's log that is shown.
 SILENCE_SECONDS = 15
 LAST_LINES = 60
+# The failed tests of a stage that are named in the end.
+FAILURES_SHOWN = 5
 # Molecule and Ansible mostly wait, so one more than a core each.
 AT_ONCE = (os.cpu_count() or 1) + 1
 
@@ -212,6 +214,17 @@ def table(names: Sequence[str], results: dict[str, Result]) -> str:
     return "\n".join(rows)
 
 
+def failures(log: str) -> str:
+    """Return the first failed tests of a log, each with the end of what pytest says about it."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
+    names = re.findall(r"^(?:FAILED|ERROR) (.+)$", plain, re.MULTILINE)
+    causes = re.findall(r"^E  +(.+)$", plain, re.MULTILINE)
+    shown = [f"  {name[:200]}" for name in names[:FAILURES_SHOWN]]
+    if len(names) > FAILURES_SHOWN:
+        shown.append(f"  and {len(names) - FAILURES_SHOWN} more")
+    return "\n".join([*shown, *(f"    {cause[:200]}" for cause in dict.fromkeys(causes[:FAILURES_SHOWN]))])
+
+
 def git(*arguments: str) -> str:
     """Return what git prints."""
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout
@@ -288,6 +301,8 @@ def main() -> int:
     print("\n" + table(names, results))
     if any(STAGES[name].suite == "test-full" for name in names):
         record(list(STAGES))
+    for name in [name for name in names if results[name].status == "failed"]:
+        print(f"\n{name}:\n{failures((LOGS / f'{name}.log').read_text(errors='replace'))}")
     seconds = time.monotonic() - START
     passed, failed = sum(result.passed for result in results.values()), sum(r.failed for r in results.values())
     print(f"{'total':22} {seconds:7.0f}\n\n{passed} passed, {failed} failed")
