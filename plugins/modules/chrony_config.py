@@ -61,7 +61,10 @@ options:
     default: []
     suboptions:
       path:
-        description: Absolute path. Missing folders are made with mode 0755, and removed when the change is refused.
+        description:
+          - Absolute path. Missing folders are made with mode 0755, and removed when the change is refused.
+          - A symbolic link stays, and its target is written, where root alone can write to every folder on the way.
+            Otherwise, and where the target is not a regular file, the change is refused. V(absent) removes the link.
         type: path
         required: true
       state:
@@ -125,6 +128,14 @@ options:
     type: list
     elements: path
     default: []
+  folders:
+    description:
+      - Folders of nobody else's. Where the daemon's user cannot enter and read one, as after C(chmod -R go-rwx), it is
+        given the mode 0755, and chronyd is restarted, because it may have read nothing there. A folder of another
+        owner that keeps chronyd out is refused with the remedy.
+    type: list
+    elements: path
+    default: []
   rivals:
     description:
       - Units of other time daemons, of which only one can run. They are stopped before chronyd starts, and disabled and
@@ -138,7 +149,8 @@ options:
       - TCP ports at which chronyd listens for key exchanges, or connects to. Where SELinux is on, one that no service
         has for itself is given the type C(ntske_port_t) before the change and loses it when it is no longer named here.
         One that was labelled by somebody else stays so.
-      - Needs C(semanage) for a port other than 4460.
+      - UDP ports at which the configuration lets chronyd listen get C(ntp_port_t) in the same way.
+      - Needs C(semanage) for a port that the policy does not know.
     type: list
     elements: int
     default: []
@@ -147,6 +159,8 @@ options:
       - Folders outside F(/etc/chrony) from which chronyd reads certificates and keys. While one is named here,
         AppArmor's profile has a rule for it, in a marked block of F(/etc/apparmor.d/local/usr.sbin.chronyd), and
         SELinux labels it as it does F(/etc).
+      - Other places that the configuration names get rules without being named here, to be read, or to be written as
+        chronyd's state or logs. A folder that others use, as F(/var/log), is refused.
     type: list
     elements: path
     default: []
@@ -361,6 +375,7 @@ ARGUMENTS = {
     "secrets": {"type": "dict", "default": {}, "no_log": True},
     "state": {"type": "str", "choices": ["present", "original"], "default": "present"},
     "owns": {"type": "list", "elements": "path", "default": []},
+    "folders": {"type": "list", "elements": "path", "default": []},
     "rivals": {"type": "list", "elements": "str", "default": []},
     "ntske_ports": {"type": "list", "elements": "int", "default": []},
     "certificate_dirs": {"type": "list", "elements": "path", "default": []},
@@ -397,12 +412,7 @@ class Verification:
     def check(self) -> List[str]:
         """Raise TransactionError where the change must be rolled back; return warnings."""
         wanted = self.wanted
-        warnings = []  # type: List[str]
-        if wanted["serves"]:
-            server = server_of(self.host, wanted["config_file"], wanted["service"])
-            server = server._replace(address=wanted["serves_at"] or "")
-            for pair in wanted["serves"]:
-                warnings += assert_served(server, pair["names"], text_of(pair["certificate"]))
+        warnings = self.assert_certificates_served()
         if wanted["verify_rollback"]:
             self.observe()
         if self.seen and not self.seen.reached:
@@ -411,6 +421,25 @@ class Verification:
                 f"the clock is not {wanted['verify']} after {self.seen.waited_seconds:g} s: {reasons}"
             )
         return list(dict.fromkeys(warnings))
+
+    def idle_problems(self) -> List[str]:
+        """Return why the certificates are not served by a chronyd whose files have not changed."""
+        try:
+            self.assert_certificates_served()
+        except TransactionError as problem:
+            return [str(problem)]
+        return []
+
+    def assert_certificates_served(self) -> List[str]:
+        """Raise TransactionError where chronyd does not serve one of the certificates; return warnings."""
+        wanted = self.wanted
+        warnings = []  # type: List[str]
+        if wanted["serves"]:
+            server = server_of(self.host, wanted["config_file"], wanted["service"])
+            server = server._replace(address=wanted["serves_at"] or "")
+            for pair in wanted["serves"]:
+                warnings += assert_served(server, pair["names"], text_of(pair["certificate"]))
+        return warnings
 
     def observe(self) -> None:
         """Wait for the goal, once; raise TransactionError where chronyc's reports cannot be read."""
@@ -505,6 +534,8 @@ def options_of(module: AnsibleModule, verification: Verification) -> Options:
         put_back=[item["path"] for item in wanted["files"] if item["state"] == "original"],
         rivals=wanted["rivals"],
         owns=wanted["owns"],
+        folders=wanted["folders"],
+        idle_problems=verification.idle_problems,
         uses=uses_of(wanted),
         daemon_options=wanted["daemon_options"],
     )

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import serving
+from ansible_collections.securetime.nts.plugins.module_utils._change import paths, serving
 from ansible_collections.securetime.nts.plugins.module_utils._state import options
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import printable
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives, words_of
@@ -51,6 +51,12 @@ COMMAND_SOCKET = "/run/chrony/chronyd.sock"
 CHRONYC_PORT = 323
 # Where chronyc asks by itself, and the addresses that take that in.
 CHRONYC_ADDRESSES = ("127.0.0.1", "0.0.0.0", "::1", "::")
+# Where policies let chronyd do what it does there, and where every unit of chronyd lets it write.
+LABELLED = (
+    *("/etc/chrony", "/etc/chrony.keys", "/etc/adjtime", "/var/lib/chrony", "/var/log/chrony", "/run", "/var/run"),
+    *("/dev", "/sys", "/usr/share/zoneinfo"),
+)
+WRITABLE = ("/var/lib/chrony", "/var/log/chrony", "/run", "/var/run")
 # nts-certificate keeps pairs for a rollback there, and removes them by itself.
 STATE_DIR = "/var/lib/securetime-nts/"
 
@@ -96,13 +102,6 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     user = daemon.options.get("u") or place["group"]
     ports = ntske_ports(inputs)
     dirs = certificate_dirs(inputs)
-    packages = [
-        *place["packages"],
-        *(place["server_packages"] if pairs else []),
-        *([CERTBOT] if any(pair["by_certbot"] for pair in pairs) else []),
-        *(place["selinux_packages"] if environment["selinux"] and (ports or dirs) else []),
-    ]
-    missing = packages if half_installed else [name for name in packages if not _version(chrony, name)]
     read_addresses = _drop_in_addresses(inputs, place, environment)
     distribution_sources = _distribution.own_sources(place, inputs, environment["distribution_files"], read_addresses)
     all_sources = [*inputs.sources, *distribution_sources]
@@ -117,6 +116,14 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     )
     distribution_lines = _chrony_conf.render_directives(kept)
     lines = configured(inputs, place, skip_for, distribution_lines)
+    has_rules = bool(ports or dirs) or needs_rules(lines.effective)
+    packages = [
+        *place["packages"],
+        *(place["server_packages"] if pairs else []),
+        *([CERTBOT] if any(pair["by_certbot"] for pair in pairs) else []),
+        *(place["selinux_packages"] if environment["selinux"] and has_rules else []),
+    ]
+    missing = packages if half_installed else [name for name in packages if not _version(chrony, name)]
     single = inputs["layout"] == "single"
     unit = chrony["unit"] or {}
     startable = [row for row in environment["rivals"] if row["load_state"] != "masked"]
@@ -175,6 +182,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "turns": [{name: pair[name] for name in ("id", "provider", "acme_client")} for pair in pairs],
         "ntske_ports": ports,
         "certificate_dirs": dirs,
+        "writable_text": writable_text(written_folders(lines.effective)),
         "renewal": renewal(pairs, environment["server_files"]),
         "unused_pair_files": unused_pair_files(pairs, environment["server_files"]),
         "proof": proof(inputs, skip_for, distribution_sources),
@@ -496,6 +504,25 @@ def certificate_dirs(inputs: Inputs) -> list[str]:
     folder = str(inputs["certificate_dir"])
     outside = inputs.is_true("server_enabled") and not f"{folder}/".startswith(CHRONY_DIR)
     return [folder] if outside else []
+
+
+def needs_rules(words: Directives) -> bool:
+    """Say whether SELinux's policy may lack what directives require. The host decides, which knows its links."""
+    return bool(paths.udp_ports(words)) or any(not paths.below(use.path, LABELLED) for use in paths.used(words))
+
+
+def written_folders(words: Directives) -> list[str]:
+    """Return the folders that chronyd writes to where the units of the distributions may not let it."""
+    found = [folder for folders in paths.written(paths.used(words)).values() for folder in folders]
+    return [folder for folder in found if not paths.below(folder, WRITABLE)]
+
+
+def writable_text(folders: list[str]) -> str:
+    """Return the drop-in of chronyd's unit that lets it write to folders; empty where it needs none."""
+    if not folders:
+        return ""
+    quoted = " ".join("-" + folder.replace("%", "%%") for folder in folders)
+    return _text(["", "[Service]", f"ReadWritePaths={quoted}"])
 
 
 def renewal(pairs: list[Row], server_files: list[str]) -> str:

@@ -13,12 +13,14 @@ import re
 import ssl
 import stat
 import time
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.securetime.nts.plugins.module_utils._change import files, paths
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import FileSpec, System, TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._change.paths import PathUse, Sandbox
 from ansible_collections.securetime.nts.plugins.module_utils._change.serving import obstacle, read_serving
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, find_daemon, read_file
-from ansible_collections.securetime.nts.plugins.module_utils._state.options import Options, conflicts, parse
+from ansible_collections.securetime.nts.plugins.module_utils._state.options import conflicts, parse
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE, carries, decode
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives, words_of
 
@@ -27,6 +29,11 @@ DEFAULT_USER = re.compile(r"^ *-u USER\s.*\((?P<user>[^)]*)\)$", re.MULTILINE)
 # What certificates must be for, by their paths.
 Names = Mapping[str, Sequence[str]]
 SOURCE_WORDS = ("server", "pool", "peer")
+# Rights, as in a mode.
+READ, WRITE, ENTER = 4, 2, 1
+
+
+NO_SANDBOX = Sandbox("", {})
 
 
 class Reader(NamedTuple):
@@ -44,6 +51,7 @@ def check(
     names: Optional[Names] = None,
     whole: bool = True,
     daemon_options: Optional[Sequence[str]] = None,
+    sandbox: Sandbox = NO_SANDBOX,
 ) -> bool:
     """Raise TransactionError with what chronyd could not use; False where there is no chronyd to ask.
 
@@ -55,10 +63,10 @@ def check(
     chronyd = find_chronyd()
     if chronyd is None:
         return False
-    for item in staged.values():
-        if item.path != config_file and item.effect == "sources" and item.content is not None:
+    candidate = staged.get(config_file) or staged.get(os.path.realpath(config_file))
+    for item in {id(item): item for item in staged.values()}.values():
+        if item is not candidate and item.effect == "sources" and item.content is not None:
             _check_sources(host, chronyd, item)
-    candidate = staged.get(config_file)
     if candidate is not None and candidate.content is None:
         return True
     path = candidate.staged if candidate else config_file
@@ -72,11 +80,27 @@ def check(
         raise TransactionError(f"chronyd would not start with the new files, so nothing was changed: {found[0]}")
     if not whole:
         return True
-    reader = _reader(host, chronyd, directives, options)
+    reader = reader_of(host, directives, daemon_options)
     _check_source_folders(directives, staged, reader)
     _check_anchors(directives, staged, reader)
     _check_pairs(directives, staged, reader, names or {})
+    _check_paths(directives, reader, sandbox)
     return True
+
+
+def check_reach(
+    host: System, directives: Directives, sandbox: Sandbox, daemon_options: Optional[Sequence[str]] = None
+) -> None:
+    """Raise TransactionError where chronyd cannot reach what its configuration names, as it is now."""
+    reader = reader_of(host, directives, daemon_options)
+    _check_source_folders(directives, {}, reader)
+    for arguments in directives.get("ntstrustedcerts", []):
+        if arguments and os.path.isfile(arguments[-1]):
+            _must_be_readable(arguments[-1], {}, reader, "ntstrustedcerts")
+    for word in ("ntsservercert", "ntsserverkey"):
+        for path in [arguments[0] for arguments in directives.get(word, []) if arguments]:
+            _must_be_readable(path, {}, reader, word)
+    _check_paths(directives, reader, sandbox)
 
 
 def effective_directives(host: System, path: str) -> Directives:
@@ -136,9 +160,13 @@ def _running_options() -> List[str]:
     return read_file(f"/proc/{pid}/cmdline").split("\0")[1:-1] if pid else []
 
 
-def _reader(host: System, chronyd: str, directives: Directives, options: Options) -> Reader:
-    """Return the user that chronyd becomes: the option -u comes before the directive user (main.c)."""
-    compiled = DEFAULT_USER.search(host.run([chronyd, "--help"]).stdout)
+def reader_of(host: System, directives: Directives, daemon_options: Optional[Sequence[str]] = None) -> Reader:
+    """Return the user that chronyd becomes: the option -u comes before the directive user (main.c).
+
+    Without options, they are those of the chronyd that runs. Raise TransactionError where the host does not have it.
+    """
+    options = parse(_running_options() if daemon_options is None else daemon_options).options
+    compiled = DEFAULT_USER.search(host.run([find_chronyd() or "chronyd", "--help"]).stdout)
     given = [arguments[0] for arguments in directives.get("user", []) if arguments]
     name = options.get("u") or (given[-1] if given else compiled.group("user") if compiled else "root")
     try:
@@ -156,17 +184,25 @@ def _check_source_folders(directives: Directives, staged: Dict[str, FileSpec], r
     for folder in [path for arguments in directives.get("sourcedir", []) for path in arguments]:
         if not os.path.isdir(folder):
             continue
-        for item, right in [(folder, 4), *((parent, 1) for parent in _parents(folder))]:
-            if not _may(reader, os.stat(item), right):
+        for item, right in [(folder, READ | ENTER), *((parent, ENTER) for parent in _parents(folder))]:
+            if not may(reader, os.stat(item), right):
                 raise TransactionError(
                     f"{folder} (sourcedir) cannot be read by {reader.name}, the user of chronyd, because of"
-                    f" the permissions of {item}, and chronyd would have none of its sources; nothing was changed. Let"
-                    " other users enter and read it (mode 0755)."
+                    f" the permissions of {item}, and chronyd would have none of its sources; nothing was changed."
+                    f" {_let_in(item, reader)}"
                 )
         there = {path for path in _sources_in(folder) if path not in staged}
         there |= {path for path in staged if os.path.dirname(path) == folder and staged[path].content is not None}
         for path in sorted(path for path in there if path.endswith(".sources")):
             _must_be_readable(path, staged, reader, "sourcedir")
+
+
+def _let_in(folder: str, reader: Reader) -> str:
+    """Return the remedy where a folder keeps the user of chronyd out: the narrowest right first."""
+    for_all = f"`chmod o+rx {folder}`"
+    if folder.count("/") < 2:
+        return f"Let all users in: {for_all}."
+    return f"Let that user in: `chgrp {files.group_name(reader.gid)} {folder}; chmod g+rx {folder}`, or {for_all}."
 
 
 def _sources_in(folder: str) -> Iterator[str]:
@@ -260,7 +296,8 @@ def _decode(path: str, now: str) -> Iterator[Dict[str, Any]]:
 
 def _current_path(path: str, staged: Dict[str, FileSpec]) -> str:
     """Return where the file of this path is before the swap."""
-    return staged[path].staged if path in staged else path
+    item = staged.get(path) or staged.get(os.path.realpath(path))
+    return item.staged if item else path
 
 
 def _text(path: str) -> str:
@@ -275,13 +312,103 @@ def _must_be_readable(path: str, staged: Dict[str, FileSpec], reader: Reader, di
             f"{path} ({directive}) is not on this host, and without it chronyd could not do NTS; nothing was changed."
         )
     folder = os.path.dirname(path)
-    for item, right in [(now, 4), *((parent, 1) for parent in _parents(folder))]:
-        if not _may(reader, os.stat(item), right):
+    for item, right in [(now, READ), *((parent, ENTER) for parent in _parents(folder))]:
+        if not may(reader, os.stat(item), right):
+            remedy = (
+                "Let the file belong to the group of that user (chronyd drops its other groups), with mode 0640."
+                if item == now
+                else _let_in(item, reader)
+            )
             raise TransactionError(
                 f"{path} ({directive}) cannot be read by {reader.name}, the user of chronyd, because of the permissions"
-                f" of {path if item == now else item}; nothing was changed. Let the file belong to the group of that"
-                " user (chronyd drops its other groups), with mode 0640."
+                f" of {path if item == now else item}; nothing was changed. {remedy}"
             )
+
+
+def _check_paths(directives: Directives, reader: Reader, sandbox: Sandbox) -> None:
+    """Look at the other paths that chronyd uses, each as the user that uses it, in the sandbox of its unit."""
+    for use in paths.used(directives):
+        problem = _path_problem(use, reader, sandbox)
+        if problem:
+            named = f"{use.path} ({use.directive})"
+            wrong = f"{named} {problem[0]}" + (f", and chronyd {use.otherwise}" if use.otherwise else "")
+            raise TransactionError(f"{wrong}; nothing was changed. {problem[1]}")
+
+
+def _path_problem(use: PathUse, reader: Reader, sandbox: Sandbox) -> Optional[Tuple[str, str]]:
+    """Return what keeps chronyd from using a path, and the remedy; None where nothing does."""
+    real = os.path.realpath(use.path)
+    elsewhere = f"Set {use.directive} to a place that chronyd can read."
+    if use.writes:
+        elsewhere = f"Set {use.directive} to a place of {reader.name}'s own, as below /var/lib/chrony."
+    hidden = sandbox.hides(real)
+    if hidden:
+        return f"is hidden from chronyd by {hidden} of {sandbox.unit}", elsewhere
+    if use.directive == "pidfile":
+        expected = sandbox.shown.get("PIDFile", "")
+        if expected and sandbox.shown.get("Type") == "forking" and os.path.realpath(expected) != real:
+            return f"is not {expected}, where {sandbox.unit} looks for it (PIDFile)", "Leave the directive out."
+    if use.writes:
+        return _write_problem(use, real, reader, sandbox, elsewhere)
+    if use.directive in ("leapseclist", "tempcomp"):
+        return _read_problem(use, reader)
+    return None
+
+
+def _write_problem(
+    use: PathUse, real: str, reader: Reader, sandbox: Sandbox, elsewhere: str
+) -> Optional[Tuple[str, str]]:
+    folder = real if use.kind == paths.FOLDER else os.path.dirname(real)
+    setting = sandbox.denies_writing(folder)
+    if setting:
+        return (
+            f"is read-only for chronyd by {setting} of {sandbox.unit}",
+            f"{elsewhere} Or let the unit write there: a drop-in with `ReadWritePaths={folder}`.",
+        )
+    if not os.path.isdir(folder):
+        if os.path.lexists(folder):
+            return f"needs the folder {folder}, which is not a folder", elsewhere
+        if use.as_root and not use.makes and folder != os.path.dirname(sandbox.shown.get("PIDFile", "")):
+            return f"needs the folder {folder}, which does not exist", f"Make the folder. {elsewhere}"
+        return None
+    if use.kind == paths.SOCKET and use.makes:
+        return _socket_problem(folder, reader)
+    return None if use.as_root else _folder_problem(folder, reader, elsewhere)
+
+
+def _socket_problem(folder: str, reader: Reader) -> Optional[Tuple[str, str]]:
+    """chronyd makes its command socket only in a folder of its own (conf.c: CNF_CreateDirs)."""
+    status = os.stat(folder)
+    if (status.st_uid, status.st_gid) == reader[1:] and not status.st_mode & stat.S_IRWXO:
+        return None
+    return (
+        f"is in {folder}, which is not a folder of {reader.name} alone",
+        "Name a socket in a folder that chronyd makes, as /run/chrony/chronyd.sock.",
+    )
+
+
+def _folder_problem(folder: str, reader: Reader, elsewhere: str) -> Optional[Tuple[str, str]]:
+    """Return what keeps the user of chronyd from writing in a folder, and the remedy."""
+    if os.stat(folder).st_mode & stat.S_IWOTH:
+        return f"is in {folder}, and all users can write there", elsewhere
+    for item, right in [(folder, WRITE | ENTER), *((parent, ENTER) for parent in _parents(os.path.dirname(folder)))]:
+        if not may(reader, os.stat(item), right):
+            remedy = elsewhere if item == folder else _let_in(item, reader)
+            return (
+                f"cannot be written by {reader.name}, the user of chronyd, because of the permissions of {item}",
+                remedy,
+            )
+    return None
+
+
+def _read_problem(use: PathUse, reader: Reader) -> Optional[Tuple[str, str]]:
+    if not os.path.exists(use.path):
+        return "is not on this host", f"Put the file there, or take {use.directive} out."
+    for item, right in [(use.path, READ), *((parent, ENTER) for parent in _parents(os.path.dirname(use.path)))]:
+        if not may(reader, os.stat(item), right):
+            remedy = f"Run `chmod o+r {item}`." if item == use.path else _let_in(item, reader)
+            return f"cannot be read by {reader.name}, the user of chronyd, because of the permissions of {item}", remedy
+    return None
 
 
 def _parents(folder: str) -> Iterator[str]:
@@ -292,10 +419,10 @@ def _parents(folder: str) -> Iterator[str]:
         folder = os.path.dirname(folder)
 
 
-def _may(reader: Reader, status: os.stat_result, right: int) -> bool:
-    """Say whether a user may read (4) or enter (1): the first class that it belongs to decides."""
+def may(reader: Reader, status: os.stat_result, right: int) -> bool:
+    """Say whether a user has all of these rights: the first class that it belongs to decides."""
     if reader.uid == 0:
         return True
     mode = stat.S_IMODE(status.st_mode)
     shift = 6 if status.st_uid == reader.uid else 3 if status.st_gid == reader.gid else 0
-    return bool(mode >> shift & right)
+    return mode >> shift & right == right

@@ -3,9 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. What SELinux and AppArmor must let chronyd do that their policies do not know of.
 
-SELinux lets chronyd_t listen at, and connect to, TCP ports of the type ntske_port_t, which is 4460 alone, and read
-files of the type etc_t. Debian's AppArmor profile lets it read below /etc/chrony and takes further rules from a file
-of the administrator's, in which a marked block is ours.
+SELinux lets chronyd_t listen at, and connect to, TCP ports of the type ntske_port_t, which is 4460 alone, and listen at
+UDP ports of the type ntp_port_t (it does not look at the ports that datagrams are sent to). It lets it read files of
+the type etc_t, and write those of chronyd_var_lib_t and chronyd_var_log_t. Debian's AppArmor profile lets it read below
+/etc/chrony, write in /var/lib/chrony and /var/log/chrony, but not below folders there, and takes further rules from a
+file of the administrator's, in which a marked block is ours.
 
 What is added is written down before it is added, so that it can be taken away by a later run, also of a run that was
 cut; what somebody else has added stays.
@@ -13,11 +15,12 @@ cut; what somebody else has added stays.
 
 import os
 import re
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import files
+from ansible_collections.securetime.nts.plugins.module_utils._change import files, paths
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError, load, save
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_program
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives
 
 NTSKE_PORT = 4460
 NTSKE_TYPE = "ntske_port_t"
@@ -33,11 +36,44 @@ END = "# END securetime.nts"
 BLOCK = re.compile(rf"^{re.escape(BEGIN)}\n.*?^{re.escape(END)}\n?", re.MULTILINE | re.DOTALL)
 
 
+# What the policies of the distributions let chronyd read and write on their own.
+USUAL_FOLDERS = (
+    *("/etc/chrony", "/etc/chrony.d", "/run/chrony", "/run/chrony-dhcp"),
+    *("/etc/pki", "/etc/ssl/certs", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"),
+)
+USUAL_FILES = (*USUAL_FOLDERS, "/usr/share/zoneinfo", "/etc/adjtime", "/dev", "/sys", "/proc")
+USUAL_WRITES = ("/var/lib/chrony", "/var/log/chrony", "/run/chrony")
+RUN_FOLDER = "/run/chrony"
+# Folders that no rule about chronyd may cover, besides those below the root.
+SHARED = (
+    *("/etc/default", "/etc/ssl", "/etc/sysconfig", "/etc/systemd", "/run/lock", "/run/systemd", "/run/user"),
+    *("/usr/bin", "/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/local", "/usr/sbin", "/usr/share"),
+    *("/var/cache", "/var/lib", "/var/log", "/var/mail", "/var/opt", "/var/spool", "/var/tmp"),
+)
+NTP_TYPE = "ntp_port_t"
+STATE_TYPE, LOG_TYPE = "chronyd_var_lib_t", "chronyd_var_log_t"
+# Where SELinux gives sockets a type of chronyd's as chronyd makes them.
+SOCKET_FOLDERS = ("/run", "/run/chrony", "/var/lib/chrony")
+
+
 class Requirements(NamedTuple):
-    """What chronyd uses: TCP ports of key exchanges, and folders of certificates and keys."""
+    """What chronyd uses: TCP ports of key exchanges, folders that it reads, and what else was found to need a rule.
+
+    udp_ports are those at which it listens. state and logs are folders that it writes, files are read one by one, and
+    sockets are those that it makes.
+    """
 
     ports: Sequence[int] = ()
     folders: Sequence[str] = ()
+    udp_ports: Sequence[int] = ()
+    state: Sequence[str] = ()
+    logs: Sequence[str] = ()
+    files: Sequence[str] = ()
+    sockets: Sequence[str] = ()
+
+
+# Fields of the first format of the record.
+OLD_FIELDS = ("ports", "folders")
 
 
 class Places(NamedTuple):
@@ -61,19 +97,27 @@ class Outcome(NamedTuple):
     warnings: List[str]
 
 
+NOTHING = Outcome([], [], [])
+
+
 def allow(host: System, uses: Requirements, check_mode: bool = False, places: Places = HERE) -> Outcome:
     """Let chronyd use these, too. Raises TransactionError where the host's own tools refuse."""
     record = load(host, RECORD)
-    before = _used(record)
-    both = Requirements(sorted({*before.ports, *uses.ports}), sorted({*before.folders, *uses.folders}))
-    return _reconcile(host, both, record, check_mode, places)
+    return _reconcile(host, union(_used(record), uses), record, check_mode, places)
+
+
+def allow_more(host: System, uses: Requirements, allowed: Optional[Requirements]) -> Outcome:
+    """As allow(), where that requires more than is allowed already."""
+    before = union(_used(load(host, RECORD)), allowed or Requirements())
+    return NOTHING if union(before, uses) == before else allow(host, union(before, uses))
 
 
 def prune(host: System, uses: Requirements, check_mode: bool = False, places: Places = HERE) -> Outcome:
     """Let chronyd use these, and nothing more of what was once added for it."""
     record = load(host, RECORD)
     outcome = _reconcile(host, uses, record, check_mode, places)
-    wanted = {"ports": list(uses.ports), "folders": list(uses.folders)}
+    # What is empty is left out, so that an older version can read what it knows.
+    wanted = {name: list(getattr(uses, name)) for name in uses._fields if name in OLD_FIELDS or getattr(uses, name)}
     record = load(host, RECORD)
     if not check_mode and record.get("uses", {"ports": [], "folders": []}) != wanted:
         save(host, RECORD, {**record, "uses": wanted})
@@ -86,42 +130,119 @@ def used(host: System) -> Requirements:
 
 
 def _used(record: Dict[str, Any]) -> Requirements:
-    return Requirements(**record.get("uses", {}))
+    return Requirements(
+        **{name: value for name, value in record.get("uses", {}).items() if name in Requirements._fields}
+    )
+
+
+def union(*all_of_them: Requirements) -> Requirements:
+    """Return what any of these requires, in order."""
+    return Requirements(*(sorted(set().union(*values)) for values in zip(*all_of_them)))
+
+
+def required(directives: Directives, linked: Sequence[str] = ()) -> Requirements:
+    """Return what a configuration requires beyond what the policies of the distributions allow on their own.
+
+    linked are files that chronyd reads behind symbolic links. AppArmor and SELinux look at the path without links.
+    Raise TransactionError where a folder is not chronyd's to write.
+    """
+    uses = [each._replace(path=os.path.realpath(each.path)) for each in paths.used(directives)]
+    writes = paths.written(uses)
+    for folder in writes["state"] + writes["logs"]:
+        if folder not in USUAL_WRITES and _is_shared(folder):
+            raise TransactionError(
+                f"chronyd would keep files in {folder}, which others use, too; nothing was changed. Take a folder of"
+                f" its own, as {os.path.join(folder, 'chrony')}."
+            )
+    reads = [each.path for each in uses if not each.writes]
+    return Requirements(
+        udp_ports=paths.udp_ports(directives),
+        state=[path for path in writes["state"] if path not in USUAL_WRITES],
+        logs=[path for path in writes["logs"] if path not in USUAL_WRITES],
+        folders=[
+            path for path in reads if os.path.isdir(path) and not (paths.below(path, USUAL_FOLDERS) or _is_shared(path))
+        ],
+        files=[
+            path
+            for path in (*linked, *reads)
+            if not (os.path.isdir(path) or paths.below(path, USUAL_FILES) or path.startswith("/etc/chrony."))
+        ],
+        sockets=[path for path in map(_made_at_start, uses) if path],
+    )
+
+
+def _made_at_start(use: paths.PathUse) -> str:
+    """Return a socket or a PID file that is not in the usual folder, or, with a slash, the folder of the first one.
+
+    chronyc makes a socket of its own beside chronyd's command socket.
+    """
+    if use.kind == paths.SOCKET and use.makes and use.folder != RUN_FOLDER:
+        return use.folder + "/"
+    at_start = use.kind == paths.SOCKET or use.directive == "pidfile"
+    return use.path if at_start and use.folder != RUN_FOLDER else ""
+
+
+def _is_shared(folder: str) -> bool:
+    """Say whether a folder is one of the system's, in which a label or a rule would be about others, too."""
+    return folder.count("/") < 2 or folder in SHARED
 
 
 def _reconcile(host: System, uses: Requirements, record: Dict[str, Any], check_mode: bool, places: Places) -> Outcome:
     outcome = Outcome([], [], [])
-    elsewhere = [folder for folder in uses.folders if not (folder + "/").startswith(places.usual + "/")]
-    _override(host, elsewhere, check_mode, places, outcome)
-    if os.path.exists(places.selinux):
-        _label_ports(host, [port for port in uses.ports if port != NTSKE_PORT], record, check_mode, outcome)
-        _label_folders(host, elsewhere, record, check_mode, outcome)
+    elsewhere = [folder for folder in uses.folders if not paths.below(folder, (places.usual,))]
+    uses = uses._replace(folders=elsewhere, ports=[port for port in uses.ports if port != NTSKE_PORT])
+    is_selinux = os.path.exists(places.selinux)
+    if is_selinux:
+        _assert_labelled(uses.sockets)
+    _override(host, uses, check_mode, places, outcome)
+    if is_selinux:
+        _label_ports(host, TCP, uses.ports, record, check_mode, outcome)
+        _label_ports(host, UDP, uses.udp_ports, record, check_mode, outcome)
+        for kind in LABELS:
+            _label_paths(host, kind, getattr(uses, kind.name), record, check_mode, outcome)
     return outcome
 
 
 # --- AppArmor ---------------------------------------------------------------------------------------------------------
 
 
-def with_block(text: str, folders: Sequence[str]) -> str:
-    """Return the administrator's rules with ours for these folders, or without where there are none."""
+def rules_of(uses: Requirements) -> List[str]:
+    """Return the rules of AppArmor for what chronyd uses."""
+    return [
+        *(f"{_literal(folder)}/{{,**}} r," for folder in uses.folders),
+        # A file of the role waits beside its place, and chronyd checks it there.
+        *(f"{_literal(path)}{{,{files.NEW},{files.CHECK}*}} r," for path in uses.files),
+        *(f"{_literal(folder)}/{{,**}} rw," for folder in (*uses.state, *uses.logs)),
+        *(f"{_literal(path)}{'{,*}' if path.endswith('/') else ''} rw," for path in uses.sockets),
+    ]
+
+
+def _literal(path: str) -> str:
+    """Return a path without what AppArmor takes for a pattern."""
+    return re.sub(r'([][{}*?^",\\])', r"\\\1", path)
+
+
+def with_block(text: str, rules: Sequence[str]) -> str:
+    """Return the administrator's rules with ours, or without where there are none."""
     rest = BLOCK.sub("", text)
-    if not folders:
+    if not rules:
         return rest
-    rules = "".join(f"{folder}/{{,**}} r,\n" for folder in folders)
-    return rest + ("\n" if rest and not rest.endswith("\n") else "") + f"{BEGIN}\n{rules}{END}\n"
+    ours = "".join(f"{rule}\n" for rule in rules)
+    return rest + ("\n" if rest and not rest.endswith("\n") else "") + f"{BEGIN}\n{ours}{END}\n"
 
 
-def _override(host: System, folders: Sequence[str], check_mode: bool, places: Places, outcome: Outcome) -> None:
+def _override(host: System, uses: Requirements, check_mode: bool, places: Places, outcome: Outcome) -> None:
     existing = files.read(places.override)
     text = existing.content.decode("utf-8", "surrogateescape") if existing else ""
-    wanted = with_block(text, folders)
-    if wanted == text or not os.path.exists(places.profile):
+    profile = files.read(places.profile)
+    sockets = [path for path in uses.sockets if not (profile and _allows_socket(profile.content, path))]
+    uses = uses._replace(sockets=sockets)
+    wanted = with_block(text, rules_of(uses))
+    if wanted == text or profile is None:
         return
-    outcome.changes.append(
-        f"AppArmor lets chronyd read {', '.join(folders)}"
-        if folders
-        else "AppArmor lets chronyd read what its profile says and no more"
-    )
+    reads, writes = [*uses.folders, *uses.files], [*uses.state, *uses.logs, *uses.sockets]
+    said = [f"{verb} {', '.join(found)}" for verb, found in (("read", reads), ("write", writes)) if found]
+    outcome.changes.append(f"AppArmor lets chronyd {' and '.join(said) or 'read what its profile says and no more'}")
     header = {"before_header": places.override, "after_header": places.override}
     outcome.diff.append({**header, "before": text, "after": wanted})
     if check_mode:
@@ -146,6 +267,11 @@ def _write(path: str, text: str, existing: Any) -> None:
     files.sync(path)
 
 
+def _allows_socket(profile: bytes, path: str) -> bool:
+    """Say whether a profile has the rule for sockets of refclocks, which Debian's has since chrony 4.3."""
+    return b"/chrony.*.sock rw" in profile and re.match(r"/run/chrony\.[^/]*\.sock$", path) is not None
+
+
 def _is_loaded(path: str) -> bool:
     # A container may see the file and not be able to read it: then it cannot load profiles either.
     try:
@@ -158,12 +284,25 @@ def _is_loaded(path: str) -> bool:
 # --- SELinux ----------------------------------------------------------------------------------------------------------
 
 
-def port_types(listing: str) -> List[Tuple[str, int, int]]:
-    """Return type, first and last port of each range of TCP ports in what `semanage port --list` prints."""
+class _Protocol(NamedTuple):
+    """Ports of a protocol: their name in the record, and the type by which chronyd may use them."""
+
+    record: str
+    name: str
+    type: str
+    use: str
+
+
+TCP = _Protocol("ports", "tcp", NTSKE_TYPE, "NTS")
+UDP = _Protocol("udp_ports", "udp", NTP_TYPE, "NTP")
+
+
+def port_types(listing: str, protocol: str = "tcp") -> List[Tuple[str, int, int]]:
+    """Return type, first and last port of each range of ports in what `semanage port --list` prints."""
     found = []
     for line in listing.splitlines():
         words = line.replace(",", " ").split()
-        if len(words) > 2 and words[1] == "tcp":
+        if len(words) > 2 and words[1] == protocol:
             for word in words[2:]:
                 first, _dash, last = word.partition("-")
                 if first.isdigit():
@@ -178,54 +317,95 @@ def type_of(port: int, types: Sequence[Tuple[str, int, int]]) -> str:
 
 
 def _label_ports(
-    host: System, ports: Sequence[int], record: Dict[str, Any], check_mode: bool, outcome: Outcome
+    host: System,
+    protocol: _Protocol,
+    ports: Sequence[int],
+    record: Dict[str, Any],
+    check_mode: bool,
+    outcome: Outcome,
 ) -> None:
-    ours = record.get("ports", [])
+    ours = record.get(protocol.record, [])
     if not ports and not ours:
         return
     # The run that is checked installs semanage first.
     unknown = check_mode and find_program("semanage") is None
-    types = [] if unknown else port_types(_semanage(host, "port", "--list", "--noheading"))
+    types = [] if unknown else port_types(_semanage(host, "port", "--list", "--noheading"), protocol.name)
     now = {port: type_of(port, types) for port in {*ports, *ours}}
+    called = protocol.name.upper()
     outcome.warnings.extend(
-        f"TCP port {port} is {now[port]} in this host's SELinux policy, which may keep chronyd from using it for NTS. "
-        f"Take a port that no other service has, or let the policy allow it."
+        f"{called} port {port} is {now[port]} in this host's SELinux policy, which may keep chronyd from using it for"
+        f" {protocol.use}. Take a port that no other service has, or let the policy allow it."
         for port in ports
-        if now[port] not in ("", *FREE_TYPES, NTSKE_TYPE)
+        if now[port] not in ("", *FREE_TYPES, protocol.type)
     )
+    words = ("--type", protocol.type, "--proto", protocol.name)
 
     def add(port: int) -> None:
-        _semanage(host, "port", "--add", "--type", NTSKE_TYPE, "--proto", "tcp", str(port))
+        _semanage(host, "port", "--add", *words, str(port))
 
     def delete(port: int) -> None:
         # Somebody may have taken it away already.
-        if now[port] == NTSKE_TYPE:
-            _semanage(host, "port", "--delete", "--type", NTSKE_TYPE, "--proto", "tcp", str(port))
+        if now[port] == protocol.type:
+            _semanage(host, "port", "--delete", *words, str(port))
 
-    rules = _Rules("ports", "use TCP port", NTSKE_TYPE, add, delete)
+    rules = _Rules(protocol.record, f"use {called} port", protocol.type, add, delete)
     missing = [port for port in ports if now[port] in ("", *FREE_TYPES)]
     _change(host, rules, ours, missing, [port for port in ours if port not in ports], check_mode, outcome)
 
 
-def _label_folders(
-    host: System, folders: Sequence[str], record: Dict[str, Any], check_mode: bool, outcome: Outcome
+class _Label(NamedTuple):
+    """Paths of one kind: their name in the record, what chronyd does there, the type it needs, and those that do."""
+
+    name: str
+    lets: str
+    type: str
+    enough: Sequence[str]
+    # What a path is followed by in the pattern of the rule.
+    pattern: str
+
+
+LABELS = (
+    _Label("folders", "read", FILE_TYPE, READABLE_TYPES, "(/.*)?"),
+    _Label("files", "read", FILE_TYPE, READABLE_TYPES, r"(\.securetime-nts-.*)?"),
+    _Label("state", "write", STATE_TYPE, (STATE_TYPE,), "(/.*)?"),
+    _Label("logs", "write", LOG_TYPE, (LOG_TYPE,), "(/.*)?"),
+)
+
+
+def _label_paths(
+    host: System, kind: _Label, paths_now: Sequence[str], record: Dict[str, Any], check_mode: bool, outcome: Outcome
 ) -> None:
-    def add(folder: str) -> None:
+    def add(path: str) -> None:
         # It is there already if a run was cut between the record and here, or between here and what follows.
-        if "(/.*)?" not in _local_contexts(host, folder):
-            _semanage(host, "fcontext", "--add", "--type", FILE_TYPE, _pattern(folder))
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-        host.run([find_program("restorecon") or "restorecon", "-R", folder])
+        if kind.pattern not in _local_contexts(host, path, kind):
+            _semanage(host, "fcontext", "--add", "--type", kind.type, _pattern(path, kind))
+        if kind.name == "folders":
+            files.make_folders(path, [])
+        _restore_labels(host, path)
 
-    def delete(folder: str) -> None:
-        if _local_contexts(host, folder):
-            _semanage(host, "fcontext", "--delete", _pattern(folder))
-        host.run([find_program("restorecon") or "restorecon", "-R", folder])
+    def delete(path: str) -> None:
+        if _local_contexts(host, path, kind):
+            _semanage(host, "fcontext", "--delete", _pattern(path, kind))
+        _restore_labels(host, path)
 
-    ours = record.get("folders", [])
-    rules = _Rules("folders", "read", FILE_TYPE, add, delete)
-    missing = [folder for folder in folders if folder not in ours and not _is_readable(host, folder)]
-    _change(host, rules, ours, missing, [folder for folder in ours if folder not in folders], check_mode, outcome)
+    ours = record.get(kind.name, [])
+    rules = _Rules(kind.name, kind.lets, kind.type, add, delete)
+    missing = [path for path in paths_now if path not in ours and not _is_labelled(host, path, kind)]
+    _change(host, rules, ours, missing, [path for path in ours if path not in paths_now], check_mode, outcome)
+
+
+def _restore_labels(host: System, path: str) -> None:
+    host.run([find_program("restorecon") or "restorecon", "-R", path])
+
+
+def _assert_labelled(sockets: Sequence[str]) -> None:
+    """Raise TransactionError where SELinux has no type for what chronyd makes at its start."""
+    for path in sockets:
+        if os.path.dirname(path.rstrip("/")) not in SOCKET_FOLDERS:
+            raise TransactionError(
+                f"SELinux keeps chronyd from making {path} at its start; nothing was changed. Name a place directly in"
+                " /run, as /run/chrony.NAME.sock, here and for the program that uses it."
+            )
 
 
 class _Rules(NamedTuple):
@@ -262,19 +442,20 @@ def _change(
         _remember(host, rules.name, sorted({*ours, *missing} - set(spare)))
 
 
-def _pattern(folder: str) -> str:
-    return re.escape(folder).replace(r"\/", "/").replace(r"\-", "-") + "(/.*)?"
+def _pattern(path: str, kind: _Label) -> str:
+    return re.escape(path).replace(r"\/", "/").replace(r"\-", "-") + kind.pattern
 
 
-def _local_contexts(host: System, folder: str) -> str:
+def _local_contexts(host: System, path: str, kind: _Label) -> str:
     listed = _semanage(host, "fcontext", "--list", "--locallist", "--noheading")
-    return "\n".join(line for line in listed.splitlines() if line.startswith(_pattern(folder)))
+    return "\n".join(line for line in listed.splitlines() if line.startswith(_pattern(path, kind)))
 
 
-def _is_readable(host: System, folder: str) -> bool:
-    found = host.run([find_program("matchpathcon") or "matchpathcon", "-n", folder + "/server.key"])
+def _is_labelled(host: System, path: str, kind: _Label) -> bool:
+    inside = "/server.key" if kind.pattern.startswith("(/") else ""
+    found = host.run([find_program("matchpathcon") or "matchpathcon", "-n", path + inside])
     parts = found.stdout.strip().split(":")
-    return len(parts) > 2 and parts[2] in READABLE_TYPES
+    return len(parts) > 2 and parts[2] in kind.enough
 
 
 def _remember(host: System, what: str, values: List[Any]) -> None:

@@ -52,6 +52,13 @@ class FileSpec(NamedTuple):
     # The target of a symbolic link, and the content of that; or extended attributes, ACLs included (None: any).
     link: Optional[str] = None
     xattrs: Optional[Mapping[str, bytes]] = None
+    # Where the file is written, if its path is a symbolic link.
+    target: Optional[str] = None
+
+    @property
+    def place(self) -> str:
+        """Return the path that is written, kept, and put back."""
+        return self.target or self.path
 
     @property
     def data(self) -> Optional[bytes]:
@@ -61,7 +68,7 @@ class FileSpec(NamedTuple):
     @property
     def staged(self) -> str:
         """Return where the new file waits."""
-        return self.path + self.suffix
+        return self.place + self.suffix
 
 
 class FileState(NamedTuple):
@@ -112,7 +119,7 @@ def differs(wanted: FileSpec, existing: Optional[FileState]) -> bool:
     if wanted.content is None or existing is None:
         return (wanted.content is None) != (existing is None)
     target = (wanted.data, _uid(wanted.owner), _gid(wanted.group), wanted.mode)
-    if wanted.xattrs is not None and (os.path.islink(wanted.path) or read_xattrs(wanted.path) != wanted.xattrs):
+    if wanted.xattrs is not None and (os.path.islink(wanted.place) or read_xattrs(wanted.place) != wanted.xattrs):
         return True
     return tuple(existing) != target
 
@@ -162,14 +169,14 @@ def stage(host: System, wanted: FileSpec, made: Optional[List[str]] = None) -> N
             raise TransactionError(
                 f"{wanted.path} is to belong to the {kind} {name}, which this host does not have; nothing was changed."
             )
-    make_folders(os.path.dirname(wanted.path), [] if made is None else made)
+    make_folders(os.path.dirname(wanted.place), [] if made is None else made)
     if wanted.link is not None:
         remove(wanted.staged)
         os.symlink(wanted.link, wanted.staged)
         os.lchown(wanted.staged, uid or 0, gid or 0)
         return
     write(wanted.staged, wanted.data or b"", wanted.mode, uid or 0, gid or 0, wanted.xattrs)
-    host.label(wanted.staged, wanted.path)
+    host.label(wanted.staged, wanted.place)
 
 
 def make_folders(folder: str, made: List[str]) -> None:
@@ -218,10 +225,10 @@ def keep(path: str) -> None:
 def swap(wanted: FileSpec) -> None:
     """Put the staged file into its place, or take away what is there, atomically."""
     if wanted.content is None:
-        remove(wanted.path)
+        remove(wanted.place)
     else:
-        os.replace(wanted.staged, wanted.path)
-    sync(wanted.path)
+        os.replace(wanted.staged, wanted.place)
+    sync(wanted.place)
 
 
 def put_back(path: str, existed: bool) -> None:

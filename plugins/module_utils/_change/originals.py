@@ -65,7 +65,9 @@ def specs(host: System) -> List[FileSpec]:
 def spec(host: System, path: str) -> Optional[FileSpec]:
     """Return a file as it was before its first change; None where it has not been changed."""
     kept = _load(host, MANIFEST)
-    return _original(host, path, kept[path]) if path in kept else None
+    # Behind a symbolic link, its target was changed.
+    name = path if path in kept else os.path.realpath(path)
+    return _original(host, name, kept[name]) if name in kept else None
 
 
 def keep(host: System, path: str) -> None:
@@ -78,6 +80,7 @@ def keep(host: System, path: str) -> None:
 def drop(host: System, paths: Sequence[str]) -> None:
     """Forget what was there before the first change of these files."""
     kept = _load(host, MANIFEST)
+    paths = [name for path in paths for name in (path, os.path.realpath(path))]
     if set(paths) & set(kept):
         save(host, MANIFEST, {path: entry for path, entry in kept.items() if path not in paths})
     for path in set(paths) & set(kept):
@@ -145,4 +148,5 @@ def _original(host: System, path: str, entry: Optional[Dict[str, Any]]) -> FileS
         raise TransactionError(f"What {path} was before the first change is lost: {host.state} is not whole.")
     content = kept.content.decode("utf-8", "surrogateescape")
     xattrs = {name: base64.b64decode(value) for name, value in entry.get("xattrs", {}).items()}
-    return FileSpec(path, content, owner, group, int(entry["mode"], 8), xattrs=xattrs)
+    # Not through a symbolic link that is newer than the original.
+    return FileSpec(path, content, owner, group, int(entry["mode"], 8), xattrs=xattrs, target=path)

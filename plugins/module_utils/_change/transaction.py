@@ -27,8 +27,23 @@ from typing import (
     Tuple,
 )
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import confinement, files, originals, rivals
-from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import check, effective_directives
+from ansible_collections.securetime.nts.plugins.module_utils._change import (
+    confinement,
+    files,
+    links,
+    originals,
+    paths,
+    rivals,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import (
+    ENTER,
+    READ,
+    check,
+    check_reach,
+    effective_directives,
+    may,
+    reader_of,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import (
     forget_cookies,
     put_back_cookies,
@@ -50,11 +65,15 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
 from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, must, read_options
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, is_replaced, read_version
+from ansible_collections.securetime.nts.plugins.module_utils._state.source_files import declared_sources
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives
 
 # Below the state folder: what the running daemon has loaded, by path; what is being done; what was there at first.
 LOADED = "loaded.json"
 PLAN = "plan.json"
+# Beside the paths in LOADED: how many sources chronyd lacked when it had read its files.
+SOURCES_LOADED = "sources"
 UNDO = "undo.sh"
 # chronyd stays up with this, and serves no NTS.
 FATAL_LOG_LINES = re.compile(r"Could not set credentials : .*")
@@ -65,6 +84,8 @@ SOCKET_LOG_LINE = re.compile(
 FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
 # Options of chronyd that leave it one family.
 ONLY = {"-4": "IPv4", "-6": "IPv6"}
+# The setting of a unit that lets its service write somewhere.
+WRITES = re.compile(r"ReadWritePaths=")
 # How a change of a file is applied, the dearest first.
 RESTART, SOURCES, KEYS, NOTHING = "restart", "sources", "keys", "nothing"
 # As put_back() of files.py and put_back_cookies() of cookies.py: kept by a test.
@@ -145,6 +166,12 @@ class Options(NamedTuple):
     uses: Optional[confinement.Requirements] = None
     # chronyd's options on its command line; None are those with which it runs.
     daemon_options: Optional[Sequence[str]] = None
+    # Whether that includes what the configuration names.
+    uses_paths: bool = True
+    # Folders of nobody else's, which chronyd must be able to read.
+    folders: Sequence[str] = ()
+    # Returns why a chronyd that runs with the right files does not do its work; nothing where it does.
+    idle_problems: Callable[[], List[str]] = list
 
 
 def apply(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
@@ -173,7 +200,13 @@ def apply_read(host: System, wanted: Callable[[], Sequence[FileSpec]], options: 
 def restore(host: System, options: Options) -> Dict[str, Any]:
     """As apply(), with what was there before the first change of each file; afterwards nothing is kept of it."""
     options = options._replace(
-        uses=confinement.Requirements(), owns=(), originals=False, forget=True, daemon_options=()
+        uses=confinement.Requirements(),
+        uses_paths=False,
+        owns=(),
+        folders=(),
+        originals=False,
+        forget=True,
+        daemon_options=(),
     )
     with _described(host):
         if originals.specs(host):
@@ -218,27 +251,42 @@ def _described(host: System) -> Iterator[None]:
 
 
 def _predict(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
-    result = _apply(host, wanted, options, recovered=_is_open(_load_plan(host)))
-    return _merge_confinement(result, confinement.prune(host, options.uses, True)) if options.uses else result
+    result, needs = _apply(host, wanted, options, recovered=_is_open(_load_plan(host)))
+    return _merge_confinement(result, confinement.prune(host, needs, True)) if needs else result
 
 
 def _apply_confined(host: System, wanted: Sequence[FileSpec], options: Options, recovered: bool) -> Dict[str, Any]:
-    for path in [item.path for item in wanted] + files.owned(options.owns):
+    wanted = links.resolved(wanted)
+    for path in [item.place for item in wanted] + files.owned(options.owns):
         # A run that was cut before it had a plan leaves what it staged; one that was cut after, what it kept.
         files.forget(path)
         files.forget_checks(path)
     if options.uses is None:
-        return _apply(host, wanted, options, recovered)
+        return _apply(host, wanted, options, recovered)[0]
     # First more than the old files need, and in the end no more than the new ones do.
     before = confinement.used(host)
     try:
-        more = confinement.allow(host, options.uses)
-        result = _apply(host, wanted, options, recovered)
+        more = confinement.allow(host, _needs(wanted, options, _words_of_main(wanted, options)) or options.uses)
+        result, needs = _apply(host, wanted, options, recovered)
     except (TransactionError, OSError):
         with contextlib.suppress(TransactionError, OSError):
             confinement.prune(host, before)
         raise
-    return _merge_confinement(result, more, confinement.prune(host, options.uses))
+    return _merge_confinement(result, more, confinement.prune(host, needs or options.uses))
+
+
+def _needs(wanted: Sequence[FileSpec], options: Options, directives: Directives) -> Optional[confinement.Requirements]:
+    """Return what SELinux and AppArmor must allow for files and directives; None where that is left as it is."""
+    if options.uses is None or not options.uses_paths:
+        return options.uses
+    linked = [item.place for item in wanted if item.target and "/systemd/" not in item.path]
+    found = confinement.union(options.uses, confinement.required(directives, linked))
+    return found._replace(files=[path for path in found.files if not paths.below(path, found.folders)])
+
+
+def _words_of_main(wanted: Sequence[FileSpec], options: Options) -> Directives:
+    """Return the directives of the wanted main configuration, which chronyd may not read before it is allowed to."""
+    return trust.words_of("".join(item.content or "" for item in wanted if _is_main(item, options)))
 
 
 def _merge_confinement(result: Dict[str, Any], *outcomes: confinement.Outcome) -> Dict[str, Any]:
@@ -251,12 +299,15 @@ def _merge_confinement(result: Dict[str, Any], *outcomes: confinement.Outcome) -
     return result
 
 
-def _apply(host: System, wanted: Sequence[FileSpec], options: Options, recovered: bool) -> Dict[str, Any]:
+def _apply(
+    host: System, wanted: Sequence[FileSpec], options: Options, recovered: bool
+) -> Tuple[Dict[str, Any], Optional[confinement.Requirements]]:
+    """Return the result, and what SELinux and AppArmor must allow from now on."""
     unit = Unit(host, options.service)
     # A check must not write where another run reads.
     suffix = f"{files.CHECK}{os.getpid()}" if options.check_mode else files.NEW
-    wanted = [item._replace(suffix=suffix) for item in [*wanted, *_not_wanted(wanted, options)]]
-    before = {item.path: read(item.path) for item in wanted}
+    wanted = [item._replace(suffix=suffix) for item in [*links.resolved(wanted), *_not_wanted(wanted, options)]]
+    before = {item.path: read(item.place) for item in wanted}
     changes = [item for item in wanted if differs(item, before[item.path])]
     relabelled = _relabelled(host, [item for item in wanted if item not in changes], before)
     state = unit.show()
@@ -265,10 +316,19 @@ def _apply(host: System, wanted: Sequence[FileSpec], options: Options, recovered
             f"There is no unit {options.service} on this host, so nothing was changed. Install chrony first."
         )
     loaded = {item.path: digest(item.data) for item in wanted if item.data is not None}
-    actions, reasons = _decision(host, wanted, changes, loaded, state, options)
-    staged = Staged(False, NOTHING_LOST, [])
+    opened = _open_folders(host, options)
+    current = _current_directives(host, changes, options)
+    decision = _decision(host, wanted, changes, loaded, state, options)
+    if current and state.get("ActiveState") == "active":
+        decision = _read_again(host, decision, opened, current, options)
+    actions, reasons = decision
+    sandbox = _sandbox(unit, state, changes)
+    staged = Staged(False, NOTHING_LOST, [], current)
     if changes or reasons:
-        staged = _stage_and_check(host, changes, before, options)
+        staged = _stage_and_check(host, changes, before, options, sandbox)
+    elif current:
+        check_reach(host, current, sandbox, options.daemon_options)
+    needs, more = _confine(host, wanted, options, staged.directives)
     if staged.lost.trust and options.run:
         # The restart does what the two others would.
         actions = [action for action in actions if action not in ("reload-sources", "rekey", "restart")]
@@ -280,21 +340,100 @@ def _apply(host: System, wanted: Sequence[FileSpec], options: Options, recovered
     if reasons and not options.check_mode:
         try:
             # Another program may know of other files.
-            save(host, LOADED, {**load(host, LOADED), **loaded})
+            save(host, LOADED, {**load(host, LOADED), **loaded, SOURCES_LOADED: _lacking(host, options)})
         except OSError as problem:
             warnings.append(
                 f"The change is in force, but {os.path.join(host.state, LOADED)} could not be written"
                 f" ({problem.strerror}). Remove the cause; the next run lets chronyd read its files once more."
             )
-    return _result(
-        changed=bool(changes or relabelled or actions or recovered),
-        changed_files=[item.path for item in changes] + relabelled,
+    result = _result(
+        changed=bool(changes or relabelled or opened or actions or recovered),
+        changed_files=[item.path for item in changes] + relabelled + opened,
         actions=(["recover"] if recovered else []) + actions,
         reasons=reasons,
         checked=staged.checked,
         warnings=warnings,
         diff=[pair for item in changes for pair in diffs(item, before[item.path])],
     )
+    return _merge_confinement(result, more), needs
+
+
+def _current_directives(host: System, changes: Sequence[FileSpec], options: Options) -> Directives:
+    """Return the directives with which chronyd runs on; none where they change, or chronyd is not to run."""
+    if not options.run or any(_is_main(item, options) for item in changes) or not find_chronyd():
+        return {}
+    return effective_directives(host, options.config_file)
+
+
+def _read_again(
+    host: System, decision: "Decision", opened: Sequence[str], current: Directives, options: Options
+) -> "Decision":
+    """Return a decision with a restart where chronyd has not read what the unchanged files say."""
+    if "restart" in decision.actions:
+        return decision
+    unread = [f"chronyd could not read {path}" for path in opened] or _unread(host, current, options)
+    if not unread:
+        return decision
+    # The restart does what the two others would.
+    kept = set(decision.actions) - {"reload-sources", "rekey"} | {"restart"}
+    return Decision([name for name in COMMANDS if name in kept], decision.reasons + unread)
+
+
+def _confine(
+    host: System, wanted: Sequence[FileSpec], options: Options, directives: Directives
+) -> Tuple[Optional[confinement.Requirements], confinement.Outcome]:
+    """Allow what included files require besides the main configuration; return all that is required."""
+    first = _needs(wanted, options, _words_of_main(wanted, options))
+    needs = _needs(wanted, options, directives) if directives else first
+    if needs is None or options.check_mode:
+        return needs, confinement.NOTHING
+    return needs, confinement.allow_more(host, needs, first)
+
+
+def _sandbox(unit: Unit, state: Dict[str, str], changes: Sequence[FileSpec]) -> paths.Sandbox:
+    """Return what the unit will let chronyd reach: what it does now, and what drop-ins of this change add."""
+    drop_ins = [item.content or "" for item in changes if f"/systemd/system/{unit.name}.d/" in item.path]
+    added = [line.partition("=")[2] for text in drop_ins for line in text.splitlines() if WRITES.match(line)]
+    more = " ".join([state.get("ReadWritePaths", ""), *added]).replace("%%", "%")
+    return paths.Sandbox(unit.name, {**state, "ReadWritePaths": more})
+
+
+def _open_folders(host: System, options: Options) -> List[str]:
+    """Let the user of chronyd into the folders of nobody else's that are closed to it; return their paths.
+
+    An earlier run, or an administrator under a strict umask, can have closed them.
+    """
+    there = [path for path in options.folders if os.path.isdir(path) and not os.path.islink(path)]
+    if not there or not find_chronyd():
+        return []
+    reader = reader_of(host, {}, options.daemon_options)
+    closed = [path for path in there if not may(reader, os.stat(path), READ | ENTER)]
+    if not options.check_mode:
+        for path in closed:
+            os.chmod(path, 0o755)
+    return closed
+
+
+def _unread(host: System, directives: Directives, options: Options) -> List[str]:
+    """Return why a chronyd whose files have not changed must read them again."""
+    lacking = _lacking(host, options)
+    if lacking and lacking != load(host, LOADED).get(SOURCES_LOADED):
+        return [lacking]
+    missing = paths.folders_to_make(paths.used(directives))
+    return [f"{path} was not there" for path in missing] or options.idle_problems()
+
+
+def _lacking(host: System, options: Options) -> str:
+    """Return a sentence where chronyd has fewer sources than its files name; nothing where it has them all.
+
+    It reads files of sources as its user, and says nothing of those that it cannot read.
+    """
+    named = {source.name.lower() for source in declared_sources(options.config_file) or []}
+    done = host.run(["chronyc", "-n", "activity"])
+    counts = [int(number) for number in re.findall(r"^(\d+) sources? ", done.stdout, re.MULTILINE)]
+    if done.status or not counts or sum(counts) >= len(named):
+        return ""
+    return f"chronyd has {sum(counts)} of the {len(named)} sources that its files name"
 
 
 def _result(**found: Any) -> Dict[str, Any]:
@@ -305,7 +444,7 @@ def _result(**found: Any) -> Dict[str, Any]:
 
 def _relabelled(host: System, unchanged: Sequence[FileSpec], before: Dict[str, Optional[FileState]]) -> List[str]:
     """Give files the label of their place, which one that was moved there lacks; return the paths of those."""
-    return [item.path for item in unchanged if before[item.path] is not None and host.label(item.path, item.path)]
+    return [item.path for item in unchanged if before[item.path] is not None and host.label(item.place, item.place)]
 
 
 def _decision(
@@ -332,11 +471,12 @@ def _not_wanted(wanted: Sequence[FileSpec], options: Options) -> List[FileSpec]:
 
 
 class Staged(NamedTuple):
-    """Whether chronyd read the candidate, whom it trusts no more, and the folders that were made for it."""
+    """Whether chronyd read the candidate, whom it trusts no more, the folders made for it, and its directives."""
 
     checked: bool
     lost: "RevokedTrust"
     folders: Sequence[str]
+    directives: Directives
 
 
 class RevokedTrust(NamedTuple):
@@ -353,8 +493,8 @@ def _lost(
     host: System, changes: Sequence[FileSpec], before: Dict[str, Optional[FileState]], options: Options
 ) -> RevokedTrust:
     """Compare whom the files trust with whom the staged ones do."""
-    staged = {item.path: item for item in changes}
-    main = staged.get(options.config_file)
+    staged = _by_path(changes)
+    main = staged.get(options.config_file) or staged.get(os.path.realpath(options.config_file))
     if not changes or not os.path.exists(options.config_file) or (main is not None and main.content is None):
         return NOTHING_LOST
     old = effective_directives(host, options.config_file)
@@ -450,16 +590,25 @@ def reloads_sources(host: System) -> bool:
 
 
 def _stage_and_check(
-    host: System, changes: Sequence[FileSpec], before: Dict[str, Optional[FileState]], options: Options
+    host: System,
+    changes: Sequence[FileSpec],
+    before: Dict[str, Optional[FileState]],
+    options: Options,
+    sandbox: paths.Sandbox,
 ) -> Staged:
     """Write the new files beside their places, and ask chronyd; on refusal or a full disk nothing was changed."""
     made = []  # type: List[str]
     try:
         for item in changes:
+            links.assert_changeable(item.place)
             # In check mode nothing is made but what chronyd must read, for a moment.
             if item.content is not None and (not options.check_mode or _can_be_tried(item, options)):
                 files.stage(host, item, made)
-        return _check_staged(host, changes, before, options)._replace(folders=made)
+        directives = _directives(host, changes, options)
+        if not options.check_mode:
+            _make_written_folders(host, directives, options, made)
+        staged = _check_staged(host, changes, before, options, sandbox)
+        return staged._replace(folders=made, directives=directives)
     except OSError as problem:
         raise _unchanged(changes, made, _format_oserror(problem)) from None
     except TransactionError as problem:
@@ -471,11 +620,15 @@ def _stage_and_check(
 
 
 def _check_staged(
-    host: System, changes: Sequence[FileSpec], before: Dict[str, Optional[FileState]], options: Options
+    host: System,
+    changes: Sequence[FileSpec],
+    before: Dict[str, Optional[FileState]],
+    options: Options,
+    sandbox: paths.Sandbox,
 ) -> Staged:
-    if options.check_mode and any(not os.path.exists(i.staged) for i in changes if i.path == options.config_file):
-        return Staged(False, NOTHING_LOST, [])
-    staged = {item.path: item for item in changes}
+    if options.check_mode and any(not os.path.exists(i.staged) for i in changes if _is_main(i, options)):
+        return Staged(False, NOTHING_LOST, [], {})
+    staged = _by_path(changes)
     checked = check(
         host,
         staged,
@@ -483,13 +636,45 @@ def _check_staged(
         options.names,
         whole=not options.check_mode,
         daemon_options=options.daemon_options,
+        sandbox=sandbox,
     )
-    return Staged(checked, _lost(host, changes, before, options) if checked else NOTHING_LOST, [])
+    return Staged(checked, _lost(host, changes, before, options) if checked else NOTHING_LOST, [], {})
+
+
+def _directives(host: System, changes: Sequence[FileSpec], options: Options) -> Directives:
+    """Return the directives of the candidate, or of the configuration where that does not change."""
+    main = [item for item in changes if _is_main(item, options)]
+    if not main:
+        return effective_directives(host, options.config_file) if os.path.exists(options.config_file) else {}
+    if main[0].content is None:
+        return {}
+    return effective_directives(host, main[0].staged) if os.path.exists(main[0].staged) else {}
+
+
+def _make_written_folders(host: System, directives: Directives, options: Options, made: List[str]) -> None:
+    """Make the missing folders that chronyd is to write to, as it makes them; add their paths to made."""
+    for path in paths.folders_to_make(paths.used(directives)) if find_chronyd() else ():
+        reader = reader_of(host, directives, options.daemon_options)
+        files.make_folders(path, made)
+        os.chown(path, reader.uid, reader.gid)
+        os.chmod(path, 0o750)
+        host.label(path, path)
+
+
+def _by_path(changes: Sequence[FileSpec]) -> Dict[str, FileSpec]:
+    """Return files by their paths, and by those of their targets where they are symbolic links."""
+    return {path: item for item in changes for path in (item.path, item.place)}
+
+
+def _is_main(item: FileSpec, options: Options) -> bool:
+    """Say whether a file is the main configuration, by either of its names where it is a symbolic link."""
+    return item.place == os.path.realpath(options.config_file) or item.path == options.config_file
 
 
 def _can_be_tried(item: FileSpec, options: Options) -> bool:
-    readable = item.path == options.config_file or item.effect == SOURCES
-    return readable and os.path.isdir(os.path.dirname(item.path))
+    readable = _is_main(item, options) or item.effect == SOURCES
+    # AppArmor may not let chronyd read behind a symbolic link yet.
+    return readable and item.target is None and os.path.isdir(os.path.dirname(item.path))
 
 
 def _unchanged(changes: Sequence[FileSpec], folders: Sequence[str], message: str) -> TransactionError:
@@ -512,8 +697,8 @@ def _carry_out(
     swaps = sorted(changes, key=lambda item: _rank(item, options))
     plan = {
         "service": unit.name,
-        "files": {item.path: os.path.lexists(item.path) for item in changes},
-        "order": [item.path for item in swaps],
+        "files": {item.place: os.path.lexists(item.place) for item in changes},
+        "order": [item.place for item in swaps],
         "folders": list(staged.folders),
         "actions": list(actions),
         "cookies": list(staged.lost.folders),
@@ -527,7 +712,7 @@ def _carry_out(
         raise _unchanged(changes, staged.folders, _format_oserror(problem)) from None
     try:
         for item in changes:
-            files.keep(item.path)
+            files.keep(item.place)
         for item in swaps:
             files.swap(item)
         warnings = _apply_actions(host, unit, plan, options)
@@ -562,7 +747,7 @@ def _rank(item: FileSpec, options: Options) -> int:
     """
     if "/systemd/" in item.path:
         return 3 if item.content is None else 0
-    return 2 if item.path == options.config_file else 1
+    return 2 if _is_main(item, options) else 1
 
 
 def _finish(host: System, plan: Dict[str, Any]) -> List[str]:

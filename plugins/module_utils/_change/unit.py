@@ -7,6 +7,12 @@ from typing import Dict, List
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError
 
+# What a unit lets its service reach, and where systemd looks for the process.
+SANDBOX = (
+    "Type,PIDFile,ProtectSystem,ProtectHome,PrivateTmp,ReadWritePaths,ReadOnlyPaths,InaccessiblePaths"
+    ",RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory"
+)
+
 
 class Unit:
     """A systemd unit as `systemctl show` describes it."""
@@ -19,7 +25,7 @@ class Unit:
     def show(self) -> Dict[str, str]:
         """Return these properties of the unit, those that it has."""
         wanted = "LoadState,ActiveState,UnitFileState,ConditionResult,NeedDaemonReload,MainPID"
-        done = self.host.run(["systemctl", "show", "--property", wanted, self.name])
+        done = self.host.run(["systemctl", "show", "--property", f"{wanted},{SANDBOX}", self.name])
         return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
     def restart(self) -> None:

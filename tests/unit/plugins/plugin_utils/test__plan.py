@@ -64,6 +64,25 @@ def test_selinux_needs_its_tools_only_for_what_the_policy_does_not_know() -> Non
     outside = {**SERVER, "chrony_nts_certificate_dir": "/srv/nts"}
     assert planned(outside)["certificate_dirs"] == ["/srv/nts"]
     assert planned(SERVER)["certificate_dirs"] == []
+    for more in (
+        {"chrony_nts_directives": {"port": 10123}},
+        {"chrony_nts_directives": {"dumpdir": "/srv/chrony"}},
+        {"chrony_nts_raw_lines": ["logdir /srv/log"]},
+    ):
+        assert planned(more, environment__selinux=True)["missing_packages"] == ["policycoreutils-python-utils"]
+    usual = {"chrony_nts_directives": {"port": 123, "cmdport": 0, "dumpdir": "/var/lib/chrony/dump"}}
+    assert planned(usual, environment__selinux=True)["missing_packages"] == []
+
+
+def test_the_unit_lets_chronyd_write_where_it_keeps_something() -> None:
+    assert planned()["writable_text"] == ""
+    assert planned({"chrony_nts_directives": {"dumpdir": "/var/lib/chrony/dump"}})["writable_text"] == ""
+    elsewhere = {
+        "chrony_nts_directives": {"driftfile": "/srv/100%/drift", "logdir": "/srv/log", "log": "tracking"},
+        "chrony_nts_raw_lines": ["dumpdir /srv/dump", "pidfile /run/chrony/x.pid"],
+    }
+    lines = planned(elsewhere)["writable_text"].splitlines()
+    assert lines[-2:] == ["[Service]", "ReadWritePaths=-/srv/100%% -/srv/dump -/srv/log"]
 
 
 def test_a_chronyd_without_a_version_is_installed_again() -> None:

@@ -5,6 +5,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     System,
     TransactionError,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._change.paths import Sandbox
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import words_of
 
 
 @pytest.mark.parametrize(
@@ -40,20 +43,20 @@ def test_the_user_that_chronyd_was_built_for_is_read_off_its_help():
 @pytest.mark.parametrize(
     ("given", "lines", "name"),
     [
-        ({}, {}, "root"),
-        ({}, {"user": [["bin"], ["daemon"]]}, "daemon"),
-        ({"u": "bin"}, {"user": [["daemon"]]}, "bin"),
+        ([], {}, "root"),
+        ([], {"user": [["bin"], ["daemon"]]}, "daemon"),
+        (["-u", "bin"], {"user": [["daemon"]]}, "bin"),
     ],
 )
 def test_the_option_comes_before_the_directive_user(given, lines, name):
     help_of = System(lambda _argv: CommandResult(0, "  -u USER\tSpecify user (root)\n", ""), lambda _a, _b: False)
-    assert config_check._reader(help_of, "chronyd", lines, given).name == name
+    assert config_check.reader_of(help_of, lines, given).name == name
 
 
 def test_a_user_that_the_host_does_not_have_is_refused():
     help_of = System(lambda _argv: CommandResult(0, "", ""), lambda _a, _b: False)
     with pytest.raises(TransactionError, match=r"as the user nobody-else.*and the option -u"):
-        config_check._reader(help_of, "chronyd", {}, {"u": "nobody-else"})
+        config_check.reader_of(help_of, {}, ["-u", "nobody-else"])
 
 
 @pytest.mark.parametrize(("given", "refused"), [(["-F", "1"], True), (["-F", "0"], False), (["-F", "2"], True)])
@@ -87,8 +90,8 @@ def test_directives_that_contradict_options_are_refused(tmp_path, monkeypatch, g
 )
 def test_the_first_class_that_a_user_belongs_to_decides(uid, gid, mode, expected):
     status = os.stat_result((0o100000 | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
-    assert config_check._may(config_check.Reader("chrony", 7, 7), status, 4) is expected
-    assert config_check._may(config_check.Reader("root", 0, 0), status, 4) is True
+    assert config_check.may(config_check.Reader("chrony", 7, 7), status, 4) is expected
+    assert config_check.may(config_check.Reader("root", 0, 0), status, 4) is True
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
@@ -101,7 +104,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     ("modes", "message"),
     [
         ({}, None),
-        ({"": 0o750}, r"d \(sourcedir\) cannot be read by chrony.* permissions of .*/d, .*Let other users enter"),
+        ({"": 0o750}, r"d \(sourcedir\) cannot be read by chrony.* permissions of .*/d, .*Let that user in: `chgrp"),
         ({"a.sources": 0o640}, r"a.sources \(sourcedir\) cannot be read by chrony"),
         ({"other": 0o600}, None),
     ],
@@ -137,3 +140,116 @@ def test_a_server_that_would_answer_nobody_is_refused(names, monkeypatch):
     refused = pytest.raises(TransactionError, match=r"`port 0` closes .* nobody; nothing was changed. Take the line")
     with refused if names else contextlib.ExitStack():
         assert config_check.check(host, {}, "/etc/chrony/chrony.conf", names, whole=False)
+
+
+@pytest.fixture
+def place():
+    """Return a folder that every user can enter; tmp_path's parents are private."""
+    with tempfile.TemporaryDirectory(dir="/var/lib" if os.getuid() == 0 else None) as parent:
+        os.chmod(parent, 0o755)
+        yield Path(parent)
+
+
+# Not root, and not the owner of what the tests make.
+OTHER = config_check.Reader("chrony", os.getuid() + 1, os.getgid() + 1)
+
+
+def problem_of(text, reader=OTHER, **shown):
+    """Return the sentence about a configuration; empty where chronyd could use all of its paths."""
+    try:
+        config_check._check_paths(words_of(text), reader, Sandbox("chrony.service", shown))
+    except TransactionError as problem:
+        return str(problem)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "line", ["driftfile {}/d/drift", "dumpdir {}/d", "ntsdumpdir {}/d", "logdir {}/d", "rtcfile {}/d/r"]
+)
+def test_chronyd_must_be_able_to_write_as_its_user(place, line):
+    line = line.format(place)
+    folder = place / "d"
+    # What is missing is made.
+    assert problem_of(line) == ""
+    folder.mkdir()
+    folder.chmod(0o755)
+    said = problem_of(line)
+    assert f"cannot be written by chrony, the user of chronyd, because of the permissions of {folder}" in said
+    assert "to a place of chrony's own, as below /var/lib/chrony." in said
+    os.chmod(folder, 0o757)
+    assert f"is in {folder}, and all users can write there" in problem_of(line)
+    if os.getuid() == 0:
+        os.chown(folder, OTHER.uid, OTHER.gid)
+        os.chmod(folder, 0o750)
+        assert problem_of(line) == ""
+        os.chmod(place, 0o750)
+        assert re.search(f"permissions of {place}, .*; nothing was changed. Let that user in", problem_of(line))
+
+
+@pytest.mark.parametrize(
+    ("line", "shown", "message"),
+    [
+        (
+            "dumpdir /srv/d",
+            {"ProtectSystem": "strict"},
+            "is read-only for chronyd by ProtectSystem=strict of chrony.service, and chronyd would forget its",
+        ),
+        ("driftfile /home/x/drift", {"ProtectHome": "yes"}, "is hidden from chronyd by ProtectHome=yes"),
+        ("leapseclist /root/leap", {"ProtectHome": "yes"}, "is hidden from chronyd by ProtectHome=yes"),
+        (
+            "refclock SOCK /tmp/gps.sock",
+            {"PrivateTmp": "yes"},
+            "/tmp/gps.sock (refclock) is hidden from chronyd by PrivateTmp=yes",
+        ),
+        (
+            "refclock SOCK {}/none/gps.sock",
+            {},
+            "needs the folder {}/none, which does not exist, and chronyd would end at its start",
+        ),
+        ("pidfile {}/none/pid", {}, "needs the folder {}/none, which does not exist"),
+        (
+            "pidfile {}/pid",
+            {"Type": "forking", "PIDFile": "/run/chrony/chronyd.pid"},
+            "is not /run/chrony/chronyd.pid, where chrony.service looks for it (PIDFile)",
+        ),
+        ("pidfile {}/pid", {"Type": "notify", "PIDFile": "/run/chrony/chronyd.pid"}, ""),
+        ("dumpdir {}/file/below", {}, ""),
+        ("dumpdir {}/file", {}, "needs the folder {}/file, which is not a folder"),
+        ("leapseclist {}/none", {}, "none (leapseclist) is not on this host, and chronyd would know of no leap second"),
+        (
+            "leapseclist {}/secret",
+            {},
+            "cannot be read by chrony, the user of chronyd, because of the permissions of {}/secret",
+        ),
+        ("tempcomp {}/none 30 0 0 0 0", {}, "none (tempcomp) is not on this host"),
+        ("leapseclist {}/file", {}, ""),
+        ("keyfile {}/none", {}, ""),
+        (
+            "bindcmdaddress {}/socket",
+            {},
+            "is in {}, which is not a folder of chrony alone, and chronyd would not answer chronyc at this socket",
+        ),
+        ("bindcmdaddress {}/none/socket", {}, ""),
+    ],
+)
+def test_what_keeps_chronyd_from_a_path_is_named(place, line, shown, message):
+    (place / "file").touch(0o644)
+    (place / "secret").touch(0o600)
+    said = problem_of(line.format(place), **shown)
+    assert message.format(place) in said
+    assert bool(said) == bool(message)
+    assert "nothing was changed" in said or not said
+
+
+def test_the_remedy_for_a_file_is_about_the_file_and_for_a_folder_about_the_folder(place):
+    folder = place / "private"
+    folder.mkdir(0o700)
+    key = folder / "server.key"
+    key.touch(0o600)
+    with pytest.raises(TransactionError, match=rf"permissions of {key}; .* with mode 0640"):
+        config_check._must_be_readable(str(key), {}, OTHER, "ntsserverkey")
+    key.chmod(0o644)
+    with pytest.raises(
+        TransactionError, match=rf"permissions of {folder}; .*Let that user in: `chgrp \S+ {folder}; chmod g\+rx"
+    ):
+        config_check._must_be_readable(str(key), {}, OTHER, "ntsserverkey")

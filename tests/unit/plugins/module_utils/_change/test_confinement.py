@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is read of the policies and written for them; that chronyd is let through is tested on VMs."""
 
+import os
+import re
+
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import confinement
@@ -11,13 +14,17 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.confinement
     END,
     Places,
     Requirements,
+    rules_of,
     with_block,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     CommandResult,
     System,
     TransactionError,
+    load,
+    save,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import words_of
 
 # Of `semanage port --list --noheading`, policycoreutils 3.8, with a port that an administrator has labelled.
 LISTING = """\
@@ -77,13 +84,16 @@ def test_a_port_in_no_range_has_no_type():
     assert confinement.type_of(7, confinement.port_types("http_port_t tcp 80\n\nodd line\n")) == ""
 
 
+RULES = rules_of(Requirements(folders=["/srv/nts"]))
+
+
 @pytest.mark.parametrize("text", ["", "/a r,\n", "/a r,", f"/a r,\n{BEGIN}\n/old/{{,**}} r,\n{END}\n/b r,\n"])
 def test_the_block_comes_and_goes_and_leaves_the_rest(text):
-    with_it = with_block(text, ["/srv/nts"])
+    with_it = with_block(text, RULES)
     assert with_it.count(BEGIN) == 1
     assert "\n  /srv/nts/{,**} r,\n".replace("  ", "") in with_it
     assert "/old" not in with_it
-    assert with_block(with_it, ["/srv/nts"]) == with_it
+    assert with_block(with_it, RULES) == with_it
     rest = with_block(with_it, [])
     assert BEGIN not in rest
     assert [line for line in rest.splitlines() if line] == [
@@ -134,3 +144,143 @@ def test_a_refused_rule_is_taken_back(host, places, tmp_path):
     with pytest.raises(TransactionError, match="apparmor_parser refuses"):
         confinement.allow(host, Requirements([], ["/srv/a"]), False, places)
     assert (tmp_path / "local/usr.sbin.chronyd").read_text() == "/mine r,\n"
+
+
+def test_what_a_configuration_requires_besides_the_usual(tmp_path):
+    (tmp_path / "certs").mkdir()
+    text = f"""
+        driftfile /var/lib/chrony/drift
+        dumpdir /srv/chrony/dump
+        logdir /var/log/chrony/more
+        keyfile /etc/chrony.keys
+        leapseclist /opt/leap/seconds.list
+        ntstrustedcerts {tmp_path}/certs
+        ntstrustedcerts /etc/ssl/certs/ISRG_Root_X1.pem
+        refclock SOCK /run/chrony/a.sock
+        refclock SOCK /run/chrony.b.sock
+        pidfile /run/chrony/chronyd.pid
+        bindcmdaddress /run/mine/chronyd.sock
+        port 10123
+        include /etc/*.conf
+    """
+    assert confinement.required(words_of(text), ["/srv/conf/chrony.conf"]) == Requirements(
+        folders=[f"{tmp_path}/certs"],
+        udp_ports=[10123],
+        state=["/srv/chrony/dump"],
+        logs=["/var/log/chrony/more"],
+        files=["/srv/conf/chrony.conf", "/opt/leap/seconds.list"],
+        sockets=["/run/chrony.b.sock", "/run/mine/"],
+    )
+
+
+@pytest.mark.parametrize("line", ["dumpdir /var/lib", "logdir /var/log", "driftfile /srv/drift", "driftfile /drift"])
+def test_a_folder_of_the_system_gets_no_rule(line):
+    with pytest.raises(TransactionError, match=r"chronyd would keep files in /\S*, which others use, too.*as /"):
+        confinement.required(words_of(line))
+
+
+def test_the_rules_of_apparmor_are_about_paths_as_they_are_written():
+    uses = Requirements(
+        folders=["/a"], state=["/b"], logs=["/c"], files=["/d/x*{1}.conf"], sockets=["/run/e.sock", "/run/f/"]
+    )
+    assert rules_of(uses) == [
+        "/a/{,**} r,",
+        r"/d/x\*\{1\}.conf{,.securetime-nts-new,.securetime-nts-check-*} r,",
+        "/b/{,**} rw,",
+        "/c/{,**} rw,",
+        "/run/e.sock rw,",
+        "/run/f/{,*} rw,",
+    ]
+
+
+def test_a_socket_that_the_profile_allows_needs_no_rule(host, places, tmp_path):
+    uses = Requirements(sockets=["/run/chrony.pps0.sock"])
+    said = confinement.prune(host, uses, True, places).changes
+    assert said == ["AppArmor lets chronyd write /run/chrony.pps0.sock"]
+    (tmp_path / "usr.sbin.chronyd").write_text("  @{run}/chrony.*.sock rw,\n")
+    assert confinement.prune(host, uses, True, places).changes == []
+
+
+def test_what_an_older_version_recorded_is_read_and_what_it_knows_is_recorded_as_it_did(host, places):
+    save(host, confinement.RECORD, {"ports": [4461], "uses": {"ports": [4461], "folders": ["/srv/a"]}})
+    assert confinement.used(host) == Requirements([4461], ["/srv/a"])
+    confinement.prune(host, Requirements([4461], ["/srv/a"]), False, places)
+    assert load(host, confinement.RECORD)["uses"] == {"ports": [4461], "folders": ["/srv/a"]}
+    confinement.prune(host, Requirements([], [], state=["/srv/b"]), False, places)
+    assert load(host, confinement.RECORD)["uses"] == {"ports": [], "folders": [], "state": ["/srv/b"]}
+    save(host, confinement.RECORD, {"uses": {"ports": [], "folders": [], "of_a_later_version": [1]}})
+    assert confinement.used(host) == Requirements([], [])
+
+
+class Policy:
+    """SELinux as semanage and matchpathcon show it: the local rules, by kind and name."""
+
+    def __init__(self):
+        self.rules = {}
+
+    def run(self, argv):
+        words = [word for word in argv[1:] if not word.startswith("--no")]
+        name = os.path.basename(argv[0])
+        if name == "matchpathcon":
+            found = [kind for path, kind in self.rules.items() if re.fullmatch(str(path), argv[-1])]
+            return CommandResult(0, f"system_u:object_r:{(found or ['var_t'])[0]}:s0\n", "")
+        if name == "semanage" and words[1] == "--list":
+            files = "".join(f"{path}  all files  {kind}\n" for path, kind in self.rules.items())
+            ports = "".join(f"{kind}  {rule}\n" for rule, kind in self.rules.items() if rule[:3] in ("tcp", "udp"))
+            return CommandResult(0, LISTING + ports if words[0] == "port" else files, "")
+        rule = " ".join(words[words.index("--proto") + 1 :] if "--proto" in words else words[-1:])
+        if name == "semanage" and words[1] == "--add":
+            self.rules[rule] = words[words.index("--type") + 1]
+        if name == "semanage" and words[1] == "--delete":
+            del self.rules[rule]
+        return CommandResult(0, "", "")
+
+
+@pytest.fixture
+def policy(host, tmp_path, monkeypatch):
+    policy = Policy()
+    (tmp_path / "selinux").touch()
+    monkeypatch.setattr(confinement, "find_program", lambda name: f"/usr/sbin/{name}")
+    host.run = policy.run
+    return policy
+
+
+def test_each_use_has_its_type_and_loses_it(host, places, policy, tmp_path):
+    places = places._replace(selinux=str(tmp_path / "selinux"), profile=str(tmp_path / "none"))
+    uses = Requirements([4461], [], [10123], ["/srv/state"], ["/srv/logs"], ["/srv/conf/chrony.conf"])
+    said = confinement.allow(host, uses, False, places).changes
+    assert said == [
+        "SELinux lets chronyd use TCP port 4461 (ntske_port_t)",
+        "SELinux lets chronyd use UDP port 10123 (ntp_port_t)",
+        "SELinux lets chronyd read /srv/conf/chrony.conf (etc_t)",
+        "SELinux lets chronyd write /srv/state (chronyd_var_lib_t)",
+        "SELinux lets chronyd write /srv/logs (chronyd_var_log_t)",
+    ]
+    assert policy.rules == {
+        "tcp 4461": "ntske_port_t",
+        "udp 10123": "ntp_port_t",
+        r"/srv/conf/chrony\.conf(\.securetime-nts-.*)?": "etc_t",
+        "/srv/state(/.*)?": "chronyd_var_lib_t",
+        "/srv/logs(/.*)?": "chronyd_var_log_t",
+    }
+    assert confinement.prune(host, uses, False, places).changes == []
+    assert len(confinement.prune(host, Requirements(), False, places).changes) == 5
+    assert policy.rules == {}
+
+
+def test_a_udp_port_of_another_service_is_warned_of(host, places, policy, tmp_path, monkeypatch):
+    places = places._replace(selinux=str(tmp_path / "selinux"))
+    monkeypatch.setattr(confinement, "port_types", lambda _listing, protocol: [("syslogd_port_t", 514, 514)])
+    outcome = confinement.allow(host, Requirements(udp_ports=[514]), False, places)
+    assert outcome.warnings[0].startswith("UDP port 514 is syslogd_port_t in this host's SELinux policy")
+    assert policy.rules == {}
+
+
+def test_a_socket_without_a_type_is_refused(host, places, policy, tmp_path):
+    places = places._replace(selinux=str(tmp_path / "selinux"))
+    with pytest.raises(
+        TransactionError, match=r"keeps chronyd from making /srv/gps\.sock.*Name a place directly in /run"
+    ):
+        confinement.allow(host, Requirements(sockets=["/srv/gps.sock"]), False, places)
+    for usual in ("/run/chrony.gps.sock", "/run/mine/"):
+        confinement.allow(host, Requirements(sockets=[usual]), False, places)

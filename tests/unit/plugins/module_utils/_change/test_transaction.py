@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import lock, originals, transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change import links, lock, originals, transaction
 from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import put_back_cookies
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     NEW,
@@ -263,6 +263,12 @@ def no_questions(monkeypatch):
     monkeypatch.setattr(transaction, "check", lambda *_arguments, **_options: True)
 
 
+@pytest.fixture
+def roots_folders(monkeypatch):
+    """Let links be followed through the folders of the test, which others could write to."""
+    monkeypatch.setattr(links, "_assert_roots", lambda _folder, _link: None)
+
+
 def test_who_is_not_trusted_any_more_costs_the_cookies(client):
     result, done, left = client([("ca-2.pem", OTHER, "nothing")])
     assert result["actions"] == ["drop-cookies", "restart"]
@@ -404,6 +410,7 @@ def test_rivals_come_back_with_a_rollback(client):
     assert done[-3:] == [f"systemctl {step} {RIVAL}" for step in ("unmask", "enable", "start")]
 
 
+@pytest.mark.usefixtures("roots_folders")
 def test_a_restore_puts_back_what_was_there(client, host, tmp_path):
     (tmp_path / "target").write_text("of the target\n")
     (tmp_path / "link").symlink_to("target")
@@ -411,19 +418,31 @@ def test_a_restore_puts_back_what_was_there(client, host, tmp_path):
     (tmp_path / "mine").write_text("mine\n")
     (tmp_path / "mine").chmod(0o604)
     os.setxattr(str(tmp_path / "mine"), "user.mine", b"\0yes")
-    names = ("link", "dangling", "mine", "added")
+    (tmp_path / "replaced").write_text("before the link\n")
+    names = ("link", "dangling", "mine", "added", "replaced")
+    changed = ("target", "nowhere", "mine", "added", "replaced")
+    wanted = [(name, "of the role\n", "nothing") for name in names]
     log = []
-    client([(name, "of the role\n", "nothing") for name in names], rivals=[RIVAL], owns=[], log=log)
-    assert not (tmp_path / "link").is_symlink()
-    assert (tmp_path / "target").read_text() == "of the target\n"
+    client(wanted, rivals=[RIVAL], owns=[], log=log)
+    assert os.readlink(str(tmp_path / "link")) == "target"
+    assert [(tmp_path / name).read_text() for name in changed] == ["of the role\n"] * 5
+    assert client(wanted, owns=[], log=log)[0]["changed"] is False
+    # As by a configuration manager that came later.
+    (tmp_path / "replaced").rename(tmp_path / "elsewhere")
+    (tmp_path / "replaced").symlink_to("elsewhere")
+    assert client(wanted, owns=[], log=log)[0]["changed"] is False
     assert os.listxattr(str(tmp_path / "mine")) == []
     (tmp_path / "state/server.previous.key").touch()
     options = transaction.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
     result = transaction.restore(host, options)
-    assert result["changed_files"] == sorted(str(tmp_path / name) for name in names)
+    assert result["changed_files"] == sorted(str(tmp_path / name) for name in changed)
     assert log[-3:] == [f"systemctl {step} {RIVAL}" for step in ("unmask", "enable", "start")]
     assert os.readlink(str(tmp_path / "link")) == "target"
     assert os.readlink(str(tmp_path / "dangling")) == "nowhere"
+    assert (tmp_path / "target").read_text() == "of the target\n"
+    assert not (tmp_path / "nowhere").exists()
+    assert not (tmp_path / "replaced").is_symlink()
+    assert (tmp_path / "replaced").read_text() == "before the link\n"
     assert (tmp_path / "mine").read_text() == "mine\n"
     assert stat.S_IMODE((tmp_path / "mine").stat().st_mode) == 0o604
     assert os.getxattr(str(tmp_path / "mine"), "user.mine") == b"\0yes"

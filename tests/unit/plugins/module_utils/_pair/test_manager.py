@@ -433,11 +433,11 @@ def deployed(tmp_path, monkeypatch):
     return deploy
 
 
-def staged_only(host, changes, _before, _options):
+def staged_only(host, changes, _before, _options, _sandbox):
     """Stage files without a chronyd that checks them."""
     for item in changes:
         stage(host, item)
-    return transaction.Staged(False, transaction.NOTHING_LOST, [])
+    return transaction.Staged(False, transaction.NOTHING_LOST, [], {})
 
 
 def test_a_deployment_restarts_a_chronyd_that_runs(deployed, tmp_path):

@@ -1,0 +1,134 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import os
+import stat
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._change import links
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import FileSpec, TransactionError
+
+
+@pytest.fixture
+def trusted(monkeypatch):
+    """Let every folder be one that root alone writes to."""
+    monkeypatch.setattr(links, "_assert_roots", lambda _folder, _link: None)
+
+
+def wanted(path, **more):
+    return FileSpec(str(path), "x", "root", "root", 0o644, **more)
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("target", ["../far/file", "chain", "absolute", "below/file"])
+def test_a_file_is_written_where_its_link_leads(tmp_path, target):
+    folder, far = tmp_path / "etc", tmp_path / "far"
+    folder.mkdir()
+    far.mkdir()
+    (folder / "chain").symlink_to("chained")
+    (folder / "chained").symlink_to("../far/./file")
+    (folder / "absolute").symlink_to(far / "file")
+    (folder / "below").symlink_to(far)
+    (folder / "link").symlink_to(target)
+    # The target need not be there.
+    assert links.resolved([wanted(folder / "link")])[0].place == str(far / "file")
+    (far / "file").touch()
+    item = links.resolved([wanted(folder / "link")])[0]
+    assert (item.path, item.place) == (str(folder / "link"), str(far / "file"))
+    assert item.staged == str(far / "file.securetime-nts-new")
+
+
+@pytest.mark.usefixtures("trusted")
+def test_what_is_no_link_or_is_to_be_one_or_to_be_absent_is_changed_in_its_place(tmp_path):
+    (tmp_path / "link").symlink_to("file")
+    link = wanted(tmp_path / "link")
+    items = [wanted(tmp_path / "file"), link._replace(content=None), link._replace(link="x")]
+    assert [item.place for item in links.resolved(items[:2])] == [str(tmp_path / "file"), str(tmp_path / "link")]
+    assert links.resolved(items[2:]) == items[2:]
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("link", "leads in a circle"),
+        ("/dev/null", "leads to /dev/null, which is not a regular file"),
+        ("folder", "folder, which is not a regular file"),
+        ("none/file", "none, which is not a folder of this host"),
+        ("../..", "not a regular file"),
+    ],
+)
+def test_a_link_that_leads_to_no_file_is_refused(tmp_path, target, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(TransactionError, match=message):
+        links.resolved([wanted(tmp_path / "link")])
+
+
+@pytest.mark.usefixtures("trusted")
+def test_two_names_of_a_file_are_refused(tmp_path):
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(TransactionError, match=r"file and .*link are the same file"):
+        links.resolved([wanted(tmp_path / "file"), wanted(tmp_path / "link")])
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "mode", "message"),
+    [
+        (0, 0, 0o755, None),
+        (0, 0, 0o775, None),
+        (0, 7, 0o755, None),
+        (0, 7, 0o775, "its group can write to"),
+        (0, 0, 0o1777, "all users can write to"),
+        (54321, 0, 0o755, "the user 54321 owns"),
+    ],
+)
+def test_root_follows_a_link_where_it_alone_decides(monkeypatch, uid, gid, mode, message):
+    status = os.stat_result((stat.S_IFDIR | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
+    monkeypatch.setattr(links, "os", SimpleNamespace(stat=lambda _path: status))
+    if message is None:
+        links._assert_roots("/folder", "/etc/link")
+        return
+    with pytest.raises(
+        TransactionError, match=f"link is a symbolic link and leads through /folder, a folder that {message}"
+    ):
+        links._assert_roots("/folder", "/etc/link")
+
+
+def test_every_folder_on_the_way_is_looked_at(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(links, "_assert_roots", lambda folder, _link: seen.append(folder))
+    for name in ("etc", "between", "end"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "etc/link").symlink_to("../between/link")
+    (tmp_path / "between/link").symlink_to(tmp_path / "end/file")
+    links.target_of(str(tmp_path / "etc/link"))
+    assert {str(tmp_path / name) for name in ("etc", "between", "end")} <= set(seen)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="flags are root's to set")
+@pytest.mark.parametrize(
+    ("flag", "on", "message"),
+    [
+        ("i", "file", "file is immutable .chattr .i., so .*file cannot be replaced.*`chattr -i "),
+        ("a", "file", "file is append-only"),
+        ("i", ".", "is immutable"),
+    ],
+)
+def test_a_file_that_root_cannot_replace_is_named(tmp_path, flag, on, message):
+    path = tmp_path / "folder/file"
+    path.parent.mkdir()
+    path.touch()
+    links.assert_changeable(str(path))
+    links.assert_changeable(str(tmp_path / "none"))
+    if subprocess.run(["chattr", f"+{flag}", path.parent / on], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this file system has no flags")
+    try:
+        with pytest.raises(TransactionError, match=message):
+            links.assert_changeable(str(path))
+    finally:
+        subprocess.run(["chattr", f"-{flag}", path.parent / on], check=True)
