@@ -11,6 +11,7 @@ A step is whatever reaches the disk or another program. Prints what was found wr
 import glob
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ CONFIG_FILE, UNIT = sys.argv[1:]
 FOLDER = os.path.join(os.path.dirname(CONFIG_FILE), "killed")
 # A trust anchor that is not wanted in the end, and cookies that are then not to be used any more.
 ANCHOR = FOLDER + "/anchor-3.pem"
+# A file behind a chain of symbolic links, as of an administrator who keeps it elsewhere.
+LINK, TARGET = FOLDER + "/link", FOLDER + "/elsewhere/target"
 UNDO = "/var/lib/securetime-nts/undo.sh"
 COOKIES = "/var/lib/chrony/192.0.2.77.nts"
 OPTIONS = transaction.Options(
@@ -68,6 +71,12 @@ def killed_at(step, wanted):
     return os.WIFSIGNALED(status)
 
 
+def make_links():
+    os.makedirs(os.path.dirname(TARGET))
+    os.symlink("elsewhere/target", FOLDER + "/between")
+    os.symlink(FOLDER + "/between", LINK)
+
+
 def main():
     with open(CONFIG_FILE) as file:
         config = file.read()
@@ -81,6 +90,7 @@ def main():
             ANCHOR: anchor if label == "old" else None,
             FOLDER + "/changed": f"{label}\n",
             FOLDER + "/added": f"{label}\n" if label == "new" else None,
+            LINK: f"{label}\n",
             FOLDER + "/removed": f"{label}\n" if label == "old" else None,
         }
 
@@ -89,6 +99,7 @@ def main():
         return [FileSpec(path, content, "root", "root", 0o644) for path, content in listed]
 
     def contents():
+        wrong.extend([] if os.path.islink(LINK) else [f"step {step}: the symbolic link is gone"])
         return {path: read(path) and read(path).content.decode() for path in files("old")}
 
     def left_behind():
@@ -101,6 +112,7 @@ def main():
 
     wrong = []
     step = 0
+    make_links()
     transaction.apply(HOST, wanted("old"), OPTIONS)
     while True:
         step += 1
@@ -139,6 +151,7 @@ def main():
     last = [item._replace(content=None) for item in wanted("old")[1:]]
     transaction.apply(HOST, [wanted("old")[0]._replace(content=config), *last], OPTIONS)
     remove(COOKIES)
+    shutil.rmtree(FOLDER)
     print(json.dumps({"steps": step - 1, "wrong": wrong}))
 
 

@@ -428,6 +428,102 @@ def test_chronyd_enters_folders_that_were_made_under_a_strict_umask(client: Host
         client.check_output("rmdir -p --ignore-fail-on-non-empty /etc/chrony/fault.d/below")
 
 
+@pytest.mark.parametrize("since", ["closed", "closed at a start", "closed at a start and opened"])
+def test_a_folder_of_the_role_that_was_closed_is_opened_and_read_again(client: Host, since: str) -> None:
+    folder, name = "/etc/chrony/nts-sources.d", "closed.example.org"
+    sources = {"path": f"{folder}/fault.sources", "content": f"server {name} nts\n", "effect": "sources"}
+    try:
+        change(client, sources)
+        client.check_output(f"chmod go-rwx {folder} {folder}/fault.sources")
+        if since != "closed":
+            client.check_output("systemctl restart chrony")
+            assert name not in client.check_output("chronyc -N sources -a")
+        if since.endswith("opened"):
+            client.check_output(f"chmod a+rX {folder} {folder}/fault.sources")
+        result = change(client, sources, folders=[folder])
+        assert result["actions"] == ["restart"], result
+        assert (folder in result["changed_files"]) == (not since.endswith("opened")), result
+        assert client.file(folder).mode == 0o755
+        assert name in client.check_output("chronyc -N sources -a")
+        assert not change(client, sources, folders=[folder])["changed"]
+    finally:
+        change(client, dict(sources, state="absent"), folders=[folder])
+
+
+def test_a_folder_of_the_package_that_was_closed_is_refused_without_a_change_of_files(client: Host) -> None:
+    closed = "chmod 700 /etc/chrony"
+    client.check_output(closed)
+    try:
+        # The same content as before: chronyd has read it, and would not at its next start.
+        refused(
+            client,
+            r"permissions of /etc/chrony,.*`chgrp _chrony /etc/chrony; chmod g\+rx",
+            {"path": CONFIG, "content": config(client)},
+        )
+        client.check_output("chgrp _chrony /etc/chrony; chmod g+rx /etc/chrony")
+        assert not change(client, {"path": CONFIG, "content": config(client)})["changed"]
+    finally:
+        client.check_output("chgrp root /etc/chrony; chmod 755 /etc/chrony")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "dumpdir /home/fault/dump",
+            r"/home/fault/dump \(dumpdir\) is hidden from chronyd by ProtectHome=yes of chrony.service",
+        ),
+        (
+            "logdir /srv/fault",
+            r"/srv/fault \(logdir\) is read-only for chronyd by ProtectSystem=strict of chrony.service",
+        ),
+        ("driftfile /etc/chrony/drift", r"\(driftfile\) is read-only for chronyd by ProtectSystem=strict"),
+        ("pidfile /run/fault.pid", r"\(pidfile\) is not /run/chrony/chronyd.pid, where chrony.service looks for it"),
+        ("refclock SOCK /run/fault/gps.sock", "needs the folder /run/fault, which does not exist"),
+        ("refclock SOCK /tmp/gps.sock", r"\(refclock\) is hidden from chronyd by PrivateTmp=yes"),
+        ("bindcmdaddress /run/chronyd.sock", "is in /run, which is not a folder of _chrony alone"),
+        ("tempcomp /etc/shadow 30 0 0 0 0", r"/etc/shadow \(tempcomp\) cannot be read by _chrony"),
+    ],
+)
+def test_a_path_that_chronyd_cannot_use(client: Host, line: str, message: str) -> None:
+    refused(client, message, {"path": CONFIG, "content": f"{config(client)}{line}\n"})
+    assert client.run("ls /home/fault /srv/fault").rc != 0
+
+
+def test_a_configuration_behind_a_symbolic_link(client: Host) -> None:
+    before, far = config(client), "/srv/fault/chrony.conf"
+    client.check_output(
+        f"mkdir -p /srv/fault; mv {CONFIG} {far}; ln -s /srv/fault/hop {CONFIG}; ln -s ./chrony.conf /srv/fault/hop"
+    )
+    try:
+        changed = {"path": CONFIG, "content": f"{before}! changed\n"}
+        assert change(client, changed)["actions"] == ["restart"]
+        assert (client.check_output(f"readlink {CONFIG}"), config(client)) == ("/srv/fault/hop", changed["content"])
+        assert client.check_output("ls /srv/fault").split() == ["chrony.conf", "hop"]
+        assert not change(client, changed)["changed"]
+        # Refused by chronyd, and taken back after its start.
+        refused(client, "Invalid directive", {"path": CONFIG, "content": f"{before}nonsense\n"})
+        refused(
+            client,
+            "was taken back",
+            {"path": CONFIG, "content": f"{before}bindaddress 198.51.100.7\nallow\n"},
+            verify="synchronised",
+            verify_timeout=1,
+            verify_min_sources=99,
+        )
+        client.check_output("chmod 777 /srv/fault")
+        refused(
+            client,
+            "leads through /srv/fault, a folder that all users can write to",
+            {"path": CONFIG, "content": before},
+        )
+        client.check_output("chmod 755 /srv/fault")
+        assert change(client, {"path": CONFIG, "content": before})["actions"] == ["restart"]
+        assert client.check_output(f"readlink {CONFIG}") == "/srv/fault/hop"
+    finally:
+        client.check_output(f"chmod 755 /srv/fault; rm {CONFIG}; mv {far} {CONFIG}; rm -r /srv/fault")
+
+
 def test_folders_of_chronyds_user_do_not_keep_a_trust_anchor(client: Host) -> None:
     before = config(client)
     anchor = client.file("/etc/chrony/nts/trusted.pem").content_string

@@ -185,3 +185,40 @@ def test_other_folder_and_other_port_are_let_in_and_out_again(host: str) -> None
     assert inside(known()[host], f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true") == ""
     run_role(host)
     assert inside(known()[host], rules) == before
+
+
+@pytest.mark.parametrize("host", ["nts1", "nts2"])
+def test_other_places_and_another_ntp_port_are_let_in_and_out_again(host: str) -> None:
+    rules = "cat /etc/apparmor.d/local/usr.sbin.chronyd 2>/dev/null || true; semanage port -l -C -n 2>/dev/null || true"
+    rules += "; semanage fcontext -l -C -n 2>/dev/null || true"
+    config = {"nts1": "/etc/chrony/chrony.conf", "nts2": "/etc/chrony.conf"}[host]
+    vm = known()[host]
+    inside(vm, "dmesg -C")
+    before = inside(vm, rules)
+    # As of an administrator who keeps the file elsewhere.
+    inside(vm, f"mkdir -p /srv/conf\nmv {config} /srv/conf/chrony.conf\nln -s /srv/conf/chrony.conf {config}\n")
+    directives = {
+        "port": 10123,
+        "dumpdir": "/srv/chrony/dump",
+        "ntsdumpdir": "/srv/chrony/dump",
+        "driftfile": "/srv/chrony/state/drift",
+        "logdir": "/srv/chrony/log",
+        "log": ["tracking"],
+    }
+    run_role(host, chrony_nts_directives=directives)
+    during = inside(vm, rules)
+    for needed in ("/srv/chrony/dump", "/srv/chrony/state", "/srv/chrony/log", "/srv/conf/chrony"):
+        assert needed in during, (needed, during)
+    assert host == "nts1" or "10123" in during, during
+    inside(
+        vm,
+        "systemctl restart chronyd\nsleep 2\ncd /srv/chrony\nls dump/ntskeys log/tracking.log state/drift",
+    )
+    assert "10123" in inside(vm, "ss -Huln")
+    assert inside(vm, f"readlink {config}").strip() == "/srv/conf/chrony.conf"
+    assert inside(vm, f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true") == ""
+    said = run_role(host, "--check", chrony_nts_directives=directives)
+    assert re.findall(r" changed=(\d+) ", said) == ["0"], said[-3000:]
+    inside(vm, f"rm {config}\nmv /srv/conf/chrony.conf {config}\nrmdir /srv/conf\n")
+    run_role(host)
+    assert inside(vm, rules) == before
