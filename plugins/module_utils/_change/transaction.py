@@ -279,7 +279,8 @@ def _needs(wanted: Sequence[FileSpec], options: Options, directives: Directives)
     """Return what SELinux and AppArmor must allow for files and directives; None where that is left as it is."""
     if options.uses is None or not options.uses_paths:
         return options.uses
-    linked = [item.place for item in wanted if item.target and "/systemd/" not in item.path]
+    read_first = [item for item in wanted if _is_main(item, options) or item.effect in (SOURCES, KEYS)]
+    linked = [item.place for item in read_first if item.place != item.path]
     found = confinement.union(options.uses, confinement.required(directives, linked))
     return found._replace(files=[path for path in found.files if not paths.below(path, found.folders)])
 

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import links, lock, originals, transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change.confinement import Requirements
 from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import put_back_cookies
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     NEW,
@@ -408,6 +409,20 @@ def test_rivals_come_back_with_a_rollback(client):
         client([("chrony.conf", "", "restart")], rivals=[RIVAL], verify=refuse, log=done)
     assert not [step for step in done if step.startswith("systemctl mask")]
     assert done[-3:] == [f"systemctl {step} {RIVAL}" for step in ("unmask", "enable", "start")]
+
+
+def test_confinement_is_about_links_of_what_chronyd_reads():
+    options = transaction.Options("/none/chrony.conf", "chronyd", uses=Requirements())
+    files = [
+        wanted("/none/chrony.conf")._replace(target="/none/conf/chrony.conf"),
+        wanted("/none/sources", "sources")._replace(target="/none/conf/sources"),
+        wanted("/none/options")._replace(target="/none/conf/options"),
+        # As an original that is put back.
+        wanted("/none/keys", "keys")._replace(target="/none/keys"),
+    ]
+    assert transaction._needs(files, options, {}).files == ["/none/conf/chrony.conf", "/none/conf/sources"]
+    assert transaction._needs(files, options._replace(uses_paths=False), {}) == Requirements()
+    assert transaction._needs(files, options._replace(uses=None), {}) is None
 
 
 @pytest.mark.usefixtures("roots_folders")
