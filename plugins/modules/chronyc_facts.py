@@ -606,6 +606,14 @@ ansible_facts:
               returned: always
               elements: str
               sample: [/etc/chrony/nts/server.key]
+            firewall_rules:
+              description:
+                - The firewalls that have rules of M(securetime.nts.nts_firewall), whether they are active or not.
+                - The rules of C(ufw) and C(nftables) are for root alone to see.
+              type: list
+              returned: always
+              elements: str
+              sample: [ufw]
         tracking:
           description: How the clock does. Null if chronyd did not answer.
           type: dict

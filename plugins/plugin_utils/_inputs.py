@@ -22,6 +22,7 @@ DISTRIBUTION_SET = 1
 RAW_SET = re.compile(r"\s*ntstrustedcerts\s+([0-9]+)\s+\S", re.IGNORECASE)
 # IANA's TCP port of the NTS key exchange (RFC 8915, section 7.6).
 NTSKE_PORT = 4460
+NTP_PORT = 123
 # What playbooks and tasks of the operator are given or give, besides the inputs.
 OTHER_NAMES = (
     "acme_dns_records",
@@ -139,6 +140,21 @@ class Inputs:
     def has_line(self, name: str) -> bool:
         """Whether the operator gives a directive, by its name or as a raw line."""
         return self.directives.get(name) not in (None, False) or self.raw_values(name) != []
+
+    @property
+    def ntp_ports(self) -> list[int]:
+        """The UDP ports at which the server answers NTP, by itself and within PTP messages (ptpport)."""
+        return [port for port in (self._port("port", NTP_PORT), self._port("ptpport", 0)) if port]
+
+    @property
+    def ntske_listens(self) -> int:
+        """The TCP port at which chronyd listens for key exchanges, raw lines included."""
+        return self._port("ntsport", NTSKE_PORT)
+
+    def _port(self, name: str, default: int) -> int:
+        """Return the port of a directive. The last line has the last word, and raw lines are the last ones."""
+        given = [str(value) for value in (self.directives.get(name), *self.raw_values(name)) if value is not None]
+        return int(given[-1]) if given and given[-1].isdigit() else default
 
     @property
     def ntsport(self) -> int:

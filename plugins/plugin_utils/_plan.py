@@ -184,6 +184,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "certificate_dirs": dirs,
         "writable_text": writable_text(written_folders(lines.effective)),
         "renewal": renewal(pairs, environment["server_files"]),
+        "firewall": firewall(inputs, environment["firewall_rules"]),
         "unused_pair_files": unused_pair_files(pairs, environment["server_files"]),
         "proof": proof(inputs, skip_for, distribution_sources),
     }
@@ -528,6 +529,25 @@ def writable_text(folders: list[str]) -> str:
 def renewal(pairs: list[Row], server_files: list[str]) -> str:
     """Return present on a server, absent on a host that has stopped being one, and nothing elsewhere."""
     return "present" if pairs else "absent" if server_files else ""
+
+
+def firewall(inputs: Inputs, with_rules: list[str]) -> Row:
+    """Return the parameters of nts_firewall. Its state is absent where rules are left over, and empty elsewhere."""
+    if inputs.is_true("server_enabled") and inputs["firewall"] == "auto":
+        addresses = inputs.directives.get("bindaddress") or []
+        return {
+            "state": "present",
+            "allow": list(inputs["server_allow"]),
+            "udp_ports": inputs.ntp_ports,
+            "tcp_ports": [inputs.ntske_listens],
+            "addresses": [
+                *([addresses] if isinstance(addresses, str) else addresses),
+                *inputs.raw_values("bindaddress"),
+            ],
+            "device": (inputs.raw_values("binddevice") or [str(inputs.directives.get("binddevice") or "")])[-1],
+            "nft_include": str(inputs["firewall_nft_include"]),
+        }
+    return {"state": "absent" if with_rules else ""}
 
 
 def unused_pair_files(pairs: list[Row], server_files: list[str]) -> list[str]:

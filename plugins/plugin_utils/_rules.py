@@ -426,6 +426,16 @@ def _subnets_are_subnets(inputs: Inputs) -> Iterator[str]:
 
 
 @rule
+def _the_nft_include_is_a_path(inputs: Inputs) -> Iterator[str]:
+    path = inputs["firewall_nft_include"]
+    if path and not re.fullmatch(r"(?:/[\w.+@-]+)+", path):
+        yield (
+            f"'{path}' in chrony_nts_firewall_nft_include is not the path of a file. Write an absolute path of letters,"
+            " digits and .+@-_, as /etc/nftables.d/securetime-nts.nft, and include that file in your ruleset."
+        )
+
+
+@rule
 def _a_server_answers_ntp(inputs: Inputs) -> Iterator[str]:
     if not inputs.is_true("server_enabled") or inputs.has_line("ntsntpserver"):
         return

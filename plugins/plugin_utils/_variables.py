@@ -60,6 +60,8 @@ VARIABLES = made_of(
     flag("chrony_nts_server_enabled"),
     several(string("chrony_nts_server_names")),
     several(string("chrony_nts_server_allow")),
+    choice("chrony_nts_firewall", "auto", "none"),
+    string("chrony_nts_firewall_nft_include"),
     choice("chrony_nts_certificate_provider", *PROVIDERS),
     choice("chrony_nts_certificate_key_type", *KEY_TYPES),
     flag("chrony_nts_certificate_new_key"),

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
+from ansible_collections.securetime.nts.plugins.module_utils._state.firewall_marks import firewalls_with_rules
 from ansible_collections.securetime.nts.plugins.module_utils._state.options import (
     KNOWN,
     WITH_ARGUMENT,
@@ -212,6 +213,7 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
             "daemon_options": daemon_options(said["systemctl"], unit["name"]) if unit else None,
             "clock_setters": None,
             "server_files": server_files(),
+            "firewall_rules": firewalls_with_rules(),
         },
     }
 

@@ -64,7 +64,7 @@ def restored(tmp_path: Path) -> Callable[..., tuple[int, dict[str, Any]]]:
             **{key: values[key] for key in ("__chrony_nts_restore_record", "__chrony_nts_package_modules")},
             "__chrony_nts_certbot_hook": "/hook",
             "__chrony_nts_platform": {"config_file": "/c", "service": "chrony.service", **platform},
-            "ansible_facts": {"chrony": {"environment": {"package_manager": "apt"}}},
+            "ansible_facts": {"chrony": {"environment": {"package_manager": "apt", "firewall_rules": ["ufw"]}}},
         }
         tasks = with_stand_in(yaml.safe_load((ROLE / "tasks/restore.yml").read_text()))
         play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": given, "tasks": tasks}

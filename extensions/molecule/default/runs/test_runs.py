@@ -101,7 +101,7 @@ def test_the_modules_of_an_unchanged_run_start_few_processes(name: str) -> None:
 
 
 def test_every_phase_can_be_run_alone() -> None:
-    for tag in ("preflight", "install", "certificate", "configure", "verify"):
+    for tag in ("preflight", "install", "certificate", "configure", "firewall", "verify"):
         assert set(changed(site("--limit", "nts1,client-debian13", "--tags", tag)).values()) == {0}, tag
 
 

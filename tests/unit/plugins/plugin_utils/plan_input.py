@@ -52,6 +52,7 @@ FACTS: dict[str, Any] = {
         "chrony_wait": None,
         "daemon_options": {"files": ["/etc/default/chrony"], "variables": {"DAEMON_OPTS": ["-F", "1"]}},
         "server_files": [],
+        "firewall_rules": [],
     },
 }
 SERVER = {"chrony_nts_server_enabled": True, "chrony_nts_server_allow": ["192.0.2.0/24"]}

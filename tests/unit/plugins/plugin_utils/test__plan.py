@@ -543,6 +543,32 @@ def test_a_host_that_is_no_server_any_more_keeps_no_pair() -> None:
     assert len(host["unused_pair_files"]) == 4
 
 
+def test_the_firewall_is_opened_on_a_server_and_closed_on_a_host_that_was_one() -> None:
+    directives = {"port": 11123, "ntsport": 4461, "ptpport": 319, "bindaddress": "192.0.2.1", "binddevice": "eth0"}
+    host = planned({**SERVER, "chrony_nts_directives": directives})
+    assert host["firewall"] == {
+        "state": "present",
+        "allow": SERVER["chrony_nts_server_allow"],
+        "udp_ports": [11123, 319],
+        "tcp_ports": [4461],
+        "addresses": ["192.0.2.1"],
+        "device": "eth0",
+        "nft_include": "",
+    }
+    assert planned(SERVER)["firewall"]["udp_ports"] == [123]
+    raw = ["port 11124", "ntsport 4462", "bindaddress ::1", "binddevice eth1"]
+    found = planned({**SERVER, "chrony_nts_directives": directives, "chrony_nts_raw_lines": raw})["firewall"]
+    assert (found["udp_ports"], found["tcp_ports"]) == ([11124, 319], [4462])
+    assert (found["addresses"], found["device"]) == (["192.0.2.1", "::1"], "eth1")
+    elsewhere = {"port": 0, "ntsntpserver": "ntp.example.org"}
+    assert planned({**SERVER, "chrony_nts_directives": elsewhere})["firewall"]["udp_ports"] == []
+    assert planned()["firewall"] == {"state": ""}
+    assert planned(environment__firewall_rules=["ufw"])["firewall"] == {"state": "absent"}
+    by_hand = {**SERVER, "chrony_nts_firewall": "none"}
+    assert planned(by_hand)["firewall"] == {"state": ""}
+    assert planned(by_hand, environment__firewall_rules=["ufw"])["firewall"] == {"state": "absent"}
+
+
 def test_a_client_has_no_renewal_to_remove() -> None:
     assert (planned()["renewal"], planned()["unused_pair_files"]) == ("", [])
 

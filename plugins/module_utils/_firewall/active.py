@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The firewalls that filter what arrives at the host: what runs, not what is installed."""
+
+import re
+from types import MappingProxyType
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import NOT_RUN, CommandResult, System
+from ansible_collections.securetime.nts.plugins.module_utils._firewall import firewalld, iptables, nftables, ufw
+from ansible_collections.securetime.nts.plugins.module_utils._firewall.openings import FirewallError
+from ansible_collections.securetime.nts.plugins.module_utils._state.firewall_marks import FIREWALLD
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import read_file
+
+UFW_SETTINGS = "/etc/ufw/ufw.conf"
+UFW_DEFAULTS = "/etc/default/ufw"
+FIREWALLD_SETTINGS = f"{FIREWALLD}/firewalld.conf"
+# The tables that the kernel's older interface of iptables has loaded, by the program and the IP family.
+LEGACY = (("iptables", 4, "/proc/net/ip_tables_names"), ("ip6tables", 6, "/proc/net/ip6_tables_names"))
+# Of every family. The second one is there while firewalld starts.
+FIREWALLD_TABLES = ("firewalld", "firewalld_policy_drop")
+
+
+class Seen(NamedTuple):
+    """The firewalls that filter, with what was read of each."""
+
+    # The zones of firewalld, where it runs.
+    zones: Optional[Dict[str, firewalld.Zone]] = None
+    default_zone: str = ""
+    ufw: bool = False
+    # The chains of nftables that drop or reject by their policy or their last rule, with their rules.
+    chains: Sequence[Tuple[nftables.Chain, List[nftables.Row]]] = ()
+    # What `iptables -S INPUT` prints, by IP family, where it refuses what no rule accepts.
+    iptables: Mapping[int, str] = MappingProxyType({})
+    warnings: Sequence[str] = ()
+
+    @property
+    def active(self) -> Dict[str, str]:
+        """Return the firewalls that filter, each by its name and as a sentence calls it."""
+        names = ", ".join(str(chain) for chain, _rules in self.chains)
+        found = {
+            "firewalld": "firewalld" if self.zones is not None else "",
+            "ufw": "ufw" if self.ufw else "",
+            "nftables": f"nftables (chain {names})" if self.chains else "",
+            "iptables": "iptables (chain INPUT)" if self.iptables else "",
+        }
+        return {name: text for name, text in found.items() if text}
+
+
+def look(host: System) -> Seen:
+    """Return the firewalls that filter what arrives at the host."""
+    zones, default = _firewalld(host)
+    with_ufw = ufw.says_yes(read_file(UFW_SETTINGS), "ENABLED") and _ufw_is_active(host)
+    # ufw, and firewalld with its older backend, have their rules in the chains of iptables.
+    backend = re.search(r"^FirewallBackend=(\w+)", read_file(FIREWALLD_SETTINGS), re.MULTILINE)
+    iptables_is_theirs = with_ufw or bool(zones is not None and backend and backend.group(1) == "iptables")
+    chains, by_iptables, warnings = _nftables(host)
+    found = {} if iptables_is_theirs else _iptables(host, by_iptables)
+    return Seen(zones, default, with_ufw, chains, found, warnings)
+
+
+def _firewalld(host: System) -> Tuple[Optional[Dict[str, firewalld.Zone]], str]:
+    """Return the zones of a firewalld that runs, and the name of the default one."""
+    done = host.run(["firewall-cmd", "--list-all-zones"])
+    if done.status in (NOT_RUN, firewalld.NOT_RUNNING):
+        return None, ""
+    if done.status:
+        raise FirewallError(f"firewalld does not say which zones it has: {words(done)}. Nothing was changed.")
+    zones = firewalld.read_zones(done.stdout)
+    named = re.search(r"^DefaultZone=(\S+)", read_file(FIREWALLD_SETTINGS), re.MULTILINE)
+    marked = [name for name, zone in zones.items() if zone.default]
+    return zones, (marked or [named.group(1) if named else "public"])[0]
+
+
+def _ufw_is_active(host: System) -> bool:
+    done = host.run(["ufw", "status"])
+    if done.status == NOT_RUN:
+        return False
+    if done.status:
+        raise FirewallError(f"ufw does not say whether it is active: {words(done)}. Nothing was changed.")
+    return re.search(r"^Status: active", done.stdout, re.MULTILINE) is not None
+
+
+def _nftables(host: System) -> Tuple[List[Tuple[nftables.Chain, List[nftables.Row]]], Optional[List[int]], List[str]]:
+    """Return nftables' own chains that refuse, the IP families of the chains that iptables keeps there, and warnings.
+
+    The families are None where nft does not tell.
+    """
+    done = host.run(["nft", "--json", "list", "chains"])
+    if done.status == NOT_RUN:
+        return [], None, []
+    if done.status:
+        # As in a container that may not see its host's rules.
+        return [], None, [f"Whether nftables filters here is not known: {words(done)}."]
+    chains = [chain for chain in nftables.read_chains(done.stdout) if chain.table not in FIREWALLD_TABLES]
+    refusing = []
+    for chain in chains:
+        if not chain.by_iptables:
+            rules = list_rules(host, (chain.family, chain.table, chain.name))
+            if chain.policy == "drop" or nftables.refuses_the_rest(rules):
+                refusing.append((chain, rules))
+    return refusing, [nftables.FAMILIES[chain.family][0] for chain in chains if chain.by_iptables], []
+
+
+def list_rules(host: System, chain: Tuple[str, str, str]) -> List[nftables.Row]:
+    """Return the rules of a chain."""
+    done = host.run(["nft", "--json", "list", "chain", *chain])
+    if done.status:
+        raise FirewallError(f"nft does not show the chain {' '.join(chain)}: {words(done)}. Nothing was changed.")
+    return nftables.read_rules(done.stdout)
+
+
+def _iptables(host: System, families: Optional[List[int]]) -> Dict[int, str]:
+    """Return what iptables has in its chain INPUT, where that refuses; families are those that nft has seen."""
+    found = {}
+    for program, family, path in LEGACY:
+        legacy = "filter" in read_file(path).split()
+        if families is not None and family not in families and not legacy:
+            continue
+        done = host.run([f"{program}-legacy", "-S", "INPUT"]) if legacy else CommandResult(NOT_RUN, "", "")
+        if done.status == NOT_RUN:
+            done = host.run([program, "-S", "INPUT"])
+        if done.status == 0 and iptables.filters(done.stdout):
+            found[family] = done.stdout
+    return found
+
+
+def words(done: CommandResult) -> str:
+    """Return a program's own words about its failure, in one line."""
+    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    return "; ".join(lines[-3:]).rstrip(".") or f"exit status {done.status}"
