@@ -16,6 +16,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     FileSpec,
     System,
     TransactionError,
+    load,
     load_whole,
     read,
     save,
@@ -26,6 +27,7 @@ FOLDER = "original"
 MANIFEST = "original/manifest.json"
 REMEMBERED = "original/remembered.json"
 RIVALS = "original/rivals.json"
+FOLDERS = "original/folders.json"
 # Behind the state folder's path, while it is deleted.
 FORGOTTEN = ".securetime-nts-forgotten"
 REMEDY = (
@@ -55,6 +57,18 @@ def keep_rivals(host: System, rows: Sequence[Dict[str, Any]]) -> None:
 def kept_rivals(host: System) -> List[Dict[str, Any]]:
     """Return what keep_rivals() has kept."""
     return list(_load(host, RIVALS).values())
+
+
+def keep_folders(host: System, made: Sequence[str]) -> None:
+    """Keep the paths of folders that a change makes, which a restore removes where they are empty then."""
+    kept = kept_folders(host)
+    if not set(made) <= set(kept):
+        save(host, FOLDERS, {"made": sorted({*kept, *made})})
+
+
+def kept_folders(host: System) -> List[str]:
+    """Return what keep_folders() has kept, each folder before those in it."""
+    return list(load(host, FOLDERS).get("made", []))
 
 
 def specs(host: System) -> List[FileSpec]:

@@ -224,6 +224,7 @@ def _forgotten(host: System, result: Dict[str, Any]) -> Dict[str, Any]:
     """Bring the other time daemons back and forget what is kept of the host; return the result with that."""
     found = originals.kept_rivals(host)
     rivals.bring_back(host, found)
+    files.remove_folders(originals.kept_folders(host))
     result["warnings"] += originals.forget_everything(host)
     return {**result, "changed": result["changed"] or found != []}
 
@@ -735,8 +736,9 @@ def _write_plan(host: System, plan: Dict[str, Any], options: Options) -> None:
         if options.originals:
             originals.keep(host, path)
         files.remove(path + files.OLD)
-    if options.originals and plan["rivals"]:
+    if options.originals:
         originals.keep_rivals(host, plan["rivals"])
+        originals.keep_folders(host, plan["folders"])
     _write_undo(host, plan)
     save(host, PLAN, plan)
 

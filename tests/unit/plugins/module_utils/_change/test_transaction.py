@@ -496,6 +496,16 @@ def test_a_restore_gives_chronyd_its_state_back(host, tmp_path, run, enabled, un
     assert transaction._decision(host, [], [], {}, state, options).actions == expected
 
 
+def test_a_restore_removes_folders_that_a_change_has_made_and_nobody_uses(client, host, tmp_path):
+    (tmp_path / "there").mkdir()
+    files = [(f"{folder}/file", "of the role\n", "nothing") for folder in ("there", "made", "made/deep/deeper", "used")]
+    client(files, owns=[])
+    client([*files, ("later/file", "of the role\n", "nothing")], owns=[])
+    (tmp_path / "used/mine").write_text("mine\n")
+    transaction.restore(host, transaction.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0))
+    assert [(tmp_path / name).is_dir() for name in ("there", "made", "used", "later")] == [True, False, True, False]
+
+
 def test_one_original_can_be_put_back_and_is_dropped(client, host, tmp_path):
     (tmp_path / "keys").write_text("of the distribution\n")
     client([("keys", "of the role\n", "nothing"), ("more", "x\n", "nothing")], owns=[])
