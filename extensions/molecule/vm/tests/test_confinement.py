@@ -50,10 +50,18 @@ def test_confinement_is_on() -> None:
     assert "chronyd (enforce)" in inside(known()["nts1"], "cat /proc/$(cat /run/chrony/chronyd.pid)/attr/current")
 
 
-def test_unit_is_the_distributions() -> None:
-    for name in known():
+def test_unit_and_options_are_the_distributions() -> None:
+    for name, package in {
+        "nts1": ". /etc/default/chrony; echo $DAEMON_OPTS",
+        "nts2": ". /etc/sysconfig/chronyd; echo $OPTIONS",
+    }.items():
         drop_ins = inside(known()[name], "systemctl show chronyd --property=DropInPaths").split("=")[1].split()
-        assert [path.rpartition("/")[2] for path in drop_ins] == ["securetime-nts-undo.conf"], name
+        # The first one undoes a change at a boot; the second one names the file of the role's options.
+        assert {path.rpartition("/")[2] for path in drop_ins} == {"securetime-nts-undo.conf", "securetime-nts.conf"}
+        words = inside(known()[name], "tr '\\0' ' ' </proc/$(cat /run/chrony/chronyd.pid)/cmdline").split()
+        package_options = inside(known()[name], package).split()
+        assert package_options != []
+        assert words[1:] == [*package_options, "-r"], name
 
 
 def test_facts_and_probe_are_well() -> None:
