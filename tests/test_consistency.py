@@ -42,7 +42,7 @@ BELOW = {
     "modules": {"module_utils"},
 }
 # The packages of plugins/module_utils, the lowest layer first.
-LAYERS = ["_x509", "_nts", "_state", "_change", "_firewall", "_pair"]
+LAYERS = ["_x509", "_nts", "_state", "_change", "_firewall", "_packages", "_pair"]
 SYMPTOMS = (ROOT / "docs/troubleshooting.md").read_text()
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
@@ -209,7 +209,7 @@ def test_platforms_have_test_hosts_and_test_hosts_are_platforms(monkeypatch: pyt
     monkeypatch.syspath_prepend(str(ROOT / "tests/lab"))
     lab = runpy.run_path(str(ROOT / "tests/lab/lab.py"))
     platforms = [p for role in ROLES for p in load(role / "meta/main.yml")["galaxy_info"]["platforms"]]
-    families = {"Debian" if image in lab["SUITES"] else {"el-standin": "RedHat"}[image] for image in lab["CONTAINERS"]}
+    families = {"Debian" if image in lab["SUITES"] else {"el-standin": "RedHat"}[image] for image in lab["DEFAULT"]}
     assert {FAMILIES[platform["name"]] for platform in platforms} == families
     assert set(lab["SUITES"].values()) <= {suite for p in platforms if p["name"] == "Debian" for suite in p["versions"]}
 
@@ -332,11 +332,11 @@ def test_a_task_on_the_controller_takes_nothing_from_the_host() -> None:
 @pytest.mark.parametrize(
     ("plan", "installs"),
     [
-        ({"missing_packages": [], "masked_at_runtime": False, "clock": {"step_seconds": 0}}, False),
-        ({"missing_packages": ["chrony"], "masked_at_runtime": False, "clock": {"step_seconds": 0}}, True),
+        ({"installs": False, "masked_at_runtime": False, "clock": {"step_seconds": 0}}, False),
+        ({"installs": True, "masked_at_runtime": False, "clock": {"step_seconds": 0}}, True),
         # A connection was lost while apt ran: all packages are there, and the mask of that run, too.
-        ({"missing_packages": [], "masked_at_runtime": True, "clock": {"step_seconds": 0}}, True),
-        ({"missing_packages": [], "masked_at_runtime": False, "clock": {"step_seconds": -86400}}, True),
+        ({"installs": False, "masked_at_runtime": True, "clock": {"step_seconds": 0}}, True),
+        ({"installs": False, "masked_at_runtime": False, "clock": {"step_seconds": -86400}}, True),
     ],
 )
 def test_a_mask_of_a_run_that_was_cut_and_a_wrong_clock_are_mended(plan: dict[str, Any], installs: bool) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import paths, serving
+from ansible_collections.securetime.nts.plugins.module_utils._packages import managers
 from ansible_collections.securetime.nts.plugins.module_utils._state import options
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import printable
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives, words_of
@@ -32,7 +33,7 @@ MANAGED = (
 # The first version with NTS (chrony's NEWS), and the first with several certificates and sets of trust anchors.
 NTS_SINCE = "4.0"
 SETS_SINCE = "4.1"
-PACKAGES = ("packages", "server_packages", "selinux_packages")
+PACKAGES = ("packages", "server_packages", "selinux_packages", "tool_packages")
 # By this name on every platform; in Enterprise Linux it comes from EPEL.
 CERTBOT = "certbot"
 CHRONY_DIR = "/etc/chrony/"
@@ -64,11 +65,13 @@ STATE_DIR = "/var/lib/securetime-nts/"
 def platform(platforms: Mapping[str, Row], system: Row, overrides: Row) -> Row:
     """Return what the distribution calls things: its family, then itself, then its release, then the operator's values.
 
+    Where the operator says what it is like, that is before all of these.
+
     system is ansible_facts.chrony.environment.os. Empty where neither the distribution nor one that it is derived from
     is known and the operator describes nothing.
     """
     major = str(system.get("version") or "").partition(".")[0]
-    merged: Row = {}
+    merged: Row = {**platforms.get(str(overrides.get("like")), {})}
     # ID_LIKE names the closest relative first (os-release(5)).
     for name in [*reversed(system.get("like", [])), system.get("id")]:
         merged |= platforms.get(name, {})
@@ -122,6 +125,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         *(place["server_packages"] if pairs else []),
         *([CERTBOT] if any(pair["by_certbot"] for pair in pairs) else []),
         *(place["selinux_packages"] if environment["selinux"] and has_rules else []),
+        *(place.get("tool_packages", []) if inputs.is_true("package_tools") else []),
     ]
     missing = packages if half_installed else [name for name in packages if not _version(chrony, name)]
     single = inputs["layout"] == "single"
@@ -132,6 +136,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
             *map(printable, incapable(inputs, chrony, skip_for, known=not half_installed or first_seen is not None)),
             *map(printable, unusable_sources(inputs, place, environment, distribution_sources, read_addresses)),
             *([] if environment["package_manager"] or not missing else [_uninstallable(missing)]),
+            *map(printable, unmanageable(inputs, environment["package_manager"])),
             *map(printable, contradictions(place, chrony, daemon, lines)),
         ],
         "notes": [printable(text) for text in notes(inputs, place, environment, daemon)],
@@ -142,6 +147,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "half_installed": half_installed,
         "packages": packages,
         "missing_packages": missing,
+        **installation(inputs, chrony, packages, missing),
         # By a run that lost its connection while it installed chrony: a runtime mask is gone with the next boot.
         "masked_at_runtime": unit.get("unit_file_state") == "masked-runtime",
         "rivals": [row["unit"] for row in startable],
@@ -204,8 +210,37 @@ def _public(pair: Row) -> Row:
     return {name: value for name, value in pair.items() if name not in ("content", "key_content")}
 
 
-def _version(chrony: Row, package: str) -> object:
-    return (chrony["environment"]["packages"] or {}).get(package)
+def _version(chrony: Row, package: str) -> str | None:
+    version: str | None = (chrony["environment"]["packages"] or {}).get(package)
+    return version
+
+
+def installation(inputs: Inputs, chrony: Row, packages: list[str], missing: list[str]) -> Row:
+    """Return whether the package manager has to run, and the parameters of nts_packages.
+
+    The version is that of the first package, chrony itself. Where it is as wanted, the host costs no task.
+    """
+    manager = chrony["environment"]["package_manager"]
+    wanted = str(inputs["package_version"])
+    versions = {packages[0]: wanted} if wanted else {}
+    pinned = all(managers.is_pinned(manager, _version(chrony, name), version) for name, version in versions.items())
+    latest, upgrade = inputs["package_state"] == "latest", inputs.is_true("package_upgrade")
+    age = int(inputs["package_cache_seconds"])
+    if age < 0 and manager == managers.APT and (latest or upgrade or not pinned or not chrony["installed"]):
+        # apt never refreshes its lists by itself.
+        age = 0
+    return {
+        "installs": bool(missing) or not pinned or latest or upgrade,
+        "installation": {
+            "manager": manager,
+            "name": packages,
+            "versions": versions,
+            "state": inputs["package_state"],
+            "upgrade": upgrade,
+            "cache_seconds": age,
+            "lock_seconds": int(inputs["package_lock_seconds"]),
+        },
+    }
 
 
 # --- what the host must be -------------------------------------------------------------------------------------------
@@ -219,13 +254,19 @@ def unsupported(place: Row, environment: Row) -> list[str]:
     if not place:
         return [
             (
-                f"{name} is not supported: neither it nor a distribution that it is derived from is known to the role."
-                " Describe it in chrony_nts_platform, or leave this host out."
+                f"{name} is not supported: the role knows neither it nor a distribution that it is derived from."
+                " Set chrony_nts_platform to {like: debian}, {like: fedora} or {like: suse}, and add what differs"
+                " (names are in docs/platforms.md)."
             )
         ]
     lacking = [part.name for part in _variables.PLATFORM.parts if part.name not in {*place, *_variables.MAY_BE_MISSING}]
     if lacking:
-        return [f"{name} is not known to the role, and chrony_nts_platform lacks {', '.join(lacking)}. Set these, too."]
+        return [
+            (
+                f"{name} is not known to the role, and chrony_nts_platform lacks {', '.join(lacking)}. Set these, too,"
+                " or set like to debian, fedora or suse."
+            )
+        ]
     if environment["service_manager"] != "systemd":
         return [f"{name} without systemd is not supported: the role manages chronyd as a systemd unit."]
     # A release that is being prepared has a name in the place of a number, or none.
@@ -237,6 +278,26 @@ def unsupported(place: Row, environment: Row) -> list[str]:
             )
         ]
     return []
+
+
+def unmanageable(inputs: Inputs, manager: str | None) -> Iterator[str]:
+    """Yield what the variables ask of packages and the host's package manager cannot do."""
+    wanted, upgrade = str(inputs["package_version"]), inputs.is_true("package_upgrade")
+    if manager is None and (wanted or upgrade or inputs["package_state"] == "latest"):
+        yield (
+            "chrony_nts_package_version, chrony_nts_package_state or chrony_nts_package_upgrade asks for packages, and"
+            " this host has none of apt, dnf and zypper. Take them out for it."
+        )
+    if manager == managers.ZYPPER and "*" in wanted:
+        yield (
+            f"chrony_nts_package_version is {wanted}, and zypper takes no pattern. Write the version as `zypper search"
+            " --details chrony` prints it, with or without its release."
+        )
+    if manager == managers.ZYPPER and wanted and upgrade:
+        yield (
+            "chrony_nts_package_upgrade is true, and zypper cannot leave out chrony, which chrony_nts_package_version"
+            " pins. Run `zypper addlock chrony` on the host in its place."
+        )
 
 
 def incapable(inputs: Inputs, chrony: Row, skip_for: str, known: bool) -> list[str]:

@@ -57,6 +57,12 @@ VARIABLES = made_of(
     flag("chrony_nts_clock_from_controller"),
     several(string("chrony_nts_daemon_options")),
     string("chrony_nts_config_template"),
+    choice("chrony_nts_package_state", "present", "latest"),
+    string("chrony_nts_package_version"),
+    integer("chrony_nts_package_cache_seconds", -1, 31536000),
+    integer("chrony_nts_package_lock_seconds", 0, 3600),
+    flag("chrony_nts_package_upgrade"),
+    flag("chrony_nts_package_tools"),
     flag("chrony_nts_server_enabled"),
     several(string("chrony_nts_server_names")),
     several(string("chrony_nts_server_allow")),
@@ -111,7 +117,11 @@ VARIABLES = made_of(
 )
 PLATFORM = made_of(
     "chrony_nts_platform",
-    *(several(string(name)) for name in ("packages", "server_packages", "selinux_packages", "options")),
+    choice("like", "debian", "fedora", "suse"),
+    *(
+        several(string(name))
+        for name in ("packages", "server_packages", "selinux_packages", "tool_packages", "options")
+    ),
     *(string(name) for name in ("service", "group", "config_file", "key_file", "drift_file", "dump_dir", "log_dir")),
     *(string(name) for name in ("options_file", "options_name")),
     made_of("drop_in_dirs", several(string("confdir")), several(string("sourcedir"))),
@@ -121,7 +131,7 @@ PLATFORM = made_of(
     several(made_of("certificate_sets", required(integer("set", 1, 2**32 - 1)), required(string("path")))),
 )
 # What a platform need not have.
-MAY_BE_MISSING = ("directives", "sources", "certificate_sets")
+MAY_BE_MISSING = ("like", "tool_packages", "directives", "sources", "certificate_sets")
 BY_NAME = {word.name: word for word in VARIABLES.parts}
 
 

@@ -6,15 +6,15 @@ hosts are.
 
 lab.py packages                             the Debian packages this needs
 lab.py build [IMAGE ...]                    build what is missing of: debian12 debian13 el-standin (default: these),
-                                            vm-debian13 vm-el-standin; `all` is all of them
+                                            suse-standin, vm-debian13 vm-el-standin; `all` is all of them
 lab.py up --state DIR HOST=IMAGE [...]      start these hosts, keep those that run; writes DIR/inventory.yml
 lab.py status --state DIR                   table of the lab's hosts
 lab.py down --state DIR                     remove the lab's hosts, its network and its files
 
 DIR names the lab. Hosts of a lab resolve each other by HOST; containers and VMs cannot reach each other. An image's
-tag is a hash of its recipe, so an image is built once and again when its recipe changes. DEBIAN_IMAGE and EL_IMAGE
-(environment) name images to use in place of debian12/debian13 and el-standin; such an image needs systemd, the rest is
-installed at start.
+tag is a hash of its recipe, so an image is built once and again when its recipe changes. DEBIAN_IMAGE, EL_IMAGE and
+SUSE_IMAGE (environment) name images to use in place of debian12/debian13, el-standin and suse-standin; such an image
+needs systemd, the rest is installed at start.
 """
 
 import argparse
@@ -43,10 +43,17 @@ from qemu import Vm, VmError
 LAB = Path(__file__).resolve().parent
 RECIPES = LAB / "images"
 SUITES = {"debian12": "bookworm", "debian13": "trixie"}
-BASES = {"el-standin": "debian13", "vm-debian13": "debian13", "vm-el-standin": "el-standin"}
+BASES = {
+    "el-standin": "debian13",
+    "suse-standin": "el-standin",
+    "vm-debian13": "debian13",
+    "vm-el-standin": "el-standin",
+}
 # The confinement of each VM image.
 VMS = {"vm-debian13": "apparmor", "vm-el-standin": "selinux"}
 CONTAINERS = [image for image in (*SUITES, *BASES) if image not in VMS]
+# What `make test` runs on.
+DEFAULT = [image for image in CONTAINERS if image != "suse-standin"]
 EVERYTHING = [*CONTAINERS, *VMS]
 REPOSITORY = "localhost/securetime-nts"
 LABEL = "securetime-nts.lab"
@@ -140,8 +147,10 @@ def tag(image: str) -> str:
 
 def reference(image: str) -> str:
     """The image to run: the one that the environment names, or the one that is built here."""
-    named = os.environ.get("EL_IMAGE" if image in BASES else "DEBIAN_IMAGE")
-    return tag(image) if image in VMS else named or tag(image)
+    variable = (
+        "DEBIAN_IMAGE" if image in SUITES else {"el-standin": "EL_IMAGE", "suse-standin": "SUSE_IMAGE"}.get(image)
+    )
+    return (variable and os.environ.get(variable)) or tag(image)
 
 
 def image_id(name: str) -> str:
@@ -463,7 +472,7 @@ def main() -> int:
         if arguments.command == "build":
             # One that another is made of is built once: the other waits for its lock.
             with ThreadPoolExecutor() as pool:
-                list(pool.map(ensure, EVERYTHING if "all" in arguments.images else arguments.images or CONTAINERS))
+                list(pool.map(ensure, EVERYTHING if "all" in arguments.images else arguments.images or DEFAULT))
         elif arguments.command == "up":
             up(arguments.state, dict(arguments.hosts))
         elif arguments.command == "status":

@@ -79,6 +79,7 @@ STAGES = {
     ),
     "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", MOLECULE),
     "el8": Stage("tests/stages/el8.sh", "test-full", MOLECULE),
+    "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", MOLECULE),
     "molecule-firewall": Stage("tests/stages/molecule.sh firewall", "test-full", MOLECULE),
     "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full", ("setup", "unit-newest")),
     "sanity-pythons": Stage("tests/stages/sanity.sh", "test-full", ("setup", "sanity")),

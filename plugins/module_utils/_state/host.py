@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
 
 from ansible_collections.securetime.nts.plugins.module_utils._state.firewall_marks import firewalls_with_rules
 from ansible_collections.securetime.nts.plugins.module_utils._state.options import (
@@ -86,6 +86,7 @@ CA_FOLDER = "/etc/chrony/nts"
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 # Identifiers in os-release(5) of the families whose packages are those of rpm. A host can have apt-get or dpkg as well.
 RPM_FAMILIES = {"fedora", "rhel", "suse", "opensuse"}
+DEB_FAMILIES = {"debian", "ubuntu"}
 # Both print "NAME installed VERSION" for a package that is installed completely, rpm for all names that it provides.
 DPKG_QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status} ${Version}\\n"]
 RPM_FORMAT = "[%{PROVIDENAME} installed %{=VERSION}-%{=RELEASE}\\n]"
@@ -158,7 +159,7 @@ def survey(timeout: float, packages: Sequence[str] = ()) -> Row:
         units_asked = (*UNITS, *RIVALS, WAIT_UNIT)
         commands["systemctl"] = [programs["systemctl"], "show", f"--property={UNIT_PROPERTIES}", *units_asked]
     system = read_os_release(next(filter(None, map(read_file, OS_RELEASE)), ""))
-    has_rpm = not RPM_FAMILIES.isdisjoint([system["id"], *system["like"]])
+    has_rpm = uses_rpm({system["id"], *system["like"]})
     if packages:
         commands["packages"] = [*(RPM_QUERY if has_rpm else DPKG_QUERY), *packages]
     asked = ("chronyd", "usage", "chronyc", "systemctl", "packages")
@@ -255,6 +256,13 @@ def read_os_release(text: str) -> Row:
         "name": given.get("NAME") or None,
         "version": given.get("VERSION_ID") or None,
     }
+
+
+def uses_rpm(families: Set[str]) -> bool:
+    """Whether packages are those of rpm. A distribution of no known family has them where it has no dpkg."""
+    if families & (RPM_FAMILIES | DEB_FAMILIES):
+        return bool(families & RPM_FAMILIES)
+    return bool(find_program("rpm")) and not find_program("dpkg-query")
 
 
 def package_manager(has_rpm: bool) -> Optional[str]:

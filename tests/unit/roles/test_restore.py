@@ -61,7 +61,7 @@ def restored(tmp_path: Path) -> Callable[..., tuple[int, dict[str, Any]]]:
         roles = [yaml.safe_load(path.read_text()) for path in (ROLE / "vars/main").glob("*.yml")]
         values = {key: value for row in roles for key, value in row.items()}
         given = {
-            **{key: values[key] for key in ("__chrony_nts_restore_record", "__chrony_nts_package_modules")},
+            "__chrony_nts_restore_record": values["__chrony_nts_restore_record"],
             "__chrony_nts_certbot_hook": "/hook",
             "__chrony_nts_platform": {"config_file": "/c", "service": "chrony.service", **platform},
             "ansible_facts": {"chrony": {"environment": {"package_manager": "apt", "firewall_rules": ["ufw"]}}},

@@ -1,0 +1,231 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""apt, dnf and zypper as they are: versions, holds, locks, failures, and distributions that the role does not know."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from testinfra import get_host
+from testinfra.host import Host
+
+from ansible_collections.securetime.nts.tests import capture_packages
+from ansible_collections.securetime.nts.tests.lab.hosts import (
+    as_controller_root,
+    changed,
+    facts,
+    playbook,
+    recap,
+    run_module,
+    write,
+)
+
+MANAGERS = {"debian": "apt", "el": "dnf", "suse": "zypper"}
+CLIENTS = "nts_clients"
+each_client = pytest.mark.parametrize("name", MANAGERS)
+# A package of two versions in a repository of the company's own, and the command that holds it.
+PACKAGES = {"apt": "nts-case", "dnf": "gnutls", "zypper": "gnutls"}
+VERSIONS = {"apt": ("1.0", "2.0"), "dnf": ("3.8.3-1.standin", "3.8.3-2.standin")}
+VERSIONS["zypper"] = VERSIONS["dnf"]
+HOLDS = {
+    "apt": ("apt-mark hold nts-case", "apt-mark unhold nts-case"),
+    "dnf": (
+        "cp /etc/dnf/dnf.conf /run/dnf.conf; echo excludepkgs=gnutls >>/etc/dnf/dnf.conf",
+        "mv /run/dnf.conf /etc/dnf/dnf.conf",
+    ),
+    "zypper": ("zypper addlock gnutls", "zypper removelock gnutls"),
+}
+APT_REPOSITORY = r"""set -e
+mkdir -p /srv/case; cd /srv/case; : >Packages
+for version in 1.0 2.0; do
+  mkdir -p build/DEBIAN
+  printf 'Package: nts-case\nVersion: %s\nArchitecture: all\nMaintainer: case <case@example.org>\nDescription: case\n' \
+    $version >build/DEBIAN/control
+  dpkg-deb --build build nts-case_$version.deb >/dev/null
+  { cat build/DEBIAN/control; printf 'Filename: ./nts-case_%s.deb\nSize: %s\nSHA256: %s\n\n' $version \
+    $(stat -c %s nts-case_$version.deb) $(sha256sum nts-case_$version.deb | cut -d' ' -f1); } >>Packages
+done
+echo 'deb [trusted=yes] file:/srv/case ./' >/etc/apt/sources.list.d/case.list
+"""
+NO_SOURCES = {
+    "apt": ("mv /etc/apt/sources.list /run/case.list", "mv /run/case.list /etc/apt/sources.list"),
+    "dnf": ("mv /etc/yum.repos.d /run/case.d", "mv /run/case.d /etc/yum.repos.d"),
+    "zypper": ("mv /etc/zypp/repos.d /run/case.d", "mv /run/case.d /etc/zypp/repos.d"),
+}
+
+
+def client(name: str) -> Host:
+    return get_host(f"ansible://{name}")
+
+
+def packages(on: str, **arguments: Any) -> dict[str, Any]:
+    """Return the result of the module on a client."""
+    return run_module(client(on), "nts_packages", manager=MANAGERS[on], **arguments)
+
+
+@contextlib.contextmanager
+def state(name: str, before: str, after: str) -> Iterator[None]:
+    """Bring a client into a state, and back."""
+    as_controller_root(client(name), f"export LC_ALL=C; {before}")
+    try:
+        yield
+    finally:
+        as_controller_root(client(name), f"export LC_ALL=C; {after}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _repositories() -> None:
+    """Give each client a repository of its company's."""
+    write(client("debian"), "sh -s", APT_REPOSITORY)
+    files = client("suse").check_output("tar -C /srv/rpm -c noarch repodata | base64 -w0")
+    write(client("el"), "mkdir -p /srv/case; base64 -d | tar -x -C /srv/case", files)
+    write(
+        client("el"),
+        "cat >/etc/yum.repos.d/case.repo",
+        "[case]\nname=case\nbaseurl=file:///srv/case\ngpgcheck=0\nincludepkgs=gnutls\n",
+    )
+
+
+def test_every_client_is_authenticated() -> None:
+    found = {name: facts(client(name))["nts"]["state"] for name in MANAGERS}
+    assert set(found.values()) == {"authenticated"}, found
+
+
+def test_an_unchanged_host_costs_no_task_whatever_its_packages_are_to_be() -> None:
+    plain = recap(playbook("site", "--limit", CLIENTS))
+    version = {"chrony_nts_package_version": "{{ {'debian': '4.3*', 'el': '4.6.1'}.get(inventory_hostname, '') }}"}
+    wanted = {**version, "chrony_nts_package_cache_seconds": 0, "chrony_nts_package_lock_seconds": 5}
+    assert recap(playbook("site", "--limit", CLIENTS, variables=wanted)) == plain
+    assert {counts["changed"] for counts in plain.values()} == {0}
+
+
+def test_an_installed_host_needs_no_repository() -> None:
+    with contextlib.ExitStack() as stack:
+        for name, manager in MANAGERS.items():
+            stack.enter_context(state(name, *NO_SOURCES[manager]))
+        assert set(changed(playbook("site", "--limit", CLIENTS)).values()) == {0}
+
+
+@each_client
+def test_a_package_comes_in_the_version_that_is_asked_for(name: str) -> None:
+    manager = MANAGERS[name]
+    package, (old, new) = PACKAGES[manager], VERSIONS[manager]
+    packages(name, name=[package], versions={package: old}, cache_seconds=0)
+    first = packages(name, name=[package])
+    assert (first["changed"], first["commands"], first["versions"]) == (False, [], {package: old})
+    predicted = packages(name, name=[package], state="latest", _ansible_check_mode=True)
+    assert (predicted["changed"], predicted["versions"]) == (True, {package: old})
+    latest = packages(name, name=[package], state="latest")
+    assert (latest["changed"], latest["versions"]) == (True, {package: new})
+    assert packages(name, name=[package], state="latest")["changed"] is False
+    back = packages(name, name=[package], versions={package: old})
+    assert (back["changed"], back["versions"]) == (True, {package: old})
+
+
+@each_client
+def test_a_package_that_is_held_stays(name: str) -> None:
+    manager = MANAGERS[name]
+    package, (old, new) = PACKAGES[manager], VERSIONS[manager]
+    packages(name, name=[package], versions={package: old}, cache_seconds=0)
+    with state(name, *HOLDS[manager]):
+        latest = packages(name, name=[package], state="latest")
+        assert (latest["changed"], latest["versions"], latest["held"]) == (False, {package: old}, [package])
+        assert f"{package} is held at {old}, and stays" in str(latest["warnings"])
+        upgraded = packages(name, name=[package], state="present", upgrade=True, cache_seconds=0)
+        assert upgraded["versions"] == {package: old}
+        refused = packages(name, name=[package], versions={package: new})
+        assert (refused["failed"], refused["cause"]) == (True, "held")
+        assert f"{package} is held at {old}, and {package} {new} is wanted" in refused["msg"]
+    upgraded = packages(name, name=[package], upgrade=True)
+    assert (upgraded["changed"], upgraded["versions"]) == (True, {package: new})
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        (name, case)
+        for name, manager in MANAGERS.items()
+        for case in ("refused", "unresolved", "not_found", "tls_expired", "tls_unknown", "unknown_package")
+        if case in capture_packages.CASES[manager]
+    ],
+)
+def test_a_failure_names_its_cause(name: str, case: str) -> None:
+    given = capture_packages.CASES[MANAGERS[name]][case]
+    with state(name, given.before, given.after):
+        result = packages(name, name=["no-such-package"], cache_seconds=0)
+    assert (result["failed"], result["cause"]) == (True, given.cause), result["msg"]
+    program = {"apt": "apt-get"}.get(MANAGERS[name], MANAGERS[name])
+    assert result["msg"].startswith(f"{program} could not install no-such-package: ")
+
+
+@each_client
+def test_a_lock_is_awaited_and_no_longer_than_it_says(name: str) -> None:
+    manager = MANAGERS[name]
+    given = capture_packages.CASES[manager]["locked"]
+    package, (old, _new) = PACKAGES[manager], VERSIONS[manager]
+    more = {"name": [package], "versions": {package: old}}
+    packages(name, name=[package], state="latest", cache_seconds=0)
+    with ThreadPoolExecutor() as pool:
+        # It ends when the lock is released.
+        holder = pool.submit(write, client(name), "bash -s", given.before)
+        time.sleep(5)
+        start = time.monotonic()
+        refused = packages(name, lock_seconds=1, **more)
+        waited = time.monotonic() - start
+        assert (refused["failed"], refused["cause"]) == (True, "lock"), refused
+        assert "within 1 seconds: another program uses the package database" in refused["msg"]
+        assert waited >= 1
+        awaited = packages(name, lock_seconds=120, **more)
+        holder.result()
+    assert awaited["versions"] == {package: old}, awaited
+
+
+def test_lists_are_refreshed_by_their_age() -> None:
+    packages("debian", name=["nts-case"], state="latest", cache_seconds=0)
+    for age, expected in ((86400, False), (0, True)):
+        commands = packages("debian", name=["nts-case"], state="latest", cache_seconds=age)["commands"]
+        assert any(command.endswith(" update") for command in commands) is expected
+
+
+def test_the_role_pins_updates_and_keeps_authenticated_time() -> None:
+    pinned = {"chrony_nts_package_version": "4.6.1-1.standin"}
+    assert changed(playbook("site", "--limit", "suse", variables=pinned))["suse"] >= 1
+    assert client("suse").package("chrony").release == "1.standin"
+    assert changed(playbook("site", "--limit", "suse", variables=pinned)) == {"suse": 0}
+    latest = {"chrony_nts_package_state": "latest", "chrony_nts_package_tools": True}
+    assert changed(playbook("site", "--limit", "suse", variables=latest))["suse"] >= 1
+    assert client("suse").package("chrony").release == "2.standin"
+    assert client("suse").package("gnutls").is_installed
+    assert changed(playbook("site", "--limit", "suse", variables=latest)) == {"suse": 0}
+    assert facts(client("suse"))["nts"]["state"] == "authenticated"
+
+
+OS_RELEASE = "cp --remove-destination $(readlink -f /etc/os-release) /run/case-release"
+RENAME = (
+    f"{OS_RELEASE}; rm /etc/os-release; printf 'NAME=\"Acme Linux\"\\nID=acme\\nVERSION_ID=7\\n' >/etc/os-release",
+    "rm /etc/os-release; cp /run/case-release /etc/os-release",
+)
+# A host of the family of rpm has no dpkg; the stand-ins have both.
+HIDE = ("mv /usr/bin/dpkg-query /usr/bin/apt-get /run", "mv /run/dpkg-query /run/apt-get /usr/bin")
+LIKE = {"debian": "debian", "el": "fedora", "suse": "suse"}
+
+
+def test_an_unknown_distribution_is_described_by_what_it_is_like() -> None:
+    with contextlib.ExitStack() as stack:
+        for name in MANAGERS:
+            stack.enter_context(state(name, *RENAME))
+            if name != "debian":
+                stack.enter_context(state(name, *HIDE))
+        refused = playbook("site", "--limit", CLIENTS)
+        assert [counts["failed"] for counts in recap(refused).values()] == [1, 1, 1]
+        words = " ".join(refused.split())
+        assert "Acme Linux is not supported: the role knows neither it nor a distribution" in words
+        assert "Set chrony_nts_platform to {like: debian}, {like: fedora} or {like: suse}" in words
+        like = {"chrony_nts_platform": {"like": f"{{{{ {LIKE}[inventory_hostname] }}}}"}}
+        assert changed(playbook("site", "--limit", CLIENTS, variables=like)) == dict.fromkeys(MANAGERS, 0)
