@@ -16,7 +16,7 @@ unexport PYTHONPATH
 STAGES := $(PYTHON) tests/stages/run.py
 
 .PHONY: help setup check test test-full stage demo demo-stop format unit molecule images build bench bench-ke fuzz \
-  changelog directives requirements clean
+  changelog directives platforms requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -80,6 +80,9 @@ changelog: setup ## write CHANGELOG.md from changelogs/fragments
 
 directives: ## write docs/directives.md from docs/directives.yml and the table of chrony.conf
 	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/directives.py
+
+platforms: ## write docs/platforms.md from docs/platforms.yml and the table of variables
+	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/platforms.py
 
 requirements: ## resolve requirements-dev.in into requirements-dev.txt
 	@tests/stages/requirements.sh

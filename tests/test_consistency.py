@@ -122,6 +122,11 @@ def test_what_chrony_conf_can_say_is_described(word: Word, name: str) -> None:
     assert described(load(Path("docs/directives.yml"))[name]) == table(word)
 
 
+def test_the_page_of_platforms_is_up_to_date() -> None:
+    page = runpy.run_path(str(ROOT / "docs/platforms.py"))["page"]()
+    assert page == (ROOT / "docs/platforms.md").read_text(), "run: make platforms"
+
+
 def test_the_page_of_directives_is_up_to_date() -> None:
     page = runpy.run_path(str(ROOT / "docs/directives.py"))["page"]()
     assert page == (ROOT / "docs/directives.md").read_text(), "run: make directives"

@@ -442,6 +442,84 @@ def test_a_chronyd_that_does_not_run_after_its_installation_is_refused() -> None
     assert "The chronyd on this host does not run" in found
 
 
+@pytest.mark.parametrize(
+    ("variables", "packages", "installs"),
+    [
+        ({}, {}, False),
+        ({"chrony_nts_package_cache_seconds": 0, "chrony_nts_package_lock_seconds": 5}, {}, False),
+        ({"chrony_nts_package_version": "4.6.1-3"}, {}, False),
+        ({"chrony_nts_package_version": "4.6*"}, {}, False),
+        ({"chrony_nts_package_version": "4.3*"}, {}, True),
+        ({"chrony_nts_package_tools": True}, {"gnutls-bin": "3.8", "openssl": "3.5"}, False),
+        ({"chrony_nts_package_tools": True}, {}, True),
+        ({"chrony_nts_package_state": "latest"}, {}, True),
+        ({"chrony_nts_package_upgrade": True}, {}, True),
+    ],
+)
+def test_the_package_manager_runs_only_where_something_can_change(
+    variables: dict[str, Any], packages: dict[str, str], installs: bool
+) -> None:
+    there = {"chrony": "4.6.1-3", "ca-certificates": "20250419", **packages}
+    assert planned(variables, environment__packages=there)["installs"] is installs
+
+
+def test_the_package_manager_gets_what_the_variables_say() -> None:
+    given = {
+        "chrony_nts_package_version": "4.3-1",
+        "chrony_nts_package_state": "latest",
+        "chrony_nts_package_upgrade": True,
+        "chrony_nts_package_cache_seconds": 600,
+        "chrony_nts_package_lock_seconds": 5,
+        "chrony_nts_package_tools": True,
+    }
+    assert planned(given)["installation"] == {
+        "manager": "apt",
+        "name": ["chrony", "ca-certificates", "gnutls-bin", "openssl"],
+        "versions": {"chrony": "4.3-1"},
+        "state": "latest",
+        "upgrade": True,
+        "cache_seconds": 600,
+        "lock_seconds": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("variables", "facts", "age"),
+    [
+        # apt never refreshes its lists by itself.
+        ({}, {"installed": False}, 0),
+        ({}, {}, -1),
+        ({"chrony_nts_package_state": "latest"}, {}, 0),
+        ({"chrony_nts_package_version": "4.3*"}, {}, 0),
+        ({"chrony_nts_package_cache_seconds": 60}, {"installed": False}, 60),
+        ({}, {"installed": False, "environment__os": ROCKY, "environment__package_manager": "dnf"}, -1),
+    ],
+)
+def test_lists_of_packages_are_refreshed_where_the_package_manager_does_not(
+    variables: dict[str, Any], facts: dict[str, Any], age: int
+) -> None:
+    assert planned(variables, **facts)["installation"]["cache_seconds"] == age
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"chrony_nts_package_version": "4.1*"}, "zypper takes no pattern"),
+        ({"chrony_nts_package_version": "4.1", "chrony_nts_package_upgrade": True}, "zypper cannot leave out chrony"),
+    ],
+)
+def test_what_zypper_cannot_do_is_refused(variables: dict[str, Any], expected: str) -> None:
+    suse = {"environment__os": LEAP, "environment__package_manager": "zypper", "environment__daemon_options": None}
+    assert planned(environment__package_manager="zypper")["problems"] == []
+    (problem,) = planned(variables, **suse)["problems"]
+    assert expected in problem
+
+
+def test_packages_cannot_be_asked_of_a_host_without_a_package_manager() -> None:
+    (problem,) = planned({"chrony_nts_package_state": "latest"}, environment__package_manager=None)["problems"]
+    assert "this host has none of apt, dnf and zypper" in problem
+
+
 def test_every_package_of_a_platform_is_asked_for() -> None:
     names = package_names(PLATFORMS, {"packages": ["chrony-nts"]})
     assert {"chrony", "chrony-nts", "ca-certificates-mozilla", "policycoreutils-python-utils"} <= set(names)
