@@ -104,7 +104,7 @@ HOLD_APT = """python3 - <<'END' &
 import fcntl, time
 file = open('{}', 'r+')
 fcntl.lockf(file, fcntl.LOCK_EX)
-time.sleep(8)
+time.sleep(15)
 END
 sleep 1"""
 

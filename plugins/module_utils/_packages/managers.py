@@ -27,7 +27,7 @@ RELEASE = {
 # Of dnf.conf, of versionlock.list as [!]EPOCH:NAME-VERSION-RELEASE.ARCH or NAME-0:VERSION, of versionlock.toml, and of
 # zypper's locks.
 EXCLUDED = re.compile(r"^[ \t]*exclude(?:pkgs)?[ \t]*=(?P<names>(?:.*)(?:\n[ \t]+.*)*)", re.MULTILINE)
-VERSION_LOCK = re.compile(r"^(?:\d+:)?(?P<name>[^#!\s][^\s:]*?)-(?:\d+:)?[\d*][^-\s]*(?:-[^-\s]+)?$", re.MULTILINE)
+VERSION_LOCK = re.compile(r"^(?:\d+:)?(?P<name>[^#\s][^\s:]*?)-(?:\d+:)?[\d*][^-\s]*(?:-[^-\s]+)?$", re.MULTILINE)
 VERSION_LOCK_5 = re.compile(r"^[ \t]*name[ \t]*=[ \t]*[\"'](?P<name>[^\"']+)[\"']", re.MULTILINE)
 ZYPPER_LOCK = re.compile(r"^solvable_name:[ \t]*(?P<name>\S+)", re.MULTILINE)
 UNCHANGED = re.compile(

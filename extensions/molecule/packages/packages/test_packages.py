@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -164,25 +163,43 @@ def test_a_failure_names_its_cause(name: str, case: str) -> None:
     assert result["msg"].startswith(f"{program} could not install no-such-package: ")
 
 
+# Another one that waits for a server which never answers. Its lock is that of an administrator's run.
+BUSY = {
+    "apt": (capture_packages.CASES["apt"]["locked"].before, "true"),
+    "dnf": (
+        capture_packages.SERVERS
+        + "printf '[busy]\\nname=busy\\nbaseurl=http://127.0.0.1:8081/\\nenabled=0\\ntimeout=60\\n'"
+        " >/etc/yum.repos.d/busy.repo; timeout 12 dnf --enablerepo=busy makecache & sleep 3",
+        "rm /etc/yum.repos.d/busy.repo; " + capture_packages.END_SERVERS,
+    ),
+    "zypper": (
+        capture_packages.SERVERS
+        + "timeout 12 zypper --non-interactive --plus-repo http://127.0.0.1:8081/ search chrony & sleep 3",
+        capture_packages.END_SERVERS,
+    ),
+}
+
+
 @each_client
 def test_a_lock_is_awaited_and_no_longer_than_it_says(name: str) -> None:
     manager = MANAGERS[name]
-    given = capture_packages.CASES[manager]["locked"]
     package, (old, _new) = PACKAGES[manager], VERSIONS[manager]
-    more = {"name": [package], "versions": {package: old}}
+    wanted = {"name": [package], "versions": {package: old}}
     packages(name, name=[package], state="latest", cache_seconds=0)
-    with ThreadPoolExecutor() as pool:
-        # It ends when the lock is released.
-        holder = pool.submit(write, client(name), "bash -s", given.before)
-        time.sleep(5)
+    before, after = BUSY[manager]
+    client(name).check_output("systemd-run --quiet --collect --unit=busy bash -c %s", f"{{ {before}\n}} 2>&1; wait")
+    try:
+        time.sleep(6)
         start = time.monotonic()
-        refused = packages(name, lock_seconds=1, **more)
+        refused = packages(name, lock_seconds=1, **wanted)
         waited = time.monotonic() - start
-        assert (refused["failed"], refused["cause"]) == (True, "lock"), refused
-        assert "within 1 seconds: another program uses the package database" in refused["msg"]
-        assert waited >= 1
-        awaited = packages(name, lock_seconds=120, **more)
-        holder.result()
+        awaited = packages(name, lock_seconds=120, **wanted)
+    finally:
+        client(name).run("systemctl stop busy")
+        as_controller_root(client(name), after)
+    assert (refused["failed"], refused["cause"]) == (True, "lock"), refused
+    assert "within 1 seconds: another program uses the package database" in refused["msg"]
+    assert waited >= 1
     assert awaited["versions"] == {package: old}, awaited
 
 

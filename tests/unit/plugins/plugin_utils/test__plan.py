@@ -510,7 +510,8 @@ def test_lists_of_packages_are_refreshed_where_the_package_manager_does_not(
 )
 def test_what_zypper_cannot_do_is_refused(variables: dict[str, Any], expected: str) -> None:
     suse = {"environment__os": LEAP, "environment__package_manager": "zypper", "environment__daemon_options": None}
-    assert planned(environment__package_manager="zypper")["problems"] == []
+    assert planned(variables)["problems"] == []
+    assert planned(**suse)["problems"] == []
     (problem,) = planned(variables, **suse)["problems"]
     assert expected in problem
 

@@ -211,6 +211,20 @@ def test_dnf_is_told_how_old_its_metadata_may_be(seconds, words):
     ]
 
 
+@pytest.mark.parametrize(
+    ("manager", "word"), [("apt", "--simulate"), ("dnf", "--assumeno"), ("dnf5", "--assumeno"), ("zypper", "--dry-run")]
+)
+def test_a_check_mode_changes_nothing(manager, word):
+    request = Request(["chrony"], latest=True, upgrade=True)
+    for command in (
+        managers.install(manager, request, ["chrony"], True),
+        managers.update(manager, request, ["chrony"], True),
+        managers.upgrade(manager, request, True, False),
+    ):
+        assert word in command
+        assert "--assumeyes" not in command
+
+
 def test_an_upgrade_leaves_a_pinned_version_alone():
     request = Request(["chrony"], {"chrony": "4.6*"}, upgrade=True)
     assert managers.upgrade("apt", request, False, False)[-4:] == [
