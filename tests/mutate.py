@@ -103,6 +103,20 @@ MUTATIONS = {
         UNIT,
         "FAILED .*test__clock",
     ),
+    "cause of a failed installation": Mutation(
+        "plugins/module_utils/_packages/failures.py",
+        "for rule in RULES:",
+        "for rule in reversed(RULES):",
+        UNIT,
+        "FAILED .*test_failures|FAILED .*_packages",
+    ),
+    "held package": Mutation(
+        "plugins/module_utils/_packages/change.py",
+        "if package not in {*wrong, *held, *request.versions}",
+        "if package not in {*wrong, *request.versions}",
+        UNIT,
+        "FAILED .*held_package_is_not_updated",
+    ),
     "check mode": Mutation(
         TRANSACTION,
         "if (changes or actions) and not options.check_mode:",

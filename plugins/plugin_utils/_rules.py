@@ -48,6 +48,7 @@ OTHER_FOLDERS = re.compile(r"/(dev|home|proc|root|run|sys|tmp|var/tmp|var/run|va
 # The paths of a pair that another program keeps, and where the sandbox of the renewal sees none.
 HOST_PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._@:+-]*)+")
 UNSEEN_FOLDERS = re.compile(r"/(dev|home|proc|root|run/user|sys|tmp|var/tmp)(/|$)")
+PACKAGE_VERSION = re.compile(r"[0-9]([A-Za-z0-9.+~^:*_-]*[A-Za-z0-9*])?")
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 PRIVATE_KEY = "PRIVATE KEY"
 
@@ -166,6 +167,17 @@ def _list(values: Iterable[object]) -> str:
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------
+
+
+@rule
+def _a_version_of_a_package_is_nothing_else(inputs: Inputs) -> Iterator[str]:
+    # apt removes a package whose word ends in a hyphen.
+    wanted = str(inputs["package_version"])
+    if wanted and not PACKAGE_VERSION.fullmatch(wanted):
+        yield (
+            f"chrony_nts_package_version is {wanted!r}: write the version of the package alone, as 4.6.1-3+deb13u2 or"
+            " 4.6.1*."
+        )
 
 
 @rule

@@ -23,6 +23,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.host import 
 PAUSE_SECONDS = 2.0
 # What apt and zypper touch when they have refreshed their lists.
 REFRESHED = {APT: ("/var/lib/apt/lists", "/var/lib/apt/lists/partial"), ZYPPER: ("/var/cache/zypp/raw/*/cookie",)}
+# Causes of a failed refresh with which nothing else is tried: old lists would hide them.
+FATAL_CAUSES = ("clock", "lock", "space", "read-only", "interrupted")
 REBOOT_REQUIRED = ("/run/reboot-required", "/var/run/reboot-required")
 ROLLING = ("opensuse-tumbleweed", "opensuse-microos")
 Run = Callable[[List[str]], CommandResult]
@@ -87,12 +89,15 @@ class Manager:
             self.refresh()
 
     def refresh(self) -> None:
-        """Refresh the lists. Its failure is reported together with what it causes: old lists may do."""
+        """Refresh the lists. If a repository fails, that is reported with what it causes: old lists may do."""
         if self.check:
             return
         self.refreshed = True
         status, output = self._run(managers.refresh(self.name))
-        self.refresh_failure = None if status == 0 else failures.explain(output)
+        failure = None if status == 0 else failures.explain(output)
+        if failure and failure.cause in FATAL_CAUSES:
+            raise self.error("refresh the lists of packages", output)
+        self.refresh_failure = failure
 
     def do(self, what: str, command: List[str]) -> None:
         """Run a command that changes packages."""

@@ -150,7 +150,7 @@ def test_a_package_that_is_held_stays(name: str) -> None:
     [
         (name, case)
         for name, manager in MANAGERS.items()
-        for case in ("refused", "unresolved", "not_found", "tls_expired", "tls_unknown", "unknown_package")
+        for case in ("refused", "not_found", "not_yet_valid", "tls_expired", "tls_unknown", "unknown_package")
         if case in capture_packages.CASES[manager]
     ],
 )
@@ -160,7 +160,20 @@ def test_a_failure_names_its_cause(name: str, case: str) -> None:
         result = packages(name, name=["no-such-package"], cache_seconds=0)
     assert (result["failed"], result["cause"]) == (True, given.cause), result["msg"]
     program = {"apt": "apt-get"}.get(MANAGERS[name], MANAGERS[name])
-    assert result["msg"].startswith(f"{program} could not install no-such-package: ")
+    assert result["msg"].startswith(f"{program} could not ")
+
+
+def test_the_role_reports_the_cause_and_leaves_chronyd_alone() -> None:
+    given = {name: capture_packages.CASES[manager]["refused"] for name, manager in MANAGERS.items()}
+    with contextlib.ExitStack() as stack:
+        for name, case in given.items():
+            stack.enter_context(state(name, case.before, case.after))
+        wanted = {"chrony_nts_platform": {"tool_packages": ["no-such-package"]}, "chrony_nts_package_tools": True}
+        output = playbook("site", "--limit", CLIENTS, variables=wanted)
+    assert [counts["failed"] for counts in recap(output).values()] == [1, 1, 1]
+    for program in ("apt-get", "dnf", "zypper"):
+        assert f"{program} could not install no-such-package: a repository cannot be reached." in output
+    assert {facts(client(name))["nts"]["state"] for name in MANAGERS} == {"authenticated"}
 
 
 # Another one that waits for a server which never answers. Its lock is that of an administrator's run.

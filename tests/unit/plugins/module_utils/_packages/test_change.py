@@ -164,10 +164,17 @@ def test_a_package_that_is_not_found_refreshes_the_lists_once(manager, name):
 
 
 def test_a_failed_refresh_is_the_reason_why_a_package_is_not_found():
-    host = Host({}, [printed("apt/not_yet_valid@debian12"), printed("apt/no_candidate@debian12")])
-    with pytest.raises(PackageError, match=r"Release file .* is not valid yet") as error:
+    host = Host({}, [printed("apt/refused@debian12"), printed("apt/no_candidate@debian12")])
+    with pytest.raises(PackageError, match="could not install chrony: a repository cannot be reached") as error:
         host.manage("apt", Request(["chrony"], cache_seconds=0))
-    assert error.value.cause == "clock"
+    assert (error.value.cause, len(host.ran)) == ("network", 2)
+
+
+def test_a_wrong_clock_is_not_hidden_by_old_lists():
+    host = Host({}, [printed("apt/not_yet_valid@debian12")])
+    with pytest.raises(PackageError, match=r"could not refresh .*\n.* is not valid yet") as error:
+        host.manage("apt", Request(["chrony"], cache_seconds=0))
+    assert (error.value.cause, len(host.ran)) == ("clock", 1)
 
 
 def test_old_lists_do_where_they_have_the_package():
