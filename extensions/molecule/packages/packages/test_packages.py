@@ -176,6 +176,18 @@ def test_the_role_reports_the_cause_and_leaves_chronyd_alone() -> None:
     assert {facts(client(name))["nts"]["state"] for name in MANAGERS} == {"authenticated"}
 
 
+def test_a_bare_host_without_a_mirror_is_left_as_it_was_and_installed_later() -> None:
+    client("debian").check_output("DEBIAN_FRONTEND=noninteractive apt-get purge --yes chrony")
+    case = capture_packages.CASES["apt"]["refused"]
+    with state("debian", case.before, case.after):
+        output = playbook("site", "--limit", "debian")
+    assert recap(output)["debian"]["failed"] == 1, output[-4000:]
+    assert "apt-get could not install chrony: a repository cannot be reached." in output
+    assert not client("debian").file("/run/systemd/system/chrony.service").exists
+    assert changed(playbook("site", "--limit", "debian"))["debian"] >= 1
+    assert facts(client("debian"))["nts"]["state"] == "authenticated"
+
+
 # Another one that waits for a server which never answers. Its lock is that of an administrator's run.
 BUSY = {
     "apt": (capture_packages.CASES["apt"]["locked"].before, "true"),
