@@ -42,7 +42,7 @@ BELOW = {
     "modules": {"module_utils"},
 }
 # The packages of plugins/module_utils, the lowest layer first.
-LAYERS = ["_x509", "_nts", "_state", "_change", "_firewall", "_packages", "_pair"]
+LAYERS = ["_x509", "_nts", "_state", "_change", "_firewall", "_packages", "_pair", "_monitor"]
 SYMPTOMS = (ROOT / "docs/troubleshooting.md").read_text()
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
