@@ -208,6 +208,16 @@ METRICS = (
         "verdict",
     ),
     Metric(
+        "chrony_nts_goal_reached",
+        GAUGE,
+        "Whether the host reaches its goal: authenticated time, or a synchronised clock.",
+        "",
+        (),
+        "verdict",
+        False,
+        "A server without NTS sources, as one at stratum 1, has the second goal (chrony_monitor_goal).",
+    ),
+    Metric(
         "chrony_nts_unauthenticated_selected",
         GAUGE,
         "Whether the clock follows a source for which nothing vouches: no NTS, symmetric key or option trust, and no"

@@ -74,6 +74,10 @@ class Place(NamedTuple):
     fresh: bool = False
 
 
+def _ignore(_row: Row) -> None:
+    """Do nothing."""
+
+
 class Server(NamedTuple):
     """chronyd on this host, as it can be asked for what it serves."""
 
@@ -85,6 +89,8 @@ class Server(NamedTuple):
     dropped: Callable[[], Dict[str, int]] = dict
     # Asked only there, if not empty.
     address: str = ""
+    # Is given the row of each single probe.
+    note_probe: Callable[[Row], None] = _ignore
 
 
 def server_of(host: System, config_file: str, service: str) -> Server:
@@ -250,6 +256,7 @@ def _ask_once(server: Server, place: Place, name: str, certificates: str) -> Row
         reply_timeout=REPLY_SECONDS,
     )
     row = Probe(question, gnutls.load()).run()
+    server.note_probe(row)
     row["notes"] = []
     if row["ok"] and not row["ntp"]:
         reason = f"`{serving.lines['port']}`" if not serving.port else "this host lacks libgnutls.so.30"

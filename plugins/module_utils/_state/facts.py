@@ -4,7 +4,7 @@
 """Private to securetime.nts. Look at chrony once, or until it is as far as it shall be."""
 
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import read_reports
 from ansible_collections.securetime.nts.plugins.module_utils._state.clock_setters import clock_setters
@@ -19,6 +19,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.source_files
 from ansible_collections.securetime.nts.plugins.module_utils._state.verdict import judge, needs_log, reached, read_log
 
 Row = Dict[str, Any]
+Survey = Callable[[float, Sequence[str]], Row]
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 2.0
@@ -47,12 +48,15 @@ class GatherResult(NamedTuple):
     warnings: List[str]
 
 
-def gather(wanted: GatherOptions) -> GatherResult:
-    """Look, and look again until so many sources are as they shall be or the time is up."""
+def gather(wanted: GatherOptions, look_at_host: Optional[Survey] = None) -> GatherResult:
+    """Look, and look again until so many sources are as they shall be or the time is up.
+
+    look_at_host takes the place of survey().
+    """
     begin = time.monotonic()
     pause = FIRST_PAUSE_SECONDS
     while True:
-        host, reports = _look(wanted.command_timeout, wanted.reports, wanted.packages)
+        host, reports = _look(wanted.command_timeout, wanted.reports, wanted.packages, look_at_host or survey)
         facts = judge(host, reports, read_log(None))
         done = reached(facts, wanted.wait_for, wanted.min_sources, wanted.max_offset) if wanted.wait_for else None
         left = begin + wanted.timeout - time.monotonic()
@@ -68,8 +72,10 @@ def gather(wanted: GatherOptions) -> GatherResult:
     return GatherResult(facts, done, waited, reports.get("warnings", []))
 
 
-def _look(command_timeout: float, more: Sequence[str], packages: Sequence[str]) -> Tuple[Row, Row]:
-    host = survey(command_timeout, packages)
+def _look(
+    command_timeout: float, more: Sequence[str], packages: Sequence[str], look_at_host: Survey
+) -> Tuple[Row, Row]:
+    host = look_at_host(command_timeout, packages)
     chronyc = host["client"]["path"]
     reports = {"access": "unusable", "refusal": "chronyc is not installed"}  # type: Row
     if chronyc:

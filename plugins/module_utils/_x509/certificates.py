@@ -5,10 +5,8 @@
 
 import calendar
 import contextlib
-import hashlib
+import importlib
 import re
-import ssl
-import tempfile
 import time
 from ipaddress import ip_address
 from typing import Any, Dict, Iterable, List, Tuple
@@ -36,24 +34,34 @@ KEY_TYPES = {
 }
 
 
+def _ssl() -> Any:
+    """Return the module ssl. It and hashlib load OpenSSL, for 15 ms, which most users of this module do not need."""
+    return importlib.import_module("ssl")
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 digest in hexadecimal."""
+    return str(importlib.import_module("hashlib").sha256(data).hexdigest())
+
+
 class DerError(ValueError):
     """The bytes are no certificate in DER."""
 
 
 def decode(pem: str) -> Dict[str, Any]:
     """Return a certificate as SSLSocket.getpeercert does, by what Python's own tests read one; raise ssl.SSLError."""
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+    with importlib.import_module("tempfile").NamedTemporaryFile("w", suffix=".pem") as file:
         file.write(pem + "\n")
         file.flush()
         # Python has no public reader. This private one exists from 3.6 to 3.14; typeshed does not list it, so mypy does
         # not know it.
-        return dict(ssl._ssl._test_decode_cert(file.name))  # type: ignore[attr-defined]
+        return dict(_ssl()._ssl._test_decode_cert(file.name))
 
 
 def pem_to_der(pem: str) -> bytes:
     """Return the bytes of a certificate in PEM; raise DerError."""
     try:
-        return ssl.PEM_cert_to_DER_cert(pem.strip())
+        return bytes(_ssl().PEM_cert_to_DER_cert(pem.strip()))
     except ValueError as error:
         raise DerError(str(error)) from None
 
@@ -64,8 +72,8 @@ def describe(der: bytes) -> Dict[str, Any]:
     Raise DerError if it cannot be read.
     """
     try:
-        fields = decode(ssl.DER_cert_to_PEM_cert(der))
-    except ssl.SSLError as error:
+        fields = decode(_ssl().DER_cert_to_PEM_cert(der))
+    except _ssl().SSLError as error:
         raise DerError(str(error)) from None
     return {
         "subject": _name(fields.get("subject", ())),
@@ -74,7 +82,7 @@ def describe(der: bytes) -> Dict[str, Any]:
         "serial": fields["serialNumber"].lstrip("0") or "0",
         "not_before": _date(fields["notBefore"]),
         "not_after": _date(fields["notAfter"]),
-        "fingerprint_sha256": hashlib.sha256(der).hexdigest(),
+        "fingerprint_sha256": sha256(der),
         "key_type": key_type(der),
     }
 
@@ -89,7 +97,7 @@ def printable(text: str) -> str:
 
 
 def _date(text: str) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ssl.cert_time_to_seconds(text)))
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(_ssl().cert_time_to_seconds(text)))
 
 
 def seconds_left(description: Dict[str, Any], now: float) -> float:

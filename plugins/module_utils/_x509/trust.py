@@ -7,7 +7,6 @@ chronyd asks for no certificate as long as it has cookies (up to ntsrefresh, fou
 is not trusted any more is believed until then, unless the cookies are taken away, too.
 """
 
-import hashlib
 from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import (
@@ -15,6 +14,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
     DerError,
     describe,
     pem_to_der,
+    sha256,
 )
 
 # The arguments of each directive, in their order, by the directive in lower case.
@@ -35,7 +35,7 @@ def marked_roots(text: str) -> List[str]:
 def fingerprint(pem: str) -> str:
     """Return the SHA-256 fingerprint of a certificate in hexadecimal; empty where it cannot be read."""
     try:
-        return hashlib.sha256(pem_to_der(pem)).hexdigest()
+        return sha256(pem_to_der(pem))
     except DerError:
         return ""
 
@@ -83,7 +83,7 @@ def anchors(text: str) -> Iterator[str]:
             named = describe(der)["subject"]
         except DerError:
             der, named = pem.encode(), "what is no certificate"
-        yield f"{named} (SHA-256 {hashlib.sha256(der).hexdigest()})"
+        yield f"{named} (SHA-256 {sha256(der)})"
 
 
 def removed_anchors(old: Trust, new: Trust) -> List[str]:

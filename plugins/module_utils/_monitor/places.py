@@ -1,0 +1,50 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. Where the monitor keeps what, and its settings."""
+
+import json
+from typing import Any, Dict, NamedTuple, Sequence
+
+PROGRAM = "/usr/local/sbin/nts-monitor"
+SETTINGS = "/etc/nts-monitor.json"
+SERVICE = "/etc/systemd/system/nts-monitor.service"
+TIMER = "/etc/systemd/system/nts-monitor.timer"
+STATE = "/var/lib/nts-monitor"
+# What the last run found, for everyone.
+STATUS = "status.json"
+METRICS = "metrics.prom"
+# What the next run needs, for chronyd's user alone.
+MEMORY = "memory.json"
+LOG = "/var/log/chrony/nts-monitor.log"
+# node_exporter reads the link. The link leads to a file in a folder that belongs to the monitor's user, so that the
+# monitor needs no right to write among the files of others. A relative link is also right in a container.
+TEXTFILE_LINK = "nts-monitor.prom"
+TEXTFILE_FOLDER = "nts-monitor"
+NO_THRESHOLDS = {}  # type: Dict[str, Any]
+GOALS = ("auto", "authenticated", "synchronised")
+
+
+class Settings(NamedTuple):
+    """What the program is to do on this host."""
+
+    interval_seconds: int = 60
+    probe_interval_minutes: int = 15
+    # The folder that node_exporter reads; empty without one.
+    textfile_directory: str = ""
+    log: str = LOG
+    hook: Sequence[str] = ()
+    clients: bool = False
+    goal: str = "auto"
+    # Warning and critical, by the name of the threshold.
+    thresholds: Dict[str, Any] = NO_THRESHOLDS
+    state: str = STATE
+
+
+def read_settings(path: str = SETTINGS) -> Settings:
+    """Return the settings in a file; raise ValueError with a sentence."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Settings(**json.load(file))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"The settings {path} cannot be read: {error}. Run the role chrony_monitor again") from None
