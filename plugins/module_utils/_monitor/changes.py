@@ -15,7 +15,7 @@ Row = Dict[str, Any]
 
 WELL, BAD = "well", "bad"
 # States of hosts and of sources in which nothing has to be done.
-GOOD_STATES = ("authenticated", "partial", "ok")
+GOOD_STATES = ("authenticated", "partial", "synchronised", "ok")
 # A key exchange under way, or a chronyd that has just started.
 WAITING_STATES = ("pending",)
 # What differs between two reports of one fault: numbers, and what comes behind the cause.
@@ -63,7 +63,7 @@ def conditions(facts: Optional[Row], server: Optional[Row], failures: List[str])
     """Return everything that is watched, by name; failures are those of the collector itself."""
     found = {COLLECTOR: Condition("failed", " ".join(failures)) if failures else Condition("ok")}
     if facts is not None:
-        found["host"] = Condition(facts["nts"]["state"], " ".join(facts["nts"]["reasons"]))
+        found["host"] = _host(facts)
         for source in facts["sources"] or []:
             if kind_of(source) == "nts":
                 name = f"source {label_of(source, facts['sources'])}"
@@ -72,6 +72,12 @@ def conditions(facts: Optional[Row], server: Optional[Row], failures: List[str])
         state = "failed" if pair["problem"] else "ok"
         found[f"certificate {pair['id']}"] = Condition(state, f"{pair['problem']}." if pair["problem"] else "")
     return found
+
+
+def _host(facts: Row) -> Condition:
+    if facts.get("goal") == "synchronised" and facts["goal_reached"]:
+        return Condition("synchronised")
+    return Condition(facts["nts"]["state"], " ".join(facts["nts"]["reasons"]))
 
 
 def changes(old: Dict[str, Condition], new: Dict[str, Condition]) -> List[Change]:

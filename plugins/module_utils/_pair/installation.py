@@ -33,7 +33,7 @@ except ImportError:
 """
 
 
-def platform_python(host: System) -> str:
+def platform_python(host: System, program: str = "nts-certificate") -> str:
     """Return the first of PLATFORM_PYTHONS that runs the program, preferably with cryptography.
 
     The choice does not depend on Ansible's interpreter, which can be below /home and differs between versions.
@@ -41,7 +41,7 @@ def platform_python(host: System) -> str:
     complete, usable, reports = _platform_pythons(host)
     if not complete + usable:
         raise TransactionError(
-            "nts-certificate needs the platform's own Python, 3.6 or newer, and this host has none"
+            f"{program} needs the platform's own Python, 3.6 or newer, and this host has none"
             f" ({'; '.join(reports)}). Install the distribution's package python3."
         )
     return (complete + usable)[0]

@@ -1,0 +1,206 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. What the monitor is on a host: whose rights it has, where its files are, what is left."""
+
+import grp
+import json
+import os
+import pwd
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from ansible_collections.securetime.nts.plugins.module_utils._monitor import units
+from ansible_collections.securetime.nts.plugins.module_utils._monitor.places import (
+    PROGRAM,
+    SERVICE,
+    SETTINGS,
+    STATE,
+    TEXTFILE_FOLDER,
+    TEXTFILE_LINK,
+    TIMER,
+    Settings,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_daemon, read_file, status_of
+
+Row = Dict[str, Any]
+
+# Debian's and Enterprise Linux' name for chronyd's user, which is also the name of its group.
+CHRONY_USERS = ("_chrony", "chrony")
+JOURNAL_GROUP = "systemd-journal"
+BUS = "/run/dbus/system_bus_socket"
+RUNTIME = "/run/chrony"
+NODE_EXPORTERS = {"node_exporter", "prometheus-node-exporter"}
+DEBIANS_EXPORTER = "prometheus-node-exporter"
+TEXTFILE_OPTION = "--collector.textfile.directory"
+# The default of Debian's package, and that of the role prometheus.prometheus.node_exporter.
+DEBIANS_FOLDER = "/var/lib/prometheus/node-exporter"
+TEXTFILE_FOLDERS = (DEBIANS_FOLDER, "/var/lib/node_exporter")
+
+
+class User(NamedTuple):
+    """Who runs the monitor, and why it is root where it is."""
+
+    name: str
+    why_root: str = ""
+
+
+class Folder(NamedTuple):
+    """A folder that must be there; one that is there keeps its owner unless it is the monitor's own."""
+
+    path: str
+    user: str
+    own: bool = True
+
+
+class File(NamedTuple):
+    """A file of root's, or a link."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    link: str = ""
+
+
+def user_of_monitor(root: str = "") -> Optional[User]:
+    """Return the user with the least rights that can read chronyd's reports; nothing where chrony is not installed."""
+    pid = find_daemon(0) if not root else None
+    owner = _name(int(status_of(str(pid)).get("Uid", "0").split()[0])) if pid else None
+    if owner == "root":
+        return User("root", "chronyd runs as root, so that nobody else may use its socket.")
+    name = next((name for name in (owner, *CHRONY_USERS) if name and _exists(name)), None)
+    if name is None:
+        return None
+    if not os.path.exists(root + BUS):
+        return User("root", "Without D-Bus, systemd answers nobody else.")
+    return User(name)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def journal_groups() -> List[str]:
+    """Return the group that may read the journal, where this systemd has one."""
+    try:
+        grp.getgrnam(JOURNAL_GROUP)
+    except KeyError:
+        return []
+    return [JOURNAL_GROUP]
+
+
+def textfile_directory(root: str = "") -> Tuple[str, str]:
+    """Return the folder that node_exporter reads, or nothing and why."""
+    for words in command_lines(root):
+        name = os.path.basename(words[0])
+        if name not in NODE_EXPORTERS:
+            continue
+        given = _option(words)
+        if given is None and name == DEBIANS_EXPORTER:
+            given = DEBIANS_FOLDER
+        if given is None:
+            return "", f"node_exporter runs without {TEXTFILE_OPTION}, so that it reads no file of metrics."
+        if os.path.isdir(root + given):
+            return given, ""
+        return "", f"node_exporter is to read {given}, which is not there."
+    found = next((path for path in TEXTFILE_FOLDERS if os.path.isdir(root + path)), "")
+    folders = " and ".join(TEXTFILE_FOLDERS)
+    return found, "" if found else f"No node_exporter runs here, and its usual folders {folders} are not there."
+
+
+def command_lines(root: str = "") -> Iterator[List[str]]:
+    """Yield the words of each running program."""
+    for pid in sorted(filter(str.isdigit, os.listdir(f"{root}/proc")), key=int):
+        words = read_file(f"{root}/proc/{pid}/cmdline").split("\0")[:-1]
+        if words and words[0]:
+            yield words
+
+
+def _option(words: Sequence[str]) -> Optional[str]:
+    """Return the first value of the option that is one folder, and not a pattern of folders."""
+    given = [word.partition("=")[2] for word in words if word.startswith(f"{TEXTFILE_OPTION}=")]
+    given += [value for word, value in zip(words, words[1:]) if word == TEXTFILE_OPTION]
+    return next((path.rstrip("/") for path in given if path and not set(path) & set("*?[")), None)
+
+
+def settings_text(settings: Settings) -> str:
+    """Return the settings as the program reads them."""
+    return json.dumps(settings._asdict(), indent=2, sort_keys=True) + "\n"
+
+
+def text_folder(settings: Settings) -> str:
+    """Return the monitor's own folder in that of node_exporter."""
+    return os.path.join(settings.textfile_directory, TEXTFILE_FOLDER)
+
+
+def wanted_files(settings: Settings, user: User, groups: Sequence[str], program: bytes) -> List[File]:
+    """Return the files of the monitor, but for the bytecode in the program, in the order in which they are written."""
+    writable = [RUNTIME]
+    writable += [os.path.dirname(settings.log)] if settings.log else []
+    writable += [text_folder(settings)] if settings.textfile_directory else []
+    files = [
+        File(PROGRAM, program, 0o755),
+        File(SETTINGS, settings_text(settings).encode()),
+        File(SERVICE, units.service(user.name, groups, writable, user.why_root).encode()),
+        File(TIMER, units.timer(settings.interval_seconds).encode()),
+    ]
+    if settings.textfile_directory:
+        link = os.path.join(settings.textfile_directory, TEXTFILE_LINK)
+        files.append(File(link, b"", link=f"{TEXTFILE_FOLDER}/{TEXTFILE_LINK}"))
+    return files
+
+
+def wanted_folders(settings: Settings, user: User) -> List[Folder]:
+    """Return the folders of the monitor."""
+    folders = [Folder(settings.state, user.name)]
+    if settings.log:
+        folders.append(Folder(os.path.dirname(settings.log), user.name, own=False))
+    if settings.textfile_directory:
+        folders.append(Folder(text_folder(settings), user.name))
+    return folders
+
+
+def left_over(settings: Settings, root: str = "") -> List[str]:
+    """Return what an earlier run has put below another node_exporter's folder than that of the settings."""
+    known = _installed_settings(root).get("textfile_directory") or ""
+    folders = [path for path in dict.fromkeys([known, *TEXTFILE_FOLDERS]) if path]
+    return [
+        path
+        for folder in folders
+        if folder != settings.textfile_directory
+        for path in (f"{folder}/{TEXTFILE_LINK}", f"{folder}/{TEXTFILE_FOLDER}")
+        if os.path.lexists(root + path)
+    ]
+
+
+def installed(root: str = "") -> List[str]:
+    """Return everything of the monitor that is on the host, in the order of its removal; the state log stays."""
+    paths = [TIMER, SERVICE, *left_over(Settings(textfile_directory=""), root), PROGRAM, STATE, SETTINGS]
+    return [path for path in paths if os.path.lexists(root + path)]
+
+
+def _installed_settings(root: str) -> Row:
+    try:
+        found = json.loads(read_file(root + SETTINGS))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def settings_problems(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with paths, which the program uses without a shell."""
+    for name, path in (("textfile_directory", settings.textfile_directory), ("log", settings.log)):
+        if path and (not path.startswith("/") or set(path) & set(" \t\n%\"'\\:")):
+            yield f"{name} is {path!r}: set it to an absolute path without spaces, quotes, colons, % and backslashes"
+    if settings.hook and not settings.hook[0].startswith("/"):
+        yield f"hook is {' '.join(settings.hook)!r}: begin it with the absolute path of a program"

@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The systemd units of the monitor, as text."""
+
+from typing import Sequence
+
+from ansible_collections.securetime.nts.plugins.module_utils._monitor.places import PROGRAM, STATE
+
+MARK = (
+    "# Managed by Ansible: collection securetime.nts, role chrony_monitor. What is changed here by hand is overwritten"
+    " by the next run.\n"
+)
+# What root needs where chronyd runs as root, or where there is no D-Bus: chronyc's socket beside chronyd's, files of
+# chronyd's user, and chronyc's own change to that user.
+CAPABILITIES_OF_ROOT = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_SETGID CAP_SETUID"
+
+SERVICE = """
+[Unit]
+Description=Collect metrics and state changes of chrony and NTS
+Documentation=https://github.com/securetime/nts/blob/main/docs/monitoring.md
+After=chrony.service chronyd.service
+
+[Service]
+Type=oneshot
+ExecStart={program} --collect
+# {reason}
+User={user}
+{groups}StateDirectory={state}
+StateDirectoryMode=0755
+SyslogIdentifier=nts-monitor
+# A probe waits for a busy chronyd, and a hook has 30 s.
+TimeoutStartSec=3min
+UMask=0022
+
+CapabilityBoundingSet={capabilities}
+DevicePolicy=closed
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=strict
+ReadWritePaths={writable}
+RemoveIPC=yes
+# chronyd's socket, D-Bus, and the probe of this host's own server.
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+# Without it, systemd 254 and newer keep CAP_SYS_ADMIN for a moment to set the filter, which a container does not have.
+SystemCallFilter=~capset
+"""
+TIMER = """
+[Unit]
+Description=Collect metrics and state changes of chrony and NTS every {interval} seconds
+
+[Timer]
+OnBootSec=20s
+OnUnitActiveSec={interval}s
+AccuracySec={accuracy}s
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def service(user: str, groups: Sequence[str], writable: Sequence[str], as_root_because: str = "") -> str:
+    """Return the unit that runs the collector once; groups are those that may read the journal."""
+    is_root = user == "root"
+    return MARK + SERVICE.format(
+        program=PROGRAM,
+        user=user,
+        reason=as_root_because or "chronyd's own user may use its socket, and needs no capability.",
+        groups=f"SupplementaryGroups={' '.join(groups)}\n" if groups and not is_root else "",
+        state=STATE.rpartition("/")[2],
+        capabilities=CAPABILITIES_OF_ROOT if is_root else "",
+        writable=" ".join(f"-{path}" for path in writable),
+    )
+
+
+def timer(interval_seconds: int) -> str:
+    """Return the timer; its accuracy is a tenth of the interval, and at most 5 s."""
+    return MARK + TIMER.format(interval=interval_seconds, accuracy=max(1, min(5, interval_seconds // 10)))

@@ -1,0 +1,399 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: chrony_monitor
+short_description: Put the program that monitors chrony and NTS on a host
+version_added: 1.0.0
+author:
+  - securetime.nts contributors (@securetime)
+description:
+  - Installs the program C(nts-monitor), its settings, and a hardened systemd timer that runs it. The program reads
+    chronyd's reports by the code of M(securetime.nts.chronyc_facts), and comes to the same verdict.
+  - Each run writes metrics in Prometheus' text format for node_exporter. It logs what changed to the journal and to a
+    file, and keeps what C(nts-monitor --nagios) and C(nts-monitor --json) tell.
+  - Probes the host's own NTS server, and reads the dates of its certificates.
+  - The unit runs as chronyd's own user, without a capability. It runs as root only where chronyd does, or where D-Bus
+    is missing.
+  - The program runs on the platform's own Python, whatever interpreter Ansible uses on the host.
+attributes:
+  check_mode:
+    description: Predicts the change and makes none.
+    support: full
+  diff_mode:
+    description: Shows settings and units. The program is named.
+    support: partial
+  platform:
+    description: Linux with systemd, Python 3.6 or newer.
+    support: full
+    platforms: posix
+options:
+  state:
+    description:
+      - V(present) - the monitor is on the host, and its timer runs.
+      - V(absent) - the monitor, its settings, its metrics and its state are not on the host. The state log stays.
+    type: str
+    choices: [present, absent]
+    default: present
+  interval_seconds:
+    description: Seconds between two runs, 10 to 86400.
+    type: int
+    default: 60
+  probe_interval_minutes:
+    description:
+      - Minutes between two probes of the host's own NTS server, 1 to 1440. A restart of chronyd, a new certificate and
+        a fault bring the next run to probe at once.
+    type: int
+    default: 15
+  textfile_directory:
+    description:
+      - Folder that node_exporter reads (C(--collector.textfile.directory)). V(auto) takes that of the running
+        node_exporter, or F(/var/lib/prometheus/node-exporter) (Debian) or F(/var/lib/node_exporter) if it is there.
+        Empty for none.
+    type: str
+    default: auto
+  log:
+    description: File of the state log. Its folder must be writable by chronyd's user. Empty for none.
+    type: str
+    default: /var/log/chrony/nts-monitor.log
+  hook:
+    description:
+      - Command that runs when a state changes, as a list of words. It gets the changes in JSON on its standard input,
+        runs as chronyd's user in the sandbox of the unit, and has 30 seconds.
+    type: list
+    elements: str
+    default: []
+  clients:
+    description: Whether to count the clients of this server that use NTS, and those that do not.
+    type: bool
+    default: false
+  goal:
+    description:
+      - What the host has to reach. V(authenticated) - its clock follows authenticated time. V(synchronised) - its clock
+        is synchronised. V(auto) - the first one, and the second one on an NTS server without NTS sources.
+    type: str
+    choices: [auto, authenticated, synchronised]
+    default: auto
+  thresholds:
+    description:
+      - Warning and critical of C(nts-monitor --nagios), each as a list of two numbers, for V(stratum) (6, 15),
+        V(offset) (0.05, 1 second), V(root_distance) (0.1, 1.5 seconds), V(cookies) (4, 1) and V(certificate_days)
+        (14, 3). Of the last two, less is worse.
+    type: dict
+    default: {}
+seealso:
+  - module: securetime.nts.chronyc_facts
+"""
+
+EXAMPLES = r"""
+- name: Monitor chrony and NTS (the role chrony_monitor does it)
+  securetime.nts.chrony_monitor:
+    interval_seconds: 60
+  become: true
+
+- name: Remove the monitor
+  securetime.nts.chrony_monitor:
+    state: absent
+  become: true
+"""
+
+RETURN = r"""
+changed_files:
+  description: Files, links and folders that were, or would be, written or removed.
+  type: list
+  elements: str
+  returned: success
+  sample: [/usr/local/sbin/nts-monitor, /etc/systemd/system/nts-monitor.timer]
+textfile_directory:
+  description: Folder into which the metrics go. Empty where there is none.
+  type: str
+  returned: success
+  sample: /var/lib/prometheus/node-exporter
+user:
+  description: User that runs the monitor. Empty where O(state=absent).
+  type: str
+  returned: success
+  sample: _chrony
+python:
+  description: Interpreter that runs the program. Empty where O(state=absent).
+  type: str
+  returned: success
+  sample: /usr/bin/python3
+notes:
+  description: What an operator should know, as why there is no textfile directory.
+  type: list
+  elements: str
+  returned: success
+  sample: []
+"""
+
+import os
+import tempfile
+from typing import Any, Dict, List, Tuple
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    CommandResult,
+    System,
+    TransactionError,
+    read,
+)
+
+# The program loads cli and server by their names: they are imported here so that Ansible brings them.
+from ansible_collections.securetime.nts.plugins.module_utils._monitor import cli, collector, server
+from ansible_collections.securetime.nts.plugins.module_utils._monitor.installation import (
+    CHRONY_USERS,
+    File,
+    Folder,
+    User,
+    installed,
+    journal_groups,
+    left_over,
+    settings_problems,
+    textfile_directory,
+    user_of_monitor,
+    wanted_files,
+    wanted_folders,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._monitor.nagios import threshold_problem
+from ansible_collections.securetime.nts.plugins.module_utils._monitor.places import (
+    LOG,
+    PROGRAM,
+    SERVICE,
+    TIMER,
+    Settings,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._pair import archive
+from ansible_collections.securetime.nts.plugins.module_utils._pair.installation import (
+    PLATFORM_PYTHONS,
+    platform_python,
+    remove,
+)
+
+RANGES = {"interval_seconds": (10, 86400), "probe_interval_minutes": (1, 1440)}
+UNITS = [os.path.basename(TIMER), os.path.basename(SERVICE)]
+PACKED = (cli, collector, server)
+
+
+def main() -> None:
+    """Install or remove the monitor."""
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "interval_seconds": {"type": "int", "default": 60},
+            "probe_interval_minutes": {"type": "int", "default": 15},
+            "textfile_directory": {"type": "str", "default": "auto"},
+            "log": {"type": "str", "default": LOG},
+            "hook": {"type": "list", "elements": "str", "default": []},
+            "clients": {"type": "bool", "default": False},
+            "goal": {"type": "str", "choices": ["auto", "authenticated", "synchronised"], "default": "auto"},
+            "thresholds": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    host = System(run=lambda argv: run_command(module, argv), label=lambda *_paths: None)
+    try:
+        result = absent(module, host) if module.params["state"] == "absent" else present(module, host)
+    except TransactionError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or 'A file'}: {error.strerror}; the next run goes on from here.")
+    module.exit_json(**result)
+
+
+def run_command(module: AnsibleModule, argv: List[str]) -> CommandResult:
+    """Run a program that need not be there."""
+    try:
+        return CommandResult(*module.run_command(argv, handle_exceptions=False))
+    except OSError as error:
+        return CommandResult(127, "", error.strerror or "")
+
+
+def problems(params: Dict[str, Any]) -> List[str]:
+    """Return what is wrong with the parameters, in sentences."""
+    found = [
+        f"{name} is {params[name]}: set it to {low} to {high}"
+        for name, (low, high) in RANGES.items()
+        if not low <= params[name] <= high
+    ]
+    found += filter(None, (threshold_problem(name, pair) for name, pair in params["thresholds"].items()))
+    given = "" if params["textfile_directory"] == "auto" else params["textfile_directory"]
+    return found + list(settings_problems(Settings(textfile_directory=given, log=params["log"], hook=params["hook"])))
+
+
+def absent(module: AnsibleModule, host: System) -> Dict[str, Any]:
+    """Remove the monitor; return the result of the module."""
+    paths = installed()
+    if paths and not module.check_mode:
+        host.run(["systemctl", "disable", "--now", UNITS[0]])
+        host.run(["systemctl", "stop", *UNITS])
+        for path in paths:
+            remove(path)
+        host.run(["systemctl", "daemon-reload"])
+        host.run(["systemctl", "reset-failed", *UNITS])
+    diff = [{"prepared": "".join(f"{path} is removed\n" for path in paths)}] if paths else []
+    result = {"changed": bool(paths), "changed_files": paths, "diff": diff}
+    return dict(result, textfile_directory="", user="", python="", notes=[])
+
+
+def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
+    """Install what differs, and see that the timer runs; return the result of the module."""
+    params = module.params
+    wrong = problems(params)
+    if wrong:
+        raise TransactionError(". ".join(wrong))
+    settings, notes = settings_of(params)
+    user = user_of(module)
+    python = interpreter(module, host)
+    magic = host.run([python, "-IS", "-c", archive.MAGIC]).stdout.strip()
+    program = archive.program(f"{python} -IS", collector.__name__)
+    diffs = []  # type: List[Dict[str, str]]
+    changed = [folder.path for folder in wanted_folders(settings, user) if make_folder(module, folder)]
+    for file in wanted_files(settings, user, journal_groups(), program):
+        current = is_current(file, magic)
+        if not current:
+            changed.append(file.path)
+            diffs.append(diff_of(file))
+            if not module.check_mode:
+                put(module, host, file, python)
+        if not file.link and (not module.check_mode or os.path.exists(file.path)):
+            options = dict(module.load_file_common_arguments({"path": file.path}), owner="root", group="root")
+            options["mode"] = f"{file.mode:04o}"
+            if module.set_fs_attributes_if_different(options, False) and current:
+                changed.append(file.path)
+    old = left_over(settings)
+    for path in old if not module.check_mode else ():
+        remove(path)
+    changed += old
+    diffs += [{"prepared": f"{path} is removed\n"} for path in old]
+    starts = start(module, host, changed)
+    diffs += [{"prepared": f"{UNITS[0]} is enabled and started\n"}] if starts else []
+    return {
+        "changed": bool(changed) or starts,
+        "changed_files": changed,
+        "textfile_directory": settings.textfile_directory,
+        "user": user.name,
+        "python": python,
+        "notes": notes,
+        "diff": diffs,
+    }
+
+
+def settings_of(params: Dict[str, Any]) -> Tuple[Settings, List[str]]:
+    """Return the settings of the program, and notes."""
+    folder, note = params["textfile_directory"].rstrip("/"), ""
+    if folder == "auto":
+        folder, note = textfile_directory()
+    elif folder and not os.path.isdir(folder):
+        raise TransactionError(
+            f"textfile_directory is {folder}, which is not there: install node_exporter first, or correct the path"
+        )
+    names = ("interval_seconds", "probe_interval_minutes", "log", "hook", "clients", "goal", "thresholds")
+    notes = [f"{note} The metrics are in /var/lib/nts-monitor/metrics.prom."] if note else []
+    return Settings(textfile_directory=folder, **{name: params[name] for name in names}), notes
+
+
+def user_of(module: AnsibleModule) -> User:
+    """Return who runs the monitor. A check mode has not installed the packages that it predicts."""
+    user = user_of_monitor()
+    if user is None and not module.check_mode:
+        raise TransactionError(
+            f"chronyd's user ({' or '.join(CHRONY_USERS)}) is missing: install chrony first (role chrony_nts)"
+        )
+    return user or User(CHRONY_USERS[0])
+
+
+def interpreter(module: AnsibleModule, host: System) -> str:
+    """Return the Python for the program. A check mode has not installed the packages that it predicts."""
+    try:
+        return platform_python(host, "nts-monitor")
+    except TransactionError:
+        if module.check_mode:
+            return PLATFORM_PYTHONS[-1]
+        raise
+
+
+def make_folder(module: AnsibleModule, folder: Folder) -> bool:
+    """Make a folder where it is missing, and give the monitor its own; return whether that is a change."""
+    if os.path.isdir(folder.path) and not folder.own:
+        return False
+    missing = not os.path.isdir(folder.path)
+    if missing and module.check_mode:
+        return True
+    if missing:
+        os.makedirs(folder.path, 0o755)
+    options = module.load_file_common_arguments({"path": folder.path})
+    wanted = dict(options, owner=folder.user, group=None, mode="0755")
+    return bool(module.set_fs_attributes_if_different(wanted, missing))
+
+
+def is_current(file: File, magic: str) -> bool:
+    """Say whether a file on the host has the wanted content."""
+    if file.link:
+        return os.path.islink(file.path) and os.readlink(file.path) == file.link
+    found = read(file.path)
+    if found is None or os.path.islink(file.path):
+        return False
+    if file.path == PROGRAM:
+        return archive.is_current(found.content, file.content, magic)
+    return found.content == file.content
+
+
+def put(module: AnsibleModule, host: System, file: File, python: str) -> None:
+    """Write a file at once, or a link; the program with its bytecode."""
+    if file.link:
+        staged = f"{file.path}.new"
+        if os.path.lexists(staged):
+            remove(staged)
+        if os.path.isdir(file.path) and not os.path.islink(file.path):
+            raise TransactionError(f"{file.path} is a folder, and not the monitor's: move it away")
+        os.symlink(file.link, staged)
+        os.replace(staged, file.path)
+        return
+    with tempfile.NamedTemporaryFile(dir=module.tmpdir, delete=False) as staged_file:
+        staged_file.write(file.content)
+    if file.path == PROGRAM:
+        done = host.run([python, "-IS", "-c", archive.COMPILE, staged_file.name])
+        if done.status:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise TransactionError(f"{python} cannot compile the program {PROGRAM}: {last}")
+    os.makedirs(os.path.dirname(file.path), exist_ok=True)
+    module.atomic_move(staged_file.name, file.path)
+
+
+def diff_of(file: File) -> Dict[str, str]:
+    """Return Ansible's before and after; of the program, that it changes."""
+    if file.path == PROGRAM or file.link:
+        return {"prepared": f"{file.path} changes\n"}
+    found = read(file.path)
+    return {
+        "before_header": file.path,
+        "after_header": file.path,
+        "before": found.content.decode("utf-8", "replace") if found else "",
+        "after": file.content.decode(),
+    }
+
+
+def start(module: AnsibleModule, host: System, changed: List[str]) -> bool:
+    """Enable and start the timer, and run the service once after a change; return whether the timer had to be."""
+    shown = host.run(["systemctl", "show", "--property=ActiveState,UnitFileState", UNITS[0]]).stdout.split()
+    runs = {"ActiveState=active", "UnitFileState=enabled"} <= set(shown)
+    if module.check_mode or (runs and not changed):
+        return not runs
+    host.run(["systemctl", "daemon-reload"])
+    commands = [["enable", UNITS[0]], ["restart", UNITS[0]], ["start", UNITS[1]]]
+    for command in commands:
+        done = host.run(["systemctl", *command])
+        if done.status:
+            options = ["--quiet", "--no-pager", "--output=cat", "--lines=5", f"--unit={UNITS[1]}"]
+            log = host.run(["journalctl", *options])
+            lines = [*done.stderr.strip().splitlines(), *log.stdout.strip().splitlines()][-5:]
+            raise TransactionError(f"`systemctl {' '.join(command)}` failed: {' / '.join(lines)}")
+    return not runs
+
+
+if __name__ == "__main__":
+    main()
