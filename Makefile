@@ -16,7 +16,7 @@ unexport PYTHONPATH
 STAGES := $(PYTHON) tests/stages/run.py
 
 .PHONY: help setup check test test-full stage demo demo-stop format unit molecule images build bench bench-ke fuzz \
-  changelog directives platforms requirements clean
+  changelog directives metrics platforms requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,7 +61,7 @@ images: setup ## build the images of containers and VMs that do not exist yet
 build: setup ## the tarball for Galaxy, below .build/
 	@ansible-galaxy collection build --force --output-path $(BUILD) "$$(tests/stages/copy.sh build)"
 
-bench: setup ## the cost of the role and of chronyc_facts against ping, on the hosts of the demo
+bench: setup ## the cost of the role, of chronyc_facts and of the monitor, on the hosts of the demo
 	@LAB_STATE=$(CURDIR)/.lab/demo ANSIBLE_INVENTORY=$(CURDIR)/extensions/molecule/inventory,$(CURDIR)/.lab/demo/inventory.yml \
 	  ANSIBLE_PIPELINING=true tests/bench/bench.sh $(OPTIONS)
 
@@ -83,6 +83,9 @@ directives: ## write docs/directives.md from docs/directives.yml and the table o
 
 platforms: ## write docs/platforms.md from docs/platforms.yml and the table of variables
 	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/platforms.py
+
+metrics: ## write the reference of metrics in docs/monitoring.md
+	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/metrics.py
 
 requirements: ## resolve requirements-dev.in into requirements-dev.txt
 	@tests/stages/requirements.sh

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from jinja2 import Environment
 
+from ansible_collections.securetime.nts.plugins.module_utils._monitor.nagios import THRESHOLDS
 from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
     DIRECTIVES,
     SOURCE,
@@ -132,6 +133,22 @@ def test_the_page_of_directives_is_up_to_date() -> None:
     assert page == (ROOT / "docs/directives.md").read_text(), "run: make directives"
 
 
+def test_the_reference_of_metrics_is_up_to_date() -> None:
+    metrics = runpy.run_path(str(ROOT / "docs/metrics.py"))
+    page = (ROOT / "docs/monitoring.md").read_text()
+    assert metrics["page"]() == page, "run: make metrics"
+    assert [metric.name for metric in metrics["METRICS"] if page.count(f"| `{metric.name}`") != 1] == []
+
+
+def test_the_page_of_the_monitor_names_its_variables_and_thresholds() -> None:
+    page = (ROOT / "docs/monitoring.md").read_text()
+    for name, value in load(Path("roles/chrony_monitor/defaults/main.yml")).items():
+        shown = json.dumps(value) if not isinstance(value, str) else value
+        assert f"| `{name}` | `{shown}` |" in page, name
+    for name, (warning, critical) in THRESHOLDS.items():
+        assert f"| `{name}` | {warning:g}, {critical:g} |" in page, name
+
+
 def test_the_documentation_of_a_variable_names_its_range_and_its_choices() -> None:
     documented = options(ROOT / "roles/chrony_nts")
     for word in VARIABLES.parts:
@@ -153,7 +170,7 @@ def test_every_entry_point_that_a_playbook_uses_is_documented(role: Path) -> Non
     texts = [path.read_text() for path in [*ROOT.glob("playbooks/**/*.yml"), *ROOT.glob("extensions/**/*.yml")]]
     used = {found for text in texts for found in re.findall(r"tasks_from: (\w+)(?!.*\{)", text)}
     used |= {f"rotate_{step}" for step in ("prepare", "switch", "finish")}
-    assert used <= documented
+    assert used <= {name for each in ROLES for name in load(each / "meta/argument_specs.yml")["argument_specs"]}
     assert {name for name in documented if not (role / f"tasks/{name}.yml").exists()} == set()
 
 

@@ -38,6 +38,7 @@ OTHER_NAMES = (
     "site_forget_server_cas",
     "site_hosts",
     "site_max_fail_percentage",
+    "site_monitor",
     "site_probing_clients",
     "site_serial",
     "site_servers",
