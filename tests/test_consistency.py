@@ -397,6 +397,18 @@ def every_task(tasks: Iterable[dict[str, Any]] | None) -> Iterator[dict[str, Any
             yield from every_task(task.get(part))
 
 
+def test_one_variable_turns_the_monitor_on_for_every_host() -> None:
+    (play,) = [play for play in load(Path("playbooks/site.yml")) if play["name"] == "Monitor every host"]
+    environment = Environment()
+    environment.filters["bool"] = lambda value: value in (True, "true")
+    hosts = environment.compile_expression(play["hosts"].strip().removeprefix("{{").removesuffix("}}"))
+    assert hosts() == hosts(chrony_nts_site_monitor="false") == []
+    assert hosts(chrony_nts_site_monitor="true") == "nts_servers:nts_clients"
+    assert hosts(chrony_nts_site_monitor=True, chrony_nts_site_clients="web") == "nts_servers:web"
+    # With the validation of its variables, that is 2 of at most 3.
+    assert len(list(every_task(load(Path("roles/chrony_monitor/tasks/main.yml"))))) == 1
+
+
 def test_symptoms_are_reproduced_by_tests_that_are_there() -> None:
     sections = re.split(r"^#{2,3} ", SYMPTOMS, flags=re.MULTILINE)[1:]
     symptoms = {section.partition("\n")[0]: section for section in sections if "**You see**" in section}

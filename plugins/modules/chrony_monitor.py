@@ -252,6 +252,8 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
     program = archive.program(f"{python} -IS", collector.__name__)
     diffs = []  # type: List[Dict[str, str]]
     changed = [folder.path for folder in wanted_folders(settings, user) if make_folder(module, folder)]
+    if hand_over(module, settings.log, user):
+        changed.append(settings.log)
     for file in wanted_files(settings, user, journal_groups(), program):
         current = is_current(file, magic)
         if not current:
@@ -328,6 +330,14 @@ def make_folder(module: AnsibleModule, folder: Folder) -> bool:
     options = module.load_file_common_arguments({"path": folder.path})
     wanted = dict(options, owner=folder.user, group=None, mode="0755")
     return bool(module.set_fs_attributes_if_different(wanted, missing))
+
+
+def hand_over(module: AnsibleModule, path: str, user: User) -> bool:
+    """Give a state log of an earlier run to the user that runs the monitor now; return whether that is a change."""
+    if not path or not os.path.isfile(path) or os.path.islink(path):
+        return False
+    options = module.load_file_common_arguments({"path": path})
+    return bool(module.set_fs_attributes_if_different(dict(options, owner=user.name, group=None, mode=None), False))
 
 
 def is_current(file: File, magic: str) -> bool:

@@ -20,6 +20,8 @@ SERVICE = """
 Description=Collect metrics and state changes of chrony and NTS
 Documentation=https://github.com/securetime/nts/blob/main/docs/monitoring.md
 After=chrony.service chronyd.service
+# A run is short, and people and Ansible start one besides the timer.
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
@@ -57,7 +59,10 @@ RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
-# Without it, systemd 254 and newer keep CAP_SYS_ADMIN for a moment to set the filter, which a container does not have.
+{filter}"""
+# For a service of another user than root, systemd 254 and newer keep CAP_SYS_ADMIN while they set the filter, unless it
+# forbids capset. A container does not have this capability.
+FILTER_OF_USER = """# Without it, systemd would need CAP_SYS_ADMIN, which containers do not have.
 SystemCallFilter=~capset
 """
 TIMER = """
@@ -84,6 +89,7 @@ def service(user: str, groups: Sequence[str], writable: Sequence[str], as_root_b
         groups=f"SupplementaryGroups={' '.join(groups)}\n" if groups and not is_root else "",
         state=STATE.rpartition("/")[2],
         capabilities=CAPABILITIES_OF_ROOT if is_root else "",
+        filter="" if is_root else FILTER_OF_USER,
         writable=" ".join(f"-{path}" for path in writable),
     )
 

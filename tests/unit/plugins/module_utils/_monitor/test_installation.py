@@ -97,6 +97,7 @@ def test_the_unit_has_no_right_that_it_does_not_need():
     assert lines_of(text, "CapabilityBoundingSet") == [""]
     assert lines_of(text, "ReadWritePaths") == ["-/run/chrony -/var/log/chrony"]
     assert lines_of(text, "ProtectSystem") == ["strict"]
+    assert lines_of(text, "SystemCallFilter") == ["@system-service", "~capset"]
     assert lines_of(units.service("_chrony", [], []), "SupplementaryGroups") == []
 
 
@@ -104,6 +105,7 @@ def test_a_unit_of_root_says_why():
     text = units.service("root", ["systemd-journal"], [], "chronyd runs as root.")
     assert lines_of(text, "User") == ["root"]
     assert "# chronyd runs as root.\n" in text
+    assert lines_of(text, "SystemCallFilter") == ["@system-service"]
     assert lines_of(text, "CapabilityBoundingSet") == ["CAP_CHOWN CAP_DAC_OVERRIDE CAP_SETGID CAP_SETUID"]
     assert lines_of(text, "SupplementaryGroups") == []
 
