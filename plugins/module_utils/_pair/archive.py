@@ -50,7 +50,8 @@ date = (1980, 1, 1, 0, 0, 0)
 with zipfile.ZipFile(sys.argv[1], "a") as archive:
     for name in [name for name in archive.namelist() if name.endswith(".py") and name != "__main__.py"]:
         text = archive.read(name)
-        code = compile(text, name, "exec", dont_inherit=True)
+        # Without docstrings, which nobody reads there.
+        code = compile(text, name, "exec", dont_inherit=True, optimize=2)
         if sys.version_info >= (3, 7):
             # Bytecode by the hash of its source (PEP 552), which is not checked at each start.
             header = struct.pack("<I", 1) + importlib.util.source_hash(text)

@@ -77,6 +77,7 @@ def test_each_state_has_its_status(state, status):
         ({"cookies": [8, 1]}, 1, "cookies 7 is below 8"),
         ({"cookies": [8, 8]}, 2, "cookies 7 is below 8"),
         ({"cookies": [7, 1]}, 0, ""),
+        ({"cookies": [8, 7]}, 1, "cookies 7 is below 8"),
     ],
 )
 def test_thresholds(thresholds, status, said):

@@ -108,6 +108,16 @@ def test_a_healthy_client_by_its_numbers(capture):
     assert found[("chrony_ntpdata_authenticated", labels)] == 1
 
 
+@pytest.mark.parametrize(("reach", "ratio", "last"), [(0, 0.0, 0), (1, 0.125, 1), (254, 0.875, 0), (255, 1.0, 1)])
+def test_reachability_is_of_the_last_eight_polls_and_of_the_last_one(capture, reach, ratio, last):
+    facts = monitored.facts_of(capture("healthy"))
+    facts["sources"] = [dict(facts["sources"][0], reach=reach)]
+    found = values(facts)
+    labels = samples.labels_of(facts["sources"][0])
+    assert found[("chrony_sources_reachability_ratio", labels)] == ratio
+    assert found[("chrony_sources_reachability_success", labels)] == last
+
+
 def test_states_of_sources_are_those_of_chrony_exporter(capture):
     found = {
         name_labels[1][2:]
