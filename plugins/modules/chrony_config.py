@@ -164,6 +164,13 @@ options:
     type: list
     elements: path
     default: []
+  log_dir:
+    description:
+      - Folder of chronyd's own log files. Where the daemon's user does not own it or cannot write there, or other users
+        can, it is given to that user and its group with mode 0750, and chronyd is restarted. A symbolic link is left
+        alone.
+    type: path
+    default: ""
   state:
     description:
       - V(present) - the files are as O(files) says.
@@ -379,6 +386,7 @@ ARGUMENTS = {
     "rivals": {"type": "list", "elements": "str", "default": []},
     "ntske_ports": {"type": "list", "elements": "int", "default": []},
     "certificate_dirs": {"type": "list", "elements": "path", "default": []},
+    "log_dir": {"type": "path", "default": ""},
     "daemon_options": {"type": "list", "elements": "str"},
     "remember": {"type": "dict", "default": {}},
     "serves": {
@@ -535,6 +543,7 @@ def options_of(module: AnsibleModule, verification: Verification) -> Options:
         rivals=wanted["rivals"],
         owns=wanted["owns"],
         folders=wanted["folders"],
+        log_dir=wanted["log_dir"],
         idle_problems=verification.idle_problems,
         uses=uses_of(wanted),
         daemon_options=wanted["daemon_options"],

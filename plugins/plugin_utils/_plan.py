@@ -21,7 +21,13 @@ from ansible_collections.securetime.nts.plugins.module_utils._packages import ma
 from ansible_collections.securetime.nts.plugins.module_utils._state import options
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import printable
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives, words_of
-from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _distribution, _pairs, _variables
+from ansible_collections.securetime.nts.plugins.plugin_utils import (
+    _chrony_conf,
+    _distribution,
+    _pairs,
+    _rotation,
+    _variables,
+)
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import NTSKE_PORT, Inputs
 
 Row = dict[str, Any]
@@ -82,7 +88,8 @@ def platform(platforms: Mapping[str, Row], system: Row, overrides: Row) -> Row:
 def package_names(platforms: Mapping[str, Row], overrides: Row) -> list[str]:
     """Return the packages that a host of any platform can need."""
     rows = [*platforms.values(), overrides]
-    return sorted({CERTBOT, *(name for row in rows for key in PACKAGES for name in row.get(key, []))})
+    of_platforms = (name for row in rows for key in PACKAGES for name in row.get(key, []))
+    return sorted({CERTBOT, _rotation.PACKAGE, *of_platforms})
 
 
 def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: Row | None = None) -> Row:
@@ -120,12 +127,14 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     distribution_lines = _chrony_conf.render_directives(kept)
     lines = configured(inputs, place, skip_for, distribution_lines)
     has_rules = bool(ports or dirs) or needs_rules(lines.effective)
+    rotation_text = rotation(inputs, place, lines.effective)
     packages = [
         *place["packages"],
         *(place["server_packages"] if pairs else []),
         *([CERTBOT] if any(pair["by_certbot"] for pair in pairs) else []),
         *(place["selinux_packages"] if environment["selinux"] and has_rules else []),
         *(place.get("tool_packages", []) if inputs.is_true("package_tools") else []),
+        *([_rotation.PACKAGE] if rotation_text else []),
     ]
     missing = packages if half_installed else [name for name in packages if not _version(chrony, name)]
     single = inputs["layout"] == "single"
@@ -189,6 +198,9 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "ntske_ports": ports,
         "certificate_dirs": dirs,
         "writable_text": writable_text(written_folders(lines.effective)),
+        "log_dir": own_log_dir(place, lines.effective),
+        "rotation_file": _rotation.FILE,
+        "rotation_text": rotation_text,
         "renewal": renewal(pairs, environment["server_files"]),
         "firewall": firewall(inputs, environment["firewall_rules"]),
         "unused_pair_files": unused_pair_files(pairs, environment["server_files"]),
@@ -436,6 +448,12 @@ def contradictions(place: Row, chrony: Row, daemon: DaemonOptions, lines: Lines)
             " (cmdport, bindcmdaddress): a boot would wait for 180 seconds. Disable the unit, or take out"
             " bindcmdaddress."
         )
+    if command_socket(lines.effective) == "/" and _rotation.log_dir(lines.effective):
+        found.append(
+            "chronyd would write log files (chrony_nts_logs, or log in chrony_nts_directives) that nothing rotates:"
+            " bindcmdaddress is '/', and chronyd opens new files only when asked at its Unix socket. Take out"
+            " bindcmdaddress, or turn the log files off."
+        )
     return found
 
 
@@ -514,6 +532,7 @@ def directives(inputs: Inputs, place: Row) -> Row:
         "makestep": {"threshold": 1.0, "limit": 3},
         "rtcsync": not uses_rtc,
         "logchange": 0.5,
+        **({"log": list(_rotation.LOGS)} if inputs.is_true("logs") else {}),
         **inputs.directives,
         # A server has them in its own order, together with those of chrony_nts_server_allow.
         **({"deny": None} if inputs.is_true("server_enabled") else {}),
@@ -585,6 +604,21 @@ def writable_text(folders: list[str]) -> str:
         return ""
     quoted = " ".join("-" + folder.replace("%", "%%") for folder in folders)
     return _text(["", "[Service]", f"ReadWritePaths={quoted}"])
+
+
+def own_log_dir(place: Row, words: Directives) -> str:
+    """Return the folder of log files where it is the platform's; empty where the operator names another."""
+    folder = str(place["log_dir"])
+    return folder if words.get("logdir", [])[-1:] == [[folder]] else ""
+
+
+def rotation(inputs: Inputs, place: Row, words: Directives) -> str:
+    """Return the file of logrotate for chronyd's log files; empty where it writes none."""
+    folder = _rotation.log_dir(words)
+    if not folder:
+        return ""
+    socket, keep, megabytes = command_socket(words), inputs["log_rotations"], inputs["log_max_megabytes"]
+    return _text([_rotation.text(folder, place["service"], socket, int(keep), int(megabytes))])
 
 
 def renewal(pairs: list[Row], server_files: list[str]) -> str:

@@ -38,6 +38,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change import (
 from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import (
     ENTER,
     READ,
+    Reader,
     check,
     check_reach,
     effective_directives,
@@ -170,6 +171,8 @@ class Options(NamedTuple):
     uses_paths: bool = True
     # Folders of nobody else's, which chronyd must be able to read.
     folders: Sequence[str] = ()
+    # The folder of chronyd's log files, which is its user's own.
+    log_dir: str = ""
     # Returns why a chronyd that runs with the right files does not do its work; nothing where it does.
     idle_problems: Callable[[], List[str]] = list
 
@@ -204,6 +207,7 @@ def restore(host: System, options: Options) -> Dict[str, Any]:
         uses_paths=False,
         owns=(),
         folders=(),
+        log_dir="",
         originals=False,
         forget=True,
         daemon_options=(),
@@ -318,8 +322,11 @@ def _apply(
             f"There is no unit {options.service} on this host, so nothing was changed. Install chrony first."
         )
     loaded = {item.path: digest(item.data) for item in wanted if item.data is not None}
-    opened = _open_folders(host, options)
+    opened = _open_folders(host, _words_of_main(wanted, options), options)
     current = _current_directives(host, changes, options)
+    if options.check_mode and options.log_dir in opened:
+        # It is not chronyd's own yet.
+        current = {name: words for name, words in current.items() if name != "logdir"}
     decision = _decision(host, wanted, changes, loaded, state, options)
     if current and state.get("ActiveState") == "active":
         decision = _read_again(host, decision, opened, current, options)
@@ -373,7 +380,9 @@ def _read_again(
     """Return a decision with a restart where chronyd has not read what the unchanged files say."""
     if "restart" in decision.actions:
         return decision
-    unread = [f"chronyd could not read {path}" for path in opened] or _unread(host, current, options)
+    unread = [
+        f"chronyd could not {'write to' if path == options.log_dir else 'read'} {path}" for path in opened
+    ] or _unread(host, current, options)
     if not unread:
         return decision
     # The restart does what the two others would.
@@ -400,20 +409,30 @@ def _sandbox(unit: Unit, state: Dict[str, str], changes: Sequence[FileSpec]) -> 
     return paths.Sandbox(unit.name, {**state, "ReadWritePaths": more})
 
 
-def _open_folders(host: System, options: Options) -> List[str]:
+def _open_folders(host: System, directives: Directives, options: Options) -> List[str]:
     """Let the user of chronyd into the folders of nobody else's that are closed to it; return their paths.
 
-    An earlier run, or an administrator under a strict umask, can have closed them.
+    An earlier run, or an administrator under a strict umask, can have closed them. The folder of log files is the
+    user's own; systemd gives Debian's the mode 0750 at each start (LogsDirectoryMode).
     """
     there = [path for path in options.folders if os.path.isdir(path) and not os.path.islink(path)]
-    if not there or not find_chronyd():
+    log_dir = options.log_dir if os.path.isdir(options.log_dir) and not os.path.islink(options.log_dir) else ""
+    if not (there or log_dir) or not find_chronyd():
         return []
-    reader = reader_of(host, {}, options.daemon_options)
+    reader = reader_of(host, directives, options.daemon_options)
     closed = [path for path in there if not may(reader, os.stat(path), READ | ENTER)]
+    foreign = [log_dir] if log_dir and not _is_own(reader, os.stat(log_dir)) else []
     if not options.check_mode:
-        for path in closed:
-            os.chmod(path, 0o755)
-    return closed
+        for path in foreign:
+            os.chown(path, reader.uid, reader.gid)
+        for path in closed + foreign:
+            os.chmod(path, 0o750 if path in foreign else 0o755)
+    return closed + foreign
+
+
+def _is_own(reader: Reader, status: os.stat_result) -> bool:
+    """Say whether a folder is a user's own, and no other can write there. root writes everywhere."""
+    return reader.uid == 0 or (status.st_uid == reader.uid and status.st_mode & 0o722 == 0o700)
 
 
 def _unread(host: System, directives: Directives, options: Options) -> List[str]:

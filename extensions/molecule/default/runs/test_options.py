@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""chronyd's options and units are shared with administrators and hardening roles."""
+"""chronyd's options, units and logs are shared with administrators, hardening roles and the distribution."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from testinfra import get_host
+from testinfra.host import Host
 
 from ansible_collections.securetime.nts.plugins.module_utils._state.options import read_environment_file
 from ansible_collections.securetime.nts.tests.lab import hosts
@@ -34,18 +35,52 @@ def run(variables: dict[str, Any] | None = None) -> set[int]:
     return set(hosts.changed(hosts.playbook("site", "--limit", "nts_clients", variables=variables)).values())
 
 
-def test_a_hardened_file_of_options_is_left_alone_and_has_its_say() -> None:
-    """chrony-wait.service, which asks by UDP, waits for a chronyd that answers on its Unix socket alone, too."""
-    clients = {name: get_host(f"ansible://{name}") for name in SHARED}
-    hardened = {}
+# cmdport 0 and the log files are in one run, because each costs half a minute.
+VARIABLES = {"chrony_nts_directives": {"cmdport": 0}, "chrony_nts_logs": True, "chrony_nts_log_rotations": 2}
+ROTATION = "/etc/logrotate.d/chrony"
+LOGS = "/var/log/chrony"
+MEASURE = "chronyc burst 1/1 >/dev/null; sleep 1"
+SUFFIXES = ("", ".1", ".2.gz")
+FORCED = "logrotate --force /etc/logrotate.conf"
+
+
+@pytest.fixture(scope="module")
+def clients() -> dict[str, Host]:
+    return {name: get_host(f"ansible://{name}") for name in SHARED}
+
+
+@pytest.fixture(scope="module")
+def originals(clients: dict[str, Host]) -> dict[str, str]:
+    """Return the distribution's rotation of each client; leave root the folder of log files."""
+    found = {name: host.file(ROTATION).content_string for name, host in clients.items()}
+    assert all("cyclelogs" in text for text in found.values())
+    # systemd gives Debian's back to its user, and el-standin's is what the role finds.
+    hosts.each(
+        lambda host: host.check_output(f"rm -f {LOGS}/*; chown root:root {LOGS}; chmod 0700 {LOGS}"), *clients.values()
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def hardened(clients: dict[str, Host], originals: dict[str, str]) -> dict[str, str]:
+    """Return each client's file of options as a hardening role leaves it, after a run with VARIABLES."""
+    assert not any("securetime" in text for text in originals.values())
+    found = {}
     for name, host in clients.items():
         path, variable, user = SHARED[name]
         before = host.file(path).content_string
-        hardened[name] = harden(before, variable, user)
-        assert hardened[name] != before
-        hosts.write(host, f"cat >{path}; systemctl enable chrony-wait", hardened[name])
-    closed = {"chrony_nts_directives": {"cmdport": 0}}
-    assert run(closed) == {1}
+        found[name] = harden(before, variable, user)
+        assert found[name] != before
+        hosts.write(host, f"cat >{path}; systemctl enable chrony-wait", found[name])
+    # Two where logrotate is missing.
+    assert run(VARIABLES) <= {1, 2}
+    return found
+
+
+def test_a_hardened_file_of_options_is_left_alone_and_has_its_say(
+    clients: dict[str, Host], hardened: dict[str, str]
+) -> None:
+    """chrony-wait.service, which asks by UDP, waits for a chronyd that answers on its Unix socket alone, too."""
     for name, host in clients.items():
         path, variable, user = SHARED[name]
         arguments = hosts.facts(host)["daemon"]["arguments"]
@@ -53,16 +88,99 @@ def test_a_hardened_file_of_options_is_left_alone_and_has_its_say() -> None:
         assert arguments[arguments.index("-F") + 1] in ("1", "2")
         assert host.file(path).content_string == hardened[name] == harden(hardened[name], variable, user)
         assert host.run("timeout 60 systemctl restart chrony-wait").rc == 0, host.run("systemctl status chrony-wait")
-    assert run(closed) == {0}
+    assert run(VARIABLES) == {0}
     for name, host in clients.items():
-        path, variable, user = SHARED[name]
-        assert host.file(path).content_string == hardened[name]
-        text = hardened[name].replace(f" -u {user}", "")
-        hosts.write(host, f"cat >{path}; systemctl disable --now chrony-wait", text)
+        assert host.file(SHARED[name][0]).content_string == hardened[name]
+
+
+@pytest.mark.usefixtures("hardened")
+def test_the_folder_of_log_files_is_chronyds(clients: dict[str, Host]) -> None:
+    for name, host in clients.items():
+        user = SHARED[name][2]
+        assert host.check_output(f"stat -c %U:%G:%a {LOGS}") == f"{user}:{user}:750"
+
+
+def received(host: Host) -> int:
+    """Return how many packets of its sources chronyd has received, each of which is a line of measurements.log."""
+    return sum(
+        int(line.split(":")[1]) for line in re.findall(r"Total valid RX *: *\d+", host.check_output("chronyc ntpdata"))
+    )
+
+
+@pytest.mark.usefixtures("hardened")
+def test_a_rotation_loses_nothing(clients: dict[str, Host]) -> None:
+    """logrotate runs while chronyd measures: each packet is in one of the files, and the newest are in the new one."""
+
+    def rotate(host: Host) -> None:
+        size = f"stat -c %s {LOGS}/measurements.log.1"
+        for _time in range(2):
+            rotated, later = host.check_output(
+                f"chronyc burst 4/4 >/dev/null; sleep 2; {FORCED}; {size}; sleep 4; {size}"
+            ).split()
+            assert rotated == later
+        # The other logs have lines only where the clock follows the new measurements.
+        assert {f"measurements.log{suffix}" for suffix in SUFFIXES} < {*host.check_output(f"ls {LOGS}").split()}
+        before = received(host)
+        lines = int(host.check_output(f"zcat -f {LOGS}/measurements.log* | grep -c ^20"))
+        assert 0 < before <= lines <= received(host)
+
+    hosts.each(rotate, *clients.values())
+
+
+@pytest.mark.usefixtures("hardened")
+def test_as_many_files_are_kept_as_asked_for(clients: dict[str, Host]) -> None:
+    """Where others have turned on names with the date, as Enterprise Linux, a second rotation on a day works, too."""
+
+    def rotate(host: Host) -> None:
+        hosts.write(host, "cat >/run/dated.conf", f"dateext\ninclude {ROTATION}\n")
+        host.check_output(f"for _ in 1 2; do {MEASURE}; logrotate --force /run/dated.conf; done; rm /run/dated.conf")
+        names = host.check_output(f"ls {LOGS}").split()
+        assert {name.partition(".log")[2] for name in names} - {""} == set(SUFFIXES[1:])
+
+    hosts.each(rotate, *clients.values())
+
+
+@pytest.mark.usefixtures("hardened")
+def test_a_log_that_grows_too_large_is_rotated_on_the_same_day(clients: dict[str, Host]) -> None:
+    def rotate(host: Host) -> None:
+        host.check_output(f"{MEASURE}; logrotate /etc/logrotate.conf")
+        before = host.check_output(f"stat -c %i {LOGS}/measurements.log")
+        host.check_output(f"truncate -s 101M {LOGS}/measurements.log; logrotate /etc/logrotate.conf")
+        assert host.check_output(f"stat -c %i:%s {LOGS}/measurements.log.1") == f"{before}:{101 << 20}"
+        host.check_output(f"{MEASURE}; test -s {LOGS}/measurements.log")
+
+    hosts.each(rotate, *clients.values())
+
+
+@pytest.mark.usefixtures("hardened")
+def test_logrotate_fails_where_chronyd_keeps_the_old_file(clients: dict[str, Host]) -> None:
+    """It does not where chronyd is stopped, and it knows no log twice."""
+
+    def rotate(host: Host) -> None:
+        assert "duplicate" not in host.run("logrotate --debug /etc/logrotate.conf").stderr
+        socket = "/run/chrony/chronyd.sock"
+        closed = host.run(f"mv {socket} {socket}.away; {FORCED}; echo $?; mv {socket}.away {socket}")
+        assert closed.stdout.split()[-1] == "1"
+        assert "postrotate" in closed.stderr
+        host.check_output(f"{MEASURE}; systemctl stop chronyd; {FORCED}; systemctl start chronyd")
+
+    hosts.each(rotate, *clients.values())
+
+
+def test_what_others_share_is_put_back(
+    clients: dict[str, Host], hardened: dict[str, str], originals: dict[str, str]
+) -> None:
+    for name, host in clients.items():
+        path, _variable, user = SHARED[name]
+        hosts.write(
+            host, f"cat >{path}; systemctl disable --now chrony-wait", hardened[name].replace(f" -u {user}", "")
+        )
     assert run() == {1}
-    for host in clients.values():
+    for name, host in clients.items():
         assert "-u" not in hosts.facts(host)["daemon"]["arguments"]
         assert not host.file("/etc/systemd/system/chrony-wait.service.d/securetime-nts.conf").exists
+        assert host.file(ROTATION).content_string == originals[name]
+        host.check_output(f"rm {LOGS}/*; chronyc burst 4/4; sleep 4; ! ls {LOGS}/*")
 
 
 @pytest.mark.parametrize("name", ["client-debian12", "client-debian13"])

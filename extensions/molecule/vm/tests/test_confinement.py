@@ -230,3 +230,18 @@ def test_other_places_and_another_ntp_port_are_let_in_and_out_again(host: str) -
     inside(vm, f"rm {config}\nmv /srv/conf/chrony.conf {config}\nrmdir /srv/conf\n")
     run_role(host)
     assert inside(vm, rules) == before
+
+
+@pytest.mark.parametrize("host", ["nts1", "nts2"])
+def test_rotation_of_log_files_is_not_denied(host: str) -> None:
+    """systemd starts logrotate, as its timer does, so that SELinux confines it."""
+    vm = known()[host]
+    inside(vm, "dmesg -C")
+    run_role(host, chrony_nts_logs=True)
+    measure = "chronyc burst 1/1 >/dev/null\nsleep 3\n"
+    rotate = "systemd-run --quiet --wait $(command -v logrotate) --force /etc/logrotate.conf\n"
+    names = inside(vm, f"{measure}{rotate}{measure}ls /var/log/chrony").split()
+    assert {"measurements.log", "measurements.log.1"} <= {*names}
+    assert inside(vm, "stat -c %s /var/log/chrony/measurements.log").strip() != "0"
+    assert inside(vm, f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true") == ""
+    run_role(host)

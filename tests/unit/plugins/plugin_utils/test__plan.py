@@ -675,3 +675,42 @@ def test_a_client_denies_by_its_directives_alone() -> None:
     host = planned({"chrony_nts_directives": {"deny": ["192.0.2.0/24"]}})
     assert (host["access_lines"], host["own_access_lines"]) == ([], [])
     assert "deny 192.0.2.0/24" in host["directive_lines"]
+
+
+LOGS_ON = {"chrony_nts_logs": True}
+
+
+@pytest.mark.parametrize(
+    ("variables", "line", "folder"),
+    [
+        ({}, None, ""),
+        (LOGS_ON, "log measurements statistics tracking", "/var/log/chrony"),
+        ({**LOGS_ON, "chrony_nts_directives": {"log": ["rtc"]}}, "log rtc", "/var/log/chrony"),
+        ({"chrony_nts_directives": {"log": "tracking", "logdir": "/srv/l/"}}, "log tracking", "/srv/l"),
+        ({"chrony_nts_raw_lines": ["LOG tracking"]}, None, "/var/log/chrony"),
+        ({**LOGS_ON, "chrony_nts_raw_lines": ["logdir /srv/l"]}, "log measurements statistics tracking", "/srv/l"),
+    ],
+)
+def test_the_log_files_that_chronyd_writes_are_rotated(
+    variables: dict[str, Any], line: str | None, folder: str
+) -> None:
+    host = planned(variables)
+    assert [text for text in host["directive_lines"] if text.startswith("log ")] == ([line] if line else [])
+    assert ("logrotate" in host["packages"]) is bool(folder)
+    assert host["rotation_text"].splitlines()[1:2] == ([f'"{folder}/*.log" {{'] if folder else [])
+    assert host["log_dir"] == ("" if "/srv/l" in str(variables) else "/var/log/chrony")
+
+
+def test_the_rotation_is_as_the_operator_and_the_host_have_it() -> None:
+    numbers = {"chrony_nts_log_rotations": "7", "chrony_nts_log_max_megabytes": "12"}
+    host = planned({**LOGS_ON, **numbers, "chrony_nts_directives": {"bindcmdaddress": ["/run/chrony/other.sock"]}})
+    lines = [line.strip() for line in host["rotation_text"].splitlines()]
+    assert {"daily", "rotate 7", "maxsize 12M", "compress", "nodateext"} < {*lines}
+    assert "/usr/bin/chronyc -h /run/chrony/other.sock cyclelogs >/dev/null ||" in lines
+    assert "! systemctl --quiet is-active chrony.service" in lines
+
+
+def test_log_files_that_nothing_could_rotate_are_refused() -> None:
+    closed = {"chrony_nts_directives": {"bindcmdaddress": ["/"]}}
+    assert planned(closed)["problems"] == []
+    assert "that nothing rotates: bindcmdaddress is '/'" in "".join(planned({**LOGS_ON, **closed})["problems"])

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import links, lock, originals, transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import Reader
 from ansible_collections.securetime.nts.plugins.module_utils._change.confinement import Requirements
 from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import put_back_cookies
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
@@ -850,3 +851,45 @@ def test_a_socket_of_a_family_that_the_kernel_has_is_a_warning(client, host, mon
     result, _done, _left = client([("chrony.conf", "port 11123\n", "restart")], verify=lambda: ["of the proof"])
     assert ("of the proof" in result["warnings"], len(result["warnings"])) == (True, 2 if warned else 1)
     assert any("without a socket of IPv6" in warning for warning in result["warnings"]) is warned
+
+
+READER = Reader("_chrony", 123, 456)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "own"),
+    [
+        (123, 0o750, True),
+        (123, 0o755, True),
+        (123, 0o550, False),
+        (123, 0o770, False),
+        (123, 0o757, False),
+        (0, 0o755, False),
+        (0, 0o777, False),
+    ],
+)
+def test_the_folder_of_log_files_is_the_users_own(host, tmp_path, monkeypatch, owner, mode, own):
+    folder = tmp_path / "log"
+    folder.mkdir()
+    given = []
+    status = os.stat_result([stat.S_IFDIR | mode, 0, 0, 0, owner, 0, 0, 0, 0, 0])
+    real = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **more: status if path == str(folder) else real(path, **more))
+    monkeypatch.setattr(transaction, "find_chronyd", lambda: "/usr/sbin/chronyd")
+    monkeypatch.setattr(transaction, "reader_of", lambda *_unused: READER)
+    monkeypatch.setattr(os, "chown", lambda *arguments: given.append(arguments))
+    monkeypatch.setattr(os, "chmod", lambda *arguments: given.append(arguments))
+    options = transaction.Options("/etc/chrony.conf", "chronyd.service", log_dir=str(folder))
+    found = [] if own else [str(folder)]
+    assert transaction._open_folders(host, {}, options._replace(check_mode=True)) == found
+    assert given == []
+    assert transaction._open_folders(host, {}, options) == found
+    assert given == ([] if own else [(str(folder), 123, 456), (str(folder), 0o750)])
+
+
+def test_a_folder_of_log_files_behind_a_link_is_left_alone(host, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.setattr(transaction, "find_chronyd", lambda: "/usr/sbin/chronyd")
+    monkeypatch.setattr(transaction, "reader_of", lambda *_unused: READER)
+    options = transaction.Options("/etc/chrony.conf", "chronyd.service", log_dir=str(tmp_path / "link"))
+    assert transaction._open_folders(host, {}, options) == []
