@@ -15,8 +15,8 @@ unexport PYTHONPATH
 
 STAGES := $(PYTHON) tests/stages/run.py
 
-.PHONY: help setup check test test-full stage demo demo-stop format unit molecule images build bench bench-ke fuzz \
-  changelog directives metrics platforms requirements clean
+.PHONY: help setup check test test-full stage demo demo-stop format unit molecule images build bench bench-ke \
+  bench-limits fuzz changelog directives metrics platforms requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -64,6 +64,9 @@ build: setup ## the tarball for Galaxy, below .build/
 bench: setup ## the cost of the role, of chronyc_facts and of the monitor, on the hosts of the demo
 	@LAB_STATE=$(CURDIR)/.lab/demo ANSIBLE_INVENTORY=$(CURDIR)/extensions/molecule/inventory,$(CURDIR)/.lab/demo/inventory.yml \
 	  ANSIBLE_PIPELINING=true tests/bench/bench.sh $(OPTIONS)
+
+bench-limits: setup ## honest clients beside a flood of key exchanges, and memory for many clients, on loopback
+	@PYTHONPATH=$(BUILD)/collections python tests/bench/server_limits.py $(OPTIONS)
 
 bench-ke: setup ## the cost of a key exchange by the certificate's key type, on loopback; OPTIONS=--all: more key types
 	@PYTHONPATH=$(BUILD)/collections python tests/bench/ke_speed.py $(OPTIONS)

@@ -143,6 +143,11 @@ class Inputs:
         return self.directives.get(name) not in (None, False) or self.raw_values(name) != []
 
     @property
+    def expected_clients(self) -> int:
+        """The number of clients that a server's limits are for; 0 where they are chronyd's own."""
+        return int(self["expected_clients"]) if self.is_true("server_enabled") else 0
+
+    @property
     def ntp_ports(self) -> list[int]:
         """The UDP ports at which the server answers NTP, by itself and within PTP messages (ptpport)."""
         return [port for port in (self._port("port", NTP_PORT), self._port("ptpport", 0)) if port]

@@ -24,6 +24,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import 
 from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _chrony_conf,
     _distribution,
+    _limits,
     _pairs,
     _rotation,
     _variables,
@@ -533,6 +534,7 @@ def directives(inputs: Inputs, place: Row) -> Row:
         "rtcsync": not uses_rtc,
         "logchange": 0.5,
         **({"log": list(_rotation.LOGS)} if inputs.is_true("logs") else {}),
+        **_limits.recommended(inputs.expected_clients, inputs.directives),
         **inputs.directives,
         # A server has them in its own order, together with those of chrony_nts_server_allow.
         **({"deny": None} if inputs.is_true("server_enabled") else {}),

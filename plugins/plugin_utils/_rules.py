@@ -51,6 +51,7 @@ UNSEEN_FOLDERS = re.compile(r"/(dev|home|proc|root|run/user|sys|tmp|var/tmp)(/|$
 PACKAGE_VERSION = re.compile(r"[0-9]([A-Za-z0-9.+~^:*_-]*[A-Za-z0-9*])?")
 BEGIN_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 PRIVATE_KEY = "PRIVATE KEY"
+RATE_LIMITS = ("ratelimit", "ntsratelimit", "cmdratelimit")
 
 
 Rule = Callable[[Inputs], Iterable[str]]
@@ -466,6 +467,19 @@ def _a_server_answers_ntp(inputs: Inputs) -> Iterator[str]:
         yield (
             f"chrony_nts_server_enabled is true and port in {where} is 0, so chronyd would answer no NTP request. Take"
             " it out, or name the server that answers in ntsntpserver of chrony_nts_directives."
+        )
+
+
+@rule
+def _a_limit_of_rate_has_its_records(inputs: Inputs) -> Iterator[str]:
+    if not inputs.has_line("noclientlog"):
+        return
+    limits = [name for name in RATE_LIMITS if inputs.has_line(name)]
+    if inputs.expected_clients or limits:
+        named = _list(limits) or "the limits of chrony_nts_expected_clients"
+        yield (
+            f"noclientlog in chrony_nts_directives or chrony_nts_raw_lines turns off {named}: chronyd counts by its"
+            " records of clients. Take noclientlog out, or the limits."
         )
 
 

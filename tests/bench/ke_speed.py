@@ -157,14 +157,15 @@ class Load(NamedTuple):
 class Client:
     """What one process needs for its key exchanges."""
 
-    def __init__(self, loaded: Gnutls, together: Barrier) -> None:
+    def __init__(self, loaded: Gnutls, together: Barrier | None = None) -> None:
         self.gnutls, self.together = loaded, together
         self.credentials = loaded.credentials("", system=False, dates=True)
         self.request = ke.request(AEADS)
 
     def run(self, port: int, seconds: float) -> Load:
         """Begin when all others do, and make one key exchange after the other for some time."""
-        self.together.wait(PATIENCE_SECONDS)
+        if self.together:
+            self.together.wait(PATIENCE_SECONDS)
         exchanges = received = 0
         began, cpu = time.monotonic(), time.process_time()
         while not exchanges or time.monotonic() < began + seconds:
@@ -175,9 +176,9 @@ class Client:
             exchanges += 1
         return Load(exchanges, received, time.process_time() - cpu, began, time.monotonic())
 
-    def exchange(self, port: int) -> int:
-        """Make one key exchange, and return how many bytes the server sent."""
-        with socket.create_connection((ADDRESS, port), timeout=PATIENCE_SECONDS) as connection:
+    def exchange(self, port: int, source: str = "") -> int:
+        """Make one key exchange, from a loopback address, and return how many bytes the server sent."""
+        with socket.create_connection((ADDRESS, port), PATIENCE_SECONDS, (source, 0) if source else None) as connection:
             prompt(connection)
             handle = self.gnutls.session(connection.fileno(), NAME, ke.ALPN, self.credentials)
             try:
