@@ -143,6 +143,14 @@ class Inputs:
         return self.directives.get(name) not in (None, False) or self.raw_values(name) != []
 
     @property
+    def leads_without_sources(self) -> bool:
+        """Whether the host agrees on a clock with others of its kind alone (orphan mode): one of them follows none."""
+        given = self.directives.get("local")
+        orphan = isinstance(given, Mapping) and boolean(given.get("orphan") or False)
+        orphan = orphan or any("orphan" in words.lower().split() for words in self.raw_values("local"))
+        return orphan and all(source["type"] == "peer" or "key" in source for source in self.sources)
+
+    @property
     def expected_clients(self) -> int:
         """The number of clients that a server's limits are for; 0 where they are chronyd's own."""
         return int(self["expected_clients"]) if self.is_true("server_enabled") else 0

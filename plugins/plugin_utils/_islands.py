@@ -54,8 +54,8 @@ def warning(
     return (
         f"{', '.join(found[:MOST_NAMED])}{more} each serve their own clock and follow no source. They will drift apart,"
         " and clients refuse servers that disagree. Let all but one follow that one (chrony_nts_sources), or give all a"
-        " common source. Or make them one clock: name the others in chrony_nts_sources, and set chrony_nts_directives"
-        " to {local: {stratum: 10, orphan: true}}."
+        " common source. Or make them one clock: name the others in chrony_nts_sources, as peers with a symmetric key,"
+        " and set chrony_nts_directives to {local: {stratum: 10, orphan: true}} (docs/servers.md)."
     )
 
 
@@ -66,7 +66,7 @@ def serves_own_clock(given: Mapping[str, Any]) -> bool:
     directives = given["directives"]
     serves = directives.get("local") not in (None, False) or "local" in words
     follows = (
-        _sources.entries(given["sources"])
+        any(_may_be_followed(source) for source in _sources.entries(given["sources"]))
         or given["fallback_pool"]
         or boolean(given["dhcp_sources"], strict=False)
         or given["dropins"] == "include"
@@ -74,6 +74,11 @@ def serves_own_clock(given: Mapping[str, Any]) -> bool:
         or not words.isdisjoint(FOLLOWED)
     )
     return serves and not follows
+
+
+def _may_be_followed(source: Mapping[str, Any]) -> bool:
+    """Say whether chronyd may follow a source. What is no boolean is a mistake of that host, and reported as one."""
+    return not boolean(source.get("noselect") or False, strict=False)
 
 
 def _islands(

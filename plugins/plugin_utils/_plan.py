@@ -657,7 +657,8 @@ def unused_pair_files(pairs: list[Row], server_files: list[str]) -> list[str]:
 def proof(inputs: Inputs, skip_for: str = "", distribution_sources: Sequence[Row] | None = None) -> Row:
     """Return what is to be proven, and which NTS servers to probe when it is not.
 
-    The goal is relaxed on a host without NTS sources, and dropped on one without sources and reference clocks.
+    The goal is relaxed on a host without NTS sources, and dropped on one without sources and reference clocks, and on
+    one of several servers in orphan mode, of which one serves its own clock to the others.
     distribution_sources are those that the role adds to the operator's; without a plan of the host they are not known.
     """
     goal = inputs["verify"]
@@ -665,7 +666,8 @@ def proof(inputs: Inputs, skip_for: str = "", distribution_sources: Sequence[Row
     nts = [source for source in sources if source["nts"]]
     if goal != "none" and not nts:
         unknown = distribution_sources is None and inputs.is_true("distribution_sources")
-        goal = "synchronised" if sources or unknown or _has_refclock(inputs) else "none"
+        follows = sources and not inputs.leads_without_sources
+        goal = "synchronised" if follows or unknown or _has_refclock(inputs) else "none"
     # What a set trusts is known only of the sets that the role fills.
     filled = _chrony_conf.trust_files(inputs["trust_anchors"], "", version=skip_for)
     known = {0} | {file["set"] for file in filled}

@@ -65,6 +65,8 @@ def test_many_are_not_all_named() -> None:
         # Orphans that know nothing of each other.
         ({"directives": {"local": {"orphan": True}}}, True),
         ({"directives": {"local": {"orphan": True}}, "sources": [{"address": "b"}]}, False),
+        ({"sources": [{"address": "b", "noselect": True}, {"address": "c", "noselect": "yes"}]}, True),
+        ({"sources": [{"address": "b", "noselect": True}, {"address": "c", "noselect": "maybe"}]}, False),
         ({"directives": {}, "raw_lines": ["Local stratum 10"]}, True),
         ({"directives": {}}, False),
         ({"directives": {"local": None}}, False),

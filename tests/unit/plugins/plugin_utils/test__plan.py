@@ -714,3 +714,23 @@ def test_log_files_that_nothing_could_rotate_are_refused() -> None:
     closed = {"chrony_nts_directives": {"bindcmdaddress": ["/"]}}
     assert planned(closed)["problems"] == []
     assert "that nothing rotates: bindcmdaddress is '/'" in "".join(planned({**LOGS_ON, **closed})["problems"])
+
+
+ORPHAN = {"chrony_nts_directives": {"local": {"stratum": 10, "orphan": True}}}
+PEER = {"address": "nts2.example.org", "type": "peer", "nts": False, "key": 7}
+
+
+@pytest.mark.parametrize(
+    ("variables", "goal"),
+    [
+        ({**ORPHAN, "chrony_nts_sources": [PEER]}, "none"),
+        ({**ORPHAN, "chrony_nts_sources": [{**PEER, "type": "server"}]}, "none"),
+        ({"chrony_nts_raw_lines": ["local stratum 10 Orphan"], "chrony_nts_sources": [PEER]}, "none"),
+        ({"chrony_nts_directives": {"local": {"stratum": 10}}, "chrony_nts_sources": [PEER]}, "synchronised"),
+        ({"chrony_nts_directives": {"local": None}, "chrony_nts_sources": [PEER]}, "synchronised"),
+        ({**ORPHAN, "chrony_nts_sources": [PEER, {"address": "a", "nts": False}]}, "synchronised"),
+        ({**ORPHAN, "chrony_nts_sources": [PEER, "nts1.example.org"]}, "authenticated"),
+    ],
+)
+def test_one_of_servers_that_agree_on_a_clock_need_follow_none(variables: dict[str, Any], goal: str) -> None:
+    assert planned({**SERVER, **variables})["proof"]["goal"] == goal
