@@ -432,6 +432,34 @@ def test_the_page_of_baselines_names_every_control_that_is_tried() -> None:
     assert set(shown) == {"chrony_nts_layout", "chrony_nts_sources", "chrony_nts_directives"}
 
 
+def rows_of_tables(page: str) -> list[dict[str, str]]:
+    """Return the rows of a page's tables, each by its headings; `\\|` is no end of a cell."""
+    found: list[dict[str, str]] = []
+    titles: list[str] = []
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] if line.startswith("|") else []
+        if cells and titles and not set(line) <= set("|- "):
+            assert len(cells) == len(titles), line
+            found.append(dict(zip(titles, cells, strict=True)))
+        titles = titles or cells if cells else []
+    return found
+
+
+def test_every_row_of_the_tutorial_names_a_variable_and_a_test_that_are_there() -> None:
+    rows = [row for row in rows_of_tables((ROOT / "docs/tutorial.md").read_text()) if "test" in row]
+    assert len(rows) >= 40
+    files = [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("extensions/**/test_*.py")]
+    tests = {name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
+    inputs = {name for role in ROLES for name in options(role)}
+    for row in rows:
+        assert all(row.values()), row
+        assert {*re.findall(r"`(\w+)`", row["test"])} <= tests, row
+        assert row["test"].startswith("`"), row
+        named = {*re.findall(r"`(\w+)`", row["variable"])}
+        assert named <= inputs, row
+        assert named or row["variable"] in ("—", "no counterpart"), row
+
+
 def test_the_threat_model_names_tests_that_are_there() -> None:
     references = re.findall(r"`([^`]+\.py::[^`]+)`", (ROOT / "SECURITY.md").read_text())
     assert len(references) >= 12

@@ -1,0 +1,153 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What docs/tutorial.md says of the tutorial's commands is what real chronyds of four versions do."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _rules
+from ansible_collections.securetime.nts.tests.functional import rooms
+from ansible_collections.securetime.nts.tests.functional.nts_servers import wait_for
+from ansible_collections.securetime.nts.tests.functional.rooms import CHRONY_PORT, NAME, Chrony
+from ansible_collections.securetime.nts.tests.functional.unpacked import program
+from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import DEFAULTS, planned
+
+SUITES = ("bullseye", "bookworm", "trixie", "testing")
+ROOT = Path(__file__).resolve().parents[2]
+# What the tutorial configures, in the words of the role.
+TUTORIAL = (
+    *(
+        f"server {name} iburst nts"
+        for name in ("time.cloudflare.com", "nts.netnod.se", "ptbtime1.ptb.de", "nts.time.nl")
+    ),
+    "pool 2.pool.ntp.org iburst",
+    "log measurements statistics tracking",
+    "logdir /var/log/chrony",
+    "lock_all",
+    "makestep 1.0 3",
+    "rtcsync",
+    "ntsdumpdir /var/lib/chrony",
+)
+FOR_SERVERS = {
+    *("ntsprocesses 4", "ntsrotate 86400"),
+    *(f"allow {subnet}" for subnet in ("192.168.0.0/16", "10.0.0.0/8", "172.16.0.0/12")),
+}
+# A server without NTS, and one that nobody is at.
+NTS_BY_NAME = "nts.example.org"
+DEAD, DEAD_ADDRESS = "dead.example.org", "127.0.0.99"
+
+
+def read_by_chronyd(suite: str, line: str) -> tuple[int, str]:
+    """Return the exit status and what chronyd says when it reads a line."""
+    command = [*program(suite, "usr/sbin/chronyd"), "-p", line]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_tutorials_directives_do_what_the_page_says(suite: str) -> None:
+    status, said = read_by_chronyd(suite, "ntstimeout 10")
+    assert status == 1
+    assert "Invalid directive" in said
+    assert read_by_chronyd(suite, "ntscachedir /var/lib/chrony")[0] == 0
+    for name in ("ntstimeout", "ntscachedir"):
+        assert [text for text in _chrony_conf.problems({name: "10"}, []) if name in text]
+    for line in ("nocerttimecheck 1", "ntsrotate 86400", "ntsprocesses 4", "lock_all", "ntsport 4460", "user chrony"):
+        assert read_by_chronyd(suite, line)[0] == 0, line
+
+
+@pytest.mark.parametrize("name", ["tutorial", "tutorial_server_mode", "tutorial_hostname"])
+def test_the_examples_lead_to_the_tutorials_configuration(name: str) -> None:
+    (play,) = yaml.safe_load((ROOT / f"playbooks/examples/{name}.yml").read_text())
+    given = play["tasks"][0]["vars"]
+    if name == "tutorial_hostname":
+        assert given["chrony_nts_server_names"] == ["{{ fqdn }}"]
+        given["chrony_nts_server_names"] = ["nts.example.org"]
+    assert _rules.mistakes({**DEFAULTS, **given}) == []
+    plan = planned(given)
+    assert plan["problems"] == []
+    lines = [*plan["sources_text"].splitlines(), *plan["directive_lines"], *plan["access_lines"]]
+    assert {line for line in TUTORIAL if line not in lines} == set()
+    assert ({*lines} >= FOR_SERVERS) is (name != "tutorial")
+    for suite in SUITES:
+        assert all(read_by_chronyd(suite, line)[0] == 0 for line in lines if not line.startswith("#"))
+
+
+class Seen:
+    """What chronyc of a client prints."""
+
+    def __init__(self, client: Chrony) -> None:
+        self.client = client
+
+    def sources(self) -> str:
+        """Return `chronyc sources -v`, with names as the tutorial has it."""
+        return self.told("-N", "sources", "-v")
+
+    def told(self, *words: str) -> str:
+        """Return what chronyc prints, which must succeed."""
+        user = ["-u", "root"] if self.client.suite == "testing" else []
+        command = [*program(self.client.suite, "usr/bin/chronyc"), *user, "-h", f"{self.client.folder}/run/sock"]
+        run = [*self.client.room.command([*command, *words])]
+        return subprocess.run(run, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    def mode(self, name: str) -> list[str]:
+        """Return the line of a source in authdata."""
+        lines = [line.split() for line in self.told("-N", "authdata").splitlines()]
+        return next((words for words in lines if words and words[0] == name), [])
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def seen(request: pytest.FixtureRequest) -> Iterator[Seen]:
+    """A client with a source with NTS, one whose name begins with nts, and one that is dead."""
+    suite = request.param
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        place = stack.enter_context(rooms.room(folder / "room"))
+        with (folder / "room" / "hosts").open("a") as hosts:
+            hosts.write(f"127.0.0.1 {NTS_BY_NAME}\n{DEAD_ADDRESS} {DEAD}\n")
+        made = rooms.of_the_role(folder / "pki")
+        pair = (f"ntsservercert {made.server.chain}", f"ntsserverkey {made.server.key_file}")
+        served = (f"port {CHRONY_PORT}", "allow", "local stratum 5", *pair)
+        stack.enter_context(rooms.chronyd(place, suite, folder / "server", served))
+        lines = (
+            "port 0",
+            f"ntstrustedcerts {made.trusted}",
+            f"server {NAME} nts iburst minpoll 0 maxpoll 0",
+            f"server {NTS_BY_NAME} port {CHRONY_PORT} iburst minpoll 0 maxpoll 0",
+            f"server {DEAD} nts iburst",
+        )
+        client = Seen(stack.enter_context(rooms.chronyd(place, suite, folder / "client", lines)))
+        # The columns are those of chronyc(1): mode, key, type, …, attempts, …, cookies.
+        wait_for(lambda: client.mode(NAME)[3:4] in (["15"], ["30"]), 60, lambda: client.told("-N", "authdata"))
+        wait_for(lambda: client.mode(DEAD)[6:7] not in ([], ["0"]), 60, lambda: client.told("-N", "authdata"))
+        yield client
+
+
+def test_a_name_is_no_proof_of_authentication(seen: Seen) -> None:
+    """`chronyc sources -v | grep -c nts` counts the source without NTS, and not the one with it."""
+    assert [line.split()[1] for line in seen.sources().splitlines() if "nts" in line] == [NTS_BY_NAME]
+    assert (seen.mode(NAME)[1], seen.mode(NTS_BY_NAME)[1]) == ("NTS", "-")
+
+
+def test_a_failed_key_exchange_does_not_fail_authdata(seen: Seen) -> None:
+    """No cookie, and exit status 0."""
+    assert (seen.mode(DEAD)[1], seen.mode(DEAD)[8]) == ("NTS", "0")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_stratum_of_a_clock_that_follows_nothing_is_zero(suite: str) -> None:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        rooms.room(Path(name) / "room") as place,
+        rooms.chronyd(place, suite, Path(name) / "client", [f"server {DEAD_ADDRESS}", "port 0"]) as client,
+    ):
+        assert client.value("tracking", "Stratum") == "0"
