@@ -357,10 +357,11 @@ def _sources_are_of_the_family_that_chronyd_uses(inputs: Inputs) -> Iterator[str
 
 @rule
 def _log_files_are_wanted_or_not(inputs: Inputs) -> Iterator[str]:
-    if inputs.is_true("logs") and inputs.directives.get("log", "default") in (None, False, []):
+    empty = [name for name in ("log", "logdir") if inputs.directives.get(name, "default") in (None, False, [], "")]
+    if inputs.is_true("logs") and empty:
         yield (
-            "chrony_nts_logs is true, and log in chrony_nts_directives is empty, so chronyd would write no log files."
-            " Take log out of chrony_nts_directives, or set chrony_nts_logs to false."
+            f"chrony_nts_logs is true, and {_list(empty)} in chrony_nts_directives is empty, so chronyd would write no"
+            " log files. Take it out of chrony_nts_directives, or set chrony_nts_logs to false."
         )
 
 

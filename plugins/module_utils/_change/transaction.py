@@ -34,6 +34,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change import (
     originals,
     paths,
     rivals,
+    rotation,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import (
     ENTER,
@@ -355,6 +356,12 @@ def _apply(
                 f"The change is in force, but {os.path.join(host.state, LOADED)} could not be written"
                 f" ({problem.strerror}). Remove the cause; the next run lets chronyd read its files once more."
             )
+    warnings += [
+        said
+        for item in wanted
+        if item.path.startswith(rotation.FOLDER)
+        for said in rotation.doubled(item.path, item.content)
+    ]
     result = _result(
         changed=bool(changes or relabelled or opened or actions or recovered),
         changed_files=[item.path for item in changes] + relabelled + opened,
