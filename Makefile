@@ -16,7 +16,7 @@ unexport PYTHONPATH
 STAGES := $(PYTHON) tests/stages/run.py
 
 .PHONY: help setup check test test-full stage demo demo-stop format unit molecule images build bench bench-ke \
-  bench-limits fuzz changelog directives metrics platforms requirements clean
+  bench-limits fuzz changelog directives metrics monitoring platforms requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -89,6 +89,9 @@ platforms: ## write docs/platforms.md from docs/platforms.yml and the table of v
 
 metrics: ## write the reference of metrics in docs/monitoring.md
 	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/metrics.py
+
+monitoring: ## write monitoring/ and the tables of docs/alerts.md from monitoring/alerts.py
+	@$(PYTHON) monitoring/alerts.py --write
 
 requirements: ## resolve requirements-dev.in into requirements-dev.txt
 	@tests/stages/requirements.sh
