@@ -90,8 +90,9 @@ platforms: ## write docs/platforms.md from docs/platforms.yml and the table of v
 metrics: ## write the reference of metrics in docs/monitoring.md
 	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/metrics.py
 
-monitoring: ## write monitoring/ and the tables of docs/alerts.md from monitoring/alerts.py
+monitoring: ## write the rules, the dashboards and the tables of docs/alerts.md from monitoring/*.py
 	@$(PYTHON) monitoring/alerts.py --write
+	$(PYTHON) monitoring/dashboards.py
 
 requirements: ## resolve requirements-dev.in into requirements-dev.txt
 	@tests/stages/requirements.sh

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Alert rules, dashboards and their pages agree with each other and with the collector's table of metrics."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from ansible_collections.securetime.nts.monitoring import alerts
+from ansible_collections.securetime.nts.monitoring import alerts, dashboards
 from ansible_collections.securetime.nts.plugins.module_utils._monitor.metrics import BY_NAME
 from ansible_collections.securetime.nts.plugins.module_utils._monitor.nagios import PARTS_OF_LIFETIME, THRESHOLDS
 
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = alerts.PAGE.read_text()
 RULES = yaml.safe_load(alerts.RULES.read_text())["groups"][0]["rules"]
 CASES = yaml.safe_load((alerts.RULES.parent / "securetime-nts.test.yml").read_text())["tests"]
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in dashboards.files()}
 NAMES = [alert.name for alert in alerts.ALERTS]
 # Of Prometheus and of node_exporter: its collectors time and timex.
 OTHERS = {"up": (), "node_time_seconds": (), "node_timex_sync_status": (), "node_timex_maxerror_seconds": ()}
@@ -252,3 +254,100 @@ def test_a_wrong_limit_is_refused_by_its_name(capsys: pytest.CaptureFixture[str]
 def test_the_inhibition_rules_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert alerts.main(["--inhibitions"]) == 0
     assert capsys.readouterr().out == alerts.INHIBITIONS_FILE.read_text()
+
+
+def values_of(key: str, item: Any) -> Iterator[Any]:
+    """Yield every value of a key in a dashboard."""
+    children = item.items() if isinstance(item, dict) else enumerate(item if isinstance(item, list) else ())
+    for name, child in children:
+        if name == key:
+            yield child
+        yield from values_of(key, child)
+
+
+each_dashboard = pytest.mark.parametrize("name", DASHBOARDS)
+
+
+def test_the_files_of_dashboards_follow_from_their_program() -> None:
+    differing = [path.name for path, content in dashboards.files().items() if path.read_text() != content]
+    assert differing == [], "run: make monitoring"
+    assert {path.name for path in dashboards.FOLDER.iterdir()} == {f"{name}.json" for name in DASHBOARDS}
+
+
+@each_dashboard
+def test_the_data_source_of_a_dashboard_is_a_variable(name: str) -> None:
+    variables = {item["name"]: item for item in DASHBOARDS[name]["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    assert variables["datasource"]["query"] == "prometheus"
+    text = json.dumps(DASHBOARDS[name])
+    sources = list(values_of("datasource", DASHBOARDS[name]))
+    assert len(sources) > len(DASHBOARDS[name]["panels"])
+    assert [source for source in sources if source != {"type": "prometheus", "uid": "${datasource}"}] == []
+    asked = set(re.findall(r"\$\{?(\w+)", text)) - {"__rate_interval", "__url_time_range", "__data", "__all"}
+    assert asked <= set(variables)
+
+
+@each_dashboard
+def test_a_dashboard_is_readable(name: str) -> None:
+    panels = DASHBOARDS[name]["panels"]
+    assert len(panels) <= 12
+    for key in ("id", "title"):
+        assert len({panel[key] for panel in panels}) == len(panels)
+    for panel in panels:
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]), panel["title"]
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells)), "panels overlap"
+    assert max(x for x, _y in cells) < dashboards.COLUMNS
+
+
+@each_dashboard
+def test_a_dashboard_uses_metrics_and_labels_that_the_collector_has(name: str) -> None:
+    panels = DASHBOARDS[name]["panels"]
+    found = {panel["title"]: [*misuses(target["expr"])] for panel in panels for target in panel["targets"]}
+    assert {title: wrong for title, wrong in found.items() if wrong} == {}
+    for variable in DASHBOARDS[name]["templating"]["list"][1:]:
+        expr, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"]).groups()
+        assert list(misuses(f"sum by ({label}) ({expr})")) == []
+    records = {record.name for record in alerts.RECORDS}
+    used = {name for panel in panels for target in panel["targets"] for name, _m in read(target["expr"]).metrics}
+    assert used & records == set(), "the dashboards need no rules"
+
+
+@each_dashboard
+def test_legends_use_labels_that_the_query_has(name: str) -> None:
+    for panel in DASHBOARDS[name]["panels"]:
+        for target in panel["targets"]:
+            query = read(target["expr"])
+            had = set().union(*(labels_of(metric) for metric, _matched in query.metrics)) - query.dropped
+            if " by (" in target["expr"]:
+                had = query.grouped
+            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= had, panel["title"]
+
+
+def test_dashboards_lead_to_each_other() -> None:
+    uids = {item["uid"] for item in DASHBOARDS.values()}
+    assert len(uids) == len(DASHBOARDS)
+    for item in DASHBOARDS.values():
+        assert item["links"][0]["tags"] == item["tags"] == [dashboards.TAG]
+    links = re.findall(r'"url": "/d/([\w-]+)\?', json.dumps(DASHBOARDS))
+    assert set(links) == {f"{dashboards.TAG}-host", f"{dashboards.TAG}-server"} <= uids
+
+
+def test_the_page_names_every_dashboard_and_the_schema_that_checks_them() -> None:
+    assert re.findall(r"^\| `(\w+)\.json` \|", PAGE, re.MULTILINE) == list(DASHBOARDS)
+    packages = json.loads((ROOT / "tests/dashboards/package.json").read_text())["dependencies"]
+    assert f"`@grafana/schema` ({packages['@grafana/schema']})" in PAGE
+
+
+def test_dashboards_have_the_limits_of_the_alerts() -> None:
+    limits = {limit.name: limit.default for limit in alerts.LIMITS}
+    assert limits["collector_stale_seconds"] == dashboards.STALE_SECONDS
+    assert (limits["error_bound_seconds"], limits["error_bound_critical_seconds"]) == dashboards.ERROR_BOUNDS
+    assert (limits["certificate_days"], limits["certificate_critical_days"]) == dashboards.CERTIFICATE_DAYS

@@ -13,7 +13,7 @@ check ruff format --check
 check mypy
 MYPYPATH=tests/lab check mypy tests/lab/lab.py
 check mypy tests/stages/run.py
-check mypy monitoring/alerts.py
+check mypy monitoring/alerts.py monitoring/dashboards.py
 check vermin --quiet --no-tips --violations --target=3.6- plugins/modules plugins/module_utils
 check shellcheck "${scripts[@]}"
 check yamllint --strict .
