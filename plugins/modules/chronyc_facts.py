@@ -87,6 +87,11 @@ options:
     type: list
     elements: str
     default: []
+  certificates:
+    description: Read the certificates in the files that chronyd's configuration names, those that a server serves and
+      those that are trusted, into RV(ansible_facts.chrony.certificates). Needs root.
+    type: bool
+    default: false
 notes:
   - Every offset has one direction, whatever the report's own, namely that a positive offset means that this host's
     clock is ahead.
@@ -822,6 +827,68 @@ ansible_facts:
               type: int
               returned: always
               sample: 0
+        certificates:
+          description:
+            - The certificates in the files that chronyd's configuration names, 100 at most. Those of the system's trust
+              store are not among them. chronyd reads its own certificate at its start, so that it may still serve an
+              older one.
+            - Null unless O(certificates) asks for them, and where not all of the files can be read.
+          type: list
+          returned: always
+          elements: dict
+          contains:
+            use:
+              description: V(server) is what the server serves, V(issuer) an authority that it sends its clients with
+                it, V(trust) one that this host trusts.
+              type: str
+              returned: always
+              sample: server
+            path:
+              description: The file.
+              type: str
+              returned: always
+              sample: /etc/chrony/nts/server.pem
+            subject:
+              description: Whom it is for.
+              type: str
+              returned: always
+              sample: CN=nts1.example.org
+            subject_alt_names:
+              description: The names and addresses that it is for.
+              type: list
+              elements: str
+              returned: always
+              sample: ["DNS:nts1.example.org"]
+            issuer:
+              description: Who signed it.
+              type: str
+              returned: always
+              sample: CN=NTS issuing CA of nts1.example.org
+            serial:
+              description: Its serial number, in hexadecimal.
+              type: str
+              returned: always
+              sample: 4F2A
+            not_before:
+              description: From when on it is valid, in UTC.
+              type: str
+              returned: always
+              sample: '2026-11-23T11:42:18Z'
+            not_after:
+              description: Until when it is valid, in UTC.
+              type: str
+              returned: always
+              sample: '2027-02-21T11:42:18Z'
+            fingerprint_sha256:
+              description: Its fingerprint, in hexadecimal.
+              type: str
+              returned: always
+              sample: 0b1f2c...
+            key_type:
+              description: The type of its key.
+              type: str
+              returned: always
+              sample: ECDSA P-256
         clients:
           description: The clients that the server remembers. Null unless O(reports) asks for it and it could be read.
           type: list
@@ -1524,6 +1591,7 @@ def main() -> None:
                 "default": [],
             },
             "packages": {"type": "list", "elements": "str", "default": []},
+            "certificates": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -6,6 +6,7 @@
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.securetime.nts.plugins.module_utils._state.certificate_files import certificates_of
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import read_reports
 from ansible_collections.securetime.nts.plugins.module_utils._state.clock_setters import clock_setters
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import (
@@ -37,6 +38,7 @@ class GatherOptions(NamedTuple):
     log_lines: bool
     reports: Sequence[str]
     packages: Sequence[str] = ()
+    certificates: bool = False
 
 
 class GatherResult(NamedTuple):
@@ -69,6 +71,9 @@ def gather(wanted: GatherOptions, look_at_host: Optional[Survey] = None) -> Gath
     if wanted.log_lines and daemon["pid"] and needs_log(facts):
         lines = log_lines(daemon["pid"], daemon["uptime_seconds"], wanted.command_timeout)
         facts = judge(host, reports, read_log(lines))
+    # Last, as they need no waiting.
+    named = directives_of(daemon.get("arguments") or [])
+    facts["certificates"] = certificates_of(daemon["config_file"], named) if wanted.certificates else None
     return GatherResult(facts, done, waited, reports.get("warnings", []))
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Which time sources the files name that chronyd reads.
+"""Private to securetime.nts. The files that chronyd reads: the time sources that they name, and the certificates.
 
 Reads the files as conf.c does, without a process: `chronyd -p` does not show the files of a sourcedir.
 """
@@ -9,7 +9,7 @@ Reads the files as conf.c does, without a process: `chronyd -p` does not show th
 import glob
 import ipaddress
 import os
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 COMMENTS = "!;#%"
 # conf.c: MAX_INCLUDE_LEVEL, MAX_CONF_DIRS; ntp_sources.c: MAX_POOL_SOURCES; srcparams.h: SRC_DEFAULT_MAXSOURCES.
@@ -43,16 +43,20 @@ def declared_sources(config_file: Optional[str], lines: Sequence[str] = ()) -> O
     """
     found = []  # type: List[DeclaredSource]
     folders = []  # type: List[List[str]]
+    if not lines and not config_file:
+        return None
     try:
-        if lines:
-            _read_lines(lines, COMMAND_LINE, found, folders, 0)
-        elif config_file:
-            _read_lines(_lines_of(config_file), config_file, found, folders, 0)
-        else:
-            return None
+        for words, path in directives_read(config_file, lines):
+            if words[0] == "sourcedir":
+                folders.append(words[1 : MOST_FOLDERS + 1])
+            elif words[0] == "initstepslew":
+                # chronyd asks these once, in its first seconds.
+                found += [DeclaredSource(name, 1, 1, path) for name in words[2:]]
+            else:
+                found += filter(None, [_source(words, path)])
         for group in folders:
             for path in _files_in(group, ".sources"):
-                found += filter(None, (_source(line, path) for line in _lines_of(path)))
+                found += filter(None, (_source(words_of(line), path) for line in _lines_of(path)))
     except UnreadableError:
         return None
     return found
@@ -74,31 +78,32 @@ def by_name(declared: Sequence[DeclaredSource]) -> Dict[str, List[DeclaredSource
     return named
 
 
-def _read_lines(
-    lines: Sequence[str], path: str, found: List[DeclaredSource], folders: List[List[str]], depth: int
-) -> None:
-    for line in lines:
-        words = _words(line)
-        directive, arguments = (words[0].lower(), words[1:]) if words else ("", [])
+def directives_read(config_file: Optional[str], lines: Sequence[str] = ()) -> Iterator[Tuple[List[str], str]]:
+    """Yield each directive, in lower case, with its arguments, and the file it stands in; raise UnreadableError.
+
+    lines are the directives of chronyd's command line, with which it reads no file of its own.
+    """
+    if lines:
+        yield from _read_lines(lines, COMMAND_LINE, 0)
+    elif config_file:
+        yield from _read_lines(_lines_of(config_file), config_file, 0)
+
+
+def _read_lines(lines: Sequence[str], path: str, depth: int) -> Iterator[Tuple[List[str], str]]:
+    for words in filter(None, map(words_of, lines)):
         included = []  # type: List[str]
-        if directive == "include" and arguments:
-            included = _matching(arguments[0])
-        elif directive == "confdir":
-            included = list(_files_in(arguments[:MOST_FOLDERS], ".conf"))
-        elif directive == "sourcedir":
-            folders.append(arguments[:MOST_FOLDERS])
-        elif directive == "initstepslew":
-            # chronyd asks these once, in its first seconds.
-            found += [DeclaredSource(name, 1, 1, path) for name in arguments[1:]]
+        if words[0] == "include" and words[1:]:
+            included = _matching(words[1])
+        elif words[0] == "confdir":
+            included = list(_files_in(words[1 : MOST_FOLDERS + 1], ".conf"))
         else:
-            found += filter(None, [_source(line, path)])
+            yield words, path
         for file in included if depth < DEEPEST_INCLUDE else ():
-            _read_lines(_lines_of(file), file, found, folders, depth + 1)
+            yield from _read_lines(_lines_of(file), file, depth + 1)
 
 
-def _source(line: str, path: str) -> Optional[DeclaredSource]:
-    words = _words(line)
-    directive = words[0].lower() if words else ""
+def _source(words: Sequence[str], path: str) -> Optional[DeclaredSource]:
+    directive = words[0] if words else ""
     if directive in ("server", "peer") and len(words) > 1:
         return DeclaredSource(words[1], 1, 1, path)
     if directive == "pool" and len(words) > 1:
@@ -115,9 +120,10 @@ def _maxsources(options: Sequence[str]) -> int:
     return most
 
 
-def _words(line: str) -> List[str]:
+def words_of(line: str) -> List[str]:
+    """Return the directive of a line, in lower case, and its arguments; nothing of a comment."""
     words = line.split()
-    return [] if not words or words[0][0] in COMMENTS else words
+    return [] if not words or words[0][0] in COMMENTS else [words[0].lower(), *words[1:]]
 
 
 def _matching(pattern: str) -> List[str]:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._state import chronyc, host, verdict
+from ansible_collections.securetime.nts.plugins.module_utils._state.certificate_files import certificates_of
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import ChronycError
 from ansible_collections.securetime.nts.plugins.module_utils._state.facts import GatherOptions, GatherResult
+from ansible_collections.securetime.nts.tests.unit.plugins.module_utils.pem_input import PEM
 
 # The oldest Pythons of managed hosts are tested without Ansible.
 testing = pytest.importorskip("ansible.module_utils.testing")
@@ -66,6 +68,7 @@ def test_parameters_reach_the_look(run):
         "log_lines": False,
         "reports": ["clients"],
         "packages": ["chrony"],
+        "certificates": True,
     }
     assert run(GatherResult(FACTS, True, 0.0, []), **parameters)[2] == [GatherOptions(**parameters)]
 
@@ -129,7 +132,7 @@ def differences(path, documented, value):
             yield from differences(f"{path}.{name}", inner[name], value[name])
 
 
-def test_every_fact_is_documented_and_every_documented_fact_is_there(monkeypatch):
+def test_every_fact_is_documented_and_every_documented_fact_is_there(monkeypatch, tmp_path):
     shown = (
         f"Id={name}.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled"
         for name in ("chrony", "ntpsec")
@@ -145,5 +148,7 @@ def test_every_fact_is_documented_and_every_documented_fact_is_there(monkeypatch
         lambda commands: ["\n".join(answers[command]) for command in commands], pytest.fail, list(chronyc.OPTIONAL)
     )
     facts = verdict.judge(dict(host.survey(5.0), running=True), reports, verdict.read_log(None))
+    (tmp_path / "ca.pem").write_text(PEM)
+    facts["certificates"] = certificates_of(None, [f"ntstrustedcerts {tmp_path}/ca.pem"])
     documented = yaml.safe_load(chronyc_facts.RETURN)["ansible_facts"]["contains"]["chrony"]
     assert list(differences("chrony", documented, facts)) == []

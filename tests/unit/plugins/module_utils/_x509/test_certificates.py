@@ -8,24 +8,8 @@ import ssl
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import certificates
+from ansible_collections.securetime.nts.tests.unit.plugins.module_utils.pem_input import PEM
 
-# Made by openssl req -x509.
-PEM = """
------BEGIN CERTIFICATE-----
-MIICMDCCAbegAwIBAgIIASNFZ4mrze8wCgYIKoZIzj0EAwIwOjELMAkGA1UEBhMC
-REUxEDAOBgNVBAoMB0V4YW1wbGUxGTAXBgNVBAMMEG50czEuZXhhbXBsZS5vcmcw
-HhcNMjYxMTIzMTUzNTI1WhcNMzYxMTIwMTUzNTI1WjA6MQswCQYDVQQGEwJERTEQ
-MA4GA1UECgwHRXhhbXBsZTEZMBcGA1UEAwwQbnRzMS5leGFtcGxlLm9yZzB2MBAG
-ByqGSM49AgEGBSuBBAAiA2IABKGtexrYWiVkuPPL6gqvpcqNbI2xVB+P3fxcAYKL
-xBkDRuf+YDZ4JjXsIjB4kL8Tqb8OoRnQ8DWTYYwUWuSZw/TP07BxuCNxQRJ2DjDI
-1gf7g3GRpotmFnQzMaGxJeiBZqOBiTCBhjAdBgNVHQ4EFgQUP7IS52WRUqwfsoy1
-9K05LdH77+EwHwYDVR0jBBgwFoAUP7IS52WRUqwfsoy19K05LdH77+EwDwYDVR0T
-AQH/BAUwAwEB/zAzBgNVHREELDAqghBudHMxLmV4YW1wbGUub3JnhwTAAAIBhxAg
-AQ24AAAAAAAAAAAAAAABMAoGCCqGSM49BAMCA2cAMGQCMBrKVUn41gdVLbCMnkvi
-g+0SI+hb6u2ypdyoFyno+lQKZp/RxmvYiicnj4/XGInDaAIwbIIwhUX0xq+FS/zW
-stQLq/vmjOB/QGk6R7WYvlzUIrJdiNqjwN/CuV1mRVRZFHtO
------END CERTIFICATE-----
-"""
 DER = ssl.PEM_cert_to_DER_cert(PEM.strip())
 
 

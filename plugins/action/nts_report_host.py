@@ -1,0 +1,35 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read the facts of a host and keep what its report needs, checked: the facts themselves stay with no host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _answers
+from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction
+from ansible_collections.securetime.nts.plugins.plugin_utils._report.rows import row
+
+FACTS = "securetime.nts.chronyc_facts"
+
+
+class ActionModule(HostAction):
+    """Ansible's entry point."""
+
+    _supports_async = False
+    facts = ("chrony",)
+
+    def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the report keeps of the host; see the documentation of the module of the same name."""
+        _checked, given = self.validate_argument_spec({"names": {"type": "list", "elements": "str", "default": []}})
+        sent = self.ask(task_vars, FACTS, {"reports": ["clients"], "certificates": True})
+        facts = sent.get("ansible_facts", {}).pop("chrony", None)
+        if sent.get("failed") or not isinstance(facts, dict):
+            # Without unreachable, Ansible would take a lost connection for a failed module.
+            return {**_answers.failure(sent), **({"unreachable": True} if sent.get("unreachable") else {})}
+        more: dict[str, Any] = {
+            name: sent[name] for name in ("warnings", "deprecations", "ansible_facts") if name in sent
+        }
+        return {**more, "changed": False, "names": given["names"], "row": row(facts)}

@@ -1,0 +1,322 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The report of a fleet as a document: what report.json holds, and what the page shows."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
+
+from ansible_collections.securetime.nts.plugins.plugin_utils._report.rows import (
+    AUTHENTICATED,
+    DATE,
+    FOLLOWED,
+    STATES,
+    Certificate,
+    Client,
+    Row,
+    Serving,
+    is_date,
+    moment,
+    text,
+)
+
+FORMAT = "securetime.nts report"
+VERSION = 1
+DAY_SECONDS = 86400.0
+# Where a reason does not say what helps.
+REMEDIES = {
+    "unreachable": "Check that Ansible reaches the host: ansible HOST -m ansible.builtin.ping.",
+    "unreadable": "Run the playbook with -vvv on this host alone (--limit) to see why its facts cannot be read.",
+    "not_running": "Run securetime.nts.site on this host. It installs, configures and starts chronyd.",
+    "failed": "Ask its servers from this host: ansible-playbook securetime.nts.verify --limit HOST.",
+    "unauthenticated": "Name servers with NTS in chrony_nts_sources, and run securetime.nts.site.",
+    "unknown": "Read the facts as root: securetime.nts.chronyc_facts with become.",
+    "pending": "Repeat the report in a minute. If it says the same, ask the servers: securetime.nts.verify.",
+}
+OWN_CLOCK_REMEDY = (
+    "A server that serves its own clock follows nothing, on purpose. To make it authenticated, give it a source with"
+    " NTS (chrony_nts_sources), or a reference clock that a source with NTS confirms."
+)
+
+
+class Member(NamedTuple):
+    """A host of the inventory: its name, whether the play takes it for a server, and its other names."""
+
+    name: str
+    is_server: bool
+    names: Sequence[str]
+    row: Row
+
+
+class Host(Row):
+    """A host of the report."""
+
+    name: str
+    role: str
+    authenticated: bool
+    remedies: list[str]
+
+
+class Follow(TypedDict):
+    """A source that a host follows. source_host is the host of the fleet that it is, if it is one."""
+
+    host: str
+    source: str
+    mode: str
+    source_host: str | None
+    selected: bool
+    authenticated: bool
+
+
+class Group(TypedDict):
+    """Hosts with the same state and reasons."""
+
+    state: str
+    reasons: list[str]
+    remedies: list[str]
+    hosts: list[str]
+
+
+class FleetCertificate(Certificate):
+    """A certificate and the hosts whose files hold it."""
+
+    days_left: float
+    hosts: list[str]
+
+
+class PlainClient(Client):
+    """A client that has made no key exchange with a server; host is the host of the fleet with its address."""
+
+    server: str
+    host: str | None
+
+
+class Change(TypedDict):
+    """A host whose state is not what it was. Of a host that came or went, one of the states is None."""
+
+    host: str
+    was: str | None
+    now: str | None
+
+
+class Changes(TypedDict):
+    """What is different from an earlier report."""
+
+    since: str
+    hosts: list[Change]
+    authenticated_was: int
+    hosts_was: int
+    certificates: list[str]
+
+
+class Document(TypedDict):
+    """The report; docs/report.schema.json describes it."""
+
+    format: str
+    version: int
+    generated: str
+    totals: dict[str, Any]
+    groups: list[Group]
+    hosts: list[Host]
+    follows: list[Follow]
+    certificates: list[FleetCertificate]
+    clients_without_nts: list[PlainClient]
+    changes: Changes | None
+
+
+class EarlierError(Exception):
+    """The earlier report cannot be compared with."""
+
+
+def document(fleet: Iterable[Member], now: float, earlier: Mapping[str, Any] | None = None) -> Document:
+    """Return the report of a fleet at a time in seconds since 1970, compared with an earlier one."""
+    members = sorted(fleet, key=lambda host: host.name)
+    generated = datetime.datetime.fromtimestamp(int(now), datetime.timezone.utc)
+    hosts = [_host(member) for member in members]
+    known, addresses = _names(members), _addresses(members)
+    found: Document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "generated": generated.strftime(DATE),
+        "totals": _totals(hosts),
+        "groups": _groups(hosts),
+        "hosts": hosts,
+        "follows": [edge for host in hosts for edge in _follows(host, known, addresses)],
+        "certificates": _certificates(hosts, generated),
+        "clients_without_nts": _clients_without_nts(hosts, addresses),
+        "changes": None,
+    }
+    if earlier is not None:
+        found["changes"] = _changes(found, earlier)
+    return found
+
+
+def read_earlier(content: str) -> dict[str, Any]:
+    """Return an earlier report; raise EarlierError where the text is none."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        raise EarlierError("is not JSON") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("hosts"), list):
+        raise EarlierError("is no report of securetime.nts.report")
+    if found.get("version") != VERSION:
+        raise EarlierError(f"has version {text(str(found.get('version')), 20)} of the format, and not {VERSION}")
+    if not is_date(found.get("generated")):
+        raise EarlierError("does not say when it was made")
+    return found
+
+
+def severity(state: str) -> int:
+    """Return the place of a state in the order from the worst to the best."""
+    return STATES.index(state)
+
+
+def _host(member: Member) -> Host:
+    row = member.row
+    role = "server" if member.is_server else "client"
+    return {
+        **row,
+        "name": text(member.name),
+        "role": role,
+        "authenticated": row["state"] in AUTHENTICATED,
+        "remedies": _remedies(row, member.is_server),
+    }
+
+
+def _remedies(row: Row, is_server: bool) -> list[str]:
+    if row["own_clock"] and is_server and row["state"] == "unauthenticated":
+        return [OWN_CLOCK_REMEDY]
+    remedy = REMEDIES.get(row["state"])
+    return [remedy] if remedy else []
+
+
+def _names(members: Iterable[Member]) -> dict[str, str]:
+    """Return the host of each name and address that the operator gives one; a name of several hosts is nobody's."""
+    return _unique((name.lower(), member.name) for member in members for name in {member.name, *member.names})
+
+
+def _addresses(members: Iterable[Member]) -> dict[str, str]:
+    """Return the host of each address that a host says to be its own, or that the operator gives it."""
+    return _unique(
+        (address.lower(), member.name) for member in members for address in {*member.row["addresses"], *member.names}
+    )
+
+
+def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, host in pairs:
+        found[name] = host if found.get(name, host) == host else ""
+    return {name: text(host) for name, host in found.items() if host}
+
+
+def _totals(hosts: Sequence[Host]) -> dict[str, Any]:
+    states = Counter(host["state"] for host in hosts)
+    return {
+        "hosts": len(hosts),
+        "authenticated": sum(host["authenticated"] for host in hosts),
+        "states": {state: states[state] for state in STATES},
+    }
+
+
+def _groups(hosts: Sequence[Host]) -> list[Group]:
+    """Return the hosts by their state, reasons and remedies, without those that have none; the worst first."""
+    found: dict[tuple[str, ...], Group] = {}
+    for host in hosts:
+        reasons = [*host["reasons"], *([host["message"]] if host["message"] else [])]
+        if host["authenticated"] and not reasons:
+            continue
+        key = (host["state"], *reasons, "", *host["remedies"])
+        group = found.setdefault(
+            key, {"state": host["state"], "reasons": reasons, "remedies": host["remedies"], "hosts": []}
+        )
+        group["hosts"].append(host["name"])
+    return sorted(found.values(), key=lambda group: (severity(group["state"]), -len(group["hosts"]), group["reasons"]))
+
+
+def _follows(host: Host, known: Mapping[str, str], addresses: Mapping[str, str]) -> Iterable[Follow]:
+    for source in host["sources"]:
+        if source["state"] in FOLLOWED:
+            owner = known.get(source["name"].lower()) or addresses.get((source["address"] or "").lower())
+            yield {
+                "host": host["name"],
+                "source": source["name"],
+                "mode": source["mode"],
+                "source_host": None if owner == host["name"] or source["mode"] == "refclock" else owner,
+                "selected": source["state"] == "selected",
+                "authenticated": source["nts"] == "authenticated",
+            }
+
+
+def _certificates(hosts: Iterable[Host], now: datetime.datetime) -> list[FleetCertificate]:
+    found: dict[str, FleetCertificate] = {}
+    for host in hosts:
+        for certificate in host["certificates"] or []:
+            days = (moment(certificate["not_after"]) - now).total_seconds() / DAY_SECONDS
+            row = found.setdefault(
+                certificate["fingerprint_sha256"], {**certificate, "days_left": round(days, 2), "hosts": []}
+            )
+            # What one host trusts, another one may serve.
+            row["use"] = min(row["use"], certificate["use"], key=("server", "issuer", "trust").index)
+            if host["name"] not in row["hosts"]:
+                row["hosts"].append(host["name"])
+    return sorted(found.values(), key=lambda row: (row["days_left"], row["subject"], row["fingerprint_sha256"]))
+
+
+def _clients_without_nts(hosts: Iterable[Host], addresses: Mapping[str, str]) -> list[PlainClient]:
+    """Return the clients that have made no key exchange with a server, and do not follow authenticated time as hosts
+    of the fleet: with cookies of before the server's start, a client needs none.
+    """
+    members = {host["name"]: host for host in hosts}
+    found: list[PlainClient] = []
+    for host in members.values():
+        serving: Serving | None = host["serving"]
+        for client in serving["first_without_nts"] if serving else []:
+            name = addresses.get(client["address"].lower())
+            if name is None or not members[name]["authenticated"]:
+                found.append({"server": host["name"], "host": name, **client})
+    return sorted(found, key=lambda client: (client["server"], -client["ntp_requests"], client["address"]))
+
+
+def _changes(now: Document, earlier: Mapping[str, Any]) -> Changes:
+    """Compare with an earlier report, which anybody may have edited."""
+    before = {
+        text(host["name"]): host["state"]
+        for host in earlier["hosts"]
+        if isinstance(host, dict) and isinstance(host.get("name"), str) and host.get("state") in STATES
+    }
+    after = {host["name"]: host["state"] for host in now["hosts"]}
+    changed = [
+        Change(host=name, was=before.get(name), now=after.get(name))
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+    return {
+        "since": str(earlier["generated"]),
+        "hosts": sorted(changed, key=lambda change: (severity(change["now"] or "authenticated"), change["host"])),
+        "authenticated_was": sum(state in AUTHENTICATED for state in before.values()),
+        "hosts_was": len(before),
+        "certificates": list(_renewed(now["certificates"], earlier.get("certificates"))),
+    }
+
+
+def _renewed(now: Iterable[FleetCertificate], earlier: object) -> Iterable[str]:
+    """Yield a sentence for each server certificate that is new or gone."""
+    given = earlier if isinstance(earlier, list) else []
+    old = {
+        str(row["fingerprint_sha256"]): row
+        for row in given
+        if isinstance(row, dict) and isinstance(row.get("fingerprint_sha256"), str) and row.get("use") == "server"
+    }
+    new = {row["fingerprint_sha256"]: row for row in now if row["use"] == "server"}
+    for fingerprint, row in new.items():
+        if fingerprint not in old:
+            yield f"{row['subject']} is new on {', '.join(row['hosts'][:3])}, valid until {row['not_after'][:10]}."
+    for fingerprint, gone in old.items():
+        if fingerprint not in new:
+            ends = text(gone.get("not_after"), 20)[:10]
+            yield f"{text(gone.get('subject'))}, valid until {ends}, is no longer in a server's files."
