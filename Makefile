@@ -36,7 +36,7 @@ test-full: ## test, and VMs, power cuts, bad networks, every Python; RESUME=1 sk
 stage: ## one or several stages: make stage NAME="functional sanity"
 	@$(STAGES) stage $(NAME)
 
-demo: ## start test hosts, run site.yml on them, show which source each follows; the hosts stay. V=1: all output
+demo: ## start test hosts, run site.yml on them, show which source each follows, write a report; V=1: all output
 	@$(STAGES) stage images
 	python tests/lab/demo.py $(if $(V),--verbose)
 
@@ -61,7 +61,7 @@ images: setup ## build the images of containers and VMs that do not exist yet
 build: setup ## the tarball for Galaxy, below .build/
 	@ansible-galaxy collection build --force --output-path $(BUILD) "$$(tests/stages/copy.sh build)"
 
-bench: setup ## the cost of the role, of chronyc_facts and of the monitor, on the hosts of the demo
+bench: setup ## the cost of the role, of chronyc_facts and of the monitor, on the hosts of the demo; how fast a report opens
 	@LAB_STATE=$(CURDIR)/.lab/demo ANSIBLE_INVENTORY=$(CURDIR)/extensions/molecule/inventory,$(CURDIR)/.lab/demo/inventory.yml \
 	  ANSIBLE_PIPELINING=true tests/bench/bench.sh $(OPTIONS)
 

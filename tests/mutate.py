@@ -54,6 +54,13 @@ MUTATIONS = {
         UNIT,
         "FAILED .*test_verdict",
     ),
+    "report escapes": Mutation(
+        "plugins/plugin_utils/_report/page.py",
+        "autoescape=True,",
+        "autoescape=False,",
+        UNIT,
+        "FAILED .*test_hostile_hosts_make_the_same_elements",
+    ),
     "lock": Mutation(
         "plugins/module_utils/_change/lock.py",
         "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start the demo's hosts and run site.yml on them: a line for each play, and the closing table.
+"""Start the demo's hosts and run site.yml and report.yml on them: a line for each play, the closing table, a report.
 
 demo.py [--verbose]     with --verbose: all that Ansible prints
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / ".lab" / "demo"
+REPORT = ROOT / ".build" / "report" / "demo"
 LOG = ROOT / ".build" / "logs" / "demo.log"
 INVENTORY = ROOT / "extensions" / "molecule" / "inventory"
 SILENCE_SECONDS = 15
@@ -101,10 +102,12 @@ def main() -> None:
     closing = table(output)
     if not closing:
         sys.exit(f"site.yml printed no closing table. All output: {LOG}")
+    run(progress, "ansible-playbook", "securetime.nts.report", "-e", f"chrony_nts_report_dir={REPORT}", verbose=verbose)
     progress.say("done\n")
     print(closing, end="\n\n", flush=True)
     subprocess.run([sys.executable, str(ROOT / "tests/lab/lab.py"), "status", "--state", str(LAB)], check=True)
-    print(f"\nLog in: podman exec -it CONTAINER bash. All output: {LOG}. Remove the hosts: make demo-stop")
+    print(f"\nReport: {REPORT / 'report.html'}")
+    print(f"Log in: podman exec -it CONTAINER bash. All output: {LOG}. Remove the hosts: make demo-stop")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ STAGES = {
     "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", MOLECULE),
     "molecule-firewall": Stage("tests/stages/molecule.sh firewall", "test-full", MOLECULE),
     "dashboards": Stage("tests/stages/dashboards.sh", "test-full"),
+    "browser": Stage("tests/stages/browser.sh", "test-full"),
     "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full", ("setup", "unit-newest")),
     "sanity-pythons": Stage("tests/stages/sanity.sh", "test-full", ("setup", "sanity")),
     "vm-confinement": Stage("tests/stages/vm.sh tests", "test-full", VM, "vm"),

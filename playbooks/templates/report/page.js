@@ -42,6 +42,7 @@
     body.append(...rows.map((item) => item.row));
   };
 
+  const buttons = new Map();
   for (const heading of table.tHead.rows[0].cells) {
     if (heading.dataset.sortable === undefined) continue;
     const button = document.createElement("button");
@@ -49,19 +50,22 @@
     button.textContent = heading.textContent;
     button.addEventListener("click", () => sort(heading));
     heading.replaceChildren(button);
+    buttons.set(heading, button);
   }
   search.addEventListener("input", filter);
   state.addEventListener("change", filter);
   document.getElementById("controls").hidden = false;
   filter();
 
-  // Paper has nothing to open.
+  // Paper has nothing to open or to press, and browsers repeat no button on the next page.
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = Array.from(document.querySelectorAll("details:not([open])"));
     for (const item of opened) item.open = true;
+    for (const [heading, button] of buttons) heading.textContent = button.textContent;
   });
   addEventListener("afterprint", () => {
     for (const item of opened) item.open = false;
+    for (const [heading, button] of buttons) heading.replaceChildren(button);
   });
 })();
