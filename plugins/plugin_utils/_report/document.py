@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
@@ -28,6 +29,8 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._report.rows import
 FORMAT = "securetime.nts report"
 VERSION = 1
 DAY_SECONDS = 86400.0
+# How the verdict writes a duration or an offset, and not an address or a port.
+MEASURE = re.compile(r"(?<![\w.:])-?\d+(?:\.\d+)?(?= (?:ns|µs|ms|s|min|h|d)\b)")
 # Where a reason does not say what helps.
 REMEDIES = {
     "unreachable": "Check that Ansible reaches the host: ansible HOST -m ansible.builtin.ping.",
@@ -224,16 +227,22 @@ def _totals(hosts: Sequence[Host]) -> dict[str, Any]:
 
 
 def _groups(hosts: Sequence[Host]) -> list[Group]:
-    """Return the hosts by their state, reasons and remedies, without those that have none; the worst first."""
+    """Return the hosts by their state, reasons and remedies, without those that have none; the worst first.
+
+    Hosts whose reasons differ in a duration or an offset alone are one group, which shows neither.
+    """
     found: dict[tuple[str, ...], Group] = {}
     for host in hosts:
         reasons = [*host["reasons"], *([host["message"]] if host["message"] else [])]
         if host["authenticated"] and not reasons:
             continue
-        key = (host["state"], *reasons, "", *host["remedies"])
+        alike = [MEASURE.sub("…", reason) for reason in reasons]
+        key = (host["state"], *alike, "", *host["remedies"])
         group = found.setdefault(
             key, {"state": host["state"], "reasons": reasons, "remedies": host["remedies"], "hosts": []}
         )
+        if group["reasons"] != reasons:
+            group["reasons"] = alike
         group["hosts"].append(host["name"])
     return sorted(found.values(), key=lambda group: (severity(group["state"]), -len(group["hosts"]), group["reasons"]))
 

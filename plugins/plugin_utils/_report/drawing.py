@@ -77,7 +77,7 @@ BAR_WIDTH = 1000
 LEAST_PART = 6
 
 
-def bar(states: Mapping[str, int]) -> list[Part]:
+def state_bar(states: Mapping[str, int]) -> list[Part]:
     """Return the parts of the bar, the best state first; a single host of ten thousand is still seen."""
     present = [(state, states[state]) for state in reversed(STATES) if states.get(state)]
     total = sum(count for _state, count in present)

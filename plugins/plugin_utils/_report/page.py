@@ -83,7 +83,7 @@ def page(report: Document, folder: str) -> str:
         "titles": TITLES,
         "icons": ICONS,
         "kinds": drawing.KINDS,
-        "bar": drawing.bar(report["totals"]["states"]),
+        "bar": drawing.state_bar(report["totals"]["states"]),
         "bar_width": drawing.BAR_WIDTH,
         "chart": drawing,
         "tree": drawing.tree(report),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A certificate, made by openssl req -x509: CN=nts1.example.org, valid from 2026-11-23 to 2036-11-20."""
+"""Certificates, made by openssl req -x509: a server's, valid from 2026-11-23 to 2036-11-20, and an authority's."""
 
 PEM = """
 -----BEGIN CERTIFICATE-----
@@ -17,5 +17,19 @@ AQH/BAUwAwEB/zAzBgNVHREELDAqghBudHMxLmV4YW1wbGUub3JnhwTAAAIBhxAg
 AQ24AAAAAAAAAAAAAAABMAoGCCqGSM49BAMCA2cAMGQCMBrKVUn41gdVLbCMnkvi
 g+0SI+hb6u2ypdyoFyno+lQKZp/RxmvYiicnj4/XGInDaAIwbIIwhUX0xq+FS/zW
 stQLq/vmjOB/QGk6R7WYvlzUIrJdiNqjwN/CuV1mRVRZFHtO
+-----END CERTIFICATE-----
+"""
+
+CA_PEM = """
+-----BEGIN CERTIFICATE-----
+MIIBgTCCASegAwIBAgIUXjSNvKu7EG4HKJT5Vd7wnxvapt4wCgYIKoZIzj0EAwIw
+FjEUMBIGA1UEAwwLTlRTIHJvb3QgQ0EwHhcNMjYxMTI4MTgwODQzWhcNMzYxMTI1
+MTgwODQzWjAWMRQwEgYDVQQDDAtOVFMgcm9vdCBDQTBZMBMGByqGSM49AgEGCCqG
+SM49AwEHA0IABA5t4CLW7yTv6R0/FDg0y3Ng5cfUtjDE5OOFIPFT/aDqc4X1PU55
+B5aZgIcxuRp42tSchgfvvMofnVJKF16q5b+jUzBRMB0GA1UdDgQWBBQ74fwMFe/x
+KhDFlCXi5LlGn+LRnDAfBgNVHSMEGDAWgBQ74fwMFe/xKhDFlCXi5LlGn+LRnDAP
+BgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIFzhb1L14+dbm83HeIbd
+erJ1Df6dan3vR9DQMfzDAPxTAiEAzZGaZzzOYz8fAMNh8FWOtFs4thF3aOcT+Nfd
+XX3UDYo=
 -----END CERTIFICATE-----
 """

@@ -6,7 +6,7 @@ import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._state import certificate_files
 from ansible_collections.securetime.nts.plugins.module_utils._state.certificate_files import certificates_of
-from ansible_collections.securetime.nts.tests.unit.plugins.module_utils.pem_input import PEM
+from ansible_collections.securetime.nts.tests.unit.plugins.module_utils.pem_input import CA_PEM, PEM
 
 FINGERPRINT = "5cd995efeded2bc3fb835a7e9275f94cce8ca48352f5c003b33227cf660eebce"
 
@@ -15,7 +15,7 @@ FINGERPRINT = "5cd995efeded2bc3fb835a7e9275f94cce8ca48352f5c003b33227cf660eebce"
 def folder(tmp_path):
     """Return a folder with a certificate, a chain, a folder of anchors and what is no certificate."""
     (tmp_path / "one.pem").write_text(PEM)
-    (tmp_path / "chain.pem").write_text(PEM + PEM)
+    (tmp_path / "chain.pem").write_text(PEM + CA_PEM + PEM)
     (tmp_path / "anchors").mkdir()
     (tmp_path / "anchors/ca.pem").write_text("# An authority" + PEM)
     (tmp_path / "anchors/README").write_text("Authorities")
@@ -53,8 +53,12 @@ def test_what_is_missing_or_no_certificate_is_left_out(folder):
     assert found(folder, "ntsservercert {0}/missing.pem", "ntsservercert", "ntstrustedcerts {0}/broken.pem") == []
 
 
-def test_the_same_certificate_in_one_file_counts_once(folder):
-    assert found(folder, "ntsservercert {0}/chain.pem") == [("server", "/chain.pem")]
+def test_a_server_sends_its_own_certificate_first_and_each_once(folder):
+    rows = certificates_of(None, [f"ntsservercert {folder}/chain.pem"])
+    assert [(row["use"], row["subject"]) for row in rows] == [
+        ("server", "C=DE, O=Example, CN=nts1.example.org"),
+        ("issuer", "CN=NTS root CA"),
+    ]
 
 
 def test_a_configuration_that_cannot_be_read_has_no_list(folder, monkeypatch):

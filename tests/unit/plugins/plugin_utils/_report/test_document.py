@@ -84,6 +84,27 @@ def test_hosts_with_the_same_trouble_are_one_group_and_the_worst_is_first() -> N
     assert all(group["reasons"] and group["remedies"] for group in groups)
 
 
+def test_hosts_whose_reasons_differ_in_a_measure_alone_are_one_group() -> None:
+    first = "nts1: 192.0.2.1 came 12 s ago, port 4460."
+    others = ["nts1: 192.0.2.2 came 12 s ago, port 4460.", "nts1: 192.0.2.1 came 12 s ago, port 4461."]
+    members = [
+        member(str(number), nts={"state": "failed", "reasons": [reason]})
+        for number, reason in enumerate([first, first.replace("12", "7.5"), *others])
+    ]
+    groups = {tuple(group["hosts"]): group["reasons"] for group in document(members, NOW)["groups"]}
+    assert groups == {
+        ("0", "1"): ["nts1: 192.0.2.1 came … s ago, port 4460."],
+        ("2",): [others[0]],
+        ("3",): [others[1]],
+    }
+
+
+def test_an_authenticated_host_with_a_reason_is_in_a_group() -> None:
+    verdict = {"state": "authenticated", "reasons": ["The clock is 3 s ahead."], "notes": []}
+    (group,) = document([member("a", nts=verdict), member("b")], NOW)["groups"]
+    assert (group["state"], group["reasons"], group["hosts"]) == ("authenticated", verdict["reasons"], ["a"])
+
+
 @pytest.mark.parametrize("state", STATES[:-2])
 def test_every_state_that_is_not_authenticated_has_a_remedy(state: str) -> None:
     report = document([Member("a", False, [], without_facts(state, "why"))], NOW)

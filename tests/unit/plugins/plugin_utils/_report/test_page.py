@@ -167,7 +167,7 @@ def test_the_life_of_a_certificate_is_said_in_days(left: float, said: str) -> No
 
 
 def test_one_host_of_ten_thousand_is_seen_in_the_bar() -> None:
-    parts = drawing.bar({"authenticated": 9999, "failed": 1})
+    parts = drawing.state_bar({"authenticated": 9999, "failed": 1})
     assert [part.state for part in parts] == ["authenticated", "failed"]
     assert parts[1].width > 5
     assert parts[1].x + parts[1].width == pytest.approx(drawing.BAR_WIDTH, abs=0.2)
