@@ -32,7 +32,15 @@ class Mutation(NamedTuple):
 
 
 TRANSACTION = "plugins/module_utils/_change/transaction.py"
+FUNCTIONAL = "pytest -q -x tests/functional"
 MUTATIONS = {
+    "alert": Mutation(
+        "monitoring/prometheus/securetime-nts.yml",
+        "chrony_tracking_leap_status == 3 or chrony_tracking_stratum == 0",
+        "chrony_tracking_leap_status == 3 or chrony_tracking_stratum > 15",
+        f"{FUNCTIONAL}/test_alerts.py",
+        "alertname: ChronyNotSynchronised",
+    ),
     "verdict": Mutation(
         "plugins/module_utils/_state/verdict.py",
         "return bool(established and verified and source",
@@ -146,6 +154,27 @@ MUTATIONS = {
         "",
         f"{MOLECULE} default",
         "assert '2.5.29.30' in",
+    ),
+    "rotation of logs": Mutation(
+        "plugins/plugin_utils/_rotation.py",
+        " cyclelogs >/dev/null",
+        " tracking >/dev/null",
+        f"{MOLECULE} default",
+        "FAILED .*a_rotation_loses_nothing",
+    ),
+    "limits": Mutation(
+        "plugins/plugin_utils/_limits.py",
+        "CONNECTIONS = 500",
+        "CONNECTIONS = 100",
+        "pytest -q -x tests/functional/test_limits.py",
+        "FAILED .*do_not_keep_clients_out",
+    ),
+    "islands": Mutation(
+        "plugins/plugin_utils/_inputs.py",
+        "return orphan and all(",
+        "return False and all(",
+        UNIT,
+        "FAILED .*need_follow_none",
     ),
     "secret in a diff": Mutation(
         "plugins/modules/chrony_config.py",

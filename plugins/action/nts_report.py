@@ -5,27 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction
-from ansible_collections.securetime.nts.plugins.plugin_utils._report.document import (
-    Document,
-    EarlierError,
-    Member,
-    document,
-    read_earlier,
-)
-from ansible_collections.securetime.nts.plugins.plugin_utils._report.page import page
-from ansible_collections.securetime.nts.plugins.plugin_utils._report.rows import without_facts
-from ansible_collections.securetime.nts.plugins.plugin_utils._report.table import table
-
-NAMES = {"html": "report.html", "json": "report.json", "csv": "report.csv"}
+from ansible_collections.securetime.nts.plugins.plugin_utils._report import files
+from ansible_collections.securetime.nts.plugins.plugin_utils._report.document import EarlierError, document
 
 
 class ActionModule(HostAction):
@@ -50,12 +38,11 @@ class ActionModule(HostAction):
         folder = Path(os.path.abspath(given["dir"]))
         try:
             # Before it is replaced.
-            earlier = _earlier(given["earlier"])
-            fleet = list(_fleet(given["hosts"], set(given["servers"]), task_vars["hostvars"], given["register"]))
+            earlier = files.earlier(given["earlier"])
+            fleet = files.fleet(given["hosts"], set(given["servers"]), task_vars["hostvars"], given["register"])
             report = document(fleet, time.time(), earlier)
             if not self._task.check_mode:
-                folder.mkdir(parents=True, exist_ok=True)
-                _write(folder, report, given["templates"])
+                files.write(folder, report, given["templates"])
         except EarlierError as error:
             place = f"chrony_nts_report_earlier: {given['earlier']}"
             return {"failed": True, "msg": f"{place} {error}. Name the report.json of an earlier run."}
@@ -69,49 +56,5 @@ class ActionModule(HostAction):
             }
         totals = report["totals"]
         summary = f"{totals['authenticated']} of {totals['hosts']} clocks follow authenticated time."
-        files = {kind: str(folder / name) for kind, name in NAMES.items()}
-        return {"changed": True, "files": files, "totals": totals, "summary": summary}
-
-
-def _earlier(path: str | None) -> dict[str, Any] | None:
-    if not path:
-        return None
-    try:
-        return read_earlier(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise EarlierError(f"cannot be read ({getattr(error, 'strerror', None) or 'it is not text'})") from None
-
-
-def _fleet(hosts: Iterable[str], servers: set[str], hostvars: Mapping[str, Any], register: str) -> Iterator[Member]:
-    for host in hosts:
-        result = hostvars[host].get(register)
-        result = result if isinstance(result, Mapping) else {}
-        found = result.get("row")
-        if isinstance(found, Mapping):
-            yield Member(host, host in servers, list(result["names"]), dict(found))  # type: ignore[arg-type]
-        else:
-            state = "unreachable" if result.get("unreachable") else "unreadable"
-            message = str(result.get("msg") or "Ansible has no result of this host.")
-            yield Member(host, host in servers, [], without_facts(state, message))
-
-
-def _write(folder: Path, report: Document, templates: str) -> None:
-    _replace(folder / NAMES["json"], json.dumps(report, indent=1, allow_nan=False) + "\n")
-    _replace(folder / NAMES["csv"], table(report))
-    _replace(folder / NAMES["html"], page(report, templates))
-
-
-def _replace(path: Path, content: str) -> None:
-    """Replace a file at once: a web server may serve it. A new file gets the mode that the umask leaves."""
-    umask = os.umask(0)
-    os.umask(umask)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        paths = {kind: str(folder / name) for kind, name in files.NAMES.items()}
+        return {"changed": True, "files": paths, "totals": totals, "summary": summary}
