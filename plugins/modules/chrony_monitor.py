@@ -122,7 +122,9 @@ python:
   returned: success
   sample: /usr/bin/python3
 notes:
-  description: What an operator should know, as why there is no textfile directory.
+  description:
+    - What an operator should know, as why there is no textfile directory, and what the last run of the monitor could
+      not do.
   type: list
   elements: str
   returned: success
@@ -163,6 +165,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._monitor.places imp
     LOG,
     PROGRAM,
     SERVICE,
+    STATUS,
     TIMER,
     Settings,
 )
@@ -273,6 +276,7 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
     diffs += [{"prepared": f"{path} is removed\n"} for path in old]
     starts = start(module, host, changed)
     diffs += [{"prepared": f"{UNITS[0]} is enabled and started\n"}] if starts else []
+    notes += collector.read_json(os.path.join(settings.state, STATUS)).get("failures", [])
     return {
         "changed": bool(changed) or starts,
         "changed_files": changed,
@@ -328,7 +332,8 @@ def make_folder(module: AnsibleModule, folder: Folder) -> bool:
     if missing:
         os.makedirs(folder.path, 0o755)
     options = module.load_file_common_arguments({"path": folder.path})
-    wanted = dict(options, owner=folder.user, group=None, mode="0755")
+    # A folder for logs as chronyd makes it.
+    wanted = dict(options, owner=folder.user, group=None, mode="0755" if folder.own else "0750")
     return bool(module.set_fs_attributes_if_different(wanted, missing))
 
 
