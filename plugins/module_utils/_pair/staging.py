@@ -112,7 +112,7 @@ class Prepared(NamedTuple):
 def prepare(pair: StagedPair, check_mode: bool = False) -> Prepared:
     """Make the CSR of a pair, and a new certificate where the server signs itself.
 
-    In check mode nothing is written, and there is a CSR only if it is there already.
+    In check mode nothing is written: what a run would make anew is not there, and neither is what it would replace.
     """
     if not HAS_CRYPTOGRAPHY:
         if check_mode:
@@ -123,7 +123,8 @@ def prepare(pair: StagedPair, check_mode: bool = False) -> Prepared:
     reasons = why_new(pair)
     changes = [f"{pair.staging}: {reason}" for reason in reasons] + _leaf_changes(pair, reasons)
     if check_mode:
-        return Prepared(reasons, _text(pair.path(f"{pair.requests}.csr")), _text(pair.chain), changes)
+        csr = "" if reasons else _text(pair.path(f"{pair.requests}.csr"))
+        return Prepared(reasons, csr, "" if reasons and pair.signs_itself else _text(pair.chain), changes)
     make_folders(pair)
     if reasons or (pair.new_key and pair.requests == "leaf"):
         _make_next(pair)

@@ -210,6 +210,20 @@ def test_a_check_writes_nothing(pair):
     assert {name: read(pair, name) for name in os.listdir(pair.staging)} == before
 
 
+def test_a_check_sends_nothing_that_a_run_would_replace(pair):
+    settled(pair)
+    renamed = pair._replace(names=["b.example"])
+    assert staging.prepare(pair, check_mode=True).csr != ""
+    assert staging.prepare(renamed, check_mode=True).csr == ""
+    assert staging.prepare(renamed, check_mode=True).chain != ""
+    alone = pair._replace(
+        id="alone", staging=pair.staging + "-alone", chain=pair.chain + "-alone", signs_itself=True, root=""
+    )
+    staging.prepare(alone)
+    assert staging.prepare(alone, check_mode=True).chain != ""
+    assert staging.prepare(alone._replace(names=["b.example"]), check_mode=True).chain == ""
+
+
 def test_without_the_library_a_check_predicts_and_a_run_says_what_is_missing(pair, monkeypatch):
     monkeypatch.setattr(staging, "HAS_CRYPTOGRAPHY", False)
     assert staging.prepare(pair, check_mode=True).changes != []
