@@ -413,7 +413,3 @@ def read_json(path: str) -> Row:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
-
-
-if __name__ == "__main__":
-    sys.exit(main())
