@@ -124,7 +124,7 @@ CASES: dict[str, dict[str, Case]] = {
         "proxy": Case(
             "network",
             "http_proxy=http://127.0.0.1:9 " + APT_UPDATE,
-            apt_source("http://deb.debian.org/debian"),
+            apt_source("http://mirror.example.org/debian"),
             APT_BACK,
         ),
         "not_found": Case("repository", APT_UPDATE, SERVERS + apt_source("http://127.0.0.1:8080/"), APT_BACK),

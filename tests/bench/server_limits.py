@@ -121,8 +121,9 @@ def hold_connections(number: int, port: int, ended: Event, made: multiprocessing
             selector.register(connection, selectors.EVENT_READ)
         # What is readable was closed by chronyd.
         for key, _events in selector.select(0.01):
+            assert isinstance(key.fileobj, socket.socket)
             selector.unregister(key.fileobj)
-            key.fileobj.close()  # type: ignore[union-attr]
+            key.fileobj.close()
         counts.append(len(selector.get_map()))
     made.put(round(statistics.mean(counts)))
 

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. Open the ports of an NTS server in the active firewall, and close what was opened."""
 
+import abc
 import contextlib
 import ipaddress
 import os
@@ -55,7 +56,7 @@ class Report(NamedTuple):
     closed: Dict[str, Any]
 
 
-class Firewall:
+class Firewall(abc.ABC):
     """A firewall that holds rules of ours. A state is whatever look() returns, and compares by ==."""
 
     name = ""
@@ -65,21 +66,21 @@ class Firewall:
         self.warnings = []  # type: List[str]
         self.by_hand = []  # type: List[str]
 
+    @abc.abstractmethod
     def look(self) -> Any:
         """Return what the firewall has of ours."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def target(self, now: Any, desired: Desired) -> Any:
         """Return what it is to have."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def show(self, state: Any) -> str:
         """Return a state as text."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def change(self, now: Any, then: Any) -> None:
         """Lead from one state to another, or raise FirewallError with the program's own words."""
-        raise NotImplementedError
 
     def run(self, argv: List[str]) -> str:
         """Run a program; return what it printed, or raise FirewallError."""

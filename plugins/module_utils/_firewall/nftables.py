@@ -149,7 +149,8 @@ def _has_network(item: Any, network: str) -> bool:
             first, last = (ipaddress.ip_address(each) for each in item["range"])
         except ValueError:
             return False
-        return first.version == inner.version and first <= inner[0] and last >= inner[-1]  # type: ignore[operator]
+        same_family = first.version == last.version == inner.version
+        return same_family and int(first) <= int(inner[0]) and int(last) >= int(inner[-1])
     return isinstance(item, str) and covers(item, network)
 
 

@@ -44,6 +44,7 @@ def fleet(
         result = result if isinstance(result, Mapping) else {}
         found = result.get("row")
         if isinstance(found, Mapping):
+            # The plugin of nts_report_host has made it, of values that it has checked; mypy cannot know.
             yield Member(host, host in servers, list(result["names"]), dict(found))  # type: ignore[arg-type]
         else:
             state = "unreachable" if result.get("unreachable") else "unreadable"

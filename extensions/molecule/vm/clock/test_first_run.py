@@ -207,8 +207,9 @@ def test_the_first_run_on_a_bare_host(lab: Lab, ahead: int) -> None:
     ):
         assert "chronyd serves it." in told, told
         assert re.search(",NTS,[1-9]", told), told
-        days = float(re.search(r'"remaining_days": ([0-9.]+)', told).group(1))  # type: ignore[union-attr]
-        assert 89 < days <= 90, told
+        remaining = re.search(r'"remaining_days": ([0-9.]+)', told)
+        assert remaining, told
+        assert 89 < float(remaining.group(1)) <= 90, told
 
 
 @pytest.mark.parametrize("ahead", [0, 1])

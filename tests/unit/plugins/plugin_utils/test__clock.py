@@ -174,7 +174,7 @@ def test_a_daemon_that_has_not_synchronised_the_clock_is_no_witness(facts: dict[
 
 
 APT_EARLY = (
-    "Failed to update apt cache: E:Release file for http://deb.debian.org/debian/dists/trixie/InRelease is not valid"
+    "Failed to update apt cache: E:Release file for http://mirror.test/debian/dists/trixie/InRelease is not valid"
     " yet (invalid for another 29d 23h 1min 2s). Updates for this repository will not be applied."
 )
 ABOUT_DATES = [
@@ -201,7 +201,7 @@ def test_a_failed_installation_that_names_a_date_names_the_clock(message: str) -
     assert "as by the controller's" in _clock.explained(message, {"ahead_seconds": -90.0, "step_seconds": 90}, NOW)
 
 
-@pytest.mark.parametrize("message", ["No package matching 'chrony' is available", "Could not resolve deb.debian.org"])
+@pytest.mark.parametrize("message", ["No package matching 'chrony' is available", "Could not resolve mirror.test"])
 def test_another_failure_is_left_as_it_is(message: str) -> None:
     assert _clock.explained(message, {"ahead_seconds": -1800.0, "step_seconds": 0}) == message
 
