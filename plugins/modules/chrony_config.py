@@ -335,13 +335,12 @@ from ansible_collections.securetime.nts.plugins.module_utils._change import orig
 from ansible_collections.securetime.nts.plugins.module_utils._change.confinement import Requirements
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     HIDDEN,
-    NOT_RUN,
-    CommandResult,
     FileSpec,
     System,
     TransactionError,
     read,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._change.programs import give_label, run_program
 from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import (
     Options,
     apply_read,
@@ -512,18 +511,7 @@ def main() -> None:
 
 def host_of(module: AnsibleModule) -> System:
     """Return this host, as the transaction needs it."""
-
-    def run(argv: List[str]) -> CommandResult:
-        try:
-            return CommandResult(*module.run_command(argv, handle_exceptions=False))
-        except OSError as problem:
-            # Otherwise the module would exit in the middle of a change, without a rollback.
-            return CommandResult(NOT_RUN, "", f"{argv[0]}: {problem.strerror}")
-
-    def label(file: str, path: str) -> bool:
-        return bool(module.set_context_if_different(file, module.selinux_default_context(path), False))
-
-    return System(run, label)
+    return System(run=lambda argv: run_program(module, argv), label=lambda file, path: give_label(module, file, path))
 
 
 def options_of(module: AnsibleModule, verification: Verification) -> Options:

@@ -138,11 +138,11 @@ from typing import Any, Dict, List, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
-    CommandResult,
     System,
     TransactionError,
     read,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._change.programs import run_program
 
 # The program loads cli and server by their names: they are imported here so that Ansible brings them.
 from ansible_collections.securetime.nts.plugins.module_utils._monitor import cli, collector, server
@@ -197,7 +197,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    host = System(run=lambda argv: run_command(module, argv), label=lambda *_paths: None)
+    host = System(run=lambda argv: run_program(module, argv), label=lambda *_paths: None)
     try:
         result = absent(module, host) if module.params["state"] == "absent" else present(module, host)
     except TransactionError as error:
@@ -205,14 +205,6 @@ def main() -> None:
     except OSError as error:
         module.fail_json(msg=f"{error.filename or 'A file'}: {error.strerror}; the next run goes on from here.")
     module.exit_json(**result)
-
-
-def run_command(module: AnsibleModule, argv: List[str]) -> CommandResult:
-    """Run a program that need not be there."""
-    try:
-        return CommandResult(*module.run_command(argv, handle_exceptions=False))
-    except OSError as error:
-        return CommandResult(127, "", error.strerror or "")
 
 
 def problems(params: Dict[str, Any]) -> List[str]:

@@ -91,16 +91,16 @@ failed_before:
 
 import os
 import tempfile
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
-    CommandResult,
     System,
     TransactionError,
     read,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._change.programs import run_program
 from ansible_collections.securetime.nts.plugins.module_utils._pair import archive, manager
 from ansible_collections.securetime.nts.plugins.module_utils._pair.installation import (
     PLATFORM_PYTHONS,
@@ -122,7 +122,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    host = System(run=lambda argv: run_command(module, argv), label=lambda *_paths: None)
+    host = System(run=lambda argv: run_program(module, argv), label=lambda *_paths: None)
     try:
         result = absent(module, host) if module.params["state"] == "absent" else present(module, host)
     except TransactionError as error:
@@ -130,14 +130,6 @@ def main() -> None:
     except OSError as error:
         module.fail_json(msg=f"{error.strerror} ({error.filename}); the next run goes on from here.")
     module.exit_json(path=module.params["path"], **result)
-
-
-def run_command(module: AnsibleModule, argv: List[str]) -> CommandResult:
-    """Run a program that need not be there."""
-    try:
-        return CommandResult(*module.run_command(argv, handle_exceptions=False))
-    except OSError as error:
-        return CommandResult(127, "", error.strerror or "")
 
 
 def absent(module: AnsibleModule, host: System) -> Dict[str, Any]:

@@ -136,21 +136,18 @@ closed:
 """
 
 import ipaddress
-from typing import List
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
-    NOT_RUN,
-    CommandResult,
     System,
     TransactionError,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
+from ansible_collections.securetime.nts.plugins.module_utils._change.programs import IN_ENGLISH, give_label, run_program
 from ansible_collections.securetime.nts.plugins.module_utils._change.signals import rollback_on_signals
 from ansible_collections.securetime.nts.plugins.module_utils._firewall.change import Report, Request, manage
 from ansible_collections.securetime.nts.plugins.module_utils._firewall.openings import FirewallError
-from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_program
 
 
 def main() -> None:
@@ -189,7 +186,10 @@ def main() -> None:
 
 def run(module: AnsibleModule) -> Report:
     """Return what was done, or would be."""
-    host = System(run=lambda argv: run_command(module, argv), label=lambda file, path: label(module, file, path))
+    host = System(
+        run=lambda argv: run_program(module, argv, environment=IN_ENGLISH),
+        label=lambda file, path: give_label(module, file, path),
+    )
     given = module.params
     request = Request()
     if given["state"] == "present":
@@ -212,23 +212,6 @@ def valid(module: AnsibleModule, text: str) -> str:
     except ValueError as problem:
         module.fail_json(msg=f"allow has no network: {problem}. Write it as 192.0.2.0/24 or 2001:db8::/32.")
     return text
-
-
-def run_command(module: AnsibleModule, argv: List[str]) -> CommandResult:
-    """Run a program that need not be there, in the language of its source."""
-    path = find_program(argv[0])
-    if path is None:
-        return CommandResult(NOT_RUN, "", "not found")
-    try:
-        done = module.run_command([path, *argv[1:]], handle_exceptions=False, environ_update={"LC_ALL": "C"})
-    except OSError as error:
-        return CommandResult(NOT_RUN, "", error.strerror or "")
-    return CommandResult(*done)
-
-
-def label(module: AnsibleModule, file: str, path: str) -> bool:
-    """Give a file the security label of its place."""
-    return bool(module.set_context_if_different(file, module.selinux_default_context(path), False))
 
 
 if __name__ == "__main__":

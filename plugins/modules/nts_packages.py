@@ -130,18 +130,15 @@ cause:
   sample: network
 """
 
-from typing import List
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.securetime.nts.plugins.module_utils._change.files import NOT_RUN, CommandResult
+from ansible_collections.securetime.nts.plugins.module_utils._change.programs import IN_ENGLISH, run_program
 from ansible_collections.securetime.nts.plugins.module_utils._packages.change import PackageError, manage
 from ansible_collections.securetime.nts.plugins.module_utils._packages.managers import (
     MANAGERS,
     Request,
     versions_text,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_program
 
 
 def main() -> None:
@@ -167,8 +164,15 @@ def main() -> None:
         given["cache_seconds"],
         given["lock_seconds"],
     )
+    # A question would wait for ever.
+    environment = {**IN_ENGLISH, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        report = manage(given["manager"], request, lambda argv: run_command(module, argv), module.check_mode)
+        report = manage(
+            given["manager"],
+            request,
+            lambda argv: run_program(module, argv, environment=environment),
+            module.check_mode,
+        )
     except PackageError as error:
         module.fail_json(msg=str(error), cause=error.cause)
     for warning in report.warnings:
@@ -181,19 +185,6 @@ def main() -> None:
         reboot_required=report.reboot_required,
         diff={"before": versions_text(report.before), "after": versions_text(report.versions)},
     )
-
-
-def run_command(module: AnsibleModule, argv: List[str]) -> CommandResult:
-    """Run a program in the language of its source. It asks no question."""
-    path = find_program(argv[0])
-    if path is None:
-        return CommandResult(NOT_RUN, "", f"{argv[0]} is not installed")
-    environment = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        done = module.run_command([path, *argv[1:]], handle_exceptions=False, environ_update=environment)
-    except OSError as error:
-        return CommandResult(NOT_RUN, "", f"{path}: {error.strerror}")
-    return CommandResult(*done)
 
 
 if __name__ == "__main__":

@@ -100,16 +100,16 @@ pairs:
       returned: always
 """
 
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
-    CommandResult,
     System,
     TransactionError,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
+from ansible_collections.securetime.nts.plugins.module_utils._change.programs import run_program
 from ansible_collections.securetime.nts.plugins.module_utils._pair.installation import python_with_cryptography
 from ansible_collections.securetime.nts.plugins.module_utils._pair.preparation import work, work_by
 from ansible_collections.securetime.nts.plugins.module_utils._pair.staging import StagingError
@@ -132,7 +132,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     host = System(
-        run=lambda argv: run_command(module, argv), label=lambda *_file: None, state=module.params["state_dir"]
+        run=lambda argv: run_program(module, argv), label=lambda *_file: None, state=module.params["state_dir"]
     )
     try:
         if module.check_mode:
@@ -154,19 +154,11 @@ def run(module: AnsibleModule, host: System) -> Dict[str, Any]:
         return work(module.params, module.check_mode)
     return work_by(
         python,
-        lambda argv, text: run_command(module, argv, text),
+        lambda argv, text: run_program(module, argv, text),
         module.tmpdir,
         module.params,
         module.check_mode,
     )
-
-
-def run_command(module: AnsibleModule, argv: List[str], text: str = "") -> CommandResult:
-    """Run a program that need not be there, and give it a text on its standard input."""
-    try:
-        return CommandResult(*module.run_command(argv, data=text, binary_data=True, handle_exceptions=False))
-    except OSError as error:
-        return CommandResult(127, "", error.strerror or "")
 
 
 if __name__ == "__main__":
