@@ -39,7 +39,8 @@ def run(variables: dict[str, Any] | None = None) -> set[int]:
 VARIABLES = {"chrony_nts_directives": {"cmdport": 0}, "chrony_nts_logs": True, "chrony_nts_log_rotations": 2}
 ROTATION = "/etc/logrotate.d/chrony"
 LOGS = "/var/log/chrony"
-MEASURE = "chronyc burst 1/1 >/dev/null; sleep 1"
+# chronyd makes the file, also that after a rotation, with the next line.
+MEASURE = f"for _ in $(seq 60); do [ -s {LOGS}/measurements.log ] && break; chronyc burst 1/1 >/dev/null; sleep 1; done"
 SUFFIXES = ("", ".1", ".2.gz")
 FORCED = "logrotate --force /etc/logrotate.conf"
 
@@ -113,15 +114,13 @@ def test_a_rotation_loses_nothing(clients: dict[str, Host]) -> None:
 
     def rotate(host: Host) -> None:
         size = f"stat -c %s {LOGS}/measurements.log.1"
-        # chronyd makes the new file with the next line.
-        made = f"for _ in $(seq 60); do [ -e {LOGS}/measurements.log ] && break; chronyc burst 1/1 >&2; sleep 1; done"
         for _time in range(2):
             rotated, later = host.check_output(
-                f"chronyc burst 4/4 >/dev/null; sleep 2; {made}; {FORCED}; {size}; sleep 4; {size}"
+                f"chronyc burst 4/4 >/dev/null; sleep 2; {MEASURE}; {FORCED}; {size}; sleep 4; {size}"
             ).split()
             assert rotated == later
         # The other logs have lines only where the clock follows the new measurements.
-        host.check_output(made)
+        host.check_output(MEASURE)
         assert {f"measurements.log{suffix}" for suffix in SUFFIXES} < {*host.check_output(f"ls {LOGS}").split()}
         before = received(host)
         lines = int(host.check_output(f"zcat -f {LOGS}/measurements.log* | grep -c ^20"))

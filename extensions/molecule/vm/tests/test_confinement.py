@@ -238,7 +238,11 @@ def test_rotation_of_log_files_is_not_denied(host: str) -> None:
     vm = known()[host]
     inside(vm, "dmesg -C")
     run_role(host, chrony_nts_logs=True)
-    measure = "chronyc burst 1/1 >/dev/null\nsleep 3\n"
+    # chronyd makes the file, also that after a rotation, with the next line.
+    measure = (
+        "for _ in $(seq 60); do [ -s /var/log/chrony/measurements.log ] && break;"
+        " chronyc burst 1/1 >/dev/null; sleep 2; done\n"
+    )
     rotate = "systemd-run --quiet --wait $(command -v logrotate) --force /etc/logrotate.conf\n"
     names = inside(vm, f"{measure}{rotate}{measure}ls /var/log/chrony").split()
     assert {"measurements.log", "measurements.log.1"} <= {*names}
