@@ -19,7 +19,8 @@ testing = pytest.importorskip("ansible.module_utils.testing")
 yaml = pytest.importorskip("yaml")
 chronyc_facts = pytest.importorskip("ansible_collections.securetime.nts.plugins.modules.chronyc_facts")
 
-CAPTURE = Path(__file__).resolve().parents[2] / "captures" / "4.6.1" / "every_report.json"
+ROOT = Path(__file__).resolve().parents[4]
+CAPTURE = ROOT / "tests/unit/captures/4.6.1/every_report.json"
 SOURCES = [
     {"name": "a", "address": "192.0.2.1", "state": "unusable", "reach": 0, "nts": {"state": "failed"}},
     {"name": "b", "address": "192.0.2.2", "state": "selected", "reach": 255, "nts": {"state": "pending"}},
@@ -150,5 +151,6 @@ def test_every_fact_is_documented_and_every_documented_fact_is_there(monkeypatch
     facts = verdict.judge(dict(host.survey(5.0), running=True), reports, verdict.read_log(None))
     (tmp_path / "ca.pem").write_text(PEM)
     facts["certificates"] = certificates_of(None, [f"ntstrustedcerts {tmp_path}/ca.pem"])
-    documented = yaml.safe_load(chronyc_facts.RETURN)["ansible_facts"]["contains"]["chrony"]
+    documented = yaml.safe_load((ROOT / "plugins/modules/chronyc_facts.yml").read_text(encoding="utf-8"))
+    documented = documented["RETURN"]["ansible_facts"]["contains"]["chrony"]
     assert list(differences("chrony", documented, facts)) == []
