@@ -287,6 +287,13 @@ def test_the_changelog_names_every_module_and_role() -> None:
     assert roles == {role.name for role in ROLES}, "run: make changelog"
 
 
+def test_no_host_receives_the_documentation_of_a_module() -> None:
+    """A module of the controller has a plugin that runs instead of it, and is nothing but documentation."""
+    for path in ROOT.glob("plugins/modules/*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert path.with_suffix(".yml").exists() == ("def main" in text) == ("DOCUMENTATION" not in text), path.name
+
+
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=lambda path: path.name)
 def test_plugins_say_their_licence(path: Path) -> None:
     assert "\n# SPDX-License-Identifier: GPL-3.0-or-later\n" in f"\n{path.read_text()}"
