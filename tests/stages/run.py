@@ -77,6 +77,7 @@ STAGES = {
     "vm-images": Stage(
         "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", MOLECULE, progress="lab: "
     ),
+    "molecule-pairs": Stage("tests/stages/molecule.sh pairs", "test-full", MOLECULE),
     "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", MOLECULE),
     "el8": Stage("tests/stages/el8.sh", "test-full", MOLECULE),
     "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", MOLECULE),
