@@ -19,8 +19,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     read,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.programs import give_label, run_program
+from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
 from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import (
-    Options,
     apply_read,
     remembered,
     restore,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.serving import read_serving
-from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import fatal_line
+from ansible_collections.securetime.nts.plugins.module_utils._change.watch import fatal_line
 from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls
 from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import Probe, ProbeOptions
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Server, assert_served, own_addresses

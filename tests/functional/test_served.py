@@ -27,7 +27,7 @@ import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import TransactionError
 from ansible_collections.securetime.nts.plugins.module_utils._change.serving import is_allowed, read_serving
-from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import closed_sockets, fatal_line
+from ansible_collections.securetime.nts.plugins.module_utils._change.watch import closed_sockets, fatal_line
 from ansible_collections.securetime.nts.plugins.module_utils._pair import served
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Server, assert_served, own_addresses
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import SERVERSTATS, parse

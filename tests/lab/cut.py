@@ -23,8 +23,9 @@ import time
 
 sys.path.insert(0, "/usr/local/sbin/nts-certificate")
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change import transaction, undo
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import FileSpec, read
+from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
 from ansible_collections.securetime.nts.plugins.module_utils._pair import manager
 
 with open(manager.SETTINGS) as opened:
@@ -84,7 +85,7 @@ def files(label):
 def change(label):
     host = manager.this_host()
     wanted = [FileSpec(path, content, "root", "root", 0o644) for path, content in files(label).items()]
-    transaction.apply(host, wanted, transaction.Options(CONFIG_FILE, UNIT, settle_time=0.5))
+    transaction.apply(host, wanted, Options(CONFIG_FILE, UNIT, settle_time=0.5))
 
 
 def text(path):
@@ -104,7 +105,7 @@ def look():
     status, said = output("/usr/local/sbin/nts-certificate", "check")
     return {
         "set": "old" if now == files("old") else "new" if now == files("new") else "mixed",
-        "begun": [name for name in (transaction.PLAN, transaction.UNDO) if os.path.exists(os.path.join(STATE, name))],
+        "begun": [name for name in (undo.PLAN, undo.UNDO) if os.path.exists(os.path.join(STATE, name))],
         "left": sorted(path for path in left if not path.endswith("undo.conf")),
         "active": output("systemctl", "is-active", UNIT)[1].strip(),
         "since_boot": output("systemctl", "show", UNIT, "--property=NRestarts")[1].strip(),

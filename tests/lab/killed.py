@@ -16,15 +16,17 @@ import signal
 import subprocess
 import sys
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change import transaction, undo
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     OLD,
     CommandResult,
     FileSpec,
     System,
+    load,
     read,
     remove,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
 
 CONFIG_FILE, UNIT = sys.argv[1:]
 FOLDER = os.path.join(os.path.dirname(CONFIG_FILE), "killed")
@@ -34,9 +36,7 @@ ANCHOR = FOLDER + "/anchor-3.pem"
 LINK, TARGET = FOLDER + "/link", FOLDER + "/elsewhere/target"
 UNDO = "/var/lib/securetime-nts/undo.sh"
 COOKIES = "/var/lib/chrony/192.0.2.77.nts"
-OPTIONS = transaction.Options(
-    config_file=CONFIG_FILE, service=UNIT, settle_time=0.1, owns=[os.path.join(FOLDER, "anchor-*.pem")]
-)
+OPTIONS = Options(config_file=CONFIG_FILE, service=UNIT, settle_time=0.1, owns=[os.path.join(FOLDER, "anchor-*.pem")])
 
 
 def run(argv):
@@ -136,7 +136,7 @@ def main():
             wrong += [f"step {step}: the script is still there"] if os.path.exists(UNDO) else []
         # Half of the steps are followed by the same run again, the others by one that wants the old files.
         label = "new" if step % 2 else "old"
-        plan = transaction.load(HOST, transaction.PLAN)
+        plan = load(HOST, undo.PLAN)
         begun = plan != {} and not plan.get("done")
         kept = os.path.exists(COOKIES) or os.path.exists(COOKIES + OLD)
         transaction.apply(HOST, wanted(label), OPTIONS)
@@ -146,7 +146,7 @@ def main():
         wrong += [] if contents() == files(label) else [f"step {step}: not {label} after the next run"]
         wrong += [f"step {step}: {path} was left behind" for path in left_behind()]
         wrong += [] if run(["systemctl", "is-active", UNIT]).status == 0 else [f"step {step}: chronyd does not run"]
-        wrong += [] if transaction.load(HOST, transaction.PLAN) == {} else [f"step {step}: the plan is still there"]
+        wrong += [] if load(HOST, undo.PLAN) == {} else [f"step {step}: the plan is still there"]
         transaction.apply(HOST, wanted("old"), OPTIONS)
     last = [item._replace(content=None) for item in wanted("old")[1:]]
     transaction.apply(HOST, [wanted("old")[0]._replace(content=config), *last], OPTIONS)

@@ -1,26 +1,17 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. One change of chronyd's files: compare, check, write, apply, watch, and take back.
-
-What is about to be done is written down first. A run that is cut at any point leaves a plan, and the next one undoes
-it before it does anything else: the host then has every old file and runs with them. It leaves a script, too, that puts
-the files back without Python: after a power cut, the role's drop-in of the unit runs it before chronyd starts again.
-"""
+"""Private to securetime.nts. One change of chronyd's files: compare, check, write, apply, watch, and take back."""
 
 import contextlib
 import os
 import re
-import shlex
-import socket
-import time
 from typing import (
     Any,
     Callable,
     Dict,
     Iterator,
     List,
-    Mapping,
     NamedTuple,
     Optional,
     Sequence,
@@ -47,9 +38,15 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.config_chec
     reader_of,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import (
-    forget_cookies,
-    put_back_cookies,
     set_aside_cookies,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._change.decision import (
+    COMMANDS,
+    RELOADING_ACTIONS,
+    UNIT,
+    Decision,
+    decide,
+    decide_to_stop,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     FileSpec,
@@ -60,122 +57,42 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     diffs,
     digest,
     load,
-    load_whole,
     read,
     save,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
-from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, must, read_options
-from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, is_replaced, read_version
+from ansible_collections.securetime.nts.plugins.module_utils._change.lost_trust import (
+    NOTHING_LOST,
+    RevokedTrust,
+    by_path,
+    lost_trust,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._change.settings import KEYS, NOTHING, SOURCES, Options
+from ansible_collections.securetime.nts.plugins.module_utils._change.undo import (
+    PLAN,
+    finish,
+    forget_plan,
+    is_open,
+    load_plan,
+    recover,
+    undo,
+    write_plan,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, must
+from ansible_collections.securetime.nts.plugins.module_utils._change.watch import watch
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd
 from ansible_collections.securetime.nts.plugins.module_utils._state.source_files import declared_sources
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives
 
 # Below the state folder: what the running daemon has loaded, by path; what is being done; what was there at first.
 LOADED = "loaded.json"
-PLAN = "plan.json"
 # Beside the paths in LOADED: how many sources chronyd lacked when it had read its files.
 SOURCES_LOADED = "sources"
-UNDO = "undo.sh"
-# chronyd stays up with this, and serves no NTS.
-FATAL_LOG_LINES = re.compile(r"Could not set credentials : .*")
-# chronyd has a socket of each family, and works as long as one is left (ntp_io.c, nts_ke_server.c: open_socket).
-SOCKET_LOG_LINE = re.compile(
-    r"Could not open (?P<service>NTP|NTS-KE) socket on (?P<bracket>\[)?[0-9a-fA-F:.]+\]?:(?P<port>\d+)"
-)
-FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
-# Options of chronyd that leave it one family.
-ONLY = {"-4": "IPv4", "-6": "IPv6"}
 # The setting of a unit that lets its service write somewhere.
 WRITES = re.compile(r"ReadWritePaths=")
-# How a change of a file is applied, the dearest first.
-RESTART, SOURCES, KEYS, NOTHING = "restart", "sources", "keys", "nothing"
-# As put_back() of files.py and put_back_cookies() of cookies.py: kept by a test.
-SCRIPT = """\
-#!/bin/sh
-# Written by securetime.nts before a change of chronyd's files, and removed after it. If it is still there when chronyd
-# starts, the change was cut: this puts back what was there. Where that fails, the old file and this script stay.
-failed=0
-put_back() {{
-  if [ -e "$1{old}" ] || [ -L "$1{old}" ]; then
-    # mv refuses two names of the same file.
-    inode=$(stat -c %d:%i "$1{old}" 2>/dev/null) && [ "$inode" = "$(stat -c %d:%i "$1" 2>/dev/null)" ] ||
-      mv -fT "$1{old}" "$1" && rm -f "$1{old}"
-  elif [ "$2" = new ]; then
-    rm -f "$1"
-  fi && rm -f "$1{new}" || failed=1
-}}
-put_back_cookies() {{
-  for saved in "$1"/*.nts{old}; do
-    if [ -f "$saved" ] && [ ! -L "$saved" ]; then mv -fT "$saved" "${{saved%{old}}}"; fi
-  done
-}}
-"""
 # Results of apply() that are lists.
 LISTS = ("changed_files", "actions", "reasons", "confinement", "warnings", "diff")
-# Every action in its order; after READING, chronyd must read files again.
-UNIT = "UNIT"
-COMMANDS = {
-    "stop-rivals": (),
-    "stop": ("systemctl", "stop", UNIT),
-    "disable": ("systemctl", "disable", UNIT),
-    "daemon-reload": ("systemctl", "daemon-reload"),
-    "enable": ("systemctl", "enable", UNIT),
-    "drop-cookies": ("systemctl", "stop", UNIT),
-    "restart": (),
-    "reload-sources": ("chronyc", "reload", "sources"),
-    "rekey": ("chronyc", "rekey"),
-    "mask-rivals": (),
-}  # type: Dict[str, Sequence[str]]
-RELOADING_ACTIONS = {"restart", "reload-sources", "rekey", "stop"}
-# UnitFileState of a unit that needs no `systemctl enable`.
-ENABLED = ("enabled", "enabled-runtime", "alias", "static", "indirect")
-# The packages in which `chronyc reload sources` does what it says, from the first to before the last version (chrony's
-# NEWS: changed options are applied since 4.5; 4.6 and 4.6.1 multiply the sources, which Debian mended in 4.6.1-3).
-RELOADS = ((4, 5), (4, 6)), ((4, 7), (99,))
-RELOADS_IN_DEBIAN = re.compile(r"4\.6\.1-([3-9]|[1-9]\d)")
-
-
-class Options(NamedTuple):
-    """How a change is carried out; times are in seconds."""
-
-    config_file: str
-    service: str
-    # What the server's certificates must be for, by their paths.
-    names: Mapping[str, Sequence[str]] = {}
-    start_timeout: float = 30.0
-    settle_time: float = 3.0
-    lock_timeout: float = 60.0
-    # Raises TransactionError where the clock does not follow what was asked for; returns warnings.
-    verify: Optional[Callable[[], Optional[Sequence[str]]]] = None
-    check_mode: bool = False
-    # Whether chronyd is to run afterwards, and whether its unit is to be enabled (None: if it is to run).
-    run: bool = True
-    enabled: Optional[bool] = None
-    # Whether what was there before the first change is kept for ever.
-    originals: bool = True
-    # What the host is like, kept before the first change.
-    remember: Mapping[str, Any] = {}
-    # Files whose originals are dropped in the end, because the change puts them back.
-    put_back: Sequence[str] = ()
-    # Whether everything that is kept of the host is dropped in the end.
-    forget: bool = False
-    # Units of other time daemons, which are stopped and masked.
-    rivals: Sequence[str] = ()
-    # Patterns of files of nobody else's: what matches and is not wanted is removed.
-    owns: Sequence[str] = ()
-    # What SELinux and AppArmor must let chronyd do; None leaves that as it is.
-    uses: Optional[confinement.Requirements] = None
-    # chronyd's options on its command line; None are those with which it runs.
-    daemon_options: Optional[Sequence[str]] = None
-    # Whether that includes what the configuration names.
-    uses_paths: bool = True
-    # Folders of nobody else's, which chronyd must be able to read.
-    folders: Sequence[str] = ()
-    # The folder of chronyd's log files, which is its user's own.
-    log_dir: str = ""
-    # Returns why a chronyd that runs with the right files does not do its work; nothing where it does.
-    idle_problems: Callable[[], List[str]] = list
 
 
 def apply(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
@@ -257,7 +174,7 @@ def _described(host: System) -> Iterator[None]:
 
 
 def _predict(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
-    result, needs = _apply(host, wanted, options, recovered=_is_open(_load_plan(host)))
+    result, needs = _apply(host, wanted, options, recovered=is_open(load_plan(host)))
     return _merge_confinement(result, confinement.prune(host, needs, True)) if needs else result
 
 
@@ -382,8 +299,8 @@ def _current_directives(host: System, changes: Sequence[FileSpec], options: Opti
 
 
 def _read_again(
-    host: System, decision: "Decision", opened: Sequence[str], current: Directives, options: Options
-) -> "Decision":
+    host: System, decision: Decision, opened: Sequence[str], current: Directives, options: Options
+) -> Decision:
     """Return a decision with a restart where chronyd has not read what the unchanged files say."""
     if "restart" in decision.actions:
         return decision
@@ -482,7 +399,7 @@ def _decision(
     loaded: Dict[str, str],
     state: Dict[str, str],
     options: Options,
-) -> "Decision":
+) -> Decision:
     enabled = options.run if options.enabled is None else options.enabled
     if options.run:
         actions, reasons = decide(host, wanted, changes, loaded, load(host, LOADED), state, enabled)
@@ -502,119 +419,9 @@ class Staged(NamedTuple):
     """Whether chronyd read the candidate, whom it trusts no more, the folders made for it, and its directives."""
 
     checked: bool
-    lost: "RevokedTrust"
+    lost: RevokedTrust
     folders: Sequence[str]
     directives: Directives
-
-
-class RevokedTrust(NamedTuple):
-    """Sentences about whom a client trusts no more, and the folders of the cookies that it must not use any more."""
-
-    trust: List[str]
-    folders: List[str]
-
-
-NOTHING_LOST = RevokedTrust([], [])
-
-
-def _lost(
-    host: System, changes: Sequence[FileSpec], before: Dict[str, Optional[FileState]], options: Options
-) -> RevokedTrust:
-    """Compare whom the files trust with whom the staged ones do."""
-    staged = _by_path(changes)
-    main = staged.get(options.config_file) or staged.get(os.path.realpath(options.config_file))
-    if not changes or not os.path.exists(options.config_file) or (main is not None and main.content is None):
-        return NOTHING_LOST
-    old = effective_directives(host, options.config_file)
-    new = old if main is None else effective_directives(host, main.staged)
-    sources = [item for item in changes if item.effect == SOURCES]
-    old_sources = [trust.words_of(_decoded(before[item.path])) for item in sources]
-    new_sources = [trust.words_of(item.content or "") for item in sources]
-    trusted = trust.trust_of(old, lambda path: map(_decoded, _behind(path)), old_sources)
-    trusts = trust.trust_of(
-        new,
-        lambda path: [staged[path].content or ""] if path in staged else map(_decoded, _behind(path)),
-        new_sources,
-    )
-    lost = trust.removed_anchors(trusted, trusts)
-    return RevokedTrust(lost, trust.dump_folders(old, new) if lost else [])
-
-
-def _behind(path: str) -> List[Optional[FileState]]:
-    """Return the file, or the files in the folder."""
-    inside = sorted(os.listdir(path)) if os.path.isdir(path) else []
-    paths = [os.path.join(path, name) for name in inside] if inside else [path]
-    return [read(item) for item in paths if not os.path.isdir(item)]
-
-
-def _decoded(existing: Optional[FileState]) -> str:
-    return existing.content.decode("utf-8", "replace") if existing else ""
-
-
-def decide_to_stop(changes: Sequence[FileSpec], state: Dict[str, str], enabled: bool = False) -> "Decision":
-    """Return what leaves a chronyd stopped that did not run before, too."""
-    actions = ["stop"] if state.get("ActiveState") == "active" else []
-    return Decision(actions + _enables(state, enabled) + _reloads_units(changes, state), [])
-
-
-def _enables(state: Dict[str, str], enabled: bool) -> List[str]:
-    """Return the action that enables or disables the unit, if it needs one."""
-    found = state.get("UnitFileState")
-    if enabled:
-        return [] if found in ENABLED else ["enable"]
-    return ["disable"] if found in ("enabled", "enabled-runtime") else []
-
-
-def _reloads_units(changes: Sequence[FileSpec], state: Dict[str, str]) -> List[str]:
-    changed = any("/systemd/system/" in item.path for item in changes) or state.get("NeedDaemonReload") == "yes"
-    return ["daemon-reload"] if changed else []
-
-
-def decide(
-    host: System,
-    wanted: Sequence[FileSpec],
-    changes: Sequence[FileSpec],
-    loaded: Dict[str, str],
-    record: Dict[str, str],
-    state: Dict[str, str],
-    enabled: bool = True,
-) -> "Decision":
-    """Return what is to be done and why: the cheapest that applies every change."""
-    actions = _reloads_units(changes, state) + _enables(state, enabled)
-    if state.get("ActiveState") != "active":
-        return Decision([*actions, "restart"], ["chronyd is not running"])
-    effects = {item.path: item.effect for item in wanted}
-    why = {item.path: f"{item.path} changed" for item in changes}
-    for path in sorted(loaded):
-        if record.get(path) != loaded[path]:
-            why.setdefault(path, f"{path} changed since chronyd was started")
-    why = {path: reason for path, reason in why.items() if effects.get(path, RESTART) != NOTHING}
-    needed = {effects.get(path, RESTART) for path in why}
-    replaced = is_replaced(int(state.get("MainPID") or 0))
-    # After an upgrade without a restart. What is installed has read the files, and not what runs.
-    restarts = ["chronyd's program was replaced since its start"] if replaced else []
-    if restarts or RESTART in needed or (SOURCES in needed and not reloads_sources(host)):
-        actions.append("restart")
-    else:
-        actions += [action for effect, action in ((SOURCES, "reload-sources"), (KEYS, "rekey")) if effect in needed]
-    return Decision(actions, [*restarts, *why.values()])
-
-
-class Decision(NamedTuple):
-    """What is to be done, and why."""
-
-    actions: List[str]
-    reasons: List[str]
-
-
-def reloads_sources(host: System) -> bool:
-    """Say whether `chronyc reload sources` of the installed chrony leaves the sources as the files say."""
-    shown = read_version(host.run([find_chronyd() or "chronyd", "-v"]).stdout)["version"] or ""
-    version = tuple(map(int, re.findall(r"\d+", shown)))
-    if any(first <= version < last for first, last in RELOADS):
-        return True
-    package = host.run(["dpkg-query", "--show", "--showformat=${Version}", "chrony"])
-    return package.status == 0 and bool(RELOADS_IN_DEBIAN.match(package.stdout))
 
 
 def _stage_and_check(
@@ -656,7 +463,7 @@ def _check_staged(
 ) -> Staged:
     if options.check_mode and any(not os.path.exists(i.staged) for i in changes if _is_main(i, options)):
         return Staged(False, NOTHING_LOST, [], {})
-    staged = _by_path(changes)
+    staged = by_path(changes)
     checked = check(
         host,
         staged,
@@ -666,7 +473,7 @@ def _check_staged(
         daemon_options=options.daemon_options,
         sandbox=sandbox,
     )
-    return Staged(checked, _lost(host, changes, before, options) if checked else NOTHING_LOST, [], {})
+    return Staged(checked, lost_trust(host, changes, before, options) if checked else NOTHING_LOST, [], {})
 
 
 def _directives(host: System, changes: Sequence[FileSpec], options: Options) -> Directives:
@@ -687,11 +494,6 @@ def _make_written_folders(host: System, directives: Directives, options: Options
         os.chown(path, reader.uid, reader.gid)
         os.chmod(path, 0o750)
         host.label(path, path)
-
-
-def _by_path(changes: Sequence[FileSpec]) -> Dict[str, FileSpec]:
-    """Return files by their paths, and by those of their targets where they are symbolic links."""
-    return {path: item for item in changes for path in (item.path, item.place)}
 
 
 def _is_main(item: FileSpec, options: Options) -> bool:
@@ -734,9 +536,9 @@ def _carry_out(
         "was_active": state.get("ActiveState") == "active",
     }
     try:
-        _write_plan(host, plan, options)
+        write_plan(host, plan, options)
     except OSError as problem:
-        _forget_plan(host)
+        forget_plan(host)
         raise _unchanged(changes, staged.folders, _format_oserror(problem)) from None
     try:
         for item in changes:
@@ -753,20 +555,7 @@ def _carry_out(
         raise TransactionError(
             f"The change was taken back: {str(problem).rstrip('.')}.{_quoted(log)} {now_runs}"
         ) from problem
-    return warnings + _finish(host, plan)
-
-
-def _write_plan(host: System, plan: Dict[str, Any], options: Options) -> None:
-    """Write what undoes the change, before its first step."""
-    for path in plan["files"]:
-        if options.originals:
-            originals.keep(host, path)
-        files.remove(path + files.OLD)
-    if options.originals:
-        originals.keep_rivals(host, plan["rivals"])
-        originals.keep_folders(host, plan["folders"])
-    _write_undo(host, plan)
-    save(host, PLAN, plan)
+    return warnings + finish(host, plan)
 
 
 def _rank(item: FileSpec, options: Options) -> int:
@@ -777,21 +566,6 @@ def _rank(item: FileSpec, options: Options) -> int:
     if "/systemd/" in item.path:
         return 3 if item.content is None else 0
     return 2 if _is_main(item, options) else 1
-
-
-def _finish(host: System, plan: Dict[str, Any]) -> List[str]:
-    """Remove the plan of a change that is in force, and what it left; return what could not be removed, in sentences.
-
-    The plan says that the change is in force before anything is removed: from there on nothing undoes it, and a run
-    after a cut goes on here.
-    """
-    files.remove(os.path.join(host.state, UNDO))
-    save(host, PLAN, {**plan, "done": True})
-    warnings = [warning for folder in plan["cookies"] for warning in forget_cookies(folder)]
-    left = [path + end for path in plan["files"] for end in (files.NEW, files.OLD)]
-    warnings += [problem for problem in map(files.removal_problem, left) if problem]
-    _forget_plan(host)
-    return warnings
 
 
 def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Options) -> List[str]:
@@ -823,251 +597,6 @@ def _format_oserror(problem: OSError, begun: bool = False) -> str:
     left = "the next run undoes what this one has begun" if begun else "nothing was changed"
     remedy = " Run it as root (become)." if isinstance(problem, PermissionError) and os.geteuid() else ""
     return f"{problem.strerror} ({problem.filename or 'while writing'}); {left}.{remedy}"
-
-
-def recover(host: System, options: Options) -> bool:
-    """Undo what a run that was cut has left; say whether there was something."""
-    originals.remove_forgotten(host)
-    plan = _load_plan(host)
-    if not plan:
-        # A run that was cut before it saved its plan had changed no file. At a start of chronyd its script would undo
-        # what was changed since.
-        files.remove(os.path.join(host.state, UNDO))
-    elif plan.get("done"):
-        _finish(host, plan)
-    else:
-        _assert_writable(host, plan)
-        undo(host, plan, options, stopped=_stopped_since(host, plan))
-    return _is_open(plan)
-
-
-def _load_plan(host: System) -> Dict[str, Any]:
-    """Return the plan of a run that was cut, empty where there is none; raise TransactionError where it is damaged."""
-    undo_path, plan_path = os.path.join(host.state, UNDO), os.path.join(host.state, PLAN)
-    remedy = (
-        "It names the files of an interrupted change, whose old versions are beside them as"
-        f" *{files.OLD}. Run `sh {undo_path}` if that file exists, which puts them back, and remove {plan_path}."
-    )
-    return load_whole(host, PLAN, remedy)
-
-
-def _assert_writable(host: System, plan: Dict[str, Any]) -> None:
-    """Raise TransactionError where a folder of the plan cannot be written, as from the sandbox of a unit.
-
-    An undo that fails halfway would leave old files with new ones, and chronyd stopped.
-    """
-    folders = {host.state, *map(os.path.dirname, plan["files"]), *plan.get("cookies", [])}
-    denied = [folder for folder in sorted(folders) if os.path.isdir(folder) and not os.access(folder, os.W_OK)]
-    if denied:
-        raise TransactionError(
-            f"An interrupted change cannot be undone, because this process cannot write in {', '.join(denied)}; nothing"
-            " was changed. Make the folder writable, then run the playbook or `nts-certificate recover` as root."
-        )
-
-
-def _is_open(plan: Dict[str, Any]) -> bool:
-    return bool(plan) and not plan.get("done")
-
-
-def _stopped_since(host: System, plan: Dict[str, Any]) -> bool:
-    """Say whether somebody has stopped chronyd since a change was interrupted: a restart leaves no inactive unit."""
-    inactive = Unit(host, plan["service"]).show().get("ActiveState") == "inactive"
-    return inactive and not {"drop-cookies", "stop"} & set(plan["actions"])
-
-
-def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = False) -> str:
-    """Put every file back and bring the service to where it was; return a sentence that says what runs now.
-
-    A chronyd that an administrator has stopped stays stopped. A file that cannot be put back keeps neither the other
-    files nor a time daemon from coming back; in the end TransactionError names it, and the plan stays for the next run.
-    """
-    unit = Unit(host, plan["service"])
-    failed = []  # type: List[str]
-    for path in _undo_order(plan):
-        with _collected(failed, path):
-            files.put_back(path, plan["files"][path])
-    for folder in plan.get("cookies", []):
-        # Otherwise it would save those that it has now in their place.
-        host.run(["systemctl", "stop", unit.name])
-        with _collected(failed, folder):
-            put_back_cookies(folder)
-    files.remove_folders(plan.get("folders", []))
-    if "daemon-reload" in plan["actions"]:
-        host.run(["systemctl", "daemon-reload"])
-    for done, opposite in (("enable", "disable"), ("disable", "enable")):
-        if done in plan["actions"]:
-            host.run(["systemctl", opposite, unit.name])
-    said = _run_again(host, unit, plan, options, stopped)
-    rivals.bring_back(host, plan.get("rivals", []))
-    if failed:
-        raise TransactionError(
-            f"These could not be put back: {'; '.join(failed)}. Their old versions are beside them as *{files.OLD}."
-            f" Remove the cause; the next run tries again. The other files are as they were{said}"
-        )
-    _forget_plan(host)
-    return f"The files are as they were{said}"
-
-
-def _undo_order(plan: Dict[str, Any]) -> List[str]:
-    """Return the files of a plan in the reverse order of the swaps.
-
-    The drop-in that undoes a cut at a boot came first, so that it goes last.
-    """
-    return list(reversed(plan.get("order") or list(plan["files"])))
-
-
-@contextlib.contextmanager
-def _collected(failed: List[str], path: str) -> Iterator[None]:
-    """Add the path and the reason to failed where OSError is raised."""
-    try:
-        yield
-    except OSError as problem:
-        failed.append(f"{path} ({problem.strerror})")
-
-
-def _run_again(host: System, unit: Unit, plan: Dict[str, Any], options: Options, stopped: bool) -> str:
-    """Let chronyd run with the old files, or not, as before; return the end of a sentence that says so."""
-    if "restart" in plan["actions"] and not plan["was_active"]:
-        host.run(["systemctl", "reset-failed", unit.name])
-        host.run(["systemctl", "stop", unit.name])
-        return ", and chronyd is stopped, as it was."
-    if not stopped and plan["was_active"] and RELOADING_ACTIONS & set(plan["actions"]):
-        # Whatever was tried, a restart makes chronyd read all of them again.
-        try:
-            unit.restart()
-            watch(host, unit, options)
-        except TransactionError as problem:
-            return f", but chronyd does not run with them either: {problem}"
-        return ", and chronyd runs with them."
-    return "."
-
-
-def _forget_plan(host: System) -> None:
-    # In this order: without the script, the next run would still undo what has the plan.
-    for name in (UNDO, PLAN):
-        files.remove(os.path.join(host.state, name))
-    files.sync(os.path.join(host.state, PLAN))
-
-
-def _write_undo(host: System, plan: Dict[str, Any]) -> None:
-    path = os.path.join(host.state, UNDO)
-    files.write(path + files.NEW, undo_script(plan, path).encode("utf-8", "surrogateescape"), 0o600, 0, 0)
-    os.replace(path + files.NEW, path)
-
-
-def undo_script(plan: Dict[str, Any], own_path: str) -> str:
-    """Return what does in the shell to the files what undo() does; the plan stays.
-
-    The script removes itself where every file was put back. Cookies do not count: chronyd's user owns their folder, and
-    the next run tries again.
-    """
-    lines = [SCRIPT.format(old=files.OLD, new=files.NEW)]
-    existed = plan["files"]
-    lines += [f"put_back {shlex.quote(path)} {'old' if existed[path] else 'new'}" for path in _undo_order(plan)]
-    lines += [f"put_back_cookies {shlex.quote(folder)}" for folder in plan["cookies"]]
-    lines += [f"rmdir {shlex.quote(folder)} 2>/dev/null" for folder in reversed(plan["folders"])]
-    return "\n".join([*lines, "sync", f'[ "$failed" = 1 ] || rm -f {shlex.quote(own_path)}', 'exit "$failed"', ""])
-
-
-def watch(host: System, unit: Unit, options: Options) -> List[str]:
-    """Return when the unit is active, chronyd answers, and it has stayed so; else raise TransactionError.
-
-    A daemon that runs but could not load its certificates, or open a port in any family, counts as not come up. Return
-    a warning for each port that it has in one family alone.
-    """
-    deadline = time.monotonic() + options.start_timeout
-    pause = 0.05
-    while True:
-        state = unit.show()
-        if state.get("ConditionResult") == "no" and state.get("ActiveState") == "inactive":
-            raise TransactionError(
-                f"systemd skipped {unit.name}, because a condition of the unit is not met; see systemctl status"
-            )
-        if state.get("ActiveState") == "failed":
-            raise TransactionError(f"{unit.name} failed to start")
-        if state.get("ActiveState") == "active" and _answers(host):
-            break
-        if time.monotonic() > deadline:
-            raise TransactionError(f"{unit.name} did not come up within {options.start_timeout:g} seconds")
-        time.sleep(pause)
-        pause = min(pause * 2, 1.0)
-    settled = time.monotonic() + options.settle_time
-    while time.monotonic() < settled:
-        now = unit.show()
-        if (now.get("ActiveState"), now.get("MainPID")) != ("active", state.get("MainPID")):
-            raise TransactionError(f"{unit.name} came up and ended again within {options.settle_time:g} seconds")
-        time.sleep(0.25)
-    log = unit.log()
-    line = fatal_line(log, left_families(read_options(state.get("MainPID", ""))))
-    if line:
-        raise TransactionError(f"chronyd runs but cannot do its work ({line})")
-    possible = families_of_the_kernel()
-    return [
-        f"chronyd runs without a socket of {each.family} ({each.line}). See whether another program has the port"
-        f" (ss -lntup), or a directive or the unit {unit.name} keeps {each.family} from it."
-        for each in closed_sockets(log)
-        if each.family in possible
-    ]
-
-
-class ClosedSocket(NamedTuple):
-    """A line of chronyd's log about a socket that it could not open."""
-
-    line: str
-    family: str
-    # What it is for, and its port.
-    purpose: Tuple[str, str]
-
-
-def closed_sockets(log: Sequence[str]) -> List[ClosedSocket]:
-    """Return the sockets that chronyd could not open, by its log."""
-    found = [(line.strip(), SOCKET_LOG_LINE.search(line)) for line in log]
-    return [
-        ClosedSocket(line, "IPv6" if match["bracket"] else "IPv4", (match["service"], match["port"]))
-        for line, match in found
-        if match
-    ]
-
-
-def fatal_line(log: Sequence[str], families: Sequence[str] = tuple(FAMILIES)) -> str:
-    """Return the line of chronyd's log after which it does not do its work, empty where it does.
-
-    families are those in which chronyd opens sockets: as long as it has one of them, it works.
-    """
-    for line in log:
-        if FATAL_LOG_LINES.search(line):
-            return line.strip()
-    closed = closed_sockets(log)
-    for each in closed:
-        if set(families) <= {other.family for other in closed if other.purpose == each.purpose}:
-            return each.line
-    return ""
-
-
-def left_families(options: Sequence[str]) -> List[str]:
-    """Return the families that the options leave to chronyd."""
-    return [name for name in FAMILIES if all(ONLY.get(option, name) == name for option in options)]
-
-
-def families_of_the_kernel() -> List[str]:
-    """Return the families of which this host has sockets."""
-    return [name for name, family in FAMILIES.items() if _has_sockets(family)]
-
-
-def _has_sockets(family: int) -> bool:
-    try:
-        socket.socket(family, socket.SOCK_DGRAM).close()
-    except OSError:
-        return False
-    return True
-
-
-def _answers(host: System) -> bool:
-    """Say whether chronyd answers chronyc; raise TransactionError where chronyc cannot be run."""
-    done = host.run(["chronyc", "-n", "activity"])
-    if done.status == files.NOT_RUN:
-        raise TransactionError(f"chronyc cannot be run ({done.stderr.strip()}): reinstall the package chrony")
-    return done.status == 0
 
 
 def read_again(host: System, options: Options, paths: Sequence[str]) -> None:

@@ -22,14 +22,15 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import files, transaction
 from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import effective_directives
+from ansible_collections.securetime.nts.plugins.module_utils._change.decision import ENABLED
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     CommandResult,
     FileSpec,
     System,
     TransactionError,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
 from ansible_collections.securetime.nts.plugins.module_utils._change.signals import rollback_on_signals
-from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import ENABLED, Options
 from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
 from ansible_collections.securetime.nts.plugins.module_utils._pair.foreign import (
     ForeignFileError,

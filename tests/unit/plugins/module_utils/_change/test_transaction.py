@@ -12,7 +12,17 @@ import time
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import links, lock, originals, transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change import (
+    decision,
+    files,
+    links,
+    lock,
+    originals,
+    settings,
+    transaction,
+    undo,
+    watch,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import Reader
 from ansible_collections.securetime.nts.plugins.module_utils._change.confinement import Requirements
 from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import put_back_cookies
@@ -49,7 +59,7 @@ def wanted(path, effect="restart"):
 def decide(host, files, changed, loaded, record, state):
     files = [wanted(path, effect) for path, effect in files.items()]
     changes = [item for item in files if item.path in changed]
-    return tuple(transaction.decide(host, files, changes, loaded, record, state))
+    return tuple(decision.decide(host, files, changes, loaded, record, state))
 
 
 @pytest.mark.parametrize(
@@ -139,16 +149,16 @@ def test_where_chronyd_reloads_its_sources_well(host, version, package, expected
         return CommandResult(0, f"chronyd (chrony) version {version} (+NTS)" if version else "", "")
 
     host.run = run
-    assert transaction.reloads_sources(host) is expected
+    assert decision.reloads_sources(host) is expected
     assert decide(host, {"/s": "sources"}, ["/s"], {"/s": "1"}, {}, ACTIVE)[0] == [
         "reload-sources" if expected else "restart"
     ]
 
 
 def test_what_is_saved_is_private_and_read_again(host):
-    assert transaction.load(host, "x.json") == {}
-    transaction.save(host, "x.json", {"/c": "1"})
-    assert transaction.load(host, "x.json") == {"/c": "1"}
+    assert files.load(host, "x.json") == {}
+    files.save(host, "x.json", {"/c": "1"})
+    assert files.load(host, "x.json") == {"/c": "1"}
     assert stat.S_IMODE(os.stat(os.path.join(host.state, "x.json")).st_mode) == 0o600
     assert stat.S_IMODE(os.stat(host.state).st_mode) == 0o700
     assert os.listdir(host.state) == ["x.json"]
@@ -156,10 +166,10 @@ def test_what_is_saved_is_private_and_read_again(host):
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '"text"'])
 def test_what_is_damaged_counts_as_nothing(host, damage):
-    transaction.save(host, "x.json", {})
+    files.save(host, "x.json", {})
     with open(os.path.join(host.state, "x.json"), "w") as file:
         file.write(damage)
-    assert transaction.load(host, "x.json") == {}
+    assert files.load(host, "x.json") == {}
 
 
 def test_one_run_at_a_time(host):
@@ -241,7 +251,7 @@ def client(host, tmp_path):
         return CommandResult(0, "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=1\n", "")
 
     host.run = run
-    transaction.save(host, transaction.LOADED, {str(config): digest(config.read_bytes())})
+    files.save(host, transaction.LOADED, {str(config): digest(config.read_bytes())})
 
     def apply(files, log=None, **options):
         nonlocal done
@@ -249,7 +259,7 @@ def client(host, tmp_path):
         me = user_name(os.getuid()), group_name(os.getgid())
         files = [FileSpec(str(tmp_path / path), content, *me, 0o644, effect) for path, content, effect in files]
         options = dict({"settle_time": 0.0, "owns": [str(tmp_path / "ca-[0-9].pem")]}, **options)
-        result = transaction.apply(host, files, transaction.Options(str(config), "chronyd", **options))
+        result = transaction.apply(host, files, settings.Options(str(config), "chronyd", **options))
         return result, list(done), sorted(os.listdir(str(tmp_path / "dump")))
 
     return apply
@@ -380,7 +390,7 @@ def test_files_are_read_under_the_lock(host, tmp_path):
             pytest.fail("the files are read without the lock")
         raise TransactionError("read")
 
-    options = transaction.Options(str(tmp_path / "chrony.conf"), "chronyd")
+    options = settings.Options(str(tmp_path / "chrony.conf"), "chronyd")
     with pytest.raises(TransactionError, match=r"^read$"):
         transaction.apply_read(host, read, options)
 
@@ -413,7 +423,7 @@ def test_rivals_come_back_with_a_rollback(client):
 
 
 def test_confinement_is_about_links_of_what_chronyd_reads():
-    options = transaction.Options("/none/chrony.conf", "chronyd", uses=Requirements())
+    options = settings.Options("/none/chrony.conf", "chronyd", uses=Requirements())
     files = [
         wanted("/none/chrony.conf")._replace(target="/none/conf/chrony.conf"),
         wanted("/none/sources", "sources")._replace(target="/none/conf/sources"),
@@ -449,7 +459,7 @@ def test_a_restore_puts_back_what_was_there(client, host, tmp_path):
     assert client(wanted, owns=[], log=log)[0]["changed"] is False
     assert os.listxattr(str(tmp_path / "mine")) == []
     (tmp_path / "state/server.previous.key").touch()
-    options = transaction.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
+    options = settings.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
     result = transaction.restore(host, options)
     assert result["changed_files"] == sorted(str(tmp_path / name) for name in changed)
     assert log[-3:] == [f"systemctl {step} {RIVAL}" for step in ("unmask", "enable", "start")]
@@ -469,7 +479,7 @@ def test_a_restore_puts_back_what_was_there(client, host, tmp_path):
 
 
 def test_the_undo_at_a_boot_is_removed_last():
-    options = transaction.Options("/etc/chrony/chrony.conf", "chronyd")
+    options = settings.Options("/etc/chrony/chrony.conf", "chronyd")
     undo = "/etc/systemd/system/chrony.service.d/securetime-nts-undo.conf"
     paths = [options.config_file, "/etc/chrony/chrony.keys", undo]
 
@@ -492,7 +502,7 @@ def test_the_undo_at_a_boot_is_removed_last():
     ],
 )
 def test_a_restore_gives_chronyd_its_state_back(host, tmp_path, run, enabled, unit_file_state, expected):
-    options = transaction.Options("/c", "chronyd", run=run, enabled=enabled)
+    options = settings.Options("/c", "chronyd", run=run, enabled=enabled)
     state = {"ActiveState": "inactive", "UnitFileState": unit_file_state}
     assert transaction._decision(host, [], [], {}, state, options).actions == expected
 
@@ -503,7 +513,7 @@ def test_a_restore_removes_folders_that_a_change_has_made_and_nobody_uses(client
     client(files, owns=[])
     client([*files, ("later/file", "of the role\n", "nothing")], owns=[])
     (tmp_path / "used/mine").write_text("mine\n")
-    transaction.restore(host, transaction.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0))
+    transaction.restore(host, settings.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0))
     assert [(tmp_path / name).is_dir() for name in ("there", "made", "used", "later")] == [True, False, True, False]
 
 
@@ -552,7 +562,7 @@ def test_folders_of_chronyds_user_do_not_undo_a_change(client, planted, tmp_path
 
 
 def test_a_cut_while_tidying_up_undoes_nothing(client, host, tmp_path, monkeypatch):
-    monkeypatch.setattr(transaction, "forget_cookies", lambda folder: 1 / 0)
+    monkeypatch.setattr(undo, "forget_cookies", lambda folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         client([("ca-2.pem", OTHER, "nothing")])
     monkeypatch.undo()
@@ -603,7 +613,7 @@ def test_the_script_does_what_undo_does(tmp_path, planted, existed, there):
     for folder in made[:2]:
         os.mkdir(folder)
     plan = {"files": {str(path): existed}, "cookies": [str(by_script)], "folders": made}
-    own.write_text(transaction.undo_script(plan, str(own)))
+    own.write_text(undo.undo_script(plan, str(own)))
     status = subprocess.run(["sh", str(own)], check=False).returncode
     assert not os.path.exists(made[0])
     fails = there == "folder old new" or (there == "folder" and not existed)
@@ -625,7 +635,7 @@ def test_the_script_keeps_the_old_file_and_itself_where_a_program_fails(tmp_path
     added.write_text("new")
     (tmp_path / f"file{OLD}").write_text("old")
     plan = {"files": {str(path): True, str(added): False}, "cookies": [], "folders": []}
-    own.write_text(transaction.undo_script(plan, str(own)))
+    own.write_text(undo.undo_script(plan, str(own)))
     assert subprocess.run(["/bin/sh", str(own)], env={"PATH": str(programs)}, check=False).returncode == 1
     assert "old" in [item.read_text() for item in (path, tmp_path / f"file{OLD}") if item.exists()]
     assert added.exists() == (missing == "rm")
@@ -653,12 +663,12 @@ def test_recovery_starts_no_chronyd_that_was_stopped_since(host, state, actions,
         return CommandResult(0, f"ActiveState={state}\n", "")
 
     host.run = run
-    monkeypatch.setattr(transaction, "watch", lambda *_arguments: None)
+    monkeypatch.setattr(undo, "watch", lambda *_arguments: None)
     plan = {"service": "chrony.service", "files": {}, "actions": actions, "was_active": True}
-    transaction.save(host, transaction.PLAN, plan)
-    assert transaction.recover(host, transaction.Options("/etc/chrony/chrony.conf", "chrony.service"))
+    files.save(host, undo.PLAN, plan)
+    assert undo.recover(host, settings.Options("/etc/chrony/chrony.conf", "chrony.service"))
     assert (["systemctl", "restart", "chrony.service"] in commands) == starts
-    assert transaction.load(host, transaction.PLAN) == {}
+    assert files.load(host, undo.PLAN) == {}
 
 
 def test_recovery_touches_nothing_where_a_folder_is_read_only(host, tmp_path, monkeypatch):
@@ -676,13 +686,13 @@ def test_recovery_touches_nothing_where_a_folder_is_read_only(host, tmp_path, mo
         "actions": ["drop-cookies", "restart"],
         "was_active": True,
     }
-    transaction.save(host, transaction.PLAN, plan)
+    files.save(host, undo.PLAN, plan)
     monkeypatch.setattr(os, "access", lambda path, _mode: not str(path).endswith("read-only"))
     with pytest.raises(TransactionError, match=r"cannot write in \S+/read-only; nothing was changed"):
-        transaction.recover(host, transaction.Options("/c", "chrony.service"))
+        undo.recover(host, settings.Options("/c", "chrony.service"))
     assert (tmp_path / "writable/file").read_text() == "new"
     assert not [argv for argv in commands if argv[1] in ("stop", "restart")]
-    assert transaction.load(host, transaction.PLAN) == plan
+    assert files.load(host, undo.PLAN) == plan
 
 
 @pytest.fixture
@@ -713,37 +723,37 @@ def test_a_file_that_cannot_be_put_back_keeps_nothing_else_from_coming_back(clie
     assert (tmp_path / f"a{OLD}").read_text() == "old\n"
     assert log.count("systemctl restart") == 2
     assert log[-3:] == [f"systemctl {step} {RIVAL}" for step in ("unmask", "enable", "start")]
-    options = transaction.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
+    options = settings.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
     with pytest.raises(TransactionError, match="Is a directory"):
-        transaction.recover(host, options)
+        undo.recover(host, options)
     (tmp_path / "a").rmdir()
-    assert transaction.recover(host, options)
+    assert undo.recover(host, options)
     assert (tmp_path / "a").read_text() == "old\n"
-    assert transaction.load(host, transaction.PLAN) == {}
+    assert files.load(host, undo.PLAN) == {}
 
 
 @pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), ZeroDivisionError()])
 def test_a_script_without_a_plan_is_removed(client, host, tmp_path, monkeypatch, problem):
     """The error is reported at once; a cut, which is any other exception here, leaves the script to the next run."""
-    save = transaction.save
+    save = files.save
 
     def fail(host, name, content):
-        if name == transaction.PLAN:
+        if name == undo.PLAN:
             raise problem
         save(host, name, content)
 
-    monkeypatch.setattr(transaction, "save", fail)
+    monkeypatch.setattr(undo, "save", fail)
     with pytest.raises((TransactionError, ZeroDivisionError)):
         client([("chrony.conf", "! new\n", "restart")])
     assert (tmp_path / "state/undo.sh").exists() == isinstance(problem, ZeroDivisionError)
-    assert not transaction.recover(host, transaction.Options(str(tmp_path / "chrony.conf"), "chronyd"))
+    assert not undo.recover(host, settings.Options(str(tmp_path / "chrony.conf"), "chronyd"))
     assert not (tmp_path / "state/undo.sh").exists()
 
 
 def test_a_restore_that_is_cut_while_it_forgets_is_finished_by_the_next(client, host, tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("mine\n")
     client([("mine", "of the role\n", "nothing")], owns=[])
-    options = transaction.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
+    options = settings.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
 
     def cut(path, ignore_errors):
         """Delete the files in an order that a directory can have, and be cut before the manifest."""
@@ -770,7 +780,7 @@ def test_a_change_removes_what_a_restore_that_was_cut_has_left(client, tmp_path)
 
 
 def test_a_full_disk_after_the_change_is_a_warning(client, tmp_path, monkeypatch):
-    save = transaction.save
+    save = files.save
 
     def fail(host, name, content):
         if name == transaction.LOADED:
@@ -792,18 +802,18 @@ def test_a_rollback_removes_the_undo_at_a_boot_last(client, host, tmp_path, monk
     """The files are listed in another order, and the saved plan sorts their names."""
     drop_in = "systemd/system/chrony.service.d/a.conf"
     listed = [("z", "new\n", "nothing"), ("chrony.conf", "! new\n", "restart"), (drop_in, "new\n", "restart")]
-    swapped, undone, script, put_back_file = [], [], [], transaction.files.put_back
+    swapped, undone, script, put_back_file = [], [], [], files.put_back
 
     def refuse():
         script.extend((tmp_path / "state/undo.sh").read_text().splitlines())
-        swapped.extend(transaction.load(host, transaction.PLAN)["order"])
+        swapped.extend(files.load(host, undo.PLAN)["order"])
         raise TransactionError("refused")
 
     def record(path, existed):
         undone.append(path)
         put_back_file(path, existed)
 
-    monkeypatch.setattr(transaction.files, "put_back", record)
+    monkeypatch.setattr(files, "put_back", record)
     with pytest.raises(TransactionError, match="taken back: refused"):
         client(listed, verify=refuse, owns=[])
     assert swapped == [str(tmp_path / path) for path in (drop_in, "z", "chrony.conf")]
@@ -833,7 +843,7 @@ KE_LINES = [SOCKET.format("NTS-KE", "192.0.2.1:4460"), SOCKET.format("NTS-KE", "
     ],
 )
 def test_a_socket_that_is_closed_is_fatal_where_no_family_is_left(log, families, expected):
-    assert transaction.fatal_line(log, families).startswith(expected or "\0") is bool(expected)
+    assert watch.fatal_line(log, families).startswith(expected or "\0") is bool(expected)
 
 
 @pytest.mark.parametrize(
@@ -841,13 +851,13 @@ def test_a_socket_that_is_closed_is_fatal_where_no_family_is_left(log, families,
     [(["-F", "1"], ["IPv4", "IPv6"]), (["-4", "-F", "1"], ["IPv4"]), (["-6"], ["IPv6"])],
 )
 def test_options_of_chronyd_leave_it_one_family(options, expected):
-    assert transaction.left_families(options) == expected
+    assert watch.left_families(options) == expected
 
 
 @pytest.mark.parametrize(("possible", "warned"), [(["IPv4", "IPv6"], True), (["IPv4"], False)])
 def test_a_socket_of_a_family_that_the_kernel_has_is_a_warning(client, host, monkeypatch, possible, warned):
-    monkeypatch.setattr(transaction, "families_of_the_kernel", lambda: possible)
-    monkeypatch.setattr(transaction.Unit, "log", lambda _self: [IPV6_LINE])
+    monkeypatch.setattr(watch, "families_of_the_kernel", lambda: possible)
+    monkeypatch.setattr(watch.Unit, "log", lambda _self: [IPV6_LINE])
     result, _done, _left = client([("chrony.conf", "port 11123\n", "restart")], verify=lambda: ["of the proof"])
     assert ("of the proof" in result["warnings"], len(result["warnings"])) == (True, 2 if warned else 1)
     assert any("without a socket of IPv6" in warning for warning in result["warnings"]) is warned
@@ -879,7 +889,7 @@ def test_the_folder_of_log_files_is_the_users_own(host, tmp_path, monkeypatch, o
     monkeypatch.setattr(transaction, "reader_of", lambda *_unused: READER)
     monkeypatch.setattr(os, "chown", lambda *arguments: given.append(arguments))
     monkeypatch.setattr(os, "chmod", lambda *arguments: given.append(arguments))
-    options = transaction.Options("/etc/chrony.conf", "chronyd.service", log_dir=str(folder))
+    options = settings.Options("/etc/chrony.conf", "chronyd.service", log_dir=str(folder))
     found = [] if own else [str(folder)]
     assert transaction._open_folders(host, {}, options._replace(check_mode=True)) == found
     assert given == []
@@ -891,5 +901,5 @@ def test_a_folder_of_log_files_behind_a_link_is_left_alone(host, tmp_path, monke
     (tmp_path / "link").symlink_to(tmp_path)
     monkeypatch.setattr(transaction, "find_chronyd", lambda: "/usr/sbin/chronyd")
     monkeypatch.setattr(transaction, "reader_of", lambda *_unused: READER)
-    options = transaction.Options("/etc/chrony.conf", "chronyd.service", log_dir=str(tmp_path / "link"))
+    options = settings.Options("/etc/chrony.conf", "chronyd.service", log_dir=str(tmp_path / "link"))
     assert transaction._open_folders(host, {}, options) == []

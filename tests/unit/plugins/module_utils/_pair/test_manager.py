@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change import lost_trust, transaction
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     CommandResult,
     FileSpec,
@@ -437,7 +437,7 @@ def staged_only(host, changes, _before, _options, _sandbox):
     """Stage files without a chronyd that checks them."""
     for item in changes:
         stage(host, item)
-    return transaction.Staged(False, transaction.NOTHING_LOST, [], {})
+    return transaction.Staged(False, lost_trust.NOTHING_LOST, [], {})
 
 
 def test_a_deployment_restarts_a_chronyd_that_runs(deployed, tmp_path):

@@ -1,0 +1,223 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The plan of a change of chronyd's files, and how it is taken back.
+
+The plan is written before the first step. A run that is cut leaves it, and the next run undoes what it says. It leaves
+a script, too, that puts the files back without Python: after a power cut, the role's drop-in of the unit runs it before
+chronyd starts again.
+"""
+
+import contextlib
+import os
+import shlex
+from typing import Any, Dict, Iterator, List
+
+from ansible_collections.securetime.nts.plugins.module_utils._change import files, originals, rivals
+from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import forget_cookies, put_back_cookies
+from ansible_collections.securetime.nts.plugins.module_utils._change.decision import RELOADING_ACTIONS
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    System,
+    TransactionError,
+    load_whole,
+    save,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
+from ansible_collections.securetime.nts.plugins.module_utils._change.watch import watch
+
+PLAN = "plan.json"
+UNDO = "undo.sh"
+# As put_back() of files.py and put_back_cookies() of cookies.py: kept by a test.
+SCRIPT = """\
+#!/bin/sh
+# Written by securetime.nts before a change of chronyd's files, and removed after it. If it is still there when chronyd
+# starts, the change was cut: this puts back what was there. Where that fails, the old file and this script stay.
+failed=0
+put_back() {{
+  if [ -e "$1{old}" ] || [ -L "$1{old}" ]; then
+    # mv refuses two names of the same file.
+    inode=$(stat -c %d:%i "$1{old}" 2>/dev/null) && [ "$inode" = "$(stat -c %d:%i "$1" 2>/dev/null)" ] ||
+      mv -fT "$1{old}" "$1" && rm -f "$1{old}"
+  elif [ "$2" = new ]; then
+    rm -f "$1"
+  fi && rm -f "$1{new}" || failed=1
+}}
+put_back_cookies() {{
+  for saved in "$1"/*.nts{old}; do
+    if [ -f "$saved" ] && [ ! -L "$saved" ]; then mv -fT "$saved" "${{saved%{old}}}"; fi
+  done
+}}
+"""
+
+
+def write_plan(host: System, plan: Dict[str, Any], options: Options) -> None:
+    """Write what undoes the change, before its first step."""
+    for path in plan["files"]:
+        if options.originals:
+            originals.keep(host, path)
+        files.remove(path + files.OLD)
+    if options.originals:
+        originals.keep_rivals(host, plan["rivals"])
+        originals.keep_folders(host, plan["folders"])
+    _write_undo(host, plan)
+    save(host, PLAN, plan)
+
+
+def load_plan(host: System) -> Dict[str, Any]:
+    """Return the plan of a run that was cut, empty where there is none; raise TransactionError where it is damaged."""
+    undo_path, plan_path = os.path.join(host.state, UNDO), os.path.join(host.state, PLAN)
+    remedy = (
+        "It names the files of an interrupted change, whose old versions are beside them as"
+        f" *{files.OLD}. Run `sh {undo_path}` if that file exists, which puts them back, and remove {plan_path}."
+    )
+    return load_whole(host, PLAN, remedy)
+
+
+def is_open(plan: Dict[str, Any]) -> bool:
+    return bool(plan) and not plan.get("done")
+
+
+def finish(host: System, plan: Dict[str, Any]) -> List[str]:
+    """Remove the plan of a change that is in force, and what it left; return what could not be removed, in sentences.
+
+    The plan says that the change is in force before anything is removed: from there on nothing undoes it, and a run
+    after a cut goes on here.
+    """
+    files.remove(os.path.join(host.state, UNDO))
+    save(host, PLAN, {**plan, "done": True})
+    warnings = [warning for folder in plan["cookies"] for warning in forget_cookies(folder)]
+    left = [path + end for path in plan["files"] for end in (files.NEW, files.OLD)]
+    warnings += [problem for problem in map(files.removal_problem, left) if problem]
+    forget_plan(host)
+    return warnings
+
+
+def recover(host: System, options: Options) -> bool:
+    """Undo what a run that was cut has left; say whether there was something."""
+    originals.remove_forgotten(host)
+    plan = load_plan(host)
+    if not plan:
+        # A run that was cut before it saved its plan had changed no file. At a start of chronyd its script would undo
+        # what was changed since.
+        files.remove(os.path.join(host.state, UNDO))
+    elif plan.get("done"):
+        finish(host, plan)
+    else:
+        _assert_writable(host, plan)
+        undo(host, plan, options, stopped=_stopped_since(host, plan))
+    return is_open(plan)
+
+
+def _assert_writable(host: System, plan: Dict[str, Any]) -> None:
+    """Raise TransactionError where a folder of the plan cannot be written, as from the sandbox of a unit.
+
+    An undo that fails halfway would leave old files with new ones, and chronyd stopped.
+    """
+    folders = {host.state, *map(os.path.dirname, plan["files"]), *plan.get("cookies", [])}
+    denied = [folder for folder in sorted(folders) if os.path.isdir(folder) and not os.access(folder, os.W_OK)]
+    if denied:
+        raise TransactionError(
+            f"An interrupted change cannot be undone, because this process cannot write in {', '.join(denied)}; nothing"
+            " was changed. Make the folder writable, then run the playbook or `nts-certificate recover` as root."
+        )
+
+
+def _stopped_since(host: System, plan: Dict[str, Any]) -> bool:
+    """Say whether somebody has stopped chronyd since a change was interrupted: a restart leaves no inactive unit."""
+    inactive = Unit(host, plan["service"]).show().get("ActiveState") == "inactive"
+    return inactive and not {"drop-cookies", "stop"} & set(plan["actions"])
+
+
+def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = False) -> str:
+    """Put every file back and bring the service to where it was; return a sentence that says what runs now.
+
+    A chronyd that an administrator has stopped stays stopped. A file that cannot be put back keeps neither the other
+    files nor a time daemon from coming back; in the end TransactionError names it, and the plan stays for the next run.
+    """
+    unit = Unit(host, plan["service"])
+    failed = []  # type: List[str]
+    for path in _undo_order(plan):
+        with _collected(failed, path):
+            files.put_back(path, plan["files"][path])
+    for folder in plan.get("cookies", []):
+        # Otherwise it would save those that it has now in their place.
+        host.run(["systemctl", "stop", unit.name])
+        with _collected(failed, folder):
+            put_back_cookies(folder)
+    files.remove_folders(plan.get("folders", []))
+    if "daemon-reload" in plan["actions"]:
+        host.run(["systemctl", "daemon-reload"])
+    for done, opposite in (("enable", "disable"), ("disable", "enable")):
+        if done in plan["actions"]:
+            host.run(["systemctl", opposite, unit.name])
+    said = _run_again(host, unit, plan, options, stopped)
+    rivals.bring_back(host, plan.get("rivals", []))
+    if failed:
+        raise TransactionError(
+            f"These could not be put back: {'; '.join(failed)}. Their old versions are beside them as *{files.OLD}."
+            f" Remove the cause; the next run tries again. The other files are as they were{said}"
+        )
+    forget_plan(host)
+    return f"The files are as they were{said}"
+
+
+def _undo_order(plan: Dict[str, Any]) -> List[str]:
+    """Return the files of a plan in the reverse order of the swaps.
+
+    The drop-in that undoes a cut at a boot came first, so that it goes last.
+    """
+    return list(reversed(plan.get("order") or list(plan["files"])))
+
+
+@contextlib.contextmanager
+def _collected(failed: List[str], path: str) -> Iterator[None]:
+    """Add the path and the reason to failed where OSError is raised."""
+    try:
+        yield
+    except OSError as problem:
+        failed.append(f"{path} ({problem.strerror})")
+
+
+def _run_again(host: System, unit: Unit, plan: Dict[str, Any], options: Options, stopped: bool) -> str:
+    """Let chronyd run with the old files, or not, as before; return the end of a sentence that says so."""
+    if "restart" in plan["actions"] and not plan["was_active"]:
+        host.run(["systemctl", "reset-failed", unit.name])
+        host.run(["systemctl", "stop", unit.name])
+        return ", and chronyd is stopped, as it was."
+    if not stopped and plan["was_active"] and RELOADING_ACTIONS & set(plan["actions"]):
+        # Whatever was tried, a restart makes chronyd read all of them again.
+        try:
+            unit.restart()
+            watch(host, unit, options)
+        except TransactionError as problem:
+            return f", but chronyd does not run with them either: {problem}"
+        return ", and chronyd runs with them."
+    return "."
+
+
+def forget_plan(host: System) -> None:
+    # In this order: without the script, the next run would still undo what has the plan.
+    for name in (UNDO, PLAN):
+        files.remove(os.path.join(host.state, name))
+    files.sync(os.path.join(host.state, PLAN))
+
+
+def _write_undo(host: System, plan: Dict[str, Any]) -> None:
+    path = os.path.join(host.state, UNDO)
+    files.write(path + files.NEW, undo_script(plan, path).encode("utf-8", "surrogateescape"), 0o600, 0, 0)
+    os.replace(path + files.NEW, path)
+
+
+def undo_script(plan: Dict[str, Any], own_path: str) -> str:
+    """Return what does in the shell to the files what undo() does; the plan stays.
+
+    The script removes itself where every file was put back. Cookies do not count: chronyd's user owns their folder, and
+    the next run tries again.
+    """
+    lines = [SCRIPT.format(old=files.OLD, new=files.NEW)]
+    existed = plan["files"]
+    lines += [f"put_back {shlex.quote(path)} {'old' if existed[path] else 'new'}" for path in _undo_order(plan)]
+    lines += [f"put_back_cookies {shlex.quote(folder)}" for folder in plan["cookies"]]
+    lines += [f"rmdir {shlex.quote(folder)} 2>/dev/null" for folder in reversed(plan["folders"])]
+    return "\n".join([*lines, "sync", f'[ "$failed" = 1 ] || rm -f {shlex.quote(own_path)}', 'exit "$failed"', ""])
