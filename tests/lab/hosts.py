@@ -130,6 +130,11 @@ def run_module(host: Host, module: str, **arguments: Any) -> dict[str, Any]:
     return result
 
 
+def probe(host: Host, server: str, **options: Any) -> dict[str, Any]:
+    """Return what nts_probe finds, also an error; a stage may take long on a busy controller."""
+    return run_module(host, "nts_probe", **{"server": server, "timeout": 60.0, "fail_on_error": False, **options})
+
+
 def facts(host: Host, **arguments: Any) -> dict[str, Any]:
     """Return ansible_facts.chrony of a host."""
     chrony: dict[str, Any] = run_module(host, "chronyc_facts", **arguments)["ansible_facts"]["chrony"]

@@ -20,7 +20,6 @@ from testinfra import get_host
 from testinfra.host import Host
 
 from ansible_collections.securetime.nts.tests.lab import hosts
-from ansible_collections.securetime.nts.tests.lab.hosts import run_module
 
 CLIENTS = ("client-debian12", "client-debian13", "client-el")
 CA = Path(os.environ["LAB_STATE"]) / "nts-ca"
@@ -49,8 +48,7 @@ def is_well(output: str, changed: str = r"\d+") -> bool:
 
 def probe(name: str, server: str) -> dict[str, Any]:
     """What a client that trusts the role's own CA alone says of a server."""
-    options = {"trusted_certs": TRUSTED, "system_certs": False, "fail_on_error": False}
-    return run_module(get_host(f"ansible://{name}"), "nts_probe", server=server, **options)
+    return hosts.probe(get_host(f"ansible://{name}"), server, trusted_certs=TRUSTED, system_certs=False)
 
 
 class Sample:

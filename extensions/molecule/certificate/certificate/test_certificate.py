@@ -23,8 +23,8 @@ from ansible_collections.securetime.nts.tests.lab.hosts import (
     lock_held,
     opened,
     playbook,
+    probe,
     recap,
-    run_module,
     wait_until,
 )
 
@@ -110,8 +110,8 @@ def test_the_service_renews_and_the_clients_do_not_notice(name: str) -> None:
     assert (now["auth"]["nak"], now["auth"]["ke_attempts"], now["nts"]["state"]) == (False, 0, "authenticated")
     # One that has no cookies is given the new certificate.
     trusted = {"trusted_certs": "/etc/chrony/nts/trusted.pem", "expected_serial": after["file"]["serial"]}
-    probe = run_module(client, "nts_probe", server=name, **trusted)
-    assert probe["ok"], probe
+    found = probe(client, name, **trusted)
+    assert found["ok"], found
     assert "serves, as before" in host.check_output("nts-certificate renew")
 
 
@@ -330,16 +330,14 @@ def test_the_keys_of_one_server_do_not_speak_for_another(server: Host) -> None:
     script = MAKE.format(names=name, dates="-days 30").replace("cp ", ": ")
     server.check_output("sh -ec %s", f"cd /root/pair; {script}")
     server.check_output("cat /root/pair/chain >%s; cat /root/pair/key >%s; systemctl restart chronyd", *PAIR)
-    asked = {"server": "nts1", "trusted_certs": ["/etc/chrony/nts/trusted.pem"]}
+    anchors = "/etc/chrony/nts/trusted.pem"
     try:
-        probe = run_module(client, "nts_probe", **asked)
-        own = client.run(
-            "chronyd -Q -t 8 'server nts1 iburst nts maxsamples 1' 'ntstrustedcerts %s'", asked["trusted_certs"][0]
-        )
+        found = probe(client, "nts1", trusted_certs=[anchors])
+        own = client.run("chronyd -Q -t 8 'server nts1 iburst nts maxsamples 1' 'ntstrustedcerts %s'", anchors)
     finally:
         server.check_output("cp -a /root/kept/. /etc/chrony/nts; rm -r /root/kept; systemctl restart chronyd")
-    assert (probe["ok"], probe["error"]["kind"]) == (False, "certificate_refused"), probe
-    assert probe["tls"]["certificates"][0]["subject_alt_names"] == ["DNS:nts1"]
+    assert (found["ok"], found["error"]["kind"]) == (False, "certificate_refused"), found
+    assert found["tls"]["certificates"][0]["subject_alt_names"] == ["DNS:nts1"]
     assert own.rc != 0, own
     assert "violates the signer's constraints" in own.stdout + own.stderr, own
     assert status(server)["problems"] == []

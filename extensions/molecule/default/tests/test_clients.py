@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from ansible_collections.securetime.nts.tests.lab.hosts import run_module
+from ansible_collections.securetime.nts.tests.lab import hosts
 
 testinfra_hosts = ["ansible://nts_clients"]
 
@@ -60,4 +60,4 @@ def test_whoever_trusts_nobody_is_told_so(host: Host) -> None:
 
 def probe(host: Host, server: str, **options: str) -> dict[str, Any]:
     options = {"trusted_certs": "/etc/chrony/nts/trusted.pem", **options}
-    return run_module(host, "nts_probe", server=server, fail_on_error=False, **options)
+    return hosts.probe(host, server, **options)
