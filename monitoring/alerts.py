@@ -32,6 +32,8 @@ RUNBOOKS = "https://github.com/securetime/nts/blob/main/docs/alerts.md"
 HEADER = "# Made by monitoring/alerts.py. To change a limit, see docs/alerts.md.\n---\n"
 WIDTH = 116
 CRITICAL, WARNING = "critical", "warning"
+# Of durations in PromQL.
+UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 class Limit(NamedTuple):
@@ -71,11 +73,7 @@ class Inhibition(NamedTuple):
 # Limits that nts-monitor --nagios has, too, have its defaults.
 LIMITS = (
     Limit("node_jobs", "node.*", "Jobs of Prometheus that scrape node_exporter, as a regular expression."),
-    Limit(
-        "collector_stale_seconds",
-        600,
-        "Age of the collector's last run. Allow three runs.",
-    ),
+    Limit("missed_runs", 4, "Age of the collector's last run, as a multiple of its interval."),
     Limit(
         "error_bound_seconds", 0.1, "Error bound of the clock; half of the way to the server and back is part of it."
     ),
@@ -87,11 +85,11 @@ LIMITS = (
     Limit("sources", 3, "Sources that shall be reachable. Fewer are enough where fewer are configured."),
     Limit("cookies", 4, "Cookies that shall be left, of 8."),
     Limit("key_exchanges_a_day", 3, "Key exchanges with one server within a day."),
-    Limit("certificate_percent", 20, "Part of its lifetime that a certificate shall have left."),
+    Limit("certificate_percent", 20, "Part of its lifetime that a certificate or a trust anchor shall have left."),
     Limit("certificate_days", 14, "Days that a certificate shall have left, if that is less than the part."),
     Limit("certificate_critical_percent", 5, "Part of its lifetime at which a certificate's end is critical."),
     Limit("certificate_critical_days", 3, "Days at which a certificate's end is critical, if that is less."),
-    Limit("ca_days", 60, "Days that trust anchors and issuing CAs shall have left."),
+    Limit("ca_days", 60, "Days that issuing CAs shall have left, and trust anchors, if that is less than the part."),
     Limit("storm_factor", 10, "Key exchanges, as a multiple of the mean of the day before."),
     Limit("storm_per_second", 1, "Key exchanges a second below which there is no storm."),
 )
@@ -144,7 +142,9 @@ ALERTS = (
         "ChronyCollectorStale",
         WARNING,
         5,
-        "time() - chrony_collector_last_run_timestamp_seconds > %(collector_stale_seconds)s",
+        # The time of the scrape, so that no interval but the collector's own counts.
+        "timestamp(chrony_collector_last_run_timestamp_seconds) - chrony_collector_last_run_timestamp_seconds >"
+        " %(missed_runs)s * chrony_collector_interval_seconds",
         "The metrics of chrony on {{ $labels.instance }} are old",
         "The last run of nts-monitor was {{ $value | humanizeDuration }} ago, and node_exporter still exports its"
         " result. Other alerts about {{ $labels.instance }} describe that time.",
@@ -238,9 +238,9 @@ ALERTS = (
         WARNING,
         10,
         "min_over_time(node_timex_sync_status[5m]) == 0 and node_timex_maxerror_seconds >= 16 and on (instance)"
-        " chrony_up == 1",
+        " chrony_up == 1 unless on (instance) chrony_clock_controlled == 0",
         "The kernel of {{ $labels.instance }} reports an unsynchronised clock",
-        "chronyd on {{ $labels.instance }} answers, but the kernel has the status unsynchronised. Programs that read"
+        "chronyd on {{ $labels.instance }} sets the clock, but the kernel has the status unsynchronised. Programs that read"
         " the kernel's error bound, as databases do, see 16 s, and the kernel does not set the hardware clock.",
     ),
     # --- sources and NTS
@@ -307,7 +307,9 @@ ALERTS = (
         "ChronyTrustAnchorExpiring",
         WARNING,
         60,
-        "chrony_nts_trust_anchor_not_after_timestamp_seconds - time() < %(ca_days)s * 86400",
+        "chrony_nts_trust_anchor_not_after_timestamp_seconds - time() < clamp_max(%(certificate_percent)s / 100 *"
+        " (chrony_nts_trust_anchor_not_after_timestamp_seconds - chrony_nts_trust_anchor_not_before_timestamp_seconds),"
+        " %(ca_days)s * 86400)",
         "A trust anchor of {{ $labels.instance }} ends in {{ $value | humanizeDuration }}",
         "{{ $labels.instance }} trusts {{ $labels.subject }} ({{ $labels.file }}), which ends in {{ $value |"
         " humanizeDuration }}. From then on no key exchange with the servers below it succeeds.",
@@ -423,16 +425,16 @@ INHIBITIONS = (
 
 
 def rules(limits: Mapping[str, float | str], alerts: Sequence[Alert], runbooks: str, speed_up: float = 1) -> str:
-    """Return the file of rules; speed_up divides the time that an alert waits."""
+    """Return the file of rules; speed_up divides the time that an alert waits, and the windows of its expression."""
     values = {name: f"{value:.15g}" if isinstance(value, float) else value for name, value in limits.items()}
     changed = [f"--set {limit.name}={values[limit.name]}" for limit in LIMITS if limit.default != limits[limit.name]]
     changed += [f"--without {alert.name}" for alert in ALERTS if alert not in alerts]
     lines = [f"# With {words}" for words in changed]
     lines += ["groups:", "  - name: securetime-nts", "    rules:"]
     for record in RECORDS:
-        lines += [f"      - record: {record.name}", *_folded("        expr", record.expr)]
+        lines += [f"      - record: {record.name}", *_folded("        expr", _faster(record.expr, speed_up))]
     for alert in alerts:
-        lines += [f"      - alert: {alert.name}", *_folded("        expr", alert.expr % values)]
+        lines += [f"      - alert: {alert.name}", *_folded("        expr", _faster(alert.expr % values, speed_up))]
         if alert.minutes:
             lines.append(
                 f"        for: {alert.minutes}m" if speed_up == 1 else f"        for: {_seconds(alert, speed_up)}s"
@@ -446,6 +448,15 @@ def rules(limits: Mapping[str, float | str], alerts: Sequence[Alert], runbooks: 
 
 def _seconds(alert: Alert, speed_up: float) -> int:
     return max(1, round(alert.minutes * 60 / speed_up))
+
+
+def _faster(expr: str, speed_up: float) -> str:
+    """Return an expression with its windows and offsets divided."""
+
+    def divided(found: re.Match[str]) -> str:
+        return f"{max(1, round(int(found[1]) * UNIT_SECONDS[found[2]] / speed_up))}s"
+
+    return expr if speed_up == 1 else re.sub(r"\b([0-9]+)([mhd])\b", divided, expr)
 
 
 def inhibitions() -> str:

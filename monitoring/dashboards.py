@@ -20,7 +20,7 @@ TAG = "securetime-nts"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 COLUMNS = 24
 # The limits of the alerts.
-STALE_SECONDS = 600
+MISSED_RUNS = 4
 ERROR_BOUNDS = 0.1, 1.5
 CERTIFICATE_DAYS = 14, 3
 DAY = 86400
@@ -35,6 +35,7 @@ GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
 Json = dict[str, Any]
 
 HOST = 'instance=~"$instance"'
+AGE = f"time() - chrony_collector_last_run_timestamp_seconds{{{HOST}}}"
 PAIR = f'{HOST},pair=~"$pair"'
 STATE_COLOURS = {
     "authenticated": GREEN,
@@ -278,9 +279,9 @@ def fleet() -> Json:
         ),
         stat(
             "Metrics are old",
-            "Hosts whose collector has not run for ten minutes. What the other panels show of them is old.",
+            "Hosts whose collector has missed its last runs. What the other panels show of them is old.",
             "none",
-            f"count(time() - chrony_collector_last_run_timestamp_seconds{{{HOST}}} > {STALE_SECONDS}) or vector(0)",
+            f"count({AGE} > {MISSED_RUNS} * chrony_collector_interval_seconds{{{HOST}}}) or vector(0)",
             thresholds=NONE_IS_GOOD,
         ),
     ]
@@ -405,10 +406,10 @@ def host() -> Json:
         ),
         stat(
             "Age of the metrics",
-            "Time since the last run of the collector, by the clock of Prometheus.",
-            "s",
-            f"time() - chrony_collector_last_run_timestamp_seconds{{{HOST}}}",
-            thresholds=steps((None, GREEN), (STALE_SECONDS, RED)),
+            "Time since the last run of the collector, by the clock of Prometheus, as a multiple of its interval.",
+            "none",
+            f"({AGE}) / chrony_collector_interval_seconds{{{HOST}}}",
+            thresholds=steps((None, GREEN), (MISSED_RUNS, RED)),
         ),
     ]
     name = "{{source_name}}"

@@ -236,6 +236,8 @@ def test_an_operator_changes_limits_by_options(capsys: pytest.CaptureFixture[str
     assert (
         changed["ChronyStratumHigh"]["annotations"]["runbook_url"] == "https://wiki.example.org/clock#chronystratumhigh"
     )
+    assert "[10s]" in changed["ChronyKernelClockNotSynchronised"]["expr"]
+    assert "[2880s:20s] offset 120s" in changed["ChronyKeyExchangeStorm"]["expr"]
     alerts.main(options)
     assert capsys.readouterr().out.splitlines()[2:5] == [
         '# With --set node_jobs=a\\"b',
@@ -348,6 +350,6 @@ def test_the_page_names_every_dashboard_and_the_schema_that_checks_them() -> Non
 
 def test_dashboards_have_the_limits_of_the_alerts() -> None:
     limits = {limit.name: limit.default for limit in alerts.LIMITS}
-    assert limits["collector_stale_seconds"] == dashboards.STALE_SECONDS
+    assert limits["missed_runs"] == dashboards.MISSED_RUNS
     assert (limits["error_bound_seconds"], limits["error_bound_critical_seconds"]) == dashboards.ERROR_BOUNDS
     assert (limits["certificate_days"], limits["certificate_critical_days"]) == dashboards.CERTIFICATE_DAYS

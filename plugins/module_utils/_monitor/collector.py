@@ -91,7 +91,7 @@ def collect(settings: Settings) -> int:
     failures = list(found.failures)
     old = changes.from_json(memory.get("conditions"))
     old_failure = memory.get("output_failure", "")
-    run = samples.Run(not failures, now, time.monotonic() - began)
+    run = samples.Run(not failures, now, time.monotonic() - began, settings.interval_seconds)
     text = samples.exposition(samples.samples(found.facts, found.server, run))
     write(os.path.join(settings.state, METRICS), text, 0o644)
     problem = publish(settings, text)

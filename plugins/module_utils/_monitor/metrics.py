@@ -90,6 +90,16 @@ METRICS = (
         ("version", "nts"),
         "chronyd",
     ),
+    Metric(
+        "chrony_clock_controlled",
+        GAUGE,
+        "Whether chronyd sets the clock: 0 with the option -x.",
+        "",
+        (),
+        "chronyd",
+        False,
+        "Missing where chronyd does not run.",
+    ),
     # tracking
     _tracking("info", "Reference of the clock, by address, name and reference ID.")._replace(
         labels=("tracking_address", "tracking_name", "tracking_refid")
@@ -237,6 +247,16 @@ METRICS = (
         "verdict",
     ),
     Metric(
+        "chrony_nts_trust_anchor_not_before_timestamp_seconds",
+        GAUGE,
+        "Begin of a trust anchor that chronyd was given (ntstrustedcerts), as seconds since 1970.",
+        "seconds",
+        ("file", "subject", "fingerprint"),
+        "trust",
+        False,
+        "Missing for a file of more than 20 certificates, as that of a distribution.",
+    ),
+    Metric(
         "chrony_nts_trust_anchor_not_after_timestamp_seconds",
         GAUGE,
         "End of a trust anchor that chronyd was given (ntstrustedcerts), as seconds since 1970.",
@@ -337,6 +357,14 @@ METRICS = (
         "collector",
     ),
     Metric("chrony_collector_duration_seconds", GAUGE, "Time that the last run took.", "seconds", (), "collector"),
+    Metric(
+        "chrony_collector_interval_seconds",
+        GAUGE,
+        "Interval between two runs (chrony_monitor_interval_seconds).",
+        "seconds",
+        (),
+        "collector",
+    ),
 )
 
 BY_NAME = {metric.name: metric for metric in METRICS}

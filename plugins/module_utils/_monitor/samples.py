@@ -93,11 +93,12 @@ class Sample(NamedTuple):
 
 
 class Run(NamedTuple):
-    """How a run of the collector went: times in seconds since 1970, and in seconds."""
+    """How a run of the collector went: its time in seconds since 1970, its duration and its interval in seconds."""
 
     success: bool
     time: float
     duration_seconds: float
+    interval_seconds: int
 
 
 def samples(facts: Optional[Row], server: Optional[Row], run: Run) -> List[Sample]:
@@ -113,6 +114,7 @@ def samples(facts: Optional[Row], server: Optional[Row], run: Run) -> List[Sampl
     found.append(_sample("chrony_collector_success", run.success))
     found.append(_sample("chrony_collector_last_run_timestamp_seconds", round(run.time, 3)))
     found.append(_sample("chrony_collector_duration_seconds", round(run.duration_seconds, 3)))
+    found.append(_sample("chrony_collector_interval_seconds", run.interval_seconds))
     return found
 
 
@@ -161,6 +163,8 @@ def _daemon(facts: Row) -> Iterator[Sample]:
     daemon = facts["daemon"]
     nts = {True: "yes", False: "no"}.get(daemon["features"].get("NTS"), "")
     yield _sample("chrony_info", 1, daemon.get("version") or "", nts)
+    if daemon.get("clock_control") is not None:
+        yield _sample("chrony_clock_controlled", daemon["clock_control"])
 
 
 def _tracking(facts: Row) -> Iterator[Sample]:
@@ -287,7 +291,10 @@ def _correct_counters(found: List[Sample], server: Optional[Row]) -> List[Sample
 def _server(server: Row) -> Iterator[Sample]:
     for anchor in server.get("anchors", []):
         labels = (anchor["file"], anchor["subject"], anchor["fingerprint"])
-        yield _sample("chrony_nts_trust_anchor_not_after_timestamp_seconds", anchor["not_after"], *labels)
+        for end in ("not_before", "not_after"):
+            # The memory of an earlier version has no begin.
+            if anchor.get(end) is not None:
+                yield _sample(f"chrony_nts_trust_anchor_{end}_timestamp_seconds", anchor[end], *labels)
     if server.get("keys_age_seconds") is not None:
         yield _sample("chrony_nts_server_keys_age_seconds", server["keys_age_seconds"])
     for pair in server.get("pairs", []):

@@ -82,6 +82,7 @@ def anchors(paths: Sequence[str]) -> Iterator[Row]:
                 "file": path,
                 "subject": described["subject"],
                 "fingerprint": described["fingerprint_sha256"][:FINGERPRINT_DIGITS],
+                "not_before": _begin(described),
                 "not_after": seconds_left(described, 0),
             }
 
@@ -125,8 +126,15 @@ def _describe(pem: str) -> Optional[Row]:
 
 
 def _dates(description: Row) -> Row:
-    begin = seconds_left(dict(description, not_after=description["not_before"]), 0)
-    return {"serial": description["serial"], "not_before": begin, "not_after": seconds_left(description, 0)}
+    return {
+        "serial": description["serial"],
+        "not_before": _begin(description),
+        "not_after": seconds_left(description, 0),
+    }
+
+
+def _begin(description: Row) -> float:
+    return seconds_left(dict(description, not_after=description["not_before"]), 0)
 
 
 def name_of(leaf: Row) -> str:

@@ -12,7 +12,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._monitor.metrics im
 from ansible_collections.securetime.nts.plugins.module_utils._monitor.samples import Run, Sample
 from ansible_collections.securetime.nts.tests.unit.plugins.module_utils._monitor import monitored
 
-RUN = Run(True, 1795420000.1234, 0.0456)
+RUN = Run(True, 1795420000.1234, 0.0456, 60)
 LINE = re.compile(r'(?P<name>\w+)(?:\{(?P<labels>(?:\w+="(?:[^"\\\n]|\\.)*",?)*)\})? (?P<value>\S+)')
 PAIR = {
     "id": "server",
@@ -28,7 +28,7 @@ PAIR = {
 }
 SERVER = {
     "pairs": [PAIR],
-    "anchors": [{"file": "/t.pem", "subject": "CN=root", "fingerprint": "ab", "not_after": 400.0}],
+    "anchors": [{"file": "/t.pem", "subject": "CN=root", "fingerprint": "ab", "not_before": 0.0, "not_after": 400.0}],
     "connections": 3,
     "keys_age_seconds": 12.5,
 }
@@ -170,12 +170,13 @@ def test_a_clock_that_follows_an_unauthenticated_source_is_shown(capture, state,
 
 
 def test_without_reports_there_is_the_collector_alone():
-    found = values(None, None, Run(False, 5.0, 0.1))
+    found = values(None, None, Run(False, 5.0, 0.1, 900))
     assert found == {
         ("chrony_up", ()): 0,
         ("chrony_collector_success", ()): 0,
         ("chrony_collector_last_run_timestamp_seconds", ()): 5.0,
         ("chrony_collector_duration_seconds", ()): 0.1,
+        ("chrony_collector_interval_seconds", ()): 900,
     }
 
 
@@ -191,7 +192,22 @@ def test_a_server_shows_file_and_what_is_served():
     assert ("chrony_nts_server_probe_success", ("server", "tls")) not in found
     assert found[("chrony_nts_server_probe_duration_seconds", ("server", "tls"))] == 0.003
     assert found[("chrony_nts_server_keys_age_seconds", ())] == 12.5
-    assert found[("chrony_nts_trust_anchor_not_after_timestamp_seconds", ("/t.pem", "CN=root", "ab"))] == 400.0
+    anchor = ("/t.pem", "CN=root", "ab")
+    assert found[("chrony_nts_trust_anchor_not_before_timestamp_seconds", anchor)] == 0.0
+    assert found[("chrony_nts_trust_anchor_not_after_timestamp_seconds", anchor)] == 400.0
+
+
+def test_an_anchor_that_an_earlier_version_has_noted_has_no_begin():
+    anchor = {"file": "/t.pem", "subject": "CN=root", "fingerprint": "ab", "not_after": 400.0}
+    names = {name for name, _labels in values(None, dict(SERVER, anchors=[anchor])) if "trust_anchor" in name}
+    assert names == {"chrony_nts_trust_anchor_not_after_timestamp_seconds"}
+
+
+@pytest.mark.parametrize(("clock_control", "expected"), [(True, 1), (False, 0), (None, None)])
+def test_whether_chronyd_sets_the_clock(capture, clock_control, expected):
+    facts = monitored.facts_of(capture("healthy"))
+    facts["daemon"]["clock_control"] = clock_control
+    assert values(facts).get(("chrony_clock_controlled", ())) == expected
 
 
 def test_the_probe_does_not_count_as_a_key_exchange(capture):
