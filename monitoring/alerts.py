@@ -240,8 +240,9 @@ ALERTS = (
         "min_over_time(node_timex_sync_status[5m]) == 0 and node_timex_maxerror_seconds >= 16 and on (instance)"
         " chrony_up == 1 unless on (instance) chrony_clock_controlled == 0",
         "The kernel of {{ $labels.instance }} reports an unsynchronised clock",
-        "chronyd on {{ $labels.instance }} sets the clock, but the kernel has the status unsynchronised. Programs that read"
-        " the kernel's error bound, as databases do, see 16 s, and the kernel does not set the hardware clock.",
+        "chronyd on {{ $labels.instance }} sets the clock, but the kernel has the status"
+        " unsynchronised. Programs that read the kernel's error bound, as databases do, see 16 s,"
+        " and the kernel does not set the hardware clock.",
     ),
     # --- sources and NTS
     Alert(

@@ -26,6 +26,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._monitor.installati
     installed,
     journal_groups,
     left_over,
+    makes_log_folder,
     settings_problems,
     textfile_directory,
     user_of_monitor,
@@ -62,6 +63,7 @@ def main() -> None:
             "probe_interval_minutes": {"type": "int", "default": 15},
             "textfile_directory": {"type": "str", "default": "auto"},
             "log": {"type": "str", "default": LOG},
+            "keep_log": {"type": "bool", "default": True},
             "hook": {"type": "list", "elements": "str", "default": []},
             "clients": {"type": "bool", "default": False},
             "goal": {"type": "str", "choices": ["auto", "authenticated", "synchronised"], "default": "auto"},
@@ -93,7 +95,7 @@ def problems(params: Dict[str, Any]) -> List[str]:
 
 def absent(module: AnsibleModule, host: System) -> Dict[str, Any]:
     """Remove the monitor; return the result of the module."""
-    paths = installed()
+    paths = installed(keep_log=module.params["keep_log"])
     if paths and not module.check_mode:
         host.run(["systemctl", "disable", "--now", UNITS[0]])
         host.run(["systemctl", "stop", *UNITS])
@@ -163,7 +165,8 @@ def settings_of(params: Dict[str, Any]) -> Tuple[Settings, List[str]]:
         )
     names = ("interval_seconds", "probe_interval_minutes", "log", "hook", "clients", "goal", "thresholds")
     notes = [f"{note} The metrics are in /var/lib/nts-monitor/metrics.prom."] if note else []
-    return Settings(textfile_directory=folder, **{name: params[name] for name in names}), notes
+    made = makes_log_folder(params["log"])
+    return Settings(textfile_directory=folder, log_folder_made=made, **{name: params[name] for name in names}), notes
 
 
 def user_of(module: AnsibleModule) -> User:

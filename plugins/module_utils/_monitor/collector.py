@@ -20,6 +20,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._monitor import cha
 from ansible_collections.securetime.nts.plugins.module_utils._monitor.places import (
     MEMORY,
     METRICS,
+    OLD_LOG,
     SETTINGS,
     STATUS,
     TEXTFILE_FOLDER,
@@ -49,7 +50,6 @@ MOST_CLIENTS = 100000
 HOOK_SECONDS = 30.0
 # Where a distribution rotates /var/log/chrony/*.log, logrotate keeps the log small. This does it elsewhere.
 LARGEST_LOG = 1 << 20
-OLD_LOG = ".old"
 # The priorities of syslog by which systemd sorts lines (sd-daemon(3)).
 PRIORITIES = {"warning": 4, "notice": 5, "info": 6}
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = range(3)

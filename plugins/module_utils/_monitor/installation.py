@@ -7,10 +7,13 @@ import grp
 import json
 import os
 import pwd
+import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._monitor import units
 from ansible_collections.securetime.nts.plugins.module_utils._monitor.places import (
+    LOG,
+    OLD_LOG,
     PROGRAM,
     SERVICE,
     SETTINGS,
@@ -34,6 +37,8 @@ DEBIANS_EXPORTER = "prometheus-node-exporter"
 TEXTFILE_OPTION = "--collector.textfile.directory"
 # The default of Debian's package, and that of the role prometheus.prometheus.node_exporter.
 DEBIANS_FOLDER = "/var/lib/prometheus/node-exporter"
+# What logrotate, or the monitor itself, adds to the name of a log.
+ROTATED = rf"(?:{re.escape(OLD_LOG)}|[.-][0-9]+)?(?:\.(?:gz|bz2|xz|zst))?"
 TEXTFILE_FOLDERS = (DEBIANS_FOLDER, "/var/lib/node_exporter")
 
 
@@ -172,7 +177,7 @@ def wanted_folders(settings: Settings, user: User) -> List[Folder]:
 
 def left_over(settings: Settings, root: str = "") -> List[str]:
     """Return what an earlier run has put below another node_exporter's folder than that of the settings."""
-    known = _installed_settings(root).get("textfile_directory") or ""
+    known = installed_settings(root).get("textfile_directory") or ""
     folders = [path for path in dict.fromkeys([known, *TEXTFILE_FOLDERS]) if path]
     return [
         path
@@ -183,13 +188,38 @@ def left_over(settings: Settings, root: str = "") -> List[str]:
     ]
 
 
-def installed(root: str = "") -> List[str]:
-    """Return everything of the monitor that is on the host, in the order of its removal; the state log stays."""
-    paths = [TIMER, SERVICE, *left_over(Settings(textfile_directory=""), root), PROGRAM, STATE, SETTINGS]
+def installed(root: str = "", keep_log: bool = True) -> List[str]:
+    """Return everything of the monitor that is on the host, in the order of its removal."""
+    logs = [] if keep_log else _state_logs(root)
+    # The settings last: a removal that was cut finds the rest by them.
+    paths = [TIMER, SERVICE, *left_over(Settings(textfile_directory=""), root), PROGRAM, STATE, *logs, SETTINGS]
     return [path for path in paths if os.path.lexists(root + path)]
 
 
-def _installed_settings(root: str) -> Row:
+def _state_logs(root: str) -> List[str]:
+    """Return the state logs, also those of the default, and their folder where the role has made it for them alone."""
+    settings = installed_settings(root)
+    paths = []  # type: List[str]
+    # An earlier run can have had another log than the settings name now.
+    for log in dict.fromkeys([settings.get("log") or LOG, LOG]):
+        folder, name = os.path.split(str(log))
+        rotated = re.compile(re.escape(name) + ROTATED)
+        entries = sorted(os.listdir(root + folder)) if os.path.isdir(root + folder) else []
+        logs = [os.path.join(folder, entry) for entry in entries if rotated.fullmatch(entry)]
+        made = log == settings.get("log") and settings.get("log_folder_made") is True
+        paths += [*logs, folder] if made and len(logs) == len(entries) else logs
+    return paths
+
+
+def makes_log_folder(log: str, root: str = "") -> bool:
+    """Say whether the folder of the state log is the role's: it is missing, or an earlier run has made it."""
+    folder, before = os.path.dirname(log), installed_settings(root)
+    known = before.get("log_folder_made") is True and os.path.dirname(before.get("log") or "") == folder
+    return bool(log) and (known or not os.path.isdir(root + folder))
+
+
+def installed_settings(root: str = "") -> Row:
+    """Return the settings on the host; nothing where there are none."""
     try:
         found = json.loads(read_file(root + SETTINGS))
     except ValueError:

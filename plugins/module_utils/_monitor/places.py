@@ -17,6 +17,8 @@ METRICS = "metrics.prom"
 # What the next run needs, for chronyd's user alone.
 MEMORY = "memory.json"
 LOG = "/var/log/chrony/nts-monitor.log"
+# The state log of before, where nothing rotates it.
+OLD_LOG = ".old"
 # node_exporter reads the link. The link leads to a file in a folder that belongs to the monitor's user, so that the
 # monitor needs no right to write among the files of others. A relative link is also right in a container.
 TEXTFILE_LINK = "nts-monitor.prom"
@@ -33,6 +35,8 @@ class Settings(NamedTuple):
     # The folder that node_exporter reads; empty without one.
     textfile_directory: str = ""
     log: str = LOG
+    # Whether the role has made the folder of the state log.
+    log_folder_made: bool = False
     hook: Sequence[str] = ()
     clients: bool = False
     goal: str = "auto"

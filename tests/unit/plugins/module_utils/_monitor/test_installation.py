@@ -65,6 +65,55 @@ def test_every_path_that_is_written_is_also_removed(host):
     assert installation.installed(root + "/none") == []
 
 
+def logs(root, folder, names, **settings):
+    """Make logs in a folder and the settings of the monitor; return what is removed with the state log."""
+    for path in (f"{root}{folder}", f"{root}/etc"):
+        installation.os.makedirs(path, exist_ok=True)
+    for name in names:
+        open(f"{root}{folder}/{name}", "w").close()
+    with open(f"{root}/etc/nts-monitor.json", "w") as file:
+        json.dump(settings, file)
+    assert installation.installed(root) == ["/etc/nts-monitor.json"]
+    found = installation.installed(root, keep_log=False)
+    assert found.pop() == "/etc/nts-monitor.json"
+    return found
+
+
+def test_the_state_log_is_removed_with_what_logrotate_made_of_it_and_nothing_else(host):
+    ours = ["m.log", "m.log-20261128", "m.log.1", "m.log.2.gz", "m.log.old"]
+    others = ["chrony.log", "m.log.bak", "m.logs", "xm.log", "m_log"]
+    found = logs(host(), "/var/log/x", ours + others, log="/var/log/x/m.log", log_folder_made=True)
+    assert found == [f"/var/log/x/{name}" for name in ours]
+
+
+@pytest.mark.parametrize(
+    ("made", "names", "gone"), [(True, ["m.log"], True), (True, [], True), (False, ["m.log"], False)]
+)
+def test_the_folder_of_the_log_is_removed_where_the_role_made_it(host, made, names, gone):
+    found = logs(host(), "/var/log/x", names, log="/var/log/x/m.log", log_folder_made=made)
+    assert found == [f"/var/log/x/{name}" for name in names] + (["/var/log/x"] if gone else [])
+
+
+def test_a_log_that_outlived_the_monitor_is_removed_and_a_host_without_one_has_none(host):
+    root = host(["/var/log/chrony"])
+    open(f"{root}/var/log/chrony/nts-monitor.log", "w").close()
+    assert installation.installed(root, keep_log=False) == ["/var/log/chrony/nts-monitor.log"]
+    # The same where the log is another one by now.
+    assert logs(root, "/var/log/x", ["m.log"], log="/var/log/x/m.log")[-1] == "/var/log/chrony/nts-monitor.log"
+    assert installation.installed(f"{root}/none", keep_log=False) == []
+
+
+def test_whether_the_folder_of_the_log_is_the_roles_is_remembered(host):
+    root = host(["/var/log/chrony", "/etc"])
+    made = [installation.makes_log_folder(path, root) for path in ("/var/log/chrony/a.log", "/var/log/x/a.log", "")]
+    assert made == [False, True, False]
+    with open(f"{root}/etc/nts-monitor.json", "w") as file:
+        json.dump({"log": "/var/log/x/a.log", "log_folder_made": True}, file)
+    installation.os.makedirs(f"{root}/var/log/x")
+    assert installation.makes_log_folder("/var/log/x/b.log", root) is True
+    assert installation.makes_log_folder("/var/log/chrony/a.log", root) is False
+
+
 def test_what_an_earlier_run_left_in_another_folder_is_found(host):
     root = host([f"{ROLE}/nts-monitor", "/etc", "/srv/t/nts-monitor", f"{DEBIAN}/nts-monitor"])
     (installation.os.path.join(root, "etc"))
