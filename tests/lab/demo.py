@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start the demo's hosts and run site.yml and report.yml on them: a line for each play, the closing table, a report.
+"""Start the demo's hosts and run site.yml, with the monitor, and report.yml on them: a line for each play, the closing
+table, a report.
 
 demo.py [--verbose]     with --verbose: all that Ansible prints
 """
@@ -98,7 +99,8 @@ def main() -> None:
     progress = Progress()
     create = str(ROOT / "extensions/molecule/default/create.yml")
     run(progress, "ansible-playbook", "--inventory", str(INVENTORY), create, verbose=verbose)
-    output = run(progress, "ansible-playbook", "securetime.nts.site", verbose=verbose)
+    site = ("securetime.nts.site", "--extra-vars", "chrony_nts_site_monitor=true")
+    output = run(progress, "ansible-playbook", *site, verbose=verbose)
     closing = table(output)
     if not closing:
         sys.exit(f"site.yml printed no closing table. All output: {LOG}")
@@ -107,6 +109,7 @@ def main() -> None:
     print(closing, end="\n\n", flush=True)
     subprocess.run([sys.executable, str(ROOT / "tests/lab/lab.py"), "status", "--state", str(LAB)], check=True)
     print(f"\nReport: {REPORT / 'report.html'}")
+    print("Metrics on every host: /var/lib/nts-monitor/metrics.prom. State: podman exec CONTAINER nts-monitor --nagios")
     print(f"Log in: podman exec -it CONTAINER bash. All output: {LOG}. Remove the hosts: make demo-stop")
 
 
