@@ -249,3 +249,31 @@ def test_rotation_of_log_files_is_not_denied(host: str) -> None:
     assert inside(vm, "stat -c %s /var/log/chrony/measurements.log").strip() != "0"
     assert inside(vm, f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true") == ""
     run_role(host)
+
+
+def test_the_monitor_is_not_denied() -> None:
+    """Its unit in its sandbox, with chronyc, the probe of the host's own server, and what it writes."""
+    folder = "/var/lib/node_exporter"
+    paths = f"/usr/local/sbin /etc/nts-monitor.json /etc/systemd/system /var/lib/nts-monitor {folder} /var/log/chrony"
+
+    def one(vm: Vm) -> tuple[dict[str, Any], str, str, str]:
+        inside(vm, f"dmesg -C\nmkdir -p {folder}\n")
+        try:
+            said = ansible(vm.name, "securetime.nts.chrony_monitor")
+            text = inside(vm, f"date +%s\nsystemctl start nts-monitor.service\ncat {folder}/nts-monitor.prom\n")
+            denied = f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}|nts-monitor' || true"
+            labels = f"if command -v restorecon >/dev/null; then restorecon -nvR {paths}; fi\n"
+            return said, text, inside(vm, denied), inside(vm, labels)
+        finally:
+            ansible(vm.name, "securetime.nts.chrony_monitor", state="absent", keep_log=False)
+            inside(vm, f"rmdir {folder}\n")
+
+    for name, (said, text, denied, labels) in both(one).items():
+        assert (said["textfile_directory"], said["notes"]) == (folder, []), (name, said)
+        now, *lines = text.splitlines()
+        values = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
+        assert values["chrony_collector_last_run_timestamp_seconds"] >= int(now), name
+        assert [values[f"chrony_{what}"] for what in ("up", "collector_success", "clock_controlled")] == [1, 1, 1], name
+        probed = {key: value for key, value in values.items() if key.startswith("chrony_nts_server_probe_success")}
+        assert (len(probed), {*probed.values()}) == (5, {1}), (name, probed)
+        assert (denied, labels) == ("", ""), name
