@@ -4,6 +4,7 @@
 """The runner of the stages: order, failures, counts, progress, resumption."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,20 @@ def test_a_stage_that_passed_before_is_not_run_again(monkeypatch: pytest.MonkeyP
         monkeypatch, {"first": before}, first=Stage("false", "check", ()), second=Stage("true", "check", ("first",))
     )
     assert (results["first"], results["second"].status) == (before, "passed")
+
+
+def test_figures_that_a_stage_records_do_not_change_the_tree(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    page = folder / "alerts.md"
+    page.write_text(f"before\n{stages.FAULTS_MARKS[0]}\nold\n{stages.FAULTS_MARKS[1]}\nafter\n")
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    for name, value in (("ROOT", folder), ("FAULTS_PAGE", page)):
+        monkeypatch.setattr(stages, name, value)
+    before = stages.tree()
+    stages.write_between(page, stages.FAULTS_MARKS, ["| new |"])
+    assert page.read_text() == f"before\n{stages.FAULTS_MARKS[0]}\n| new |\n{stages.FAULTS_MARKS[1]}\nafter\n"
+    assert stages.tree() == before
+    page.write_text(page.read_text() + "more\n")
+    assert stages.tree() != before
 
 
 def test_the_record_has_the_last_result_of_each_stage(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -32,6 +32,9 @@ LOGS = ROOT / ".build" / "logs"
 STATE = ROOT / ".build" / "test-full.json"
 RECORD = ROOT / "docs" / "reliability.md"
 MARKS = ("<!-- test-full -->", "<!-- end of test-full -->")
+# The stage alerts writes its figures there.
+FAULTS_PAGE = ROOT / "docs" / "alerts.md"
+FAULTS_MARKS = ("<!-- faults -->", "<!-- end of faults -->")
 # The longest silence, and the end of a failed stage's log that is shown.
 SILENCE_SECONDS = 15
 LAST_LINES = 60
@@ -82,6 +85,7 @@ STAGES = {
     "el8": Stage("tests/stages/el8.sh", "test-full", MOLECULE),
     "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", MOLECULE),
     "molecule-firewall": Stage("tests/stages/molecule.sh firewall", "test-full", MOLECULE),
+    "alerts": Stage("tests/stages/molecule.sh alerts", "test-full", MOLECULE),
     "dashboards": Stage("tests/stages/dashboards.sh", "test-full"),
     "browser": Stage("tests/stages/browser.sh", "test-full"),
     "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full", ("setup", "unit-newest")),
@@ -236,22 +240,37 @@ def git(*arguments: str) -> str:
 
 
 def tree() -> str:
-    """Return a digest of the tracked and changed files, less the record itself."""
+    """Return a digest of the tracked and changed files, less what stages record."""
     digest = hashlib.sha256()
     for name in sorted(git("ls-files", "--cached", "--others", "--exclude-standard").splitlines()):
         path = ROOT / name
         if path.is_file() and path != RECORD:
-            digest.update(name.encode() + b"\0" + path.read_bytes())
+            content = path.read_bytes()
+            if path == FAULTS_PAGE:
+                before, _mark, rest = content.partition(FAULTS_MARKS[0].encode())
+                content = before + rest.partition(FAULTS_MARKS[1].encode())[2]
+            digest.update(name.encode() + b"\0" + content)
     return digest.hexdigest()[:16]
+
+
+def commit_of_tree() -> str:
+    """Return the commit, with a + where files differ from it, but for those that stages write."""
+    recorded = [f":!{path.relative_to(ROOT)}" for path in (RECORD, FAULTS_PAGE) if path.is_relative_to(ROOT)]
+    changes = git("status", "--porcelain", "--", ".", *recorded)
+    return git("rev-parse", "--short=9", "HEAD").strip() + ("+" if changes.strip() else "")
+
+
+def write_between(page: Path, marks: tuple[str, str], lines: Sequence[str]) -> None:
+    """Replace what a page has between two marks."""
+    start, _mark, rest = page.read_text().partition(marks[0])
+    end = rest.partition(marks[1])[2]
+    page.write_text(f"{start}{marks[0]}\n" + "\n".join(lines) + f"\n{marks[1]}{end}")
 
 
 def keep(results: dict[str, Result]) -> None:
     """Write down each result with the tree it belongs to, for --resume and for the record."""
     found = json.loads(STATE.read_text()) if STATE.exists() else {}
-    changes = (
-        git("status", "--porcelain", "--", ".", f":!{RECORD.relative_to(ROOT)}") if RECORD.is_relative_to(ROOT) else ""
-    )
-    commit = git("rev-parse", "--short=9", "HEAD").strip() + ("+" if changes.strip() else "")
+    commit = commit_of_tree()
     # No run resumes on a tree that changed while its stages ran.
     now = {"tree": TREE if tree() == TREE else "", "commit": commit, "date": datetime.date.today().isoformat()}
     for name, result in results.items():
@@ -263,8 +282,7 @@ def keep(results: dict[str, Result]) -> None:
 def record(names: Sequence[str]) -> None:
     """Write the last result of every stage into docs/reliability.md, with its date and commit."""
     found = json.loads(STATE.read_text())
-    start, _mark, rest = RECORD.read_text().partition(MARKS[0])
-    old, _mark, end = rest.partition(MARKS[1])
+    old = RECORD.read_text().partition(MARKS[0])[2].partition(MARKS[1])[0]
     # Another clone may have written the row of a stage that did not run here.
     written = {line.split(" | ")[0].removeprefix("| "): line for line in old.splitlines() if line.startswith("| ")}
     rows = ["| stage | date | commit | seconds | passed | failed |", "| --- | --- | --- | --- | --- | --- |"]
@@ -276,7 +294,7 @@ def record(names: Sequence[str]) -> None:
             )
         elif name in written:
             rows.append(written[name])
-    RECORD.write_text(f"{start}{MARKS[0]}\n" + "\n".join(rows) + f"\n{MARKS[1]}{end}")
+    write_between(RECORD, MARKS, rows)
 
 
 def main() -> int:
