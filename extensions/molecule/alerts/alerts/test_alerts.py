@@ -38,7 +38,7 @@ SCRAPE_SECONDS = EVALUATION_SECONDS = 5
 PIPELINE_SECONDS = COLLECTOR_SECONDS + SCRAPE_SECONDS + EVALUATION_SECONDS
 # Ten times the slowest alert.
 WAIT_SECONDS = 10 * (3600 / SPEED_UP + PIPELINE_SECONDS)
-# Without a sample of that long, a series has ended. Longer than a starved controller delays a scrape.
+# Before the first fault, no alert waits or fires for this time.
 QUIET_SECONDS = 60
 HEALTHY = ("nts1", "nts2", "client-debian12", "client-debian13", "client-el", "client-local")
 RULES = "/etc/prometheus/securetime-nts.yml"
@@ -159,7 +159,7 @@ FAULTS = (
         others=WITHOUT_SERVER,
     ),
     Fault(
-        "a clock that is 0.2 s off its server",
+        "a source whose time is 0.2 s off (option offset)",
         "client-debian13",
         ("ChronyClockErrorBoundHigh", "ChronyClockOffsetHigh"),
         f"sed -i 's/ nts$/ nts offset 0.2/' {SOURCES}; {RESTART}",
@@ -308,6 +308,7 @@ def firing() -> Firing:
     wait_until(lambda: "error" not in ask("9090/api/v1/rules")[0], "Prometheus answers", WAIT_SECONDS, 1)
 
     def well() -> bool:
+        # Of twelve evaluations, a busy controller may miss a few.
         seen, alerted = query(
             f"count(count_over_time({EVALUATED}[{QUIET_SECONDS}s]) > {QUIET_SECONDS // EVALUATION_SECONDS - 4})",
             f"ALERTS or count_over_time(ALERTS[{QUIET_SECONDS}s])",
