@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _clock, _plan, _requests
+from ansible_collections.securetime.nts.plugins.plugin_utils import (
+    _chrony_conf,
+    _clock,
+    _plan,
+    _requests,
+    _shared_keys,
+)
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 
@@ -32,6 +38,7 @@ class FilterModule:
             "_left_over": _requests.left_over,
             "_platform": _plan.platform,
             "_proof": proof,
+            "_shared_keys": _shared_keys.plan,
             "_trust_files": _chrony_conf.trust_files,
             "_trust_patterns": _chrony_conf.trust_patterns,
         }

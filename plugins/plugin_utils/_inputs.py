@@ -29,6 +29,8 @@ OTHER_NAMES = (
     "acme_dns_state",
     "applied",
     "ca_rotation",
+    "ntskeys_days",
+    "ntskeys_rotation",
     "observed",
     "probed",
     "renew_force",

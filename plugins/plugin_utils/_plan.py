@@ -536,6 +536,8 @@ def directives(inputs: Inputs, place: Row) -> Row:
         **({"log": list(_rotation.LOGS)} if inputs.is_true("logs") else {}),
         **_limits.recommended(inputs.expected_clients, inputs.directives),
         **inputs.directives,
+        # The playbook rotate_ntskeys does.
+        **({"ntsrotate": 0} if inputs.is_true("server_enabled") and inputs["shared_keys"] else {}),
         # A server has them in its own order, together with those of chrony_nts_server_allow.
         **({"deny": None} if inputs.is_true("server_enabled") else {}),
     }

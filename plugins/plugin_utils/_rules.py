@@ -16,6 +16,7 @@ from difflib import SequenceMatcher
 from importlib.util import find_spec
 from typing import Any
 
+from ansible_collections.securetime.nts.plugins.module_utils._pair import cookie_keys
 from ansible_collections.securetime.nts.plugins.module_utils._state import options
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import plain_name
 from ansible_collections.securetime.nts.plugins.plugin_utils import (
@@ -481,6 +482,26 @@ def _a_limit_of_rate_has_its_records(inputs: Inputs) -> Iterator[str]:
         yield (
             f"noclientlog in chrony_nts_directives or chrony_nts_raw_lines turns off {named}: chronyd counts by its"
             " records of clients. Take noclientlog out, or the limits."
+        )
+
+
+@rule
+def _shared_keys_have_a_name_and_one_rotation(inputs: Inputs) -> Iterator[str]:
+    name = str(inputs["shared_keys"])
+    if name and not cookie_keys.NAME.fullmatch(name):
+        yield (
+            f"chrony_nts_shared_keys is {name!r}: write a name of letters, digits, dots, hyphens and underscores, with"
+            " at most 63 characters."
+        )
+    if name and inputs.has_line("ntsrotate"):
+        yield (
+            "chrony_nts_shared_keys is set, and chrony_nts_directives or chrony_nts_raw_lines has ntsrotate. The"
+            " playbook securetime.nts.rotate_ntskeys rotates shared keys: take ntsrotate out."
+        )
+    if name and inputs.directives.get("ntsdumpdir", "default") in (None, False, ""):
+        yield (
+            "chrony_nts_shared_keys is set, and ntsdumpdir in chrony_nts_directives is empty, so chronyd would read no"
+            " keys. Take ntsdumpdir out, or name a folder."
         )
 
 

@@ -70,6 +70,7 @@ VARIABLES = made_of(
     several(string("chrony_nts_server_names")),
     several(string("chrony_nts_server_allow")),
     integer("chrony_nts_expected_clients", 0, 8000000),
+    string("chrony_nts_shared_keys"),
     choice("chrony_nts_firewall", "auto", "none"),
     string("chrony_nts_firewall_nft_include"),
     choice("chrony_nts_certificate_provider", *PROVIDERS),

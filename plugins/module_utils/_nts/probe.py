@@ -334,6 +334,8 @@ class Probe:
             "aead_name": ke.AEAD_NAMES[agreement.aead],
             "cookies": len(agreement.cookies),
             "cookie_length_bytes": len(agreement.cookies[0]),
+            # chronyd's cookies begin with the ID of the key that encrypts them (nts_ke_server.c: ServerCookieHeader).
+            "cookie_key": agreement.cookies[0][:4].hex(),
             "server": agreement.server,
             "port": agreement.port,
             "compliant_export": agreement.compliant_export,

@@ -1,0 +1,15 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Have a server read, seal or use shared keys, unless it has replaced variables of the operator."""
+
+from __future__ import annotations
+
+from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction
+
+
+class ActionModule(HostAction):
+    """Ansible's entry point."""
+
+    _supports_async = False
+    refuses_shadowed_variables = True

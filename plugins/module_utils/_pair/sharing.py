@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to securetime.nts. The shared keys of an NTS server: what it has, and the change to others.
+
+The change is a transaction as every other one: chronyd reads the file by `chronyc rekey`, without a restart, and the
+host asks it for a cookie, which begins with the ID of the key that encrypted it. Otherwise the old file comes back.
+"""
+
+import os
+import stat
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+
+from ansible_collections.securetime.nts.plugins.module_utils._change.config_check import effective_directives
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    FileSpec,
+    System,
+    TransactionError,
+    group_name,
+    read,
+    user_name,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import KEYS, Options, apply
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
+from ansible_collections.securetime.nts.plugins.module_utils._pair.cookie_keys import (
+    FILE,
+    CookieKeys,
+    CookieKeysError,
+    read_keys,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Server, ask, server_of
+from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE, describe, pem_to_der
+
+Row = Dict[str, Any]
+
+# Four keys have less than 400 bytes, in each format of chrony.
+LONGEST_FILE_BYTES = 4096
+MODE = 0o600
+SITE = "Run the playbook securetime.nts.site for this host."
+
+
+class Place(NamedTuple):
+    """Where chronyd reads its keys, and the certificate by which it is asked; problem says why it would not."""
+
+    path: str = ""
+    certificate: str = ""
+    problem: str = ""
+
+
+def place_of(host: System, config_file: str, service: str) -> Place:
+    """Return where chronyd of this host reads keys that somebody else manages."""
+    return place_in(effective_directives(host, config_file), Unit(host, service).show().get("ActiveState") == "active")
+
+
+def place_in(directives: Mapping[str, List[List[str]]], is_active: bool) -> Place:
+    """Return the place by the directives of a configuration."""
+    folders = directives.get("ntsdumpdir", []) + directives.get("ntscachedir", [])
+    rotations, certificates = directives.get("ntsrotate", []), directives.get("ntsservercert", [])
+    if not certificates or not certificates[0]:
+        return Place(problem=f"chronyd serves no NTS: chrony.conf has no ntsservercert. {SITE}")
+    if not folders or not folders[-1]:
+        return Place(problem=f"chrony.conf has no ntsdumpdir, so chronyd reads no keys. {SITE}")
+    if not rotations or rotations[-1] != ["0"]:
+        return Place(problem=f"chrony.conf has no `ntsrotate 0`, so chronyd makes its own keys. {SITE}")
+    if not is_active:
+        return Place(problem=f"chronyd does not run. {SITE}")
+    return Place(os.path.join(folders[-1][0], FILE), certificates[0][0])
+
+
+def keys_in(path: str) -> Optional[CookieKeys]:
+    """Return the shared keys in a file; None where it has none.
+
+    chronyd's user owns the folder, so that a link in the place of the file is not followed, nor a FIFO waited for.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return None
+        content = file.read(LONGEST_FILE_BYTES)
+    try:
+        return read_keys(content.decode("ascii", "replace"))
+    except CookieKeysError:
+        return None
+
+
+def report(place: Place, server: Optional[Server], salt: str, now: float) -> Row:
+    """Return what the controller decides by: the name, the age and the tags of the keys, and nothing of the keys.
+
+    A server agrees on the AEAD that a client likes best. What that is for this one, a key exchange says.
+    """
+    found = keys_in(place.path) if place.path else None
+    problem, aead = place.problem, None
+    if server is not None and not problem:
+        row = _ask(server, certificate_text(place.certificate))
+        problem = "" if row["ok"] else _unserved("chronyd serves no NTS", row)
+        aead = row["ke"]["aead"] if row["ke"] else None
+    return {
+        "problem": problem,
+        "aead": aead,
+        "name": found.name if found else "",
+        "age_seconds": int(now) - found.since if found else 0,
+        "tags": found.tags(salt) if found else [],
+    }
+
+
+def replace_keys(host: System, place: Place, keys: CookieKeys, options: Options) -> Row:
+    """Let chronyd use these keys, or roll back and raise TransactionError; return the result of the transaction."""
+    if os.path.lexists(place.path) and not stat.S_ISREG(os.lstat(place.path).st_mode):
+        raise TransactionError(f"{place.path} is no regular file, so nothing was changed. Remove it.")
+    # The file is chronyd's own: where the host leaves the set, chronyd writes it again.
+    folder = os.stat(os.path.dirname(place.path))
+    owner, group = user_name(folder.st_uid), group_name(folder.st_gid)
+    wanted = FileSpec(place.path, keys.text(), owner, group, MODE, KEYS)
+
+    def verify() -> List[str]:
+        server = server_of(host, options.config_file, options.service)
+        return assert_used(server, certificate_text(place.certificate), keys)
+
+    # Without originals: keys that are kept are keys that can be stolen.
+    return apply(host, [wanted], options._replace(originals=False, verify=verify))
+
+
+def certificate_text(path: str) -> str:
+    """Return what is in a file, or raise TransactionError."""
+    found = read(path)
+    if found is None or not CERTIFICATE.findall(found.content.decode("utf-8", "replace")):
+        raise TransactionError(f"{path}, which chrony.conf names, has no certificate")
+    return found.content.decode("utf-8", "replace")
+
+
+def assert_used(server: Server, certificates: str, keys: CookieKeys) -> List[str]:
+    """Raise TransactionError unless chronyd gives cookies of the current key, and takes them.
+
+    Return in sentences what the operator's own directives kept from being proven.
+    """
+    row = _ask(server, certificates)
+    if not row["ok"]:
+        raise TransactionError(_unserved("chronyd serves no NTS with the new keys", row))
+    if row["ke"] and row["ke"]["cookie_key"] != keys.current_id:
+        raise TransactionError(
+            "chronyd did not take the new keys: its cookies are of another one. See whether its user can read ntskeys"
+            " in ntsdumpdir, and that a drop-in of chrony.conf does not name another ntsdumpdir"
+        )
+    return list(row["notes"])
+
+
+def _ask(server: Server, certificates: str) -> Row:
+    leaf = describe(pem_to_der(CERTIFICATE.findall(certificates)[0]))
+    names = [name.partition(":")[2] for name in leaf["subject_alt_names"]]
+    return ask(server, names[0] if names else "localhost", certificates)
+
+
+def _unserved(what: str, row: Row) -> str:
+    return f"{what} ({row['error']['cause']}; {row['error']['remedy']})"
