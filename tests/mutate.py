@@ -111,6 +111,13 @@ MUTATIONS = {
         UNIT,
         "FAILED .*test__rules",
     ),
+    "rotation of shared keys": Mutation(
+        "plugins/module_utils/_pair/cookie_keys.py",
+        "keys=(*self.keys[1:], (number, random(KEY_BYTES)))",
+        "keys=(*self.keys[1:3], (number - 1, random(KEY_BYTES)), (number, random(KEY_BYTES)))",
+        f"{FUNCTIONAL}/test_shared_keys.py",
+        "FAILED .*test_a_rotation_costs_no_client_a_cookie",
+    ),
     "wrong clock": Mutation(
         "plugins/plugin_utils/_clock.py",
         'if planned["pairs"]:',

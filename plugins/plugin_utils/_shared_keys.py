@@ -63,7 +63,8 @@ def _plan_of_set(name: str, members: Mapping[str, Mapping[str, Any]], rotation: 
     if rotation == "replace" or not tags[leader]:
         return {**row, "action": "replace", "targets": [*members]}
     behind = [host for host in members if tags[host] != tags[leader]]
-    age = int(members[leader].get("age_seconds") or 0)
+    age = members[leader].get("age_seconds")
+    age = age if isinstance(age, int) else 0
     if rotation == "now" or age >= float(days) * DAY_SECONDS - SLACK_SECONDS:
         return {**row, "action": "rotate", "targets": [*members], "first": behind}
     return {**row, "targets": behind}
@@ -113,7 +114,7 @@ def _problems(name: str, members: Mapping[str, Mapping[str, Any]], rotation: str
             " keys, or take it out: chronyd rotates its own keys by itself."
         )
     found += [f"{host}: {report['problem']}" for host, report in members.items() if report.get("problem")]
-    aeads = {host: report.get("aead") for host, report in members.items() if not report.get("problem")}
+    aeads = {host: str(report.get("aead")) for host, report in members.items() if not report.get("problem")}
     if len(set(aeads.values())) > 1:
         said = ", ".join(f"{host} on {aead}" for host, aead in aeads.items())
         found.append(

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Servers that share their keys: a rotation, one server after the other, costs no client a cookie.
 
-Real chronyds of four versions. The one makes the key exchange and names the other as the NTP server, so that each
-answer is to a cookie of the first that the second can decrypt.
+Real chronyds of four versions. Each makes key exchanges and names the other as the NTP server, so that an answer is to
+a cookie of the one that the other has decrypted.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import TransactionError
 from ansible_collections.securetime.nts.plugins.module_utils._change.serving import read_serving
+from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls
+from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import Probe, ProbeOptions
 from ansible_collections.securetime.nts.plugins.module_utils._pair import served
 from ansible_collections.securetime.nts.plugins.module_utils._pair.cookie_keys import CookieKeys, new_keys
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Server, own_addresses
-from ansible_collections.securetime.nts.plugins.module_utils._pair.sharing import assert_used
+from ansible_collections.securetime.nts.plugins.module_utils._pair.sharing import assert_used, place_in, report
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import words_of
 from ansible_collections.securetime.nts.tests.functional import rooms
 from ansible_collections.securetime.nts.tests.functional.nts_servers import wait_for
-from ansible_collections.securetime.nts.tests.functional.rooms import Chrony
+from ansible_collections.securetime.nts.tests.functional.rooms import Chrony, Room
 
 # chrony 4.0, 4.3, 4.6.1 and the newest: the server of the key exchange, and that of NTP.
 SUITES = ("bullseye", "bookworm", "trixie", "testing")
@@ -39,11 +43,20 @@ SECONDS = 100
 ALL_COOKIES = 9
 
 
+class Counted(NamedTuple):
+    """How many key exchanges a client has made, how many NTS NAKs it got, and how probes of other clients ended."""
+
+    exchanges: int
+    naks: int
+    refused: list[str]
+
+
 class Site:
     """Two servers, their client, and the keys."""
 
-    def __init__(self, ke: Chrony, ntp: Chrony, client: Chrony, keys: CookieKeys) -> None:
-        self.servers, self.client, self.keys = (ke, ntp), client, keys
+    def __init__(self, place: Room, trusted: Path, ke: Chrony, ntp: Chrony, client: Chrony) -> None:
+        self.place, self.trusted, self.servers, self.client = place, trusted, (ke, ntp), client
+        self.probes = 0
 
     def use(self, server: Chrony, keys: CookieKeys) -> None:
         """Let a server have other keys, as the module does."""
@@ -59,83 +72,125 @@ class Site:
             lambda: self.client.ask("authdata") + self.client.ask("ntpdata") + self.client.told(),
         )
 
-    @property
-    def exchanges(self) -> tuple[int, int]:
-        """How many key exchanges the client has made, and how many of its cookies were refused."""
-        words = self.client.ask("-c", "authdata").strip().split(",")
-        return int(self.servers[0].value("serverstats", "NTS-KE connections accepted")), int(words[7])
+    def refused(self) -> list[str]:
+        """Return why cookies of either server are refused by the other one; nothing where they are not."""
+        found = []
+        self.probes += 1
+        with self.place.inside():
+            for address in (KE, NTP):
+                asked = ProbeOptions(address, name=NAME, trusted_certs=[str(self.trusted)], system_certs=False)
+                row = Probe(asked._replace(packets=1, timeout=SECONDS), gnutls.load()).run()
+                found += [] if row["ok"] else [row["error"]["kind"]]
+        return found
+
+    def counted(self) -> Counted:
+        """Count once more, when the client has used all of its cookies."""
+        self.poll()
+        refused = self.refused()
+        accepted = int(self.servers[0].value("serverstats", "NTS-KE connections accepted"))
+        naks = int(self.client.ask("-c", "authdata").strip().split(",")[7])
+        return Counted(accepted - self.probes, naks, refused)
 
 
 @contextlib.contextmanager
-def site(folder: Path, ke: str, ntp: str, keys: tuple[CookieKeys, CookieKeys]) -> Iterator[Site]:
+def site(folder: Path, ke: str, ntp: str, keys: CookieKeys, aeads: str = AEADS) -> Iterator[Site]:
     certificates = rooms.of_the_role(folder / "pki", [NAME], [NAME])
     with rooms.room(folder / "room") as place, contextlib.ExitStack() as stack:
         with (folder / "room" / "hosts").open("a") as hosts:
             hosts.write(f"{KE} {NAME}\n")
 
-        def serve(suite: str, address: str, own: CookieKeys, *lines: str) -> Chrony:
+        def serve(suite: str, address: str, *lines: str) -> Chrony:
             dump = folder / address / "d"
             given = [f"ntsservercert {certificates.server.chain}", f"ntsserverkey {certificates.server.key_file}"]
-            given += [AEADS] if suite in HAS_AEADS and not {ke, ntp} <= {*HAS_AEADS} else []
+            given += [aeads] if suite in HAS_AEADS and not {ke, ntp} <= {*HAS_AEADS} else []
             given += [f"bindaddress {address}", f"ntsdumpdir {dump}", "ntsrotate 0", "allow", "local stratum 5", *lines]
             daemon = stack.enter_context(rooms.chronyd(place, suite, dump, given))
-            (dump / "ntskeys").write_text(own.text())
+            (dump / "ntskeys").write_text(keys.text())
             assert daemon.ask("rekey")
             return daemon
 
-        servers = (serve(ke, KE, keys[0], f"ntsntpserver {NTP}"), serve(ntp, NTP, keys[1]))
+        servers = (serve(ke, KE, f"ntsntpserver {NTP}"), serve(ntp, NTP, f"ntsntpserver {KE}"))
         lines = [f"bindacqaddress {CLIENT}", f"ntstrustedcerts {certificates.trusted}", "nosystemcert"]
         lines += [f"server {NAME} nts iburst minpoll -5 maxpoll -5", f"ntsdumpdir {folder}/client"]
         client = stack.enter_context(rooms.chronyd(place, "trixie", folder / "client", lines))
-        yield Site(*servers, client, keys[0])
+        yield Site(place, certificates.trusted, *servers, client)
 
 
-def live(folder: Path, ke: str, ntp: str) -> list[tuple[str, tuple[int, int]]]:
-    """Rotate three times, in either order of the servers; return what the client has counted after each step."""
+class Life(NamedTuple):
+    """What was counted after each step of three rotations, after new keys, and after an absence of three rotations."""
+
+    rotations: list[Counted]
+    replaced: Counted
+    away: Counted
+
+
+def live(folder: Path, ke: str, ntp: str) -> Life:
+    """Rotate three times, in either order of the servers, and see what a client loses by other changes of keys."""
     keys = new_keys("pool", 0)
-    counted = []
-    with site(folder, ke, ntp, (keys, keys)) as here:
-        here.poll()
+    rotations = []
+    with site(folder, ke, ntp, keys) as here:
+        rotations.append(here.counted())
         for number in range(3):
             keys = keys.rotated(0)
             for server in here.servers if number % 2 else reversed(here.servers):
                 here.use(server, keys)
-                here.poll()
-                counted.append((f"rotation {number}", here.exchanges))
-        # What a client loses by new keys, and by a rotation that one server has missed: another key exchange each.
-        fresh = new_keys("pool", 0)
+                rotations.append(here.counted())
+        keys = new_keys("pool", 0)
         for server in here.servers:
-            here.use(server, fresh)
-        here.poll()
-        counted.append(("replaced", here.exchanges))
+            here.use(server, keys)
+        replaced = here.counted()
         here.client.ask("offline")
-        for _time in range(3):
-            fresh = fresh.rotated(0)
+        keys = keys.rotated(0).rotated(0).rotated(0)
         for server in here.servers:
-            here.use(server, fresh)
+            here.use(server, keys)
         here.client.ask("online")
-        here.poll()
-        counted.append(("away for three rotations", here.exchanges))
-    return counted
+        return Life(rotations, replaced, here.counted())
 
 
 @pytest.fixture(scope="module")
-def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Future[list]]]:
+def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Future[Life]]]:
     with ThreadPoolExecutor(len(PAIRS)) as pool:
         yield {pair: pool.submit(live, tmp_path_factory.mktemp("site"), *pair) for pair in PAIRS}
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-def test_a_rotation_costs_no_client_a_cookie(pair: tuple[str, str], lives: dict) -> None:
-    counted = lives[pair].result()
-    assert {found for what, found in counted if what.startswith("rotation")} == {(1, 0)}
+def test_a_rotation_costs_no_client_a_cookie(pair: tuple[str, str], lives: dict[tuple[str, str], Future[Life]]) -> None:
+    assert lives[pair].result().rotations == [Counted(1, 0, [])] * 7
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-def test_other_keys_and_a_missed_rotation_cost_a_key_exchange(pair: tuple[str, str], lives: dict) -> None:
-    counted = dict(lives[pair].result())
-    first, second = (counted[what][0] for what in ("replaced", "away for three rotations"))
-    assert 1 < first < second
+def test_other_keys_and_missed_rotations_cost_a_key_exchange(
+    pair: tuple[str, str], lives: dict[tuple[str, str], Future[Life]]
+) -> None:
+    life = lives[pair].result()
+    assert 1 < life.replaced.exchanges < life.away.exchanges
+    assert life.replaced.refused == life.away.refused == []
+
+
+def test_an_older_server_has_no_use_for_cookies_of_another_aead(tmp_path: Path) -> None:
+    with site(tmp_path, "trixie", "bookworm", new_keys("pool", 0), aeads="") as here:
+        older = here.servers[1]
+        wait_for(lambda: int(older.value("serverstats", "NTP packets received")) > 3, SECONDS, older.told)
+        assert here.client.ask("-c", "authdata").split(",")[3] == "30"
+        assert older.authentic() == 0
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_server_reports_its_keys_and_the_aead_of_its_clients(suite: str, tmp_path: Path) -> None:
+    keys, folder = new_keys("pool", 1000), tmp_path / "chronyd"
+    pair = rooms.of_the_role(tmp_path / "pki", [NAME], [NAME]).server
+    lines = [f"ntsservercert {pair.chain}", f"ntsserverkey {pair.key_file}", f"ntsdumpdir {folder}", "ntsrotate 0"]
+    with rooms.room(tmp_path / "room") as place, rooms.chronyd(place, suite, folder, [*lines, "allow"]) as daemon:
+        assert daemon.ask("tracking")
+        text = (folder / "chrony.conf").read_text()
+        found = place_in(words_of(text), is_active=True)
+        with place.inside():
+            before = report(found, Server(read_serving(text), own_addresses()), "salt", 5000)
+            (folder / "ntskeys").write_text(keys.text())
+            after = report(found, Server(read_serving(text), own_addresses()), "salt", 5000)
+    aead = 30 if suite in HAS_AEADS else 15
+    assert before == {"problem": "", "aead": aead, "name": "", "age_seconds": 0, "tags": []}
+    assert after == {"problem": "", "aead": aead, "name": "pool", "age_seconds": 4000, "tags": keys.tags("salt")}
 
 
 @pytest.mark.parametrize("suite", SUITES)

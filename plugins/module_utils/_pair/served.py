@@ -89,6 +89,8 @@ class Server(NamedTuple):
     dropped: Callable[[], Dict[str, int]] = dict
     # Asked only there, if not empty.
     address: str = ""
+    # How far a probe goes; by default to an answer of NTP, where chronyd gives any.
+    last_stage: str = ""
     # Is given the row of each single probe.
     note_probe: Callable[[Row], None] = _ignore
 
@@ -247,7 +249,7 @@ def _ask_once(server: Server, place: Place, name: str, certificates: str) -> Row
         trusted_certs_content=CERTIFICATE.findall(certificates)[-1],
         system_certs=False,
         # Where chronyd answers no NTP itself, ntsntpserver names who does.
-        last_stage="ntp" if serving.port else "ke",
+        last_stage=server.last_stage or ("ntp" if serving.port else "ke"),
         timeout=PATIENCE_SECONDS,
         # More could be one too many for ratelimit.
         packets=1,
@@ -255,7 +257,8 @@ def _ask_once(server: Server, place: Place, name: str, certificates: str) -> Row
         ntp_here=True,
         reply_timeout=REPLY_SECONDS,
     )
-    row = Probe(question, gnutls.load()).run()
+    # Without the library, a key exchange offers every AEAD, also one that this host could not use.
+    row = Probe(question, None if server.last_stage == "ke" else gnutls.load()).run()
     server.note_probe(row)
     row["notes"] = []
     if row["ok"] and not row["ntp"]:

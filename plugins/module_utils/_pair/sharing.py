@@ -94,7 +94,11 @@ def report(place: Place, server: Optional[Server], salt: str, now: float) -> Row
     found = keys_in(place.path) if place.path else None
     problem, aead = place.problem, None
     if server is not None and not problem:
-        row = _ask(server, certificate_text(place.certificate))
+        certificates = certificate_text(place.certificate)
+        row = _ask(server._replace(last_stage="ke"), certificates)
+        if not row["ok"]:
+            # Where Python's own TLS library refuses what chronyd's does not.
+            row = _ask(server, certificates)
         problem = "" if row["ok"] else _unserved("chronyd serves no NTS", row)
         aead = row["ke"]["aead"] if row["ke"] else None
     return {

@@ -62,6 +62,9 @@ ALL = ["nts1", "nts2", "nts3"]
         ([has(0, 1), has(0, 1)], {"days": "1"}, ("rotate", "nts1", ["nts1", "nts2"], [])),
         ([has(1, 8), has(0, 15), has(None)], {}, ("rotate", "nts1", ALL, ["nts2", "nts3"])),
         ([has(0), has(0)], {"rotation": "now"}, ("rotate", "nts1", ["nts1", "nts2"], [])),
+        # What no module reports.
+        ([has(0, age_seconds="old", aead=[30]), has(0, age_seconds=None, aead=[30])], {}, ("share", "nts1", [], [])),
+        ([has(0), has(0, tags={"a": 1})], {}, ("share", "nts1", ["nts2"], [])),
         ([has(0), has(0)], {"rotation": "replace"}, ("replace", "nts1", ["nts1", "nts2"], [])),
     ],
 )
