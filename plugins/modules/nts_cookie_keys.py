@@ -3,125 +3,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-DOCUMENTATION = r"""
-module: nts_cookie_keys
-short_description: Share and rotate the keys of NTS servers that encrypt cookies
-version_added: 1.0.0
-author:
-  - securetime.nts contributors (@securetime)
-description:
-  - Part of the playbook C(securetime.nts.rotate_ntskeys), and made for it alone. Its parameters and its result can
-    change in any release.
-  - One server makes the keys and seals them for each of the others. The controller carries ciphertext alone.
-attributes:
-  action:
-    description: Has a plugin on the controller, which takes no facts of the host.
-    support: full
-  check_mode:
-    description: Reads what is there, and makes nothing.
-    support: full
-  diff_mode:
-    description: Names the file, and shows no key.
-    support: partial
-  idempotent:
-    description: Keys that chronyd has are not written again. Each run of V(prepare) and V(seal) makes something new.
-    support: partial
-  platform:
-    description: Linux with systemd. Python's cryptography 3.2 or newer is needed.
-    support: full
-    platforms: posix
-options:
-  state:
-    description:
-      - V(read) - returns which keys the server has.
-      - V(prepare) - makes the key to which another server seals.
-      - V(seal) - takes the keys of this server, or makes the next or new ones, and seals them for each recipient. The
-        server goes on with those that it has.
-      - V(applied) - chronyd uses what was sealed for this server. If it does not, the old keys come back.
-    type: str
-    choices: [read, prepare, seal, applied]
-    required: true
-  name:
-    description: The name of the set of keys.
-    type: str
-    required: true
-  salt:
-    description: Random text of one run. Tags of different runs have nothing in common.
-    type: str
-    default: ""
-  action:
-    description: Whether V(seal) takes the keys as they are, the next ones, or new ones.
-    type: str
-    choices: [share, rotate, replace]
-    default: share
-  recipients:
-    description: The public keys of the servers, by their names.
-    type: dict
-    default: {}
-  sealed:
-    description: What was sealed for this server.
-    type: str
-    default: ""
-  config_file:
-    description: Path of chronyd's configuration file. By default the first of F(/etc/chrony/chrony.conf) and
-      F(/etc/chrony.conf) that exists.
-    type: path
-  service:
-    description: The systemd unit of chronyd. By default the one of the host.
-    type: str
-  run_dir:
-    description: A folder that a boot empties, for the private key of one run.
-    type: path
-    default: /run/securetime-nts-keys
-seealso:
-  - module: securetime.nts.nts_probe
-"""
-
-EXAMPLES = r"""
-- name: Read which keys the server has (the playbook does it)
-  securetime.nts.nts_cookie_keys:
-    state: read
-    name: pool
-    salt: "{{ salt }}"
-"""
-
-RETURN = r"""
-problem:
-  description: Why keys cannot be shared with this server. Empty where they can.
-  returned: when O(state=read)
-  type: str
-name:
-  description: The name of the set that the server has. Empty where its keys are its own.
-  returned: when O(state=read)
-  type: str
-aead:
-  description: The AEAD on which the server agrees with a client that has both. Null where the host cannot ask it.
-  returned: when O(state=read)
-  type: int
-age_seconds:
-  description: Since when the current key is in use.
-  returned: when O(state=read)
-  type: int
-tags:
-  description: What tells each of the four keys from another, by O(salt), from the oldest to the next one.
-  returned: when O(state=read)
-  type: list
-  elements: str
-public:
-  description: The key to which another server seals.
-  returned: when O(state=prepare)
-  type: str
-sealed:
-  description: The keys, encrypted for each recipient, by its name.
-  returned: when O(state=seal)
-  type: dict
-changed_files:
-  description: Paths of the files that were, or would be, written.
-  returned: when O(state=applied)
-  type: list
-  elements: str
-"""
-
 import os
 import time
 from typing import Any, Dict
@@ -137,7 +18,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     write,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.programs import give_label, run_program
-from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import Options
+from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
 from ansible_collections.securetime.nts.plugins.module_utils._pair import sealing, sharing
 from ansible_collections.securetime.nts.plugins.module_utils._pair.cookie_keys import (
     CookieKeysError,

@@ -20,7 +20,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     read,
     user_name,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import KEYS, Options, apply
+from ansible_collections.securetime.nts.plugins.module_utils._change.settings import KEYS, Options
+from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import apply
 from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
 from ansible_collections.securetime.nts.plugins.module_utils._pair.cookie_keys import (
     FILE,
