@@ -89,7 +89,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     local = tmp_path_factory.mktemp("local")
     refused = rotate()
     site = hosts.playbook("site", variables={**SHARED, "chrony_nts_site_clients": []})
-    assert hosts.changed(site)["nts1"] == 1
+    assert all(hosts.changed(site).values())
     checked = rotate("--check", "--diff")
     after_check = {name: host_of(name).run(f"cat {FILE}; ls {RUN_DIR}").stdout for name in SERVERS}
     with Watch(local) as watch:

@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sets of keys that several servers share: their text, their rotation, and what is no set."""
 
+import hashlib
+import itertools
+
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._pair.cookie_keys import (
@@ -12,7 +15,14 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.cookie_keys i
     read_keys,
 )
 
-KEYS = new_keys("pool", 1000.5)
+
+def seeded():
+    """Return a source of bytes that is the same in each run: pytest-xdist compares the names of tests."""
+    numbers = itertools.count()
+    return lambda size: hashlib.sha256(str(next(numbers)).encode()).digest()[:size]
+
+
+KEYS = new_keys("pool", 1000.5, seeded())
 LINES = KEYS.text().splitlines(keepends=True)
 # What chronyd 4.9 and 4.3 write themselves.
 OWN = ["NKS1\n3.2\n", "NKS0\n15 3.2\n"]
@@ -21,7 +31,7 @@ OWN = ["NKS1\n3.2\n", "NKS0\n15 3.2\n"]
 def test_what_is_written_is_read():
     assert read_keys(KEYS.text()) == KEYS
     assert KEYS.since == 1000
-    assert len({key for _number, key in KEYS.keys}) == 4
+    assert len({key for _number, key in new_keys("pool", 0).keys}) == 4
 
 
 def test_a_rotation_makes_the_next_key_the_current_one():
