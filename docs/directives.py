@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ def rows(words: tuple[Word, ...], texts: dict[str, Any], before: str = "") -> It
         text = texts[word.name]
         meaning = text if isinstance(text, str) else text["description"]
         value = wanted(word).replace("|", "\\|")
+        # The names of its parts are no sentence.
+        value = re.sub(r"(?<=a dictionary with )(.+)", r"`\1`", value)
         since = "" if word.since == OLDEST else f" (chronyd {word.since} or newer)"
         needed = " Required." if word.required else ""
         yield f"| `{before}{word.name}` | {value}{since} | {meaning}{needed} |\n"

@@ -13,12 +13,14 @@ check ruff format --check
 check mypy
 MYPYPATH=tests/lab check mypy tests/lab/lab.py
 check mypy tests/stages/run.py
+check mypy tests/prose.py
 check mypy monitoring/alerts.py monitoring/dashboards.py
 check vermin --quiet --no-tips --violations --target=3.6- plugins/modules plugins/module_utils
 check shellcheck "${scripts[@]}"
 check yamllint --strict .
 # The published schema of workflows comes with the package.
 check check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+check python tests/prose.py
 check antsibull-changelog lint
 check antsibull-docs lint-collection-docs --plugin-docs .
 echo "$passed passed, ${#failed[@]} failed"
