@@ -16,7 +16,7 @@ unexport PYTHONPATH
 STAGES := $(PYTHON) tests/stages/run.py
 
 .PHONY: help setup check test test-full stage demo demo-stop format unit molecule images build bench bench-ke \
-  bench-limits fuzz changelog directives metrics monitoring platforms requirements clean
+  bench-limits docs fuzz changelog directives metrics monitoring platforms requirements clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -57,6 +57,9 @@ molecule: setup ## one scenario, from nothing: make molecule SCENARIO=default
 
 images: setup ## build the images of containers and VMs that do not exist yet
 	@python tests/lab/lab.py build all
+
+docs: setup ## the documentation site, below .build/docs/html
+	@python docs/site/build.py
 
 build: setup ## the tarball for Galaxy, below .build/
 	@ansible-galaxy collection build --force --output-path $(BUILD) "$$(tests/stages/copy.sh build)"

@@ -14,6 +14,7 @@ check mypy
 MYPYPATH=tests/lab check mypy tests/lab/lab.py
 check mypy tests/stages/run.py
 check mypy tests/prose.py
+check mypy docs/site/build.py
 check mypy monitoring/alerts.py monitoring/dashboards.py
 check vermin --quiet --no-tips --violations --target=3.6- plugins/modules plugins/module_utils
 check shellcheck "${scripts[@]}"

@@ -76,6 +76,7 @@ STAGES = {
     "unit-3.6": Stage("tests/stages/unit.sh 3.6", "test"),
     "unit-newest": Stage("tests/stages/unit.sh newest", "test"),
     "importer": Stage("tests/stages/importer.sh", "test"),
+    "docs": Stage("ANSIBLE_COLLECTIONS_PATH=$PWD/.build/collections python docs/site/build.py", "test"),
     # --- make test-full
     "vm-images": Stage(
         "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", MOLECULE, progress="lab: "
