@@ -76,7 +76,7 @@ STAGES = {
     "unit-3.6": Stage("tests/stages/unit.sh 3.6", "test"),
     "unit-newest": Stage("tests/stages/unit.sh newest", "test"),
     "importer": Stage("tests/stages/importer.sh", "test"),
-    "docs": Stage("ANSIBLE_COLLECTIONS_PATH=$PWD/.build/collections python docs/site/build.py", "test"),
+    "docs": Stage("python docs/site/build.py", "test"),
     # --- make test-full
     "vm-images": Stage(
         "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", MOLECULE, progress="lab: "
@@ -87,8 +87,9 @@ STAGES = {
     "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", MOLECULE),
     "molecule-firewall": Stage("tests/stages/molecule.sh firewall", "test-full", MOLECULE),
     "alerts": Stage("tests/stages/molecule.sh alerts", "test-full", MOLECULE),
+    "commands": Stage("pytest -q tests/commands", "test-full", MOLECULE),
     "dashboards": Stage("tests/stages/dashboards.sh", "test-full"),
-    "browser": Stage("tests/stages/browser.sh", "test-full"),
+    "browser": Stage("tests/stages/browser.sh", "test-full", ("setup", "docs")),
     "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full", ("setup", "unit-newest")),
     "sanity-pythons": Stage("tests/stages/sanity.sh", "test-full", ("setup", "sanity")),
     "vm-confinement": Stage("tests/stages/vm.sh tests", "test-full", VM, "vm"),
