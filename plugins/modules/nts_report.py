@@ -12,7 +12,7 @@ author:
 description:
   - The last task of the playbook C(securetime.nts.report), and made for it alone. Its parameters can change in any
     release.
-  - Writes F(report.html), a page that loads nothing, F(report.json) and F(report.csv) on the controller, from what
+  - Writes C(report.html), a page that loads nothing, C(report.json) and C(report.csv) on the controller, from what
     M(securetime.nts.nts_report_host) has returned of each host.
 attributes:
   action:
@@ -54,7 +54,7 @@ options:
     type: path
     required: true
   earlier:
-    description: A F(report.json) to compare with. It can be the one that this task replaces.
+    description: A C(report.json) to compare with. It can be the one that this task replaces.
     type: path
   templates:
     description: The folder with the template, the style and the script of the page.
