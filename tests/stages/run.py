@@ -88,6 +88,7 @@ STAGES = {
     "molecule-firewall": Stage("tests/stages/molecule.sh firewall", "test-full", MOLECULE),
     "alerts": Stage("tests/stages/molecule.sh alerts", "test-full", MOLECULE),
     "commands": Stage("pytest -q tests/commands", "test-full", MOLECULE),
+    "release": Stage("pytest -q tests/release", "test-full", MOLECULE),
     "dashboards": Stage("tests/stages/dashboards.sh", "test-full"),
     "browser": Stage("tests/stages/browser.sh", "test-full", ("setup", "docs")),
     "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full", ("setup", "unit-newest")),
