@@ -272,6 +272,20 @@ def test_ansible_versions_agree() -> None:
     assert {name: found for name, found in said.items() if found - {lowest}} == {}
 
 
+def test_the_readme_claims_every_ansible_core_that_has_passed_and_no_other() -> None:
+    page = (ROOT / "docs/reliability.md").read_text()
+    table = page.partition("<!-- cores -->")[2].partition("<!-- end of cores -->")[0]
+    versions = re.findall(r"^\| (\d\S+) \|", table, re.MULTILINE)
+    released = [".".join(name.split(".")[:2]) for name in versions if re.fullmatch(r"[\d.]+", name)]
+    minors = [int(name.split(".")[1]) for name in released]
+    if len(minors) > 1 and minors == list(range(minors[0], minors[-1] + 1)):
+        released = [f"{released[0]} to {released[-1]}"]
+    candidates = [".".join(name.split(".")[:2]) for name in versions if not re.fullmatch(r"[\d.]+", name)]
+    parts = [f"ansible-core {', '.join(released)}"] if released else []
+    claim = " and ".join([*parts, *(f"the candidate of ansible-core {name}" for name in candidates)])
+    assert f"[{claim}](docs/reliability.md#by-every-ansible-core)" in (ROOT / "README.md").read_text(), claim
+
+
 def test_the_changelog_has_an_entry_for_this_version_and_for_every_fragment() -> None:
     releases = load(Path("changelogs/changelog.yaml"))["releases"]
     assert load(Path("galaxy.yml"))["version"] in releases

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.securetime.nts.tests.stages import record_core
 from ansible_collections.securetime.nts.tests.stages import run as stages
 from ansible_collections.securetime.nts.tests.stages.run import Result, Stage
 
@@ -158,6 +159,15 @@ def test_a_suite_has_the_stages_of_the_smaller_ones_and_a_stage_what_it_needs() 
     check, test, full = (stages.wanted(suite) for suite in stages.SUITES)
     assert (check[0], set(check) < set(test) < set(full)) == ("setup", True)
     assert stages.wanted("stage", ["vm-power"]) == ["setup", "images", "vm-images", "vm-power"]
+
+
+def test_the_row_of_an_ansible_core_replaces_that_of_its_series() -> None:
+    begin, end = record_core.MARKS
+    page = f"before\n{begin}{end}after\n"
+    for core, date in (("2.22.0rc1", "1"), ("2.9.1", "2"), ("2.22.0", "3")):
+        page = record_core.recorded(page, core, "3.13.0", "3.0.5", date)
+    rows = "| 2.9.1 | 3.0.5 | 3.13.0 | 2 |\n| 2.22.0 | 3.0.5 | 3.13.0 | 3 |\n"
+    assert page == f"before\n{begin}{record_core.HEAD}{rows}{end}after\n"
 
 
 def test_results_on_a_tree_that_changed_are_not_resumed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -84,6 +84,7 @@ STAGES = {
     "molecule-pairs": Stage("tests/stages/molecule.sh pairs", "test-full", MOLECULE),
     "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", MOLECULE),
     "el8": Stage("tests/stages/el8.sh", "test-full", MOLECULE),
+    "cores": Stage("tests/stages/cores.sh", "test-full", MOLECULE),
     "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", MOLECULE),
     "molecule-firewall": Stage("tests/stages/molecule.sh firewall", "test-full", MOLECULE),
     "alerts": Stage("tests/stages/molecule.sh alerts", "test-full", MOLECULE),

@@ -3,8 +3,10 @@
 # checkout (a symbolic link) and community.crypto. A second run changes nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=tests/stages/crypto.sh
+source tests/stages/crypto.sh
 python=${PYTHON:-python3}
-# Not every network reaches Galaxy; this release of PyPI's package carries community.crypto 3.0.5.
+# This release of PyPI's package carries community.crypto 3.0.5.
 ansible_package=ansible==12.3.0
 collections=.build/collections/ansible_collections
 
@@ -38,16 +40,7 @@ if [[ ! -L .venv && ! .venv/ready -nt requirements-dev.txt ]]; then
   touch .venv/ready
 fi
 
-if [[ ! -e $collections/community/crypto/MANIFEST.json ]]; then
-  echo "setup: installs community.crypto into .build/collections"
-  mkdir -p .build/wheel "$collections"
-  .venv/bin/pip download --quiet --disable-pip-version-check --no-deps --dest .build/wheel "$ansible_package"
-  .venv/bin/python -m zipfile --extract .build/wheel/ansible-*.whl .build/wheel/ansible
-  mkdir -p "$collections/community"
-  rm -rf "$collections/community/crypto"
-  mv .build/wheel/ansible/ansible_collections/community/crypto "$collections/community/"
-  rm -r .build/wheel
-fi
+install_crypto "$ansible_package" .build/collections
 
 mkdir -p "$collections/securetime"
 [[ -e $collections/securetime/nts ]] || ln -s ../../../.. "$collections/securetime/nts"
