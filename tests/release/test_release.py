@@ -37,7 +37,7 @@ DROP_IN = {"server": "/etc/chrony/conf.d/operator.conf", "client": "/etc/chrony.
 # No run of Ansible on two hosts takes a tenth of this.
 TIMEOUT_SECONDS = 1800
 # Modules whose action plugin does all of it on the controller, or calls another module.
-ON_THE_CONTROLLER = {"chrony_nts_plan", "nts_report"}
+ON_THE_CONTROLLER = {"chrony_nts_plan", "nts_report", "nts_report_host"}
 MODULES = {path.stem for path in ROOT.glob("plugins/modules/*.py")}
 PLAYBOOKS = sorted(path.stem for path in ROOT.glob("playbooks/*.yml"))
 
