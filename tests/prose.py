@@ -78,7 +78,7 @@ def sentences(markdown: str) -> Iterator[Sentence]:
         elif token.nesting < 0:
             parents.pop()
         elif token.type == "inline" and token.map and "heading_open" not in parents:
-            for text in re.split(r"(?<=[.!?])[\"')”]*\s+|\n", plain(token)):
+            for text in re.split(r"(?<=[.!?])[\"')]*\s+|\n", plain(token)):
                 yield Sentence(text, token.map[0] + 1, "table_open" in parents)
 
 
@@ -96,7 +96,7 @@ def problems(markdown: str) -> Iterator[tuple[int, str]]:
             yield sentence.line, f"{sentence.words} words, at most {MAX_WORDS}: {sentence.text}"
         for term, better in TERMS.items():
             if match := re.search(rf"\b(?:{term})\b", sentence.text, re.IGNORECASE):
-                yield sentence.line, f"“{match[0]}”: write {better}: {sentence.text}"
+                yield sentence.line, f"{match[0]!r}: write {better}: {sentence.text}"
     separator = "\n\n--\n\n"
     ends = list(itertools.accumulate(len(sentence.text) + len(separator) for sentence in found))
     for result in LintFile("<prose>", separator.join(sentence.text for sentence in found)).lint():
