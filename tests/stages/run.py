@@ -67,10 +67,10 @@ STAGES = {
     "ansible-lint": Stage("ansible-lint --nocolor -f pep8", "check"),
     # --- make test
     "images": Stage("python tests/lab/lab.py build", "test", progress="lab: "),
-    "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", MOLECULE),
-    "molecule-trust": Stage("tests/stages/molecule.sh trust", "test", MOLECULE),
     "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", MOLECULE),
     "molecule-default": Stage("tests/stages/molecule.sh default", "test", MOLECULE),
+    "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", MOLECULE),
+    "molecule-trust": Stage("tests/stages/molecule.sh trust", "test", MOLECULE),
     "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test"),
     "sanity": Stage("tests/stages/sanity.sh controller", "test"),
     "unit-3.6": Stage("tests/stages/unit.sh 3.6", "test"),
