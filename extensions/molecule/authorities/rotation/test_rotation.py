@@ -203,7 +203,7 @@ def test_the_root_ca_changes_and_no_client_loses_its_servers(watch: Watch, ca: P
         assert new_root.strip() in trusted
         assert old_root.strip() not in trusted
     assert sorted(path.suffix for path in (ca / "retired").iterdir()) == [".key", ".pem"]
-    assert sorted(path.name for path in ca.iterdir()) == ["retired", "root.key", "root.pem"]
+    assert sorted(path.name for path in ca.iterdir()) == [".gitignore", "retired", "root.key", "root.pem"]
 
     with serving(servers[1], old_chain):
         for name in CLIENTS:
