@@ -27,6 +27,8 @@ from ansible_collections.securetime.nts.tests.functional.unpacked import program
 ADDRESS = "127.0.0.1"
 NAME = "localhost"
 DAY = datetime.timedelta(days=1)
+# Each poll of most conditions starts a program.
+POLL_SECONDS = 0.2
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 
@@ -122,7 +124,7 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], s
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what()
-        time.sleep(0.05)
+        time.sleep(POLL_SECONDS)
 
 
 def listens(port: int, address: str = ADDRESS) -> bool:

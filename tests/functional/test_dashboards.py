@@ -32,7 +32,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._monitor.metrics im
 from ansible_collections.securetime.nts.tests.functional.nts_servers import listens, wait_for
 from ansible_collections.securetime.nts.tests.functional.unpacked import loader, system
 
-SECONDS = 30
+SECONDS = 300
 VALUES = {"place": PLACES, "stage": PROBE_STAGES, "protocol": PROTOCOLS, "state": VERDICTS_OF_SOURCES}
 QUERIES = [
     pytest.param(target["expr"], id=f"{path.stem} {panel['title']} {target['refId']}")

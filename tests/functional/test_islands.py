@@ -27,8 +27,9 @@ SUITES = ("bullseye", "bookworm", "trixie", "testing")
 SERVERS = {"nts1.test": "127.0.0.11", "nts2.test": "127.0.0.12"}
 CLIENT = "127.0.0.13"
 KEY, OTHER_KEY = "00112233445566778899AABBCCDDEEFF00112233", "FF112233445566778899AABBCCDDEEFF00112233"
-FAST = {"minpoll": 0, "maxpoll": 0}
-SECONDS = 60
+# chronyd selects a server that died until its last sample is older than all samples of another one: 64 by default.
+FAST = {"minpoll": 0, "maxpoll": 0, "maxsamples": 8}
+SECONDS = 120
 ITS_OWN = "7F7F0101"
 
 
