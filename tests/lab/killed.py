@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a test host: kill the transaction at every step in turn, and see what is left and what the next run makes.
 
-    PYTHONPATH=FOLDER_OF_COLLECTIONS python3 killed.py CONFIG_FILE UNIT
+    PYTHONPATH=FOLDER_OF_COLLECTIONS python3 killed.py CONFIG_FILE UNIT FIRST STRIDE
 
-A step is whatever reaches the disk or another program. Prints what was found wrong, and how many steps there were.
+A step is whatever reaches the disk or another program. Steps FIRST, FIRST + STRIDE, ... are those of this host. Prints
+what was found wrong, and the steps at which the transaction was killed.
 """
 
 import glob
+import itertools
 import json
 import os
 import shutil
@@ -28,7 +30,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
 
-CONFIG_FILE, UNIT = sys.argv[1:]
+CONFIG_FILE, UNIT = sys.argv[1:3]
+FIRST, STRIDE = map(int, sys.argv[3:])
 FOLDER = os.path.join(os.path.dirname(CONFIG_FILE), "killed")
 # A trust anchor that is not wanted in the end, and cookies that are then not to be used any more.
 ANCHOR = FOLDER + "/anchor-3.pem"
@@ -111,11 +114,10 @@ def main():
             file.write("cookies")
 
     wrong = []
-    step = 0
+    killed_steps = []
     make_links()
     transaction.apply(HOST, wanted("old"), OPTIONS)
-    while True:
-        step += 1
+    for step in itertools.count(FIRST, STRIDE):
         save_cookies()
         was_killed = killed_at(step, wanted("new"))
         now = contents()
@@ -128,6 +130,7 @@ def main():
             wrong += [] if now == files("new") else [f"step {step}: not new in the end"]
             wrong += [f"step {step}: the cookies are still there"] if os.path.exists(COOKIES) else []
             break
+        killed_steps.append(step)
         # As a start of chronyd does.
         if step % 4 < 2 and os.path.exists(UNDO):
             run(["sh", UNDO])
@@ -152,7 +155,7 @@ def main():
     transaction.apply(HOST, [wanted("old")[0]._replace(content=config), *last], OPTIONS)
     remove(COOKIES)
     shutil.rmtree(FOLDER)
-    print(json.dumps({"steps": step - 1, "wrong": wrong}))
+    print(json.dumps({"steps": killed_steps, "wrong": wrong}))
 
 
 main()

@@ -18,7 +18,7 @@ from testinfra import get_host
 from testinfra.host import Host
 
 from ansible_collections.securetime.nts.tests.lab.acme_server import AcmeServer, acme_server
-from ansible_collections.securetime.nts.tests.lab.hosts import changed, playbook
+from ansible_collections.securetime.nts.tests.lab.hosts import changed, playbook, wait_until
 from ansible_collections.securetime.nts.tests.lab.pairs import TRUSTED, leaf, pair, renewed_at
 
 
@@ -165,6 +165,58 @@ def test_certbot_gets_it_and_its_hook_deploys_it(debian: Host, client: Host, acm
     assert failed.rc == 1
     assert "certbot got no new certificate" in failed.stderr, failed
     assert leaf(client, "nts1", trusted_certs_content=root)["serial"] == found["serial"]
+
+
+# The command that docs/certificates.md tells other programs to run after a renewal.
+HOOK = "/usr/local/sbin/nts-certificate renew"
+
+
+def assert_renewals_are_served(debian: Host, client: Host, paths: tuple[str, str], root: str, renew: str) -> None:
+    """Deploy the chain and the key at these paths, let the other program renew them, and see the new one served."""
+    chain, key = paths
+    wanted = {
+        "chrony_nts_certificate_provider": "host_path",
+        "chrony_nts_certificate_host_path": chain,
+        "chrony_nts_certificate_key_host_path": key,
+    }
+    assert changes(site("--limit", "nts1", **wanted), "nts1") > 0
+    first = leaf(client, "nts1", trusted_certs_content=root)
+    debian.check_output(renew)
+
+    def served_anew() -> bool:
+        return bool(leaf(client, "nts1", trusted_certs_content=root)["serial"] != first["serial"])
+
+    wait_until(served_anew, f"nts1 does not serve what `{renew}` made")
+    assert changes(site("--limit", "nts1", **wanted), "nts1") == 0
+
+
+def test_the_hook_of_the_operators_certbot_deploys_each_renewal(debian: Host, client: Host, acme: AcmeServer) -> None:
+    live = "/etc/letsencrypt/live/operator"
+    order = (
+        "certbot certonly --standalone --non-interactive --agree-tos --register-unsafely-without-email"
+        f" --server {acme.directory} --cert-name operator --domain nts1 --deploy-hook '{HOOK}'"
+    )
+    renew = "certbot renew --cert-name operator --force-renewal --no-random-sleep-on-renew"
+    paths = f"{live}/fullchain.pem", f"{live}/privkey.pem"
+    debian.check_output(order)
+    assert_renewals_are_served(debian, client, paths, acme.root(), renew)
+
+
+def test_the_command_of_certmonger_deploys_each_renewal(debian: Host, client: Host) -> None:
+    """Its own local CA signs: FreeIPA's is another CA of the same daemon."""
+    folder = "/etc/pki/nts"
+    paths = f"{folder}/nts.pem", f"{folder}/nts.key"
+    install = (
+        "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends certmonger"
+    )
+    debian.check_output(f"{install} && systemctl start dbus certmonger && mkdir -p {folder}")
+    order = f"getcert request -w -c local -f {paths[0]} -k {paths[1]} -F {folder}/ca.pem -N CN=nts1 -D nts1 -C '{HOOK}'"
+    debian.check_output(order)
+    root = debian.file(f"{folder}/ca.pem").content_string
+    try:
+        assert_renewals_are_served(debian, client, paths, root, f"getcert resubmit -w -f {paths[0]}")
+    finally:
+        debian.check_output(f"getcert stop-tracking -f {paths[0]}; rm -r {folder}")
 
 
 @pytest.mark.usefixtures("lab_ca")

@@ -570,10 +570,19 @@ def test_a_run_that_is_lost_on_the_way(client: Host, lost: str) -> None:
     assert not client.file("/var/lib/securetime-nts/plan.json").exists
 
 
-def test_the_transaction_killed_at_every_step(client: Host) -> None:
-    before = config(client)
-    said = write(client, f"PYTHONPATH={code(client)} python3 - {CONFIG} {UNIT}", (LAB / "killed.py").read_text())
-    result = json.loads(said.splitlines()[-1])
-    assert result["wrong"] == []
-    assert result["steps"] >= 20, result
-    assert config(client) == before
+def test_the_transaction_killed_at_every_step() -> None:
+    hosts = [get_host(f"ansible://{name}") for name in ("client-debian12", "client-debian13")]
+    before = [config(host) for host in hosts]
+
+    def kill(first: int) -> dict[str, Any]:
+        host = hosts[first - 1]
+        command = f"PYTHONPATH={code(host)} python3 - {CONFIG} {UNIT} {first} {len(hosts)}"
+        return dict(json.loads(write(host, command, (LAB / "killed.py").read_text()).splitlines()[-1]))
+
+    with ThreadPoolExecutor() as pool:
+        results = [*pool.map(kill, range(1, len(hosts) + 1))]
+    assert [result["wrong"] for result in results] == [[], []]
+    steps = sorted(step for result in results for step in result["steps"])
+    assert steps == [*range(1, len(steps) + 1)]
+    assert len(steps) >= 20
+    assert [config(host) for host in hosts] == before

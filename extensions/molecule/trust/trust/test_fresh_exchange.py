@@ -19,7 +19,7 @@ from ansible_collections.securetime.nts.tests.lab.pairs import pair
 CLIENTS = ("client-debian12", "client-debian13", "client-el")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def as_found() -> Iterator[None]:
     yield
     changed(playbook("site", variables={"chrony_nts_replace_root_ca": True}))
@@ -49,6 +49,7 @@ def test_a_chain_without_its_intermediate_fails_on_the_clients(tmp_path: Path) -
         "chrony_nts_certificate_key_content": (tmp_path / "leaf" / "key").read_text(),
         "chrony_nts_trust_anchors": [{"content": root}],
         "chrony_nts_site_servers": "nts1",
+        "chrony_nts_verify_timeout": 10,
     }
     output = playbook("site", variables=variables)
     counts = recap(output)
