@@ -104,7 +104,7 @@ HOLD_APT = """python3 - <<'END' &
 import fcntl, time
 file = open('{}', 'r+')
 fcntl.lockf(file, fcntl.LOCK_EX)
-time.sleep(15)
+time.sleep({})
 END
 sleep 1"""
 
@@ -159,8 +159,8 @@ CASES: dict[str, dict[str, Case]] = {
         "tls_unknown": Case(
             "certificate", APT_UPDATE, UNKNOWN_CA + "\n" + SERVERS + apt_source("https://localhost:8443/"), APT_BACK
         ),
-        "locked": Case("lock", f"{APT} install tree", HOLD_APT.format("/var/lib/dpkg/lock-frontend"), "wait"),
-        "lists_locked": Case("lock", APT_UPDATE, HOLD_APT.format("/var/lib/apt/lists/lock"), "wait"),
+        "locked": Case("lock", f"{APT} install tree", HOLD_APT.format("/var/lib/dpkg/lock-frontend", 15), "wait"),
+        "lists_locked": Case("lock", APT_UPDATE, HOLD_APT.format("/var/lib/apt/lists/lock", 15), "wait"),
         "held": Case("held", f"{APT} install chrony", "apt-mark hold chrony", "apt-mark unhold chrony"),
         "interrupted": Case(
             "interrupted", f"{APT} install chrony", "touch /var/lib/dpkg/updates/0000", "rm /var/lib/dpkg/updates/0000"

@@ -106,13 +106,12 @@ def inhibited(address: str, firing: Sequence[dict[str, str]]) -> set[tuple[str, 
     """Send alerts; return the name and the other labels of those that are inhibited."""
     end = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=5)).isoformat()
     ask(address, "/api/v2/alerts", [{"labels": labels, "endsAt": end} for labels in firing])
-    # Alertmanager decides about an alert when it notifies.
     found: list[Any] = []
 
     def processed() -> bool:
-        # Alertmanager decides about an alert when it notifies.
+        # Alertmanager lists an alert some time after it accepted it, and decides about it when it notifies.
         found[:] = ask(address, "/api/v2/alerts")
-        return all(alert["status"]["state"] != "unprocessed" for alert in found)
+        return len(found) == len(firing) and all(alert["status"]["state"] != "unprocessed" for alert in found)
 
     wait_for(processed, SECONDS, lambda: str(found))
     labels = [dict(alert["labels"]) for alert in found if alert["status"]["inhibitedBy"]]

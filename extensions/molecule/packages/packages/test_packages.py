@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from ansible_collections.securetime.nts.tests.lab.hosts import (
     playbook,
     recap,
     run_module,
+    wait_until,
     write,
 )
 
@@ -190,18 +192,24 @@ def test_a_bare_host_without_a_mirror_is_left_as_it_was_and_installed_later() ->
 
 # Another one that waits for a server which never answers. Its lock is that of an administrator's run.
 BUSY = {
-    "apt": (capture_packages.CASES["apt"]["locked"].before, "true"),
+    "apt": (capture_packages.HOLD_APT.format("/var/lib/dpkg/lock-frontend", 600), "true"),
     "dnf": (
         capture_packages.SERVERS
-        + "printf '[busy]\\nname=busy\\nbaseurl=http://127.0.0.1:8081/\\nenabled=0\\ntimeout=60\\n'"
-        " >/etc/yum.repos.d/busy.repo; timeout 12 dnf --enablerepo=busy makecache & sleep 3",
+        + "printf '[busy]\\nname=busy\\nbaseurl=http://127.0.0.1:8081/\\nenabled=0\\ntimeout=600\\n'"
+        " >/etc/yum.repos.d/busy.repo; timeout 600 dnf --enablerepo=busy makecache &",
         "rm /etc/yum.repos.d/busy.repo; " + capture_packages.END_SERVERS,
     ),
     "zypper": (
         capture_packages.SERVERS
-        + "timeout 12 zypper --non-interactive --plus-repo http://127.0.0.1:8081/ search chrony & sleep 3",
+        + "timeout 600 zypper --non-interactive --plus-repo http://127.0.0.1:8081/ search chrony &",
         capture_packages.END_SERVERS,
     ),
+}
+ASKS_THE_SERVER = "ss -Htn dst 127.0.0.1:8081 | grep -q ."
+HOLDS_THE_LOCK = {
+    "apt": 'grep -q ":$(stat --format %i /var/lib/dpkg/lock-frontend) " /proc/locks',
+    "dnf": ASKS_THE_SERVER,
+    "zypper": ASKS_THE_SERVER,
 }
 
 
@@ -214,11 +222,16 @@ def test_a_lock_is_awaited_and_no_longer_than_it_says(name: str) -> None:
     before, after = BUSY[manager]
     client(name).check_output("systemd-run --quiet --collect --unit=busy bash -c %s", f"{{ {before}\n}} 2>&1; wait")
     try:
-        time.sleep(6)
+        wait_until(lambda: client(name).run(HOLDS_THE_LOCK[manager]).rc == 0, f"{manager} does not hold its lock")
         start = time.monotonic()
         refused = packages(name, lock_seconds=1, **wanted)
         waited = time.monotonic() - start
-        awaited = packages(name, lock_seconds=120, **wanted)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(packages, name, lock_seconds=120, **wanted)
+            time.sleep(3)
+            assert not waiting.done(), waiting.result()
+            client(name).check_output("systemctl stop busy")
+            awaited = waiting.result()
     finally:
         client(name).run("systemctl stop busy")
         as_controller_root(client(name), after)
