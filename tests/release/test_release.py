@@ -248,6 +248,7 @@ def test_every_playbook_works_on_the_hosts(upgrade: dict[str, Any], fleet: Path,
     arguments = {
         "report": ("-e", f"chrony_nts_report_dir={BUILD / 'report'}"),
         "renew": (),
+        "rotate_ntskeys": (),
         "rotate_ca": ("-e", "chrony_nts_ca_rotation=prepare"),
     }
     for name, more in arguments.items():
@@ -262,6 +263,11 @@ def test_every_playbook_works_on_the_hosts(upgrade: dict[str, Any], fleet: Path,
             inventory=fleet,
         )
     assert {*arguments, "site", "verify", "restore"} == set(PLAYBOOKS)
+    # The module reads the keys of the one server, and the playbook refuses to share them with no other.
+    with pytest.raises(AssertionError) as error:
+        shared = ("-e", "chrony_nts_shared_keys=example")
+        run("ansible-playbook", "securetime.nts.rotate_ntskeys", *shared, path=new, inventory=fleet)
+    assert "Only server has example in chrony_nts_shared_keys" in " ".join(str(error.value).split())
     assert json.loads((BUILD / "report/report.json").read_text())["totals"]
     assert "nts-monitor.timer" in shell("client", "systemctl list-timers --all")
 
