@@ -50,7 +50,8 @@ def facts(vm: Vm, goal: str = "none", timeout_seconds: float = 0, sources: int =
 
 def ansible(host: str, module: str, **options: Any) -> dict[str, Any]:
     """Return what a module says on a host, also one that fails."""
-    return ask(host, module, json.dumps(options))[host]
+    # Ansible refuses an empty object.
+    return ask(host, module, json.dumps(options) if options else "")[host]
 
 
 def ask_server(host: str, server: str, **options: Any) -> dict[str, Any]:
