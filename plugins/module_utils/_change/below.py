@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Files below a folder in which another user may plant links.
+"""Private to securetime.nts. Write and remove files below a folder in which another user may plant links.
 
-Each component of a path is opened relative to its parent and without following links, so that nobody can make root
-write, remove, or change modes elsewhere.
+Open each component of a path relative to its parent, and follow no link. So no user can make root write, remove, or
+change modes elsewhere.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 @contextlib.contextmanager
 def opened(root: str, folders: List[str], make: bool) -> Iterator[int]:
-    """Open a folder below root, and make what is missing of it; raise OSError where a component is no folder."""
+    """Yield the handle of a folder below `root`, and create it if `make`. Raise OSError at a link or a file."""
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in folders:
@@ -26,7 +26,7 @@ def opened(root: str, folders: List[str], make: bool) -> Iterator[int]:
             os.close(handle)
             handle = below
             if is_new:
-                # Whatever the umask is: a web server must get there.
+                # Override the umask, because a web server must read the folder.
                 os.fchmod(handle, 0o755)
         yield handle
     finally:
@@ -42,7 +42,7 @@ def _make(name: str, parent: int) -> bool:
 
 
 def write_below(root: str, path: str, content: bytes) -> bool:
-    """Write a file that everybody may read; return whether it changed."""
+    """Write a file with mode 0644; return whether it changed."""
     folders, name = _split(path)
     with opened(root, folders, make=True) as handle:
         if _has(name, handle, content):
@@ -57,7 +57,7 @@ def write_below(root: str, path: str, content: bytes) -> bool:
 
 
 def remove_below(root: str, path: str) -> bool:
-    """Remove a file, and leave its folders; return whether it was there."""
+    """Remove a file, but not its folders; return whether it existed."""
     folders, name = _split(path)
     try:
         with opened(root, folders, make=False) as handle:
@@ -68,7 +68,7 @@ def remove_below(root: str, path: str) -> bool:
 
 
 def _split(path: str) -> Tuple[List[str], str]:
-    """Return the folders and the name of a relative path; raise ValueError where it leads out of its root."""
+    """Return the folders and the name of a relative path; raise ValueError if a component is empty, `.` or `..`."""
     parts = path.split("/")
     if not all(parts) or {".", ".."} & set(parts):
         raise ValueError(f"{path} is not a path below a folder.")
@@ -76,7 +76,7 @@ def _split(path: str) -> Tuple[List[str], str]:
 
 
 def _has(name: str, folder: int, content: bytes) -> bool:
-    """Return whether a regular file holds this content; read no more than that of what another user made."""
+    """Return whether a regular file holds this content. Read at most one byte more: another user may own the file."""
     try:
         with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder), "rb") as file:
             return stat.S_ISREG(os.fstat(file.fileno()).st_mode) and file.read(len(content) + 1) == content

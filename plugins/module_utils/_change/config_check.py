@@ -1,10 +1,13 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Would chronyd run with these files? Asked before one of them is in its place.
+"""Private to securetime.nts. Check that chronyd would run with the staged files, before the swap.
 
-`chronyd -p` reads chrony.conf and what it includes, and opens nothing that these name: neither sources files nor
-certificates nor keys, and it does not look for the user. These are looked at here, as the daemon's user will.
+`chronyd -p` parses chrony.conf and the files that it includes. It opens no other file that these name: no source file,
+no certificate and no key. It does not look up the user either. This module checks those, with the rights of the
+daemon's user.
+
+Long: one check for each way in which chronyd can fail with a file that it parses, read as one list.
 """
 
 import os
@@ -26,10 +29,10 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import 
 
 PARSE_ERROR = re.compile(r"Fatal error : (?P<what>.*) at line (?P<line>\d+)(?: in file .*)?$", re.MULTILINE)
 DEFAULT_USER = re.compile(r"^ *-u USER\s.*\((?P<user>[^)]*)\)$", re.MULTILINE)
-# What certificates must be for, by their paths.
+# The names that each certificate must carry, by its path.
 Names = Mapping[str, Sequence[str]]
 SOURCE_WORDS = ("server", "pool", "peer")
-# Rights, as in a mode.
+# Permission bits of one class of a file mode.
 READ, WRITE, ENTER = 4, 2, 1
 
 
@@ -37,7 +40,7 @@ NO_SANDBOX = Sandbox("", {})
 
 
 class Reader(NamedTuple):
-    """The user that chronyd becomes. It drops every group but the primary one (util.c: UTI_DropRoot)."""
+    """The user that chronyd runs as. chronyd drops every group but the primary one (util.c: UTI_DropRoot)."""
 
     name: str
     uid: int
@@ -53,13 +56,14 @@ def check(
     daemon_options: Optional[Sequence[str]] = None,
     sandbox: Sandbox = NO_SANDBOX,
 ) -> bool:
-    """Raise TransactionError with what chronyd could not use; False where there is no chronyd to ask.
+    """Raise TransactionError where chronyd cannot use a file; return False if chronyd is not installed.
 
-    staged are the files of the change by path. Their new content waits beside their place, because the distributions'
-    confinement lets chronyd read there and hardly anywhere else (Debian's AppArmor profile: /etc/chrony). names are
-    those that a certificate must carry, by its path. Not the whole, but the syntax alone, is checked where files that
-    other tasks make are not there yet (check mode). daemon_options are chronyd's, by default those with which it runs.
+    `staged` maps paths to the files of the change. Their new content is staged beside the target, because the
+    distributions' confinement lets chronyd read little else (Debian's AppArmor profile: /etc/chrony). `names` maps the
+    path of a certificate to the names that it must carry. `whole=False` checks the syntax alone: in check mode, files
+    of other tasks do not exist yet. `daemon_options` default to the options of the running chronyd.
     """
+    # Long: one sequence of checks, from the syntax to the paths, each with its own error.
     chronyd = find_chronyd()
     if chronyd is None:
         return False
@@ -91,7 +95,7 @@ def check(
 def check_reach(
     host: System, directives: Directives, sandbox: Sandbox, daemon_options: Optional[Sequence[str]] = None
 ) -> None:
-    """Raise TransactionError where chronyd cannot reach what its configuration names, as it is now."""
+    """Raise TransactionError where chronyd cannot reach a path that its current configuration names."""
     reader = reader_of(host, directives, daemon_options)
     _check_source_folders(directives, {}, reader)
     for arguments in directives.get("ntstrustedcerts", []):
@@ -104,14 +108,14 @@ def check_reach(
 
 
 def effective_directives(host: System, path: str) -> Directives:
-    """Return the directives of a configuration and of what it includes; of the text alone if chronyd refuses it."""
+    """Return the directives of a configuration and its included files; of the file alone if chronyd refuses it."""
     return words_of(effective_text(host, path))
 
 
 def effective_text(host: System, path: str) -> str:
-    """Return the lines of a configuration and of what it includes, in the order in which chronyd reads them.
+    """Return the lines of a configuration and its included files, in the order in which chronyd reads them.
 
-    Return the text of the file alone where chronyd refuses it.
+    If chronyd refuses the configuration, return the text of the file alone.
     """
     chronyd = find_chronyd()
     if chronyd is not None:
@@ -122,7 +126,7 @@ def effective_text(host: System, path: str) -> str:
 
 
 def _parse(host: System, chronyd: str, path: str, candidate: Optional[FileSpec]) -> str:
-    """Return what `chronyd -p` (since 4.0) makes of a file."""
+    """Return the output of `chronyd -p` (since 4.0) for a file; raise TransactionError if chronyd refuses it."""
     done = host.run([chronyd, "-p", "-f", path])
     if done.status == 0:
         return done.stdout
@@ -138,7 +142,7 @@ def _parse(host: System, chronyd: str, path: str, candidate: Optional[FileSpec])
 
 
 def _check_sources(host: System, chronyd: str, item: FileSpec) -> None:
-    """Refuse what chronyd would pass over without a word in a sources file."""
+    """Raise TransactionError where chronyd would silently ignore a line of a sources file."""
     content = item.content or ""
     if content and not content.endswith("\n"):
         raise TransactionError(
@@ -155,15 +159,15 @@ def _check_sources(host: System, chronyd: str, item: FileSpec) -> None:
 
 
 def _running_options() -> List[str]:
-    """Return the options of the chronyd that runs; none where none runs."""
+    """Return the options of the running chronyd; an empty list if none runs."""
     pid = find_daemon(0)
     return read_file(f"/proc/{pid}/cmdline").split("\0")[1:-1] if pid else []
 
 
 def reader_of(host: System, directives: Directives, daemon_options: Optional[Sequence[str]] = None) -> Reader:
-    """Return the user that chronyd becomes: the option -u comes before the directive user (main.c).
+    """Return the user that chronyd runs as. The option -u overrides the directive user (main.c).
 
-    Without options, they are those of the chronyd that runs. Raise TransactionError where the host does not have it.
+    `daemon_options` default to those of the running chronyd. Raise TransactionError if the host has no such user.
     """
     options = parse(_running_options() if daemon_options is None else daemon_options).options
     compiled = DEFAULT_USER.search(host.run([find_chronyd() or "chronyd", "--help"]).stdout)
@@ -180,7 +184,10 @@ def reader_of(host: System, directives: Directives, daemon_options: Optional[Seq
 
 
 def _check_source_folders(directives: Directives, staged: Dict[str, FileSpec], reader: Reader) -> None:
-    """chronyd reads sources as its user, and runs without those that it cannot read (conf.c: load_source_file)."""
+    """Raise TransactionError where chronyd's user cannot read a folder of sources, or a source file in it.
+
+    chronyd reads sources as its user, and runs without those that it cannot read (conf.c: load_source_file).
+    """
     for folder in [path for arguments in directives.get("sourcedir", []) for path in arguments]:
         if not os.path.isdir(folder):
             continue
@@ -198,7 +205,7 @@ def _check_source_folders(directives: Directives, staged: Dict[str, FileSpec], r
 
 
 def _let_in(folder: str, reader: Reader) -> str:
-    """Return the remedy where a folder keeps the user of chronyd out: the narrowest right first."""
+    """Return the remedy for a folder that denies chronyd's user access: the narrowest permission first."""
     for_all = f"`chmod o+rx {folder}`"
     if folder.count("/") < 2:
         return f"Let all users in: {for_all}."
@@ -210,7 +217,7 @@ def _sources_in(folder: str) -> Iterator[str]:
 
 
 def _check_server(text: str, config_file: str) -> None:
-    """Refuse directives with which a server has its certificates and answers no client."""
+    """Raise TransactionError where the directives of a server let it answer no client."""
     found = obstacle(read_serving(text))
     if found:
         raise TransactionError(
@@ -220,7 +227,10 @@ def _check_server(text: str, config_file: str) -> None:
 
 
 def _check_anchors(directives: Directives, staged: Dict[str, FileSpec], reader: Reader) -> None:
-    """One trust anchor that cannot be read keeps every source of its set from authenticating (tls_gnutls.c)."""
+    """Raise TransactionError where a file of trust anchors is unreadable or empty.
+
+    One unreadable file keeps every source of its set from authenticating (tls_gnutls.c).
+    """
     for arguments in directives.get("ntstrustedcerts", []):
         path = arguments[-1]
         if not os.path.isdir(path):
@@ -233,7 +243,10 @@ def _check_anchors(directives: Directives, staged: Dict[str, FileSpec], reader: 
 
 
 def _check_pairs(directives: Directives, staged: Dict[str, FileSpec], reader: Reader, names: Names) -> None:
-    """With a pair that it cannot use chronyd runs on, listens, and serves no NTS."""
+    """Raise TransactionError where chronyd cannot use a pair of certificate and key.
+
+    With an unusable pair chronyd keeps running and listening, but serves no NTS.
+    """
     certificates = [arguments[0] for arguments in directives.get("ntsservercert", []) if arguments]
     keys = [arguments[0] for arguments in directives.get("ntsserverkey", []) if arguments]
     if len(certificates) != len(keys):
@@ -250,7 +263,7 @@ def _check_pairs(directives: Directives, staged: Dict[str, FileSpec], reader: Re
 
 def _must_match(certificate: str, certificate_now: str, key: str, key_now: str) -> None:
     try:
-        # A key with a passphrase would ask for it: chronyd cannot, either.
+        # Without this, OpenSSL would prompt for the passphrase of a key. chronyd cannot use such a key either.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_now, key_now, password=lambda: b"")
     except (ssl.SSLError, OSError) as error:
         reason = "do not belong together" if "MISMATCH" in str(error) else f"cannot be used ({error})"
@@ -265,7 +278,7 @@ def _must_be_valid(path: str, now: str, names: Sequence[str]) -> None:
     for holder, certificate in zip(("server's certificate", "certificate of its CA"), chain):
         for word, when, wrong in (("expired", "notAfter", -1), ("is not valid before", "notBefore", 1)):
             if (ssl.cert_time_to_seconds(certificate[when]) - clock) * wrong > 0:
-                # As OpenSSL writes dates.
+                # The date format of OpenSSL, to match the dates of the certificate.
                 shown = time.strftime("%b %d %H:%M:%S %Y GMT", time.gmtime(clock))
                 raise TransactionError(
                     f"The {holder} in {path} {word} {certificate[when]}, and no client would accept it; nothing was"
@@ -295,7 +308,7 @@ def _decode(path: str, now: str) -> Iterator[Dict[str, Any]]:
 
 
 def _current_path(path: str, staged: Dict[str, FileSpec]) -> str:
-    """Return where the file of this path is before the swap."""
+    """Return the path at which the content of a file is before the swap."""
     item = staged.get(path) or staged.get(os.path.realpath(path))
     return item.staged if item else path
 
@@ -326,7 +339,7 @@ def _must_be_readable(path: str, staged: Dict[str, FileSpec], reader: Reader, di
 
 
 def _check_paths(directives: Directives, reader: Reader, sandbox: Sandbox) -> None:
-    """Look at the other paths that chronyd uses, each as the user that uses it, in the sandbox of its unit."""
+    """Check the other paths that chronyd uses, each as the user that opens it, in the sandbox of the unit."""
     for use in paths.used(directives):
         problem = _path_problem(use, reader, sandbox)
         if problem:
@@ -336,7 +349,7 @@ def _check_paths(directives: Directives, reader: Reader, sandbox: Sandbox) -> No
 
 
 def _path_problem(use: PathUse, reader: Reader, sandbox: Sandbox) -> Optional[Tuple[str, str]]:
-    """Return what keeps chronyd from using a path, and the remedy; None where nothing does."""
+    """Return why chronyd cannot use a path, and the remedy; None if it can."""
     real = os.path.realpath(use.path)
     elsewhere = f"Set {use.directive} to a place that chronyd can read."
     if use.writes:
@@ -377,7 +390,10 @@ def _write_problem(
 
 
 def _socket_problem(folder: str, reader: Reader) -> Optional[Tuple[str, str]]:
-    """chronyd makes its command socket only in a folder of its own (conf.c: CNF_CreateDirs)."""
+    """Return why chronyd cannot create its command socket in a folder, and the remedy; None if it can.
+
+    chronyd creates it only in a folder of its user and group that is closed to others (conf.c: CNF_CreateDirs).
+    """
     status = os.stat(folder)
     if (status.st_uid, status.st_gid) == reader[1:] and not status.st_mode & stat.S_IRWXO:
         return None
@@ -388,7 +404,7 @@ def _socket_problem(folder: str, reader: Reader) -> Optional[Tuple[str, str]]:
 
 
 def _folder_problem(folder: str, reader: Reader, elsewhere: str) -> Optional[Tuple[str, str]]:
-    """Return what keeps the user of chronyd from writing in a folder, and the remedy."""
+    """Return why chronyd's user cannot safely write to a folder, and the remedy; None if it can."""
     if os.stat(folder).st_mode & stat.S_IWOTH:
         return f"is in {folder}, and all users can write there", elsewhere
     for item, right in [(folder, WRITE | ENTER), *((parent, ENTER) for parent in _parents(os.path.dirname(folder)))]:
@@ -420,7 +436,7 @@ def _parents(folder: str) -> Iterator[str]:
 
 
 def may(reader: Reader, status: os.stat_result, right: int) -> bool:
-    """Say whether a user has all of these rights: the first class that it belongs to decides."""
+    """Return whether a user has all of these rights: the first class (owner, group, others) that fits decides."""
     if reader.uid == 0:
         return True
     mode = stat.S_IMODE(status.st_mode)

@@ -1,16 +1,20 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What SELinux and AppArmor must let chronyd do that their policies do not know of.
+"""Private to securetime.nts. Extend SELinux and AppArmor by what the configuration needs beyond their policies.
 
-SELinux lets chronyd_t listen at, and connect to, TCP ports of the type ntske_port_t, which is 4460 alone, and listen at
-UDP ports of the type ntp_port_t (it does not look at the ports that datagrams are sent to). It lets it read files of
-the type etc_t, and write those of chronyd_var_lib_t and chronyd_var_log_t. Debian's AppArmor profile lets it read below
-/etc/chrony, write in /var/lib/chrony and /var/log/chrony, but not below folders there, and takes further rules from a
-file of the administrator's, in which a marked block is ours.
+SELinux lets chronyd_t listen on and connect to TCP ports of the type ntske_port_t, which is 4460 alone. It lets it
+listen on UDP ports of the type ntp_port_t, and does not check the destination ports of datagrams. chronyd_t may read
+files of the type etc_t, and write those of chronyd_var_lib_t and chronyd_var_log_t.
 
-What is added is written down before it is added, so that it can be taken away by a later run, also of a run that was
-cut; what somebody else has added stays.
+Debian's AppArmor profile lets chronyd read below /etc/chrony. It lets it write files in /var/lib/chrony and
+/var/log/chrony, but not in their subfolders. It includes a local file of the administrator, in which this module
+manages a marked block.
+
+This module records a rule before it adds it. So a later run can remove the rule even if this run is interrupted. Rules
+that others added stay.
+
+Long: AppArmor and SELinux allow the same requirements, which share one record.
 """
 
 import os
@@ -27,16 +31,16 @@ NTSKE_TYPE = "ntske_port_t"
 FILE_TYPE = "etc_t"
 # Types that the policies of Enterprise Linux 8 to 10 and of Debian let chronyd_t read as files.
 READABLE_TYPES = (FILE_TYPE, "cert_t", "chronyd_conf_t", "chronyd_keys_t", "chronyd_var_lib_t")
-# Those of the ports that no service has for itself: a port of these can be given a type of its own.
+# Types of ports that no service owns: a local rule can give such a port another type.
 FREE_TYPES = ("port_t", "reserved_port_t", "hi_reserved_port_t", "unreserved_port_t", "ephemeral_port_t")
-# Below the state folder.
+# In the state folder.
 RECORD = "confinement.json"
 BEGIN = "# BEGIN securetime.nts: from where chronyd reads certificates"
 END = "# END securetime.nts"
 BLOCK = re.compile(rf"^{re.escape(BEGIN)}\n.*?^{re.escape(END)}\n?", re.MULTILINE | re.DOTALL)
 
 
-# What the policies of the distributions let chronyd read and write on their own.
+# Paths that the policies of the distributions let chronyd read and write without local rules.
 USUAL_FOLDERS = (
     *("/etc/chrony", "/etc/chrony.d", "/run/chrony", "/run/chrony-dhcp"),
     *("/etc/pki", "/etc/ssl/certs", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"),
@@ -44,7 +48,7 @@ USUAL_FOLDERS = (
 USUAL_FILES = (*USUAL_FOLDERS, "/usr/share/zoneinfo", "/etc/adjtime", "/dev", "/sys", "/proc")
 USUAL_WRITES = ("/var/lib/chrony", "/var/log/chrony", "/run/chrony")
 RUN_FOLDER = "/run/chrony"
-# Folders that no rule about chronyd may cover, besides those below the root.
+# Shared folders, which no rule for chronyd may cover. The direct subfolders of / are shared, too.
 SHARED = (
     *("/etc/default", "/etc/ssl", "/etc/sysconfig", "/etc/systemd", "/run/lock", "/run/systemd", "/run/user"),
     *("/usr/bin", "/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/local", "/usr/sbin", "/usr/share"),
@@ -52,15 +56,16 @@ SHARED = (
 )
 NTP_TYPE = "ntp_port_t"
 STATE_TYPE, LOG_TYPE = "chronyd_var_lib_t", "chronyd_var_log_t"
-# Where SELinux gives sockets a type of chronyd's as chronyd makes them.
+# Folders in which SELinux labels a new socket of chronyd with a type of chronyd.
 SOCKET_FOLDERS = ("/run", "/run/chrony", "/var/lib/chrony")
 
 
 class Requirements(NamedTuple):
-    """What chronyd uses: TCP ports of key exchanges, folders that it reads, and what else was found to need a rule.
+    """The ports and paths that chronyd needs.
 
-    udp_ports are those at which it listens. state and logs are folders that it writes, files are read one by one, and
-    sockets are those that it makes.
+    `ports` are the TCP ports of key exchanges, and `udp_ports` the UDP ports that chronyd listens on. chronyd reads
+    `folders` with everything below them, reads single `files`, writes to the folders `state` and `logs`, and creates
+    `sockets`.
     """
 
     ports: Sequence[int] = ()
@@ -72,12 +77,12 @@ class Requirements(NamedTuple):
     sockets: Sequence[str] = ()
 
 
-# Fields of the first format of the record.
+# Fields that the first format of the record has.
 OLD_FIELDS = ("ports", "folders")
 
 
 class Places(NamedTuple):
-    """Where the host has what is asked and changed here; another root for tests."""
+    """The paths of the host that this module reads and writes; tests pass others."""
 
     selinux: str = "/sys/fs/selinux/enforce"
     profile: str = "/etc/apparmor.d/usr.sbin.chronyd"
@@ -90,7 +95,7 @@ HERE = Places()
 
 
 class Outcome(NamedTuple):
-    """Sentences about what changed, or would, Ansible's diffs of it, and what the administrator should know."""
+    """Sentences about the changes (in check mode: the predicted ones), Ansible's diffs of them, and warnings."""
 
     changes: List[str]
     diff: List[Dict[str, str]]
@@ -101,22 +106,22 @@ NOTHING = Outcome([], [], [])
 
 
 def allow(host: System, uses: Requirements, check_mode: bool = False, places: Places = HERE) -> Outcome:
-    """Let chronyd use these, too. Raises TransactionError where the host's own tools refuse."""
+    """Allow these requirements in addition to the recorded ones; raise TransactionError if a tool of the host fails."""
     record = load(host, RECORD)
     return _reconcile(host, union(_used(record), uses), record, check_mode, places)
 
 
 def allow_more(host: System, uses: Requirements, allowed: Optional[Requirements]) -> Outcome:
-    """As allow(), where that requires more than is allowed already."""
+    """Call allow() only if the requirements exceed what is already allowed."""
     before = union(_used(load(host, RECORD)), allowed or Requirements())
     return NOTHING if union(before, uses) == before else allow(host, union(before, uses))
 
 
 def prune(host: System, uses: Requirements, check_mode: bool = False, places: Places = HERE) -> Outcome:
-    """Let chronyd use these, and nothing more of what was once added for it."""
+    """Allow these requirements alone: remove the other rules that this module added."""
     record = load(host, RECORD)
     outcome = _reconcile(host, uses, record, check_mode, places)
-    # What is empty is left out, so that an older version can read what it knows.
+    # Omit empty fields, so that an older version can read the record.
     wanted = {name: list(getattr(uses, name)) for name in uses._fields if name in OLD_FIELDS or getattr(uses, name)}
     record = load(host, RECORD)
     if not check_mode and record.get("uses", {"ports": [], "folders": []}) != wanted:
@@ -136,15 +141,15 @@ def _used(record: Dict[str, Any]) -> Requirements:
 
 
 def union(*all_of_them: Requirements) -> Requirements:
-    """Return what any of these requires, in order."""
+    """Return the union of these requirements; each field is sorted."""
     return Requirements(*(sorted(set().union(*values)) for values in zip(*all_of_them)))
 
 
 def required(directives: Directives, linked: Sequence[str] = ()) -> Requirements:
-    """Return what a configuration requires beyond what the policies of the distributions allow on their own.
+    """Return what a configuration requires beyond the policies of the distributions.
 
-    linked are files that chronyd reads behind symbolic links. AppArmor and SELinux look at the path without links.
-    Raise TransactionError where a folder is not chronyd's to write.
+    `linked` are the targets of symbolic links that chronyd reads, because AppArmor and SELinux check the resolved path.
+    Raise TransactionError where chronyd would write to a shared folder.
     """
     uses = [each._replace(path=os.path.realpath(each.path)) for each in paths.used(directives)]
     writes = paths.written(uses)
@@ -172,9 +177,9 @@ def required(directives: Directives, linked: Sequence[str] = ()) -> Requirements
 
 
 def _made_at_start(use: paths.PathUse) -> str:
-    """Return a socket or a PID file that is not in the usual folder, or, with a slash, the folder of the first one.
+    """Return the path of a socket or a PID file outside /run/chrony, else an empty string.
 
-    chronyc makes a socket of its own beside chronyd's command socket.
+    For the command socket return its folder with a trailing slash: chronyc creates its own socket beside it.
     """
     if use.kind == paths.SOCKET and use.makes and use.folder != RUN_FOLDER:
         return use.folder + "/"
@@ -183,7 +188,7 @@ def _made_at_start(use: paths.PathUse) -> str:
 
 
 def _is_shared(folder: str) -> bool:
-    """Say whether a folder is one of the system's, in which a label or a rule would be about others, too."""
+    """Return whether a folder is shared: a label or a rule for it would apply to other programs, too."""
     return folder.count("/") < 2 or folder in SHARED
 
 
@@ -207,10 +212,10 @@ def _reconcile(host: System, uses: Requirements, record: Dict[str, Any], check_m
 
 
 def rules_of(uses: Requirements) -> List[str]:
-    """Return the rules of AppArmor for what chronyd uses."""
+    """Return the AppArmor rules for these requirements."""
     return [
         *(f"{_literal(folder)}/{{,**}} r," for folder in uses.folders),
-        # A file of the role waits beside its place, and chronyd checks it there.
+        # `chronyd -p` also reads the staged file and the one of check mode, beside the target.
         *(f"{_literal(path)}{{,{files.NEW},{files.CHECK}*}} r," for path in uses.files),
         *(f"{_literal(folder)}/{{,**}} rw," for folder in (*uses.state, *uses.logs)),
         *(f"{_literal(path)}{'{,*}' if path.endswith('/') else ''} rw," for path in uses.sockets),
@@ -218,12 +223,12 @@ def rules_of(uses: Requirements) -> List[str]:
 
 
 def _literal(path: str) -> str:
-    """Return a path without what AppArmor takes for a pattern."""
+    """Return a path with escapes for the characters that are patterns in AppArmor."""
     return re.sub(r'([][{}*?^",\\])', r"\\\1", path)
 
 
 def with_block(text: str, rules: Sequence[str]) -> str:
-    """Return the administrator's rules with ours, or without where there are none."""
+    """Return the administrator's rules with our block; without rules, remove the block."""
     rest = BLOCK.sub("", text)
     if not rules:
         return rest
@@ -258,7 +263,7 @@ def _override(host: System, uses: Requirements, check_mode: bool, places: Places
 
 
 def _write(path: str, text: str, existing: Any) -> None:
-    # An administrator may keep the file elsewhere, behind a symbolic link.
+    # Write to the target: an administrator may have made the file a symbolic link.
     path = os.path.realpath(path)
     files.make_folders(os.path.dirname(path), [])
     mode, uid, gid = (existing.mode, existing.uid, existing.gid) if existing else (0o644, 0, 0)
@@ -268,12 +273,12 @@ def _write(path: str, text: str, existing: Any) -> None:
 
 
 def _allows_socket(profile: bytes, path: str) -> bool:
-    """Say whether a profile has the rule for sockets of refclocks, which Debian's has since chrony 4.3."""
+    """Return whether a profile has the rule for refclock sockets. Debian's profile has it since chrony 4.3."""
     return b"/chrony.*.sock rw" in profile and re.match(r"/run/chrony\.[^/]*\.sock$", path) is not None
 
 
 def _is_loaded(path: str) -> bool:
-    # A container may see the file and not be able to read it: then it cannot load profiles either.
+    # A container may list this file without being able to read it. Such a container cannot load profiles either.
     try:
         with open(path, encoding="utf-8") as file:
             return any(line.startswith(("/usr/sbin/chronyd ", "chronyd ")) for line in file)
@@ -285,7 +290,7 @@ def _is_loaded(path: str) -> bool:
 
 
 class _Protocol(NamedTuple):
-    """Ports of a protocol: their name in the record, and the type by which chronyd may use them."""
+    """A protocol: its field in the record, its name for semanage, the port type for chronyd, and its purpose."""
 
     record: str
     name: str
@@ -298,7 +303,7 @@ UDP = _Protocol("udp_ports", "udp", NTP_TYPE, "NTP")
 
 
 def port_types(listing: str, protocol: str = "tcp") -> List[Tuple[str, int, int]]:
-    """Return type, first and last port of each range of ports in what `semanage port --list` prints."""
+    """Parse the output of `semanage port --list`; return the type, the first and the last port of each range."""
     found = []
     for line in listing.splitlines():
         words = line.replace(",", " ").split()
@@ -311,7 +316,7 @@ def port_types(listing: str, protocol: str = "tcp") -> List[Tuple[str, int, int]
 
 
 def type_of(port: int, types: Sequence[Tuple[str, int, int]]) -> str:
-    """Return the type of a port, which is that of the smallest range it is in; nothing if it is in none."""
+    """Return the type of a port: that of the smallest range that holds it; an empty string if none does."""
     ranges = [(last - first, name) for name, first, last in types if first <= port <= last]
     return min(ranges)[1] if ranges else ""
 
@@ -327,7 +332,7 @@ def _label_ports(
     ours = record.get(protocol.record, [])
     if not ports and not ours:
         return
-    # The run that is checked installs semanage first.
+    # Check mode may precede the installation of semanage, which the real run has by then.
     unknown = check_mode and find_program("semanage") is None
     types = [] if unknown else port_types(_semanage(host, "port", "--list", "--noheading"), protocol.name)
     now = {port: type_of(port, types) for port in {*ports, *ours}}
@@ -344,7 +349,7 @@ def _label_ports(
         _semanage(host, "port", "--add", *words, str(port))
 
     def delete(port: int) -> None:
-        # Somebody may have taken it away already.
+        # The rule may be gone already: an administrator can remove it.
         if now[port] == protocol.type:
             _semanage(host, "port", "--delete", *words, str(port))
 
@@ -354,13 +359,13 @@ def _label_ports(
 
 
 class _Label(NamedTuple):
-    """Paths of one kind: their name in the record, what chronyd does there, the type it needs, and those that do."""
+    """A kind of path: its field in the record, the access, the type to set, and the types that already suffice."""
 
     name: str
     lets: str
     type: str
     enough: Sequence[str]
-    # What a path is followed by in the pattern of the rule.
+    # The suffix of the path in the regular expression of the rule.
     pattern: str
 
 
@@ -376,7 +381,7 @@ def _label_paths(
     host: System, kind: _Label, paths_now: Sequence[str], record: Dict[str, Any], check_mode: bool, outcome: Outcome
 ) -> None:
     def add(path: str) -> None:
-        # It is there already if a run was cut between the record and here, or between here and what follows.
+        # The rule exists already if a run was interrupted after it wrote the record.
         if kind.pattern not in _local_contexts(host, path, kind):
             _semanage(host, "fcontext", "--add", "--type", kind.type, _pattern(path, kind))
         if kind.name == "folders":
@@ -399,7 +404,7 @@ def _restore_labels(host: System, path: str) -> None:
 
 
 def _assert_labelled(sockets: Sequence[str]) -> None:
-    """Raise TransactionError where SELinux has no type for what chronyd makes at its start."""
+    """Raise TransactionError where SELinux denies chronyd the creation of a socket or a PID file at its start."""
     for path in sockets:
         if os.path.dirname(path.rstrip("/")) not in SOCKET_FOLDERS:
             raise TransactionError(
@@ -409,7 +414,7 @@ def _assert_labelled(sockets: Sequence[str]) -> None:
 
 
 class _Rules(NamedTuple):
-    """One kind of local rules of SELinux: its name in the record, what it lets chronyd do, the type it gives."""
+    """A kind of local SELinux rule: its field in the record, the access, the type, and how to add and delete one."""
 
     name: str
     lets: str
@@ -427,7 +432,7 @@ def _change(
     check_mode: bool,
     outcome: Outcome,
 ) -> None:
-    """Add what is missing and delete what is spare; a rule is in the record for as long as it may be there."""
+    """Add the missing rules and delete the spare ones; the record names a rule for as long as it may exist."""
     outcome.changes.extend(f"SELinux lets chronyd {rules.lets} {each} ({rules.type})" for each in missing)
     outcome.changes.extend(f"SELinux lets chronyd {rules.lets} {each} no more" for each in spare)
     if check_mode:

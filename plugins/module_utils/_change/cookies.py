@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The cookies that chronyd has saved as a client, which a change of its trust sets aside.
+"""Private to securetime.nts. Set aside the cookies that chronyd saved as a client, when a change revokes trust.
 
-The folder belongs to chronyd's user, and root works in it: names are resolved in the open folder, nothing here follows
-a symbolic link, and what is no regular file is left alone. No file or folder that this user makes, renames or removes
-meanwhile keeps a change from going on.
+chronyd's user owns the folder, and root works in it. So this module resolves names relative to the open folder, follows
+no symbolic link, and touches regular files only. No file or folder that this user creates, renames or removes meanwhile
+can block a change.
 """
 
 import contextlib
@@ -16,19 +16,19 @@ from typing import Callable, Iterator, List, Optional
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import OLD, removal_problem
 
-# Cookies and keys that a client has of a server, in chronyd's ntsdumpdir; the keys of a server are in ntskeys.
+# Suffix of a client's saved cookies and keys of one server, in chronyd's ntsdumpdir. The file ntskeys is a server's.
 COOKIES = ".nts"
-# A process of chronyd's user can make files faster than they are renamed.
+# Limit of the passes: a process of chronyd's user can create files faster than root renames them.
 ATTEMPTS = 5
-# What such a process can bring about by a folder in the place of a file, or by a file that is gone.
+# Errors that such a process can cause: it replaces a file by a folder, or removes it.
 RACES = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST)
 
 
 def set_aside_cookies(folder: str) -> None:
-    """Keep from chronyd the cookies that it has saved, without needing room; remove those that cannot be kept.
+    """Rename the saved cookies, which needs no disk space, so that chronyd does not load them; else remove them.
 
-    Raise OSError where a cookie can be neither renamed nor removed, as on a read-only file system: a client that no
-    longer trusts a server must not use its cookies.
+    Raise OSError if a cookie can be neither renamed nor removed, as on a read-only file system: a client that no longer
+    trusts a server must not use its cookies.
     """
     with _opened(folder) as handle:
         for _attempt in range(ATTEMPTS):
@@ -40,7 +40,7 @@ def set_aside_cookies(folder: str) -> None:
 
 
 def put_back_cookies(folder: str) -> None:
-    """Give chronyd back the cookies that were set aside, but for those in whose place a folder is."""
+    """Restore the cookies that were set aside, except where a folder has taken the name."""
     with _opened(folder) as handle:
         for name in _saved(handle, COOKIES + OLD):
             if not _is(handle, name[: -len(OLD)], stat.S_ISDIR):
@@ -49,7 +49,7 @@ def put_back_cookies(folder: str) -> None:
 
 
 def forget_cookies(folder: str) -> List[str]:
-    """Remove the cookies that were set aside; return what could not be removed, in sentences."""
+    """Remove the cookies that were set aside; return a sentence for each failed removal."""
     with _opened(folder) as handle:
         found = [removal_problem(os.path.join(folder, name)) for name in _saved(handle, COOKIES + OLD)]
     return [problem for problem in found if problem]
@@ -65,7 +65,7 @@ def _set_aside(folder: Optional[int], name: str) -> None:
 
 @contextlib.contextmanager
 def _raced() -> Iterator[None]:
-    """Suppress the errors that chronyd's user can bring about."""
+    """Suppress the errors that chronyd's user can cause."""
     try:
         yield
     except OSError as problem:
@@ -75,7 +75,7 @@ def _raced() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(folder: str) -> Iterator[Optional[int]]:
-    """Open a folder, and bring what is renamed in it down to the disk; None where there is no folder."""
+    """Yield the handle of a folder, and sync its renames to the disk at the end; yield None if there is no folder."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
@@ -89,7 +89,7 @@ def _opened(folder: str) -> Iterator[Optional[int]]:
 
 
 def _saved(folder: Optional[int], end: str) -> List[str]:
-    """Return the names of the regular files with this end, but for hidden ones."""
+    """Return the names of the regular files with this suffix, without hidden ones."""
     names = [] if folder is None else sorted(os.listdir(folder))
     return [name for name in names if name.endswith(end) and name[0] != "." and _is(folder, name, stat.S_ISREG)]
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What is to be done after a change of chronyd's files, and why."""
+"""Private to securetime.nts. Choose the least disruptive actions that apply a change of chronyd's files."""
 
 import re
 from typing import Dict, List, NamedTuple, Sequence
@@ -10,8 +10,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import KEYS, NOTHING, RESTART, SOURCES
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, is_replaced, read_version
 
-# Every action in its order.
 UNIT = "UNIT"
+# Every action, in the order of execution. transaction.py implements those without a command.
 COMMANDS = {
     "stop-rivals": (),
     "stop": ("systemctl", "stop", UNIT),
@@ -24,18 +24,18 @@ COMMANDS = {
     "rekey": ("chronyc", "rekey"),
     "mask-rivals": (),
 }  # type: Dict[str, Sequence[str]]
-# Those that make chronyd read files again.
+# Actions after which chronyd runs with other files, or not at all.
 RELOADING_ACTIONS = {"restart", "reload-sources", "rekey", "stop"}
 # UnitFileState of a unit that needs no `systemctl enable`.
 ENABLED = ("enabled", "enabled-runtime", "alias", "static", "indirect")
-# The packages in which `chronyc reload sources` does what it says, from the first to before the last version (chrony's
-# NEWS: changed options are applied since 4.5; 4.6 and 4.6.1 multiply the sources, which Debian mended in 4.6.1-3).
+# Ranges of versions in which `chronyc reload sources` works, each without its end (chrony's NEWS). Before 4.5 it
+# ignores changed options. 4.6 and 4.6.1 duplicate the sources; Debian fixed that in 4.6.1-3.
 RELOADS = ((4, 5), (4, 6)), ((4, 7), (99,))
 RELOADS_IN_DEBIAN = re.compile(r"4\.6\.1-([3-9]|[1-9]\d)")
 
 
 class Decision(NamedTuple):
-    """What is to be done, and why."""
+    """The actions, and a sentence for each reason."""
 
     actions: List[str]
     reasons: List[str]
@@ -50,7 +50,7 @@ def decide(
     state: Dict[str, str],
     enabled: bool = True,
 ) -> Decision:
-    """Return what is to be done and why: the cheapest that applies every change."""
+    """Return the least disruptive actions that apply every change, and the reasons."""
     actions = _reloads_units(changes, state) + _enables(state, enabled)
     if state.get("ActiveState") != "active":
         return Decision([*actions, "restart"], ["chronyd is not running"])
@@ -62,7 +62,7 @@ def decide(
     why = {path: reason for path, reason in why.items() if effects.get(path, RESTART) != NOTHING}
     needed = {effects.get(path, RESTART) for path in why}
     replaced = is_replaced(int(state.get("MainPID") or 0))
-    # After an upgrade without a restart. What is installed has read the files, and not what runs.
+    # After an upgrade without a restart, the installed program has parsed the files, not the running one.
     restarts = ["chronyd's program was replaced since its start"] if replaced else []
     if restarts or RESTART in needed or (SOURCES in needed and not reloads_sources(host)):
         actions.append("restart")
@@ -72,13 +72,13 @@ def decide(
 
 
 def decide_to_stop(changes: Sequence[FileSpec], state: Dict[str, str], enabled: bool = False) -> Decision:
-    """Return what leaves a chronyd stopped that did not run before, too."""
+    """Return the actions that leave chronyd stopped, whether it runs now or not."""
     actions = ["stop"] if state.get("ActiveState") == "active" else []
     return Decision(actions + _enables(state, enabled) + _reloads_units(changes, state), [])
 
 
 def _enables(state: Dict[str, str], enabled: bool) -> List[str]:
-    """Return the action that enables or disables the unit, if it needs one."""
+    """Return the action that enables or disables the unit, if one is necessary."""
     found = state.get("UnitFileState")
     if enabled:
         return [] if found in ENABLED else ["enable"]
@@ -91,7 +91,7 @@ def _reloads_units(changes: Sequence[FileSpec], state: Dict[str, str]) -> List[s
 
 
 def reloads_sources(host: System) -> bool:
-    """Say whether `chronyc reload sources` of the installed chrony leaves the sources as the files say."""
+    """Return whether `chronyc reload sources` of the installed chrony yields the sources that the files name."""
     shown = read_version(host.run([find_chronyd() or "chronyd", "-v"]).stdout)["version"] or ""
     version = tuple(map(int, re.findall(r"\d+", shown)))
     if any(first <= version < last for first, last in RELOADS):

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Files as they are wanted, as they are, and how one becomes the other, all or nothing.
+"""Private to securetime.nts. Desired and current state of files, and the steps from one to the other.
 
-Nothing here needs room on the disk once the new files are staged: the old ones are kept as hard links beside them.
+Only staging needs disk space. The old files stay as hard links beside the new ones, so a rollback needs none.
 """
 
 import contextlib
@@ -17,21 +17,21 @@ import pwd
 import stat
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-# Beside the file that it is about, and read by nothing: neither *.sources, *.conf nor *.service.
+# Suffixes beside the file itself. No program reads such names: they match neither *.sources, *.conf nor *.service.
 NEW = ".securetime-nts-new"
 OLD = ".securetime-nts-old"
-# Followed by the id of the process: a check never writes where another run reads.
+# The process id follows, so that check mode never writes to a path that another run reads.
 CHECK = ".securetime-nts-check-"
-# The exit status of a program that could not be run, as in the shell.
+# Exit status if the program cannot be run, as in the shell.
 NOT_RUN = 127
 
 
-# What a diff shows of a file that other users may not read.
+# Content of a diff for a file that other users may not read.
 HIDDEN = {"before": "(the old content is not shown)\n", "after": "(the new content is not shown)\n"}
 
 
 class CommandResult(NamedTuple):
-    """What became of a program."""
+    """Exit status and output of a program."""
 
     status: int
     stdout: str
@@ -39,7 +39,7 @@ class CommandResult(NamedTuple):
 
 
 class FileSpec(NamedTuple):
-    """A file as it shall be: without content, it shall not be. The effect is what makes chronyd use it."""
+    """Desired state of a file. `content=None` means absent. `effect` is the method by which chronyd loads it."""
 
     path: str
     content: Optional[str]
@@ -47,32 +47,33 @@ class FileSpec(NamedTuple):
     group: str
     mode: int
     effect: str = "restart"
-    # What the file is called while it waits beside its place.
+    # Suffix of the staged file.
     suffix: str = NEW
-    # The target of a symbolic link, and the content of that; or extended attributes, ACLs included (None: any).
+    # For a symbolic link: its target, whose content is then `content`.
     link: Optional[str] = None
+    # Extended attributes, ACLs included; None accepts any.
     xattrs: Optional[Mapping[str, bytes]] = None
-    # Where the file is written, if its path is a symbolic link.
+    # The path to write, if `path` is a symbolic link that stays.
     target: Optional[str] = None
 
     @property
     def place(self) -> str:
-        """Return the path that is written, kept, and put back."""
+        """Return the path that a change writes and a rollback restores."""
         return self.target or self.path
 
     @property
     def data(self) -> Optional[bytes]:
-        """Return the content as bytes. What is no UTF-8 was read with escapes, and becomes what it was."""
+        """Return the content as bytes. Surrogate escapes become the original bytes that were no UTF-8."""
         return None if self.content is None else self.content.encode("utf-8", "surrogateescape")
 
     @property
     def staged(self) -> str:
-        """Return where the new file waits."""
+        """Return the path of the staged file."""
         return self.place + self.suffix
 
 
 class FileState(NamedTuple):
-    """A file as it is."""
+    """Current state of a file."""
 
     content: bytes
     uid: int
@@ -81,14 +82,14 @@ class FileState(NamedTuple):
 
 
 class TransactionError(Exception):
-    """The change was not made, or was taken back; the text says why and what the host runs now."""
+    """The change was refused or rolled back; the text gives the reason and the present state of the host."""
 
 
 class System:
-    """What the transaction needs of a host.
+    """The host's functions that a transaction calls.
 
-    run(argv) executes a program and returns its Finished; label(file, path) gives a file the security label that
-    belongs to this place, and says whether it had another.
+    `run(argv)` executes a program and returns a CommandResult. `label(file, path)` gives a file the security label of
+    `path`, and returns whether the label changed. `state` is the state folder.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class System:
 
 
 def read(path: str) -> Optional[FileState]:
-    """Return the file's content and metadata, or None where there is none."""
+    """Return content and metadata of a file, or None if it does not exist."""
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
@@ -113,7 +114,7 @@ def read(path: str) -> Optional[FileState]:
 
 
 def differs(wanted: FileSpec, existing: Optional[FileState]) -> bool:
-    """Whether the host's file is not as wanted (content None: wanted absent)."""
+    """Return whether the current state differs from the desired state."""
     if wanted.link is not None:
         return not os.path.islink(wanted.path) or os.readlink(wanted.path) != wanted.link
     if wanted.content is None or existing is None:
@@ -125,7 +126,7 @@ def differs(wanted: FileSpec, existing: Optional[FileState]) -> bool:
 
 
 def read_xattrs(path: str) -> Dict[str, bytes]:
-    """Return the extended attributes and ACLs of a file, but for those that belong to the security policy."""
+    """Return the extended attributes and ACLs of a file, except those of the security policy (`security.*`)."""
     try:
         names = os.listxattr(path)
     except OSError as problem:
@@ -136,7 +137,7 @@ def read_xattrs(path: str) -> Dict[str, bytes]:
 
 
 def diffs(wanted: FileSpec, existing: Optional[FileState]) -> List[Dict[str, str]]:
-    """Return Ansible's before/after pairs for content and for metadata, each only where it changes."""
+    """Return Ansible's before/after pairs for content and for metadata, each only if it changes."""
     old = existing.content.decode("utf-8", "replace") if existing else ""
     new = (wanted.data or b"").decode("utf-8", "replace")
     if wanted.link is not None:
@@ -155,14 +156,14 @@ def diffs(wanted: FileSpec, existing: Optional[FileState]) -> List[Dict[str, str
 
 
 def _is_private(wanted: FileSpec, existing: Optional[FileState]) -> bool:
-    """Say whether other users may not read the file as it is, or as it is wanted."""
+    """Return whether the current or the desired mode denies other users to read the file."""
     modes = [wanted.mode] if wanted.content is not None else []
     modes += [existing.mode] if existing else []
     return any(not mode & stat.S_IROTH for mode in modes)
 
 
 def stage(host: System, wanted: FileSpec, made: Optional[List[str]] = None) -> None:
-    """Write the new file beside its place, down to the disk; add the folders that this makes to made."""
+    """Write the staged file and sync it to the disk; add new folders to `made`."""
     uid, gid = _uid(wanted.owner), _gid(wanted.group)
     for kind, name, number in (("user", wanted.owner, uid), ("group", wanted.group, gid)):
         if number is None:
@@ -180,7 +181,7 @@ def stage(host: System, wanted: FileSpec, made: Optional[List[str]] = None) -> N
 
 
 def make_folders(folder: str, made: List[str]) -> None:
-    """Make a folder and its missing parents with mode 0755 whatever the umask is; add their paths to made."""
+    """Create a folder and its missing parents with mode 0755, whatever the umask is; add their paths to `made`."""
     missing = []
     while not os.path.isdir(folder):
         missing.append(folder)
@@ -192,7 +193,7 @@ def make_folders(folder: str, made: List[str]) -> None:
 
 
 def remove_folders(made: Sequence[str]) -> None:
-    """Remove the folders that make_folders() made, but for those that are not empty."""
+    """Remove the folders that make_folders() created, except those that are not empty."""
     for path in reversed(made):
         with contextlib.suppress(OSError):
             os.rmdir(path)
@@ -201,7 +202,7 @@ def remove_folders(made: Sequence[str]) -> None:
 def write(
     path: str, content: bytes, mode: int, uid: int, gid: int, xattrs: Optional[Mapping[str, bytes]] = None
 ) -> None:
-    """Write a file of nobody else's, down to the disk. What was there of an earlier run is replaced."""
+    """Write a file of this collection and sync it to the disk; replace what an earlier run left at the path."""
     remove(path)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -215,7 +216,7 @@ def write(
 
 
 def keep(path: str) -> None:
-    """Keep the file as it is, beside its place, without needing room."""
+    """Keep the old file as a hard link beside it, which needs no disk space."""
     remove(path + OLD)
     if os.path.lexists(path):
         os.link(path, path + OLD, follow_symlinks=False)
@@ -223,7 +224,7 @@ def keep(path: str) -> None:
 
 
 def swap(wanted: FileSpec) -> None:
-    """Put the staged file into its place, or take away what is there, atomically."""
+    """Replace the file atomically by the staged one, or remove it."""
     if wanted.content is None:
         remove(wanted.place)
     else:
@@ -232,10 +233,10 @@ def swap(wanted: FileSpec) -> None:
 
 
 def put_back(path: str, existed: bool) -> None:
-    """Make the file what it was before keep(). What was not kept yet was not swapped yet."""
+    """Restore the file as of keep(). A file without a kept version has not been swapped yet."""
     if os.path.lexists(path + OLD):
         os.replace(path + OLD, path)
-        # Between two names of the same file, rename does nothing.
+        # rename(2) does nothing if both names are links to the same file.
         remove(path + OLD)
     elif not existed:
         remove(path)
@@ -244,38 +245,38 @@ def put_back(path: str, existed: bool) -> None:
 
 
 def forget(path: str) -> None:
-    """Remove what the steps above left beside the file."""
+    """Remove the staged and the kept version of a file."""
     remove(path + NEW)
     remove(path + OLD)
 
 
 def forget_checks(path: str) -> None:
-    """Remove what checks that were cut have left beside the file."""
+    """Remove the staged files of interrupted runs in check mode, whose processes have ended."""
     for left in glob.glob(glob.escape(path + CHECK) + "*"):
         if not os.path.exists(f"/proc/{left[len(path + CHECK) :]}"):
             remove(left)
 
 
 def owned(patterns: Sequence[str]) -> List[str]:
-    """Return the paths that match, also of what is only left over beside one of them."""
+    """Return the paths that match, including those of which only a staged or kept version is left."""
     found = [(path, end) for pattern in patterns for end in ("", NEW, OLD) for path in glob.glob(pattern + end)]
     return sorted({path[: len(path) - len(end)] for path, end in found})
 
 
 def remove(path: str) -> None:
-    """Remove the file, if it is there."""
+    """Remove the file if it exists."""
     try:
         os.unlink(path)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as problem:
-        # On a read-only file system the kernel returns EROFS even where there is no file.
+        # On a read-only file system the kernel returns EROFS even for a file that does not exist.
         if problem.errno != errno.EROFS or os.path.lexists(path):
             raise
 
 
 def removal_problem(path: str) -> str:
-    """Remove the file, if it is there; return a sentence where that fails, else nothing."""
+    """Remove the file if it exists; return a sentence if that fails, else an empty string."""
     try:
         remove(path)
     except OSError as problem:
@@ -284,7 +285,7 @@ def removal_problem(path: str) -> str:
 
 
 def sync(path: str) -> None:
-    """Bring what was renamed in the folder of path down to the disk."""
+    """Sync the folder of the path to the disk, so that a rename in it is durable."""
     try:
         handle = os.open(os.path.dirname(path), os.O_RDONLY)
     except FileNotFoundError:
@@ -315,7 +316,7 @@ def _gid(name: str) -> Optional[int]:
 
 
 def user_name(uid: int) -> str:
-    """Return the name of a user, or the number of one without a name."""
+    """Return the name of a user, or the UID if it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -323,7 +324,7 @@ def user_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
-    """Return the name of a group, or the number of one without a name."""
+    """Return the name of a group, or the GID if it has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -331,7 +332,7 @@ def group_name(gid: int) -> str:
 
 
 def make_private(folder: str) -> None:
-    """Make a folder that root alone can enter; correct the mode and the owner of one that exists."""
+    """Create a folder with mode 0700 for root; correct mode and owner of an existing one."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(folder, 0o700)
     status = os.stat(folder)
@@ -342,12 +343,12 @@ def make_private(folder: str) -> None:
 
 
 def load(host: System, name: str) -> Dict[str, Any]:
-    """Return what was saved under this name; empty if nothing was, or nothing that can be read."""
+    """Return the JSON object saved under this name; empty if there is none or it is damaged."""
     return _loaded(host, name) or {}
 
 
 def load_whole(host: System, name: str, remedy: str) -> Dict[str, Any]:
-    """As load(), but raise TransactionError where the file is damaged."""
+    """Do the same as load(), but raise TransactionError if the file is damaged."""
     found = _loaded(host, name)
     if found is None:
         path = os.path.join(host.state, name)
@@ -356,7 +357,7 @@ def load_whole(host: System, name: str, remedy: str) -> Dict[str, Any]:
 
 
 def _loaded(host: System, name: str) -> Optional[Dict[str, Any]]:
-    """Return what was saved under this name, empty if nothing was, None if it is damaged."""
+    """Return the JSON object saved under this name; empty if there is none, None if it is damaged."""
     existing = read(os.path.join(host.state, name))
     try:
         found = json.loads(existing.content.decode()) if existing else {}
@@ -366,7 +367,7 @@ def _loaded(host: System, name: str) -> Optional[Dict[str, Any]]:
 
 
 def save(host: System, name: str, content: Dict[str, Any]) -> None:
-    """Save under this name, whole or not at all, down to the disk."""
+    """Save a JSON object under this name, atomically, and sync it to the disk."""
     path = os.path.join(host.state, name)
     make_private(host.state)
     make_private(os.path.dirname(path))

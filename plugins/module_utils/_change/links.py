@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Files that an administrator keeps elsewhere, behind symbolic links, and flags of files.
+"""Private to securetime.nts. Files that an administrator made symbolic links, and flags of files.
 
-The target of a link is written, and the link stays. Root follows a link only where root alone decides where it leads.
+A change writes the target, and the link stays. Root follows a link only if root alone controls its target.
 """
 
 import array
@@ -22,16 +22,16 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 )
 
 MAX_LINKS = 40
-# linux/fs.h: FS_IOC_GETFLAGS is _IOR('f', 1, long); these machines have 3 bits for the direction (asm/ioctl.h).
+# linux/fs.h: FS_IOC_GETFLAGS is _IOR('f', 1, long); these architectures have 3 bits for the direction (asm/ioctl.h).
 OTHER_DIRECTIONS = ("alpha", "mips", "ppc", "powerpc", "sparc")
 FLAGS = {0x10: ("immutable", "i"), 0x20: ("append-only", "a")}
 
 
 def resolved(wanted: Sequence[FileSpec]) -> List[FileSpec]:
-    """Return the wanted files with the paths at which they are written: the target where a path is a symbolic link.
+    """Return the desired files, with the target as the path to write if a path is a symbolic link.
 
-    A file that is to be absent, or to be a link, is changed where its name is. Raise TransactionError where a link is
-    not followed.
+    If the desired state is absent or a link, the change replaces the link itself. Raise TransactionError for a link
+    that root must not follow, and for two names of one file.
     """
     found = [_resolved(item) for item in wanted]
     names: Dict[str, str] = {}
@@ -51,9 +51,9 @@ def _resolved(item: FileSpec) -> FileSpec:
 
 
 def target_of(path: str) -> str:
-    """Return where a chain of symbolic links leads; raise TransactionError where root must not write there.
+    """Return the target of a chain of symbolic links; raise TransactionError if root must not write to it.
 
-    The steps are followed one by one, because each folder and link on the way decides where the path leads.
+    Follow the chain step by step, because each folder and link on the way determines the target.
     """
     left, folder, links = _steps(path), "/", 0
     _assert_roots(folder, path)
@@ -86,7 +86,7 @@ def _steps(path: str) -> List[str]:
 
 
 def _assert_roots(folder: str, link: str) -> None:
-    """Raise TransactionError where a user other than root decides what is in a folder."""
+    """Raise TransactionError if a user other than root can change the content of a folder."""
     status = os.stat(folder)
     if status.st_mode & stat.S_IWOTH:
         who = "all users can write to"
@@ -104,7 +104,7 @@ def _refusal(link: str, why: str) -> TransactionError:
 
 
 def assert_changeable(path: str) -> None:
-    """Raise TransactionError where the flags of a file, or of its folder, keep root from replacing it."""
+    """Raise TransactionError if the flags of a file or of its folder prevent root from replacing the file."""
     for each in (path, os.path.dirname(path)):
         for bit, (word, letter) in FLAGS.items():
             if flags_of(each) & bit:
@@ -115,7 +115,7 @@ def assert_changeable(path: str) -> None:
 
 
 def flags_of(path: str) -> int:
-    """Return the flags of a regular file or a folder; 0 where there is none, or the file system has none."""
+    """Return the flags of a file or a folder (chattr); 0 if it does not exist or its file system has no flags."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:

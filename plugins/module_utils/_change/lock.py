@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The lock by which one run at a time changes chrony on a host."""
+"""Private to securetime.nts. The lock that lets only one run at a time change chrony on a host."""
 
 import contextlib
 import errno
@@ -15,15 +15,16 @@ from ansible_collections.securetime.nts.plugins.module_utils._change import file
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import read_file
 
-# Below the state folder.
+# In the state folder.
 LOCK = "lock"
 
 
 @contextlib.contextmanager
 def locked(host: System, timeout: float, create: bool = True) -> Iterator[None]:
-    """Let one run at a time change chrony on this host; the kernel releases the lock when the process ends.
+    """Hold the lock of this host. The kernel releases it when the process ends.
 
-    Without create nothing is written: where there is no lock, no run has changed the host yet.
+    Raise TransactionError if another process holds it for `timeout` seconds. With `create=False` write nothing: if the
+    file does not exist, no run has changed the host yet.
     """
     path = os.path.join(host.state, LOCK)
     if create:
@@ -41,7 +42,7 @@ def locked(host: System, timeout: float, create: bool = True) -> Iterator[None]:
 
 
 def _await_lock(path: str, flags: int, timeout: float) -> int:
-    """Return the file descriptor that holds the lock; raise TransactionError where another process keeps it."""
+    """Return the file descriptor that holds the lock; raise TransactionError if another process keeps it."""
     deadline = time.monotonic() + timeout
     handle = _open_lock(path, flags)
     while True:
@@ -78,7 +79,7 @@ def _open_lock(path: str, flags: int) -> int:
 
 
 def _is_file(handle: int, path: str) -> bool:
-    """Say whether an open file still has this path: a restore removes the lock while other runs wait for it."""
+    """Return whether the open file still has this path: a restore removes the lock while other runs wait for it."""
     try:
         return os.path.samestat(os.fstat(handle), os.lstat(path))
     except FileNotFoundError:
@@ -86,13 +87,13 @@ def _is_file(handle: int, path: str) -> bool:
 
 
 def _holder(path: str) -> str:
-    """Return the process that holds the lock in words, nothing where the kernel does not name it."""
+    """Describe the process that holds the lock; return an empty string if /proc/locks does not name it."""
     try:
         inode = os.lstat(path).st_ino
     except FileNotFoundError:
         return ""
     for line in read_file("/proc/locks").splitlines():
-        # 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF; the lines of processes that wait have an arrow.
+        # 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF. The lines of waiting processes have an arrow (`->`).
         words = line.split()
         if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode) and int(words[4]) > 0:
             return f" (process {words[4]}, {read_file(f'/proc/{words[4]}/comm').strip()})"

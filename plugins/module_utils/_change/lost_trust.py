@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Whom a client trusts no more after a change of chronyd's files."""
+"""Private to securetime.nts. Trust anchors that a change of chronyd's files removes from a client."""
 
 import os
 from typing import Dict, List, NamedTuple, Optional, Sequence
@@ -13,7 +13,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 
 
 class RevokedTrust(NamedTuple):
-    """Sentences about whom a client trusts no more, and the folders of the cookies that it must not use any more."""
+    """Sentences about removed trust, and the folders of the saved cookies, which the client must no longer use."""
 
     trust: List[str]
     folders: List[str]
@@ -25,7 +25,7 @@ NOTHING_LOST = RevokedTrust([], [])
 def lost_trust(
     host: System, changes: Sequence[FileSpec], before: Dict[str, Optional[FileState]], options: Options
 ) -> RevokedTrust:
-    """Compare whom the files trust with whom the staged ones do."""
+    """Return the trust that the current files grant and the staged ones do not."""
     staged = by_path(changes)
     main = staged.get(options.config_file) or staged.get(os.path.realpath(options.config_file))
     if not changes or not os.path.exists(options.config_file) or (main is not None and main.content is None):
@@ -46,12 +46,12 @@ def lost_trust(
 
 
 def by_path(changes: Sequence[FileSpec]) -> Dict[str, FileSpec]:
-    """Return files by their paths, and by those of their targets where they are symbolic links."""
+    """Return the files by their paths and, for symbolic links, also by the paths of their targets."""
     return {path: item for item in changes for path in (item.path, item.place)}
 
 
 def _behind(path: str) -> List[Optional[FileState]]:
-    """Return the file, or the files in the folder."""
+    """Return the state of the file, or of each file in the folder."""
     inside = sorted(os.listdir(path)) if os.path.isdir(path) else []
     paths = [os.path.join(path, name) for name in inside] if inside else [path]
     return [read(item) for item in paths if not os.path.isdir(item)]

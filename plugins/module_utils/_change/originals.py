@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What a host was like before the first change: its files, and facts that the role gives.
+"""Private to securetime.nts. Originals: the files of a host before their first change, and facts from the role.
 
-Kept once for each file. SELinux labels are not kept, because they belong to the place and to the policy of the day.
+Keep each file once. Keep no SELinux labels: they depend on the path and on the current policy.
 """
 
 import base64
@@ -22,13 +22,13 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     save,
 )
 
-# Below the state folder.
+# In the state folder.
 FOLDER = "original"
 MANIFEST = "original/manifest.json"
 REMEMBERED = "original/remembered.json"
 RIVALS = "original/rivals.json"
 FOLDERS = "original/folders.json"
-# Behind the state folder's path, while it is deleted.
+# Suffix of the state folder's path during its deletion.
 FORGOTTEN = ".securetime-nts-forgotten"
 REMEDY = (
     "It names what was there before the first change. Restore it from a backup, or remove the folder {folder} to give"
@@ -37,62 +37,62 @@ REMEDY = (
 
 
 def remember(host: System, facts: Mapping[str, Any]) -> None:
-    """Keep what the host was like before the first change, once and for all."""
+    """Keep facts about the host as of the first change; later calls change nothing."""
     if facts and not remembered(host):
         save(host, REMEMBERED, dict(facts))
 
 
 def remembered(host: System) -> Dict[str, Any]:
-    """Return what remember() has kept, empty where it has kept nothing."""
+    """Return the facts that remember() keeps; empty if there are none."""
     return _load(host, REMEMBERED)
 
 
 def keep_rivals(host: System, rows: Sequence[Dict[str, Any]]) -> None:
-    """Keep the state of other time daemons before they are first stopped, once for each."""
+    """Keep the state of other time daemons before their first stop, once for each unit."""
     kept = _load(host, RIVALS)
     if not {row["unit"] for row in rows} <= set(kept):
         save(host, RIVALS, {**{row["unit"]: row for row in rows}, **kept})
 
 
 def kept_rivals(host: System) -> List[Dict[str, Any]]:
-    """Return what keep_rivals() has kept."""
+    """Return the rows that keep_rivals() keeps."""
     return list(_load(host, RIVALS).values())
 
 
 def keep_folders(host: System, made: Sequence[str]) -> None:
-    """Keep the paths of folders that a change makes, which a restore removes where they are empty then."""
+    """Keep the paths of folders that a change creates. A restore removes those that are then empty."""
     kept = kept_folders(host)
     if not set(made) <= set(kept):
         save(host, FOLDERS, {"made": sorted({*kept, *made})})
 
 
 def kept_folders(host: System) -> List[str]:
-    """Return what keep_folders() has kept, each folder before those in it."""
+    """Return the paths that keep_folders() keeps, each folder before its subfolders."""
     return list(load(host, FOLDERS).get("made", []))
 
 
 def specs(host: System) -> List[FileSpec]:
-    """Return the files as they were before the first change of each."""
+    """Return the state of every file before its first change."""
     return [_original(host, path, entry) for path, entry in sorted(_load(host, MANIFEST).items())]
 
 
 def spec(host: System, path: str) -> Optional[FileSpec]:
-    """Return a file as it was before its first change; None where it has not been changed."""
+    """Return the state of a file before its first change; None if no run has changed it."""
     kept = _load(host, MANIFEST)
-    # Behind a symbolic link, its target was changed.
+    # For a symbolic link, the changed file is its target.
     name = path if path in kept else os.path.realpath(path)
     return _original(host, name, kept[name]) if name in kept else None
 
 
 def keep(host: System, path: str) -> None:
-    """Keep what was there before the first change of a file, once and for all."""
+    """Keep the state of a file before its first change; later calls change nothing."""
     kept = _load(host, MANIFEST)
     if path not in kept:
         save(host, MANIFEST, {**kept, path: _entry(host, path, kept)})
 
 
 def drop(host: System, paths: Sequence[str]) -> None:
-    """Forget what was there before the first change of these files."""
+    """Delete the originals of these files."""
     kept = _load(host, MANIFEST)
     paths = [name for path in paths for name in (path, os.path.realpath(path))]
     if set(paths) & set(kept):
@@ -103,14 +103,14 @@ def drop(host: System, paths: Sequence[str]) -> None:
 
 
 def forget_everything(host: System) -> List[str]:
-    """Begin anew: what the host is now is what the next first change will find. Return warnings."""
+    """Delete the state folder, so that the present state of the host becomes the next original; return warnings."""
     remove_forgotten(host)
     try:
-        # A deletion that is cut halfway would leave a manifest without its files, with which no restore works.
+        # Rename first: an interrupted deletion would leave a manifest without its files, which breaks a restore.
         os.rename(host.state, host.state + FORGOTTEN)
         files.sync(host.state)
     except OSError:
-        # As where the folder is a mount point.
+        # For example, the folder is a mount point.
         shutil.rmtree(host.state, ignore_errors=True)
     remove_forgotten(host)
     left = [path for path in (host.state, host.state + FORGOTTEN) if os.path.exists(path)]
@@ -118,7 +118,7 @@ def forget_everything(host: System) -> List[str]:
 
 
 def remove_forgotten(host: System) -> None:
-    """Remove what a forget_everything() that was cut has left."""
+    """Finish an interrupted forget_everything()."""
     shutil.rmtree(host.state + FORGOTTEN, ignore_errors=True)
 
 
@@ -127,7 +127,7 @@ def _load(host: System, name: str) -> Dict[str, Any]:
 
 
 def _entry(host: System, path: str, kept: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """Describe a file for the manifest and keep its content; None where there is none."""
+    """Keep the content of a file and return its manifest entry; None if the file does not exist."""
     if os.path.islink(path):
         status = os.lstat(path)
         return {"link": os.readlink(path), "uid": status.st_uid, "gid": status.st_gid}
@@ -162,5 +162,5 @@ def _original(host: System, path: str, entry: Optional[Dict[str, Any]]) -> FileS
         raise TransactionError(f"What {path} was before the first change is lost: {host.state} is not whole.")
     content = kept.content.decode("utf-8", "surrogateescape")
     xattrs = {name: base64.b64decode(value) for name, value in entry.get("xattrs", {}).items()}
-    # Not through a symbolic link that is newer than the original.
+    # target=path replaces a symbolic link that is newer than the original, instead of following it.
     return FileSpec(path, content, owner, group, int(entry["mode"], 8), xattrs=xattrs, target=path)

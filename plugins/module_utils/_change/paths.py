@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Which paths chronyd uses for a directive, how, and as which user.
+"""Private to securetime.nts. The table of the paths that chronyd uses: the directive, the access, and the user.
 
-Read off chrony 4.0 to 4.9: main.c drops root after it has made the folders (conf.c: CNF_CreateDirs), written its PID
-file, and opened refclocks and keys. Everything else is opened by its user.
+Source: chrony 4.0 to 4.9. main.c drops root after it has created the folders (conf.c: CNF_CreateDirs), written its PID
+file, and opened refclocks and keys. chronyd's user opens every other file.
 """
 
 import os
@@ -13,21 +13,21 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives
 
 FILE, FOLDER, SOCKET = "file", "folder", "socket"
-# Where packages, the kernel, and systemd make what is there.
+# Folders whose content packages, the kernel and systemd create at each boot.
 RUNTIME = ("/run/", "/var/run/")
 
 
 UDP_PORTS = ("port", "acquisitionport", "cmdport", "ptpport")
-# Those that policies know: ntp_port_t, chronyd_port_t, ptp_event_port_t.
+# Ports that SELinux policies label for chronyd: ntp_port_t, chronyd_port_t, ptp_event_port_t.
 USUAL_UDP_PORTS = (123, 323, 319)
 
 
 class PathUse(NamedTuple):
     """How chronyd uses the path of a directive.
 
-    A file that it writes is written beside its place first, so that its folder must be writable. `makes` says whether
-    chronyd makes a missing folder: as root, for its user, with mode 0750 (a socket's: 0770). `otherwise` is what
-    becomes of it without.
+    chronyd writes a file beside its path first, so the folder must be writable. `makes`: chronyd creates the missing
+    folder as root, for its user, with mode 0750 (for a socket: 0770). `otherwise`: the consequence of a path that
+    chronyd cannot use.
     """
 
     directive: str
@@ -41,7 +41,7 @@ class PathUse(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Return the folder that chronyd works in."""
+        """Return the folder of the path, or the path itself if it is a folder."""
         return self.path if self.kind == FOLDER else os.path.dirname(self.path)
 
 
@@ -73,17 +73,17 @@ TABLE = [
 
 
 def used(directives: Directives) -> List[PathUse]:
-    """Return every path that a configuration names, in the order of the table, each directive's last one winning."""
+    """Return every path that a configuration names, in the order of the table; the last line of a directive wins."""
     return [row._replace(path=path) for row in TABLE for path in _paths(row.directive, directives)]
 
 
 def _paths(name: str, directives: Directives) -> Iterator[str]:
     lines = [words for words in directives.get(name, []) if words]
     if name == "refclock":
-        # Options follow the path behind a colon (refclock.c).
+        # A colon separates the path from its options (refclock.c).
         found = [words[1].partition(":")[0] for words in lines if len(words) > 1 and words[0].upper() == "SOCK"]
     elif name == "tempcomp":
-        # sensor interval, and a file of points or four numbers.
+        # The arguments are: sensor, interval, and either a file of points or four numbers.
         found = [path for words in lines[-1:] for path in (words[:1] + (words[2:] if len(words) == 3 else []))]
     elif name == "bindcmdaddress":
         # `/` turns the socket off.
@@ -96,7 +96,7 @@ def _paths(name: str, directives: Directives) -> Iterator[str]:
     elif name in ("sourcedir", "confdir"):
         found = [path for words in lines for path in words]
     elif name == "include":
-        # A pattern, as of the shell, is about its folder.
+        # For a glob pattern, chronyd needs the folder.
         found = [os.path.dirname(path) if set(path) & set("*?[") else path for words in lines for path in words[:1]]
     else:
         found = [words[0] for words in lines[-1:]]
@@ -104,17 +104,17 @@ def _paths(name: str, directives: Directives) -> Iterator[str]:
 
 
 def folders_to_make(uses: Sequence[PathUse]) -> List[str]:
-    """Return the missing folders that chronyd is to keep something in, each once.
+    """Return the missing folders that chronyd writes to, each once.
 
-    chronyd makes some of them, but neither their parents, where AppArmor confines it, nor any where its unit can only
-    read. Those of the runtime are gone at the next boot: chronyd makes them.
+    chronyd itself creates some of them. It cannot create their parents under AppArmor, nor any folder that is read-only
+    for its unit. Omit the runtime folders: they vanish at reboot, and chronyd creates them.
     """
     found = [each.folder for each in uses if each.writes and not each.as_root and each.kind != SOCKET]
     return sorted({path for path in found if not path.startswith(RUNTIME) and not os.path.lexists(path)})
 
 
 def written(uses: Sequence[PathUse]) -> Dict[str, List[str]]:
-    """Return the folders that chronyd writes to, those of its state and those of its logs."""
+    """Return the folders that chronyd writes to, under the keys `state` and `logs`."""
     kept = [each for each in uses if each.writes and not each.as_root and each.kind != SOCKET]
     state = {each.folder for each in kept if not each.log}
     logs = {each.folder for each in kept if each.log}
@@ -122,22 +122,22 @@ def written(uses: Sequence[PathUse]) -> Dict[str, List[str]]:
 
 
 def udp_ports(directives: Directives) -> List[int]:
-    """Return the UDP ports at which chronyd listens that no policy knows as its own.
+    """Return the UDP ports that chronyd listens on and that no policy labels for it.
 
-    Policies do not look at the ports that chronyd sends to, as those of sources.
+    Policies do not check destination ports, such as those of sources.
     """
     found = [words[0] for name in UDP_PORTS for words in directives.get(name, [])[-1:] if words]
     return sorted({int(port) for port in found if port.isdigit() and int(port) not in (0, *USUAL_UDP_PORTS)})
 
 
 class Sandbox(NamedTuple):
-    """What the unit of chronyd lets it do, as `systemctl show` prints it."""
+    """The sandbox settings of chronyd's unit, as `systemctl show` prints them."""
 
     unit: str
     shown: Dict[str, str]
 
     def hides(self, path: str) -> str:
-        """Return the setting of the unit that hides a path, or nothing."""
+        """Return the setting of the unit that hides a path; an empty string if none does."""
         shown = self.shown
         if shown.get("ProtectHome") in ("yes", "tmpfs") and below(path, ("/home", "/root", "/run/user")):
             return f"ProtectHome={shown['ProtectHome']}"
@@ -148,7 +148,7 @@ class Sandbox(NamedTuple):
         return ""
 
     def denies_writing(self, path: str) -> str:
-        """Return the setting of the unit that lets chronyd only read a path, or nothing."""
+        """Return the setting of the unit that makes a path read-only; an empty string if chronyd can write to it."""
         shown = self.shown
         protect = shown.get("ProtectSystem", "no")
         read_only = {
@@ -169,7 +169,7 @@ class Sandbox(NamedTuple):
             rules += [(f"{parent}/{each.partition(':')[0]}", "") for each in shown.get(name, "").split()]
         rules += [(place, "") for place in _listed(shown.get("ReadWritePaths", ""))]
         rules += [(place, "ReadOnlyPaths") for place in _listed(shown.get("ReadOnlyPaths", ""))]
-        # The most special one decides.
+        # The most specific rule wins.
         return max(((len(place), said) for place, said in rules if below(path, (place,))), default=(0, ""))[1]
 
 
@@ -178,5 +178,5 @@ def _listed(paths: str) -> List[str]:
 
 
 def below(path: str, folders: Sequence[str]) -> bool:
-    """Say whether a path is one of these folders, or in one."""
+    """Return whether a path is one of these folders or below one."""
     return any(folder == "/" or path == folder or path.startswith(folder + "/") for folder in folders)

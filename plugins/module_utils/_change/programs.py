@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What a module needs of Ansible to work on its host: programs and security labels."""
+"""Private to securetime.nts. Run programs and set security labels through AnsibleModule."""
 
 import errno
 import os
@@ -10,16 +10,16 @@ from typing import Any, List, Mapping, Optional
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import NOT_RUN, CommandResult
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_program
 
-# For output that is read: the language of its source.
+# For programs whose output this collection parses.
 IN_ENGLISH = {"LC_ALL": "C"}
 
 
 def run_program(
     module: Any, argv: List[str], text: Optional[str] = None, environment: Optional[Mapping[str, str]] = None
 ) -> CommandResult:
-    """Run a program that need not be there, with a text on its standard input.
+    """Run a program with a text on its standard input; return status NOT_RUN if it cannot be run.
 
-    AnsibleModule.run_command() would end the module where the program cannot be run, without a rollback.
+    AnsibleModule.run_command() would then end the module without a rollback.
     """
     path = find_program(argv[0])
     if path is None:
@@ -34,5 +34,5 @@ def run_program(
 
 
 def give_label(module: Any, file: str, path: str) -> bool:
-    """Give a file the security label that belongs to a path; return whether it had another one."""
+    """Give a file the security label of a path; return whether the label changed."""
     return bool(module.set_context_if_different(file, module.selinux_default_context(path), False))

@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The time daemons that chronyd replaces.
+"""Private to securetime.nts. Rivals: the time daemons that chronyd replaces.
 
-They are stopped before chronyd starts, because two daemons cannot have UDP port 123, and disabled and masked once it
-works. Until then a boot starts them, and a rollback starts them again: no failure leaves a host without a time daemon.
+A change stops them before chronyd starts, because two daemons cannot bind UDP port 123. It disables and masks them only
+once chronyd works. Until then a reboot or a rollback starts them again, so no failure leaves a host without a time
+daemon.
 """
 
 from typing import Any, Dict, List, Sequence
@@ -16,7 +17,7 @@ Row = Dict[str, Any]
 
 
 def look(host: System, units: Sequence[str]) -> List[Row]:
-    """Return of each unit its name, whether it is active, and whether it is enabled."""
+    """Return a row for each unit: its name, whether it is active, and whether it is enabled."""
     rows = []
     for name in units:
         state = Unit(host, name).show()
@@ -26,19 +27,19 @@ def look(host: System, units: Sequence[str]) -> List[Row]:
 
 
 def stop(host: System, rows: Sequence[Row]) -> None:
-    """Stop the units, or raise TransactionError."""
+    """Stop the units; raise TransactionError if that fails."""
     must(host, ["systemctl", "stop", *(row["unit"] for row in rows)])
 
 
 def mask(host: System, rows: Sequence[Row]) -> None:
-    """Disable and mask the units, or raise TransactionError."""
+    """Disable and mask the units; raise TransactionError if that fails."""
     names = [row["unit"] for row in rows]
     must(host, ["systemctl", "disable", *names])
     must(host, ["systemctl", "mask", *names])
 
 
 def bring_back(host: System, rows: Sequence[Row]) -> None:
-    """Give the units the state back that look() has found, as far as that is possible."""
+    """Restore the state of the units as of look(); ignore failures."""
     for row in rows:
         host.run(["systemctl", "unmask", row["unit"]])
         if row["enabled"]:

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Files of logrotate that are about the same logs: it reads the first alone, and fails."""
+"""Private to securetime.nts. Find other logrotate files that name the same logs.
+
+logrotate uses the first of two such files, and fails.
+"""
 
 import os
 import re
@@ -9,9 +12,9 @@ from fnmatch import fnmatch
 from typing import List, Optional
 
 FOLDER = "/etc/logrotate.d/"
-# The names of chronyd's log files (reference.c, sources.c, ntp_core.c, …).
+# The names of chronyd's log files, without .log (reference.c, sources.c, ntp_core.c, …).
 LOGS = ("measurements", "statistics", "tracking", "rtc", "refclocks", "tempcomp", "selection")
-# What logrotate passes over (logrotate(8), taboopat).
+# Names of files that logrotate ignores (logrotate(8), taboopat).
 IGNORED = re.compile(
     r"(,v|~|\.(bak|cfsaved|disabled|dpkg-(bak|del|dist|new|old|tmp)|rhn-cfg-tmp-.*|rpm(new|orig|save)|swp"
     r"|ucf-(dist|new|old)))$"
@@ -20,7 +23,7 @@ SMALL_ENOUGH = 1 << 16
 
 
 def doubled(path: str, content: Optional[str]) -> List[str]:
-    """Return a sentence for each file beside a rotation's that is about logs of chronyd's in the same folder."""
+    """Return a sentence for each other file in the folder that names logs of chronyd which `content` also rotates."""
     if content is None:
         return []
     folders = sorted({os.path.dirname(pattern) for pattern in patterns(content)})
@@ -39,13 +42,13 @@ def doubled(path: str, content: Optional[str]) -> List[str]:
 
 
 def patterns(text: str) -> List[str]:
-    """Return the patterns of files that a file of logrotate is about; what stands in braces is not among them."""
+    """Return the file patterns of a logrotate file, without the contents of braces."""
     outside = re.sub(r"\{.*?^\s*\}", "\n", re.sub(r"(?m)#.*$", "", text), flags=re.DOTALL | re.MULTILINE)
     return [word for word in re.findall(r'"([^"]+)"|(\S+)', outside) for word in word if word.startswith("/")]
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Say whether a pattern, as of the shell, is about a path: no star stands for a slash."""
+    """Return whether a glob pattern matches a path. `*` matches no slash."""
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) == len(wanted) and all(map(fnmatch, parts, wanted))
 

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Where, and to whom, the directives of chrony.conf let chronyd serve.
+"""Private to securetime.nts. The addresses, ports and clients that the directives of chrony.conf let chronyd serve.
 
-Pure functions of the text that `chronyd -p` prints, in which every drop-in and raw line has its place.
+Pure functions of the text that `chronyd -p` prints, which includes every drop-in and raw line in order.
 """
 
 import ipaddress
@@ -24,32 +24,32 @@ EVERYTHING = {
     IPV4: ipaddress.ip_network("0.0.0.0/0"),
     IPV6: ipaddress.ip_network("::/0"),
 }  # type: Dict[int, Network]
-# Numbers that stand for an IPv4 network, as 10 for 10.0.0.0/8 (cmdparse.c: CPS_ParseAllowDeny).
+# Short form of an IPv4 network, such as 10 for 10.0.0.0/8 (cmdparse.c: CPS_ParseAllowDeny).
 SHORT = re.compile(r"(?P<numbers>[0-9]+(\.[0-9]+){0,2})(/(?P<bits>[0-9]+))?$")
-# The bits of an address by which chronyd's table of access descends (addrfilt.c: NBITS).
+# Bits of an address at each level of chronyd's access table (addrfilt.c: NBITS).
 BITS = 4
 LONGEST_PREFIX = 128
 
 
 class AccessRule(NamedTuple):
-    """A line of `allow` or `deny`: its networks, one of each family where it names none; none for a host name."""
+    """A line of `allow` or `deny`. Without an address it has one network of each family; with a host name, none."""
 
     line: str
     allow: bool
-    # Whether it removes the rules before it for parts of its network ("all").
+    # With "all" the rule removes earlier rules for parts of its network.
     replaces: bool
     networks: Sequence[Network]
 
 
 class Bound(NamedTuple):
-    """The address at which chronyd listens, and the directive; without one it is every address."""
+    """The address that chronyd listens on (None: every address), and its line of bindaddress."""
 
     address: Optional[Address] = None
     line: str = ""
 
 
 class Serving(NamedTuple):
-    """What the directives say of a server. lines are those of single directives, by name."""
+    """The directives of a server. `lines` has the last line of every other directive, by its name."""
 
     rules: Sequence[AccessRule]
     bound: Dict[int, Bound]
@@ -59,12 +59,12 @@ class Serving(NamedTuple):
 
     @property
     def device(self) -> str:
-        """Return the network interface of binddevice, or nothing."""
+        """Return the network interface of binddevice; an empty string without it."""
         return self.lines.get("binddevice", "").partition(" ")[2]
 
 
 def read_serving(text: str) -> Serving:
-    """Return what a configuration says of a server; the last line of a directive counts (conf.c)."""
+    """Parse the directives of a server. The last line of a directive wins (conf.c)."""
     rules = []  # type: List[AccessRule]
     bound = {family: Bound() for family in FAMILIES}
     lines = {}  # type: Dict[str, str]
@@ -84,7 +84,7 @@ def read_serving(text: str) -> Serving:
 
 
 def access_rule(allow: bool, words: Sequence[str]) -> AccessRule:
-    """Return the rule that stands behind `allow` or `deny`."""
+    """Return the rule of `allow` or `deny` with these arguments."""
     replaces = bool(words) and words[0] == "all"
     place = words[1:2] if replaces else words[:1]
     networks = networks_of(place[0]) if place else list(EVERYTHING.values())
@@ -92,7 +92,7 @@ def access_rule(allow: bool, words: Sequence[str]) -> AccessRule:
 
 
 def networks_of(text: str) -> List[Network]:
-    """Return the network of a subnet as chronyd reads it; none for a host name, which only chronyd resolves."""
+    """Return the network of a subnet as chronyd parses it; none for a host name, which only chronyd resolves."""
     short = SHORT.match(text)
     if short:
         numbers = short.group("numbers").split(".")
@@ -104,15 +104,16 @@ def networks_of(text: str) -> List[Network]:
 
 
 def is_allowed(rules: Sequence[AccessRule], address: Address) -> bool:
-    """Say whether chronyd answers an address."""
+    """Return whether chronyd answers a client with this address."""
     found = deciding_rule(rules, address)
     return found is not None and found.allow
 
 
 def deciding_rule(rules: Sequence[AccessRule], address: Address) -> Optional[AccessRule]:
-    """Return the rule that decides about an address, if there is one (addrfilt.c: set_subnet, check_ip_in_node).
+    """Return the rule that applies to an address, or None (addrfilt.c: set_subnet, check_ip_in_node).
 
-    The deepest network counts, where depth is the prefix length rounded up to BITS; at the same depth the later line.
+    The deepest network wins. Its depth is the prefix length in units of BITS, rounded up. At the same depth the later
+    line wins.
     """
     deciding = {}  # type: Dict[int, AccessRule]
     for rule in rules:
@@ -126,7 +127,7 @@ def deciding_rule(rules: Sequence[AccessRule], address: Address) -> Optional[Acc
 
 
 def served_families(rules: Sequence[AccessRule]) -> List[int]:
-    """Return the families in which chronyd has clients: others than this host, or else this host on its loopback."""
+    """Return the families with remote clients; if every `allow` names loopback, those with clients on this host."""
     found = [family for family in FAMILIES if _lets_in(rules, _samples(rules, family))]
     if found or not all(_is_of_loopback(rule) for rule in rules if rule.allow):
         return found
@@ -134,7 +135,7 @@ def served_families(rules: Sequence[AccessRule]) -> List[int]:
 
 
 def _lets_in(rules: Sequence[AccessRule], addresses: Iterable[Address]) -> bool:
-    # Which family a host name is of, only chronyd knows.
+    # Only chronyd resolves a host name, so assume a client of each family.
     names_a_client = any(rule.allow and not rule.networks for rule in rules)
     return names_a_client or any(is_allowed(rules, address) for address in addresses)
 
@@ -147,12 +148,12 @@ def _is_of_loopback(rule: AccessRule) -> bool:
 
 
 def _samples(rules: Sequence[AccessRule], family: int) -> Iterator[Address]:
-    """Yield an address of every part of the family in which chronyd decides alike, loopback aside."""
+    """Yield one address of each range to which the same rule applies, without loopback."""
     return (address for address in _edges(rules, family) if address not in LOOPBACK[family])
 
 
 def _edges(rules: Sequence[AccessRule], family: int) -> Iterator[Address]:
-    """Yield where chronyd can begin to decide otherwise: where a network begins, and behind its end."""
+    """Yield the addresses at which another rule can apply: the first of each network, and the first after it."""
     networks = [network for rule in rules for network in rule.networks if network.version == family]
     for network in [LOOPBACK[family], *networks]:
         yield network.network_address
@@ -161,14 +162,14 @@ def _edges(rules: Sequence[AccessRule], family: int) -> Iterator[Address]:
 
 
 class Obstacle(NamedTuple):
-    """Why a server would serve no client, and what to do."""
+    """The cause why a server would serve no client, and the remedy."""
 
     cause: str
     remedy: str
 
 
 def obstacle(serving: Serving) -> Optional[Obstacle]:
-    """Return why a server with these directives would serve no client; nothing where it can."""
+    """Return why a server with these directives would serve no client; None if it would serve some."""
     if serving.port == 0 and "ntsntpserver" not in serving.lines:
         return Obstacle(
             f"`{serving.lines['port']}` closes the port at which chronyd answers NTP",

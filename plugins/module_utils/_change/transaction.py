@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. One change of chronyd's files: compare, check, write, apply, watch, and take back."""
+"""Private to securetime.nts. One transaction on chronyd's files: compare, check, write, apply, watch, roll back.
+
+Long: the phases of one transaction share its data, and the order of the phases is read as a whole.
+"""
 
 import contextlib
 import os
@@ -85,29 +88,29 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.source_files
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives
 
-# Below the state folder: what the running daemon has loaded, by path; what is being done; what was there at first.
+# In the state folder: the digests of what the running daemon has loaded, by path.
 LOADED = "loaded.json"
-# Beside the paths in LOADED: how many sources chronyd lacked when it had read its files.
+# Key in LOADED, beside the paths: the sentence about the sources that chronyd lacked after it read its files.
 SOURCES_LOADED = "sources"
-# The setting of a unit that lets its service write somewhere.
+# The setting of a unit that makes a path writable for its service.
 WRITES = re.compile(r"ReadWritePaths=")
 # Results of apply() that are lists.
 LISTS = ("changed_files", "actions", "reasons", "confinement", "warnings", "diff")
 
 
 def apply(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
-    """Bring the files and the service to the wanted state, whole or not at all.
+    """Bring the files and the service to the desired state, all or nothing.
 
-    Returns changed, changed_files (paths), actions (recover and those of COMMANDS), reasons (sentences, why chronyd was
-    made to read something), checked (whether chronyd itself read the candidate), confinement (sentences about what
-    SELinux and AppArmor were told), warnings and diff (Ansible's before/after pairs). Raises TransactionError when the
-    candidate is refused (nothing was changed) or when chronyd does not come up (everything was put back).
+    Return a dictionary: changed, changed_files (paths), actions (recover, and names of COMMANDS), reasons (sentences:
+    why chronyd reads files again), checked (whether chronyd itself parsed the candidate), confinement (sentences about
+    changed rules of SELinux and AppArmor), warnings, and diff (Ansible's before/after pairs). Raise TransactionError
+    where a check refuses the candidate (nothing is changed), or chronyd does not come up (everything is rolled back).
     """
     return apply_read(host, lambda: wanted, options)
 
 
 def apply_read(host: System, wanted: Callable[[], Sequence[FileSpec]], options: Options) -> Dict[str, Any]:
-    """As apply(), with files that are read while no other run changes them."""
+    """Do the same as apply(), but call `wanted` for the files under the lock, while no other run changes them."""
     with _described(host), locked(host, options.lock_timeout, create=not options.check_mode):
         if options.check_mode:
             return _predict(host, wanted(), options)
@@ -119,7 +122,7 @@ def apply_read(host: System, wanted: Callable[[], Sequence[FileSpec]], options: 
 
 
 def restore(host: System, options: Options) -> Dict[str, Any]:
-    """As apply(), with what was there before the first change of each file; afterwards nothing is kept of it."""
+    """Put back every original, as apply() does, and delete everything that the state folder keeps of the host."""
     options = options._replace(
         uses=confinement.Requirements(),
         uses_paths=False,
@@ -143,7 +146,7 @@ def restore(host: System, options: Options) -> Dict[str, Any]:
 
 
 def _forgotten(host: System, result: Dict[str, Any]) -> Dict[str, Any]:
-    """Bring the other time daemons back and forget what is kept of the host; return the result with that."""
+    """Bring the other time daemons back and delete the originals; return the result, updated."""
     found = originals.kept_rivals(host)
     rivals.bring_back(host, found)
     files.remove_folders(originals.kept_folders(host))
@@ -152,20 +155,20 @@ def _forgotten(host: System, result: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def remembered(host: System) -> Dict[str, Any]:
-    """Return what Options.remember was at the first change; empty where there was none."""
+    """Return Options.remember as of the first change; empty if there was no change."""
     with _described(host):
         return originals.remembered(host)
 
 
 def recover_alone(host: System, options: Options) -> bool:
-    """Undo what a run that was cut has left, when no other run is at work; say whether there was something."""
+    """Take the lock and undo an interrupted run; return whether there was one."""
     with locked(host, options.lock_timeout):
         return recover(host, options)
 
 
 @contextlib.contextmanager
 def _described(host: System) -> Iterator[None]:
-    """Raise TransactionError in the place of OSError."""
+    """Convert OSError to TransactionError, with the file and the remedy."""
     try:
         yield
     except OSError as problem:
@@ -181,12 +184,12 @@ def _predict(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict
 def _apply_confined(host: System, wanted: Sequence[FileSpec], options: Options, recovered: bool) -> Dict[str, Any]:
     wanted = links.resolved(wanted)
     for path in [item.place for item in wanted] + files.owned(options.owns):
-        # A run that was cut before it had a plan leaves what it staged; one that was cut after, what it kept.
+        # A run that was interrupted before its plan leaves staged files; one after it, hard links to the old files.
         files.forget(path)
         files.forget_checks(path)
     if options.uses is None:
         return _apply(host, wanted, options, recovered)[0]
-    # First more than the old files need, and in the end no more than the new ones do.
+    # Allow what the old and the new files need before the change, and only what the new ones need after it.
     before = confinement.used(host)
     try:
         more = confinement.allow(host, _needs(wanted, options, _words_of_main(wanted, options)) or options.uses)
@@ -199,7 +202,7 @@ def _apply_confined(host: System, wanted: Sequence[FileSpec], options: Options, 
 
 
 def _needs(wanted: Sequence[FileSpec], options: Options, directives: Directives) -> Optional[confinement.Requirements]:
-    """Return what SELinux and AppArmor must allow for files and directives; None where that is left as it is."""
+    """Return what SELinux and AppArmor must allow for files and directives; None leaves the confinement unmanaged."""
     if options.uses is None or not options.uses_paths:
         return options.uses
     read_first = [item for item in wanted if _is_main(item, options) or item.effect in (SOURCES, KEYS)]
@@ -209,12 +212,15 @@ def _needs(wanted: Sequence[FileSpec], options: Options, directives: Directives)
 
 
 def _words_of_main(wanted: Sequence[FileSpec], options: Options) -> Directives:
-    """Return the directives of the wanted main configuration, which chronyd may not read before it is allowed to."""
+    """Return the directives of the desired main configuration.
+
+    Parse the text here: confinement may deny chronyd the file until the rules are in place.
+    """
     return trust.words_of("".join(item.content or "" for item in wanted if _is_main(item, options)))
 
 
 def _merge_confinement(result: Dict[str, Any], *outcomes: confinement.Outcome) -> Dict[str, Any]:
-    """Add to the result what became of the confinement."""
+    """Add the outcomes of the confinement to the result."""
     for outcome in outcomes:
         result["confinement"] += outcome.changes
         result["diff"] += outcome.diff
@@ -227,8 +233,9 @@ def _apply(
     host: System, wanted: Sequence[FileSpec], options: Options, recovered: bool
 ) -> Tuple[Dict[str, Any], Optional[confinement.Requirements]]:
     """Return the result, and what SELinux and AppArmor must allow from now on."""
+    # Long: the steps of one change, in order, over the same values.
     unit = Unit(host, options.service)
-    # A check must not write where another run reads.
+    # Check mode must not write to a path that another run reads.
     suffix = f"{files.CHECK}{os.getpid()}" if options.check_mode else files.NEW
     wanted = [item._replace(suffix=suffix) for item in [*links.resolved(wanted), *_not_wanted(wanted, options)]]
     before = {item.path: read(item.place) for item in wanted}
@@ -243,7 +250,7 @@ def _apply(
     opened = _open_folders(host, _words_of_main(wanted, options), options)
     current = _current_directives(host, changes, options)
     if options.check_mode and options.log_dir in opened:
-        # It is not chronyd's own yet.
+        # Check mode leaves the folder with its old owner, which check_reach() would report.
         current = {name: words for name, words in current.items() if name != "logdir"}
     decision = _decision(host, wanted, changes, loaded, state, options)
     if current and state.get("ActiveState") == "active":
@@ -257,7 +264,7 @@ def _apply(
         check_reach(host, current, sandbox, options.daemon_options)
     needs, more = _confine(host, wanted, options, staged.directives)
     if staged.lost.trust and options.run:
-        # The restart does what the two others would.
+        # A restart includes what reload-sources and rekey do.
         actions = [action for action in actions if action not in ("reload-sources", "rekey", "restart")]
         actions = [name for name in COMMANDS if name in (*actions, "drop-cookies", "restart")]
         reasons = reasons + staged.lost.trust
@@ -266,7 +273,7 @@ def _apply(
         warnings = _carry_out(host, unit, changes, actions, staged, state, options)
     if reasons and not options.check_mode:
         try:
-            # Another program may know of other files.
+            # Keep the other entries: another program applies other files and records them here.
             save(host, LOADED, {**load(host, LOADED), **loaded, SOURCES_LOADED: _lacking(host, options)})
         except OSError as problem:
             warnings.append(
@@ -292,7 +299,7 @@ def _apply(
 
 
 def _current_directives(host: System, changes: Sequence[FileSpec], options: Options) -> Directives:
-    """Return the directives with which chronyd runs on; none where they change, or chronyd is not to run."""
+    """Return the directives if the main configuration does not change; none if it does, or if chronyd is to stop."""
     if not options.run or any(_is_main(item, options) for item in changes) or not find_chronyd():
         return {}
     return effective_directives(host, options.config_file)
@@ -301,7 +308,7 @@ def _current_directives(host: System, changes: Sequence[FileSpec], options: Opti
 def _read_again(
     host: System, decision: Decision, opened: Sequence[str], current: Directives, options: Options
 ) -> Decision:
-    """Return a decision with a restart where chronyd has not read what the unchanged files say."""
+    """Add a restart to the decision where chronyd has not read what the unchanged files say."""
     if "restart" in decision.actions:
         return decision
     unread = [
@@ -309,7 +316,7 @@ def _read_again(
     ] or _unread(host, current, options)
     if not unread:
         return decision
-    # The restart does what the two others would.
+    # A restart includes what reload-sources and rekey do.
     kept = set(decision.actions) - {"reload-sources", "rekey"} | {"restart"}
     return Decision([name for name in COMMANDS if name in kept], decision.reasons + unread)
 
@@ -317,7 +324,7 @@ def _read_again(
 def _confine(
     host: System, wanted: Sequence[FileSpec], options: Options, directives: Directives
 ) -> Tuple[Optional[confinement.Requirements], confinement.Outcome]:
-    """Allow what included files require besides the main configuration; return all that is required."""
+    """Allow what included files require beyond the main configuration; return all requirements and the outcome."""
     first = _needs(wanted, options, _words_of_main(wanted, options))
     needs = _needs(wanted, options, directives) if directives else first
     if needs is None or options.check_mode:
@@ -326,7 +333,7 @@ def _confine(
 
 
 def _sandbox(unit: Unit, state: Dict[str, str], changes: Sequence[FileSpec]) -> paths.Sandbox:
-    """Return what the unit will let chronyd reach: what it does now, and what drop-ins of this change add."""
+    """Return the sandbox of the unit, with the writable paths that drop-ins of this change add."""
     drop_ins = [item.content or "" for item in changes if f"/systemd/system/{unit.name}.d/" in item.path]
     added = [line.partition("=")[2] for text in drop_ins for line in text.splitlines() if WRITES.match(line)]
     more = " ".join([state.get("ReadWritePaths", ""), *added]).replace("%%", "%")
@@ -334,10 +341,10 @@ def _sandbox(unit: Unit, state: Dict[str, str], changes: Sequence[FileSpec]) -> 
 
 
 def _open_folders(host: System, directives: Directives, options: Options) -> List[str]:
-    """Let the user of chronyd into the folders of nobody else's that are closed to it; return their paths.
+    """Give chronyd's user access to the folders that only chronyd uses; return the paths of those that lacked it.
 
-    An earlier run, or an administrator under a strict umask, can have closed them. The folder of log files is the
-    user's own; systemd gives Debian's the mode 0750 at each start (LogsDirectoryMode).
+    An earlier run, or an administrator with a strict umask, can have removed the access. chronyd's user owns the folder
+    of log files. On Debian systemd sets the mode of that folder to 0750 at each start (LogsDirectoryMode).
     """
     there = [path for path in options.folders if os.path.isdir(path) and not os.path.islink(path)]
     log_dir = options.log_dir if os.path.isdir(options.log_dir) and not os.path.islink(options.log_dir) else ""
@@ -355,12 +362,12 @@ def _open_folders(host: System, directives: Directives, options: Options) -> Lis
 
 
 def _is_own(reader: Reader, status: os.stat_result) -> bool:
-    """Say whether a folder is a user's own, and no other can write there. root writes everywhere."""
+    """Return whether the user owns the folder and no other user can write to it. root can write to any folder."""
     return reader.uid == 0 or (status.st_uid == reader.uid and status.st_mode & 0o722 == 0o700)
 
 
 def _unread(host: System, directives: Directives, options: Options) -> List[str]:
-    """Return why a chronyd whose files have not changed must read them again."""
+    """Return why chronyd must read its unchanged files again."""
     lacking = _lacking(host, options)
     if lacking and lacking != load(host, LOADED).get(SOURCES_LOADED):
         return [lacking]
@@ -369,9 +376,9 @@ def _unread(host: System, directives: Directives, options: Options) -> List[str]
 
 
 def _lacking(host: System, options: Options) -> str:
-    """Return a sentence where chronyd has fewer sources than its files name; nothing where it has them all.
+    """Return a sentence if chronyd has fewer sources than its files name; an empty string if it has them all.
 
-    It reads files of sources as its user, and says nothing of those that it cannot read.
+    chronyd reads source files as its user, and silently ignores those that it cannot read.
     """
     named = {source.name.lower() for source in declared_sources(options.config_file) or []}
     done = host.run(["chronyc", "-n", "activity"])
@@ -382,13 +389,13 @@ def _lacking(host: System, options: Options) -> str:
 
 
 def _result(**found: Any) -> Dict[str, Any]:
-    """Return what apply() does, by default of a run that changes nothing."""
+    """Return the result of apply(). By default it is the result of a run that changes nothing."""
     result = {name: [] for name in LISTS}  # type: Dict[str, Any]
     return {**result, "changed": False, "checked": False, **found}
 
 
 def _relabelled(host: System, unchanged: Sequence[FileSpec], before: Dict[str, Optional[FileState]]) -> List[str]:
-    """Give files the label of their place, which one that was moved there lacks; return the paths of those."""
+    """Give unchanged files the security label of their path, which moved files lack; return the relabelled paths."""
     return [item.path for item in unchanged if before[item.path] is not None and host.label(item.place, item.place)]
 
 
@@ -409,14 +416,14 @@ def _decision(
 
 
 def _not_wanted(wanted: Sequence[FileSpec], options: Options) -> List[FileSpec]:
-    """Return what takes away the files that match and are not wanted."""
+    """Return specs that remove the owned files which are not wanted."""
     paths = {item.path for item in wanted}
     left = [path for path in files.owned(options.owns) if path not in paths and os.path.exists(path)]
     return [FileSpec(path, None, "root", "root", 0o644, NOTHING) for path in left]
 
 
 class Staged(NamedTuple):
-    """Whether chronyd read the candidate, whom it trusts no more, the folders made for it, and its directives."""
+    """Result of the checks: whether chronyd parsed the candidate, revoked trust, new folders, and the directives."""
 
     checked: bool
     lost: RevokedTrust
@@ -431,12 +438,15 @@ def _stage_and_check(
     options: Options,
     sandbox: paths.Sandbox,
 ) -> Staged:
-    """Write the new files beside their places, and ask chronyd; on refusal or a full disk nothing was changed."""
+    """Stage the new files beside their targets and check them with chronyd.
+
+    Raise TransactionError if chronyd refuses them or the disk is full; then nothing is changed.
+    """
     made = []  # type: List[str]
     try:
         for item in changes:
             links.assert_changeable(item.place)
-            # In check mode nothing is made but what chronyd must read, for a moment.
+            # In check mode stage only what chronyd must parse; the end of this function removes it.
             if item.content is not None and (not options.check_mode or _can_be_tried(item, options)):
                 files.stage(host, item, made)
         directives = _directives(host, changes, options)
@@ -477,7 +487,7 @@ def _check_staged(
 
 
 def _directives(host: System, changes: Sequence[FileSpec], options: Options) -> Directives:
-    """Return the directives of the candidate, or of the configuration where that does not change."""
+    """Return the directives of the candidate, or those of the current configuration if it does not change."""
     main = [item for item in changes if _is_main(item, options)]
     if not main:
         return effective_directives(host, options.config_file) if os.path.exists(options.config_file) else {}
@@ -487,7 +497,7 @@ def _directives(host: System, changes: Sequence[FileSpec], options: Options) -> 
 
 
 def _make_written_folders(host: System, directives: Directives, options: Options, made: List[str]) -> None:
-    """Make the missing folders that chronyd is to write to, as it makes them; add their paths to made."""
+    """Create the missing folders that chronyd writes to, with its owner and mode 0750; add their paths to `made`."""
     for path in paths.folders_to_make(paths.used(directives)) if find_chronyd() else ():
         reader = reader_of(host, directives, options.daemon_options)
         files.make_folders(path, made)
@@ -497,13 +507,13 @@ def _make_written_folders(host: System, directives: Directives, options: Options
 
 
 def _is_main(item: FileSpec, options: Options) -> bool:
-    """Say whether a file is the main configuration, by either of its names where it is a symbolic link."""
+    """Return whether a file is the main configuration, under its own path or that of its symbolic link."""
     return item.place == os.path.realpath(options.config_file) or item.path == options.config_file
 
 
 def _can_be_tried(item: FileSpec, options: Options) -> bool:
     readable = _is_main(item, options) or item.effect == SOURCES
-    # AppArmor may not let chronyd read behind a symbolic link yet.
+    # AppArmor may still deny chronyd the target of a symbolic link.
     return readable and item.target is None and os.path.isdir(os.path.dirname(item.path))
 
 
@@ -524,6 +534,7 @@ def _carry_out(
     options: Options,
 ) -> List[str]:
     """Swap the files and apply the actions, or roll back and raise TransactionError; return warnings."""
+    # Long: the plan and the two error paths of one commit sequence, which are only right together.
     swaps = sorted(changes, key=lambda item: _rank(item, options))
     plan = {
         "service": unit.name,
@@ -559,9 +570,10 @@ def _carry_out(
 
 
 def _rank(item: FileSpec, options: Options) -> int:
-    """Return the place of a file in the order of the swaps.
+    """Return the sort key of a file in the order of the swaps.
 
-    The drop-in that undoes everything at a boot comes first and goes last. The main file follows all that it names.
+    The drop-in that runs the undo script at boot is installed first and removed last. The main configuration follows
+    the files that it names.
     """
     if "/systemd/" in item.path:
         return 3 if item.content is None else 0
@@ -569,7 +581,7 @@ def _rank(item: FileSpec, options: Options) -> int:
 
 
 def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Options) -> List[str]:
-    """Do what the plan says, in its order; return warnings."""
+    """Apply the actions of the plan in the order of COMMANDS; return warnings."""
     warnings = []  # type: List[str]
     for action in [name for name in COMMANDS if name in plan["actions"]]:
         if action == "stop-rivals":
@@ -583,7 +595,7 @@ def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Opti
         else:
             must(host, [unit.name if word == UNIT else word for word in COMMANDS[action]])
         if action == "drop-cookies":
-            # At its end chronyd has saved all that it had.
+            # chronyd saves its cookies when it stops, so set them aside after the stop.
             for folder in plan["cookies"]:
                 set_aside_cookies(folder)
     return warnings + (_verify(plan, options) if "mask-rivals" not in plan["actions"] else [])
@@ -600,7 +612,7 @@ def _format_oserror(problem: OSError, begun: bool = False) -> str:
 
 
 def read_again(host: System, options: Options, paths: Sequence[str]) -> None:
-    """Let the next apply() have chronyd read these, also where they have not changed."""
+    """Mark files so that the next apply() makes chronyd read them, even if they have not changed."""
     with locked(host, options.lock_timeout):
         loaded = load(host, LOADED)
         save(host, LOADED, {path: known for path, known in loaded.items() if path not in paths})

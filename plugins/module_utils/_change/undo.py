@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The plan of a change of chronyd's files, and how it is taken back.
+"""Private to securetime.nts. The plan of a change of chronyd's files, its rollback, and recovery by a later run.
 
-The plan is written before the first step. A run that is cut leaves it, and the next run undoes what it says. It leaves
-a script, too, that puts the files back without Python: after a power cut, the role's drop-in of the unit runs it before
-chronyd starts again.
+A run writes the plan before the first step. If the run is interrupted, the next one undoes the change by this plan.
+The run also writes a shell script that restores the files without Python. After a power cut, a drop-in of the unit runs
+that script before chronyd starts.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.watch impor
 
 PLAN = "plan.json"
 UNDO = "undo.sh"
-# As put_back() of files.py and put_back_cookies() of cookies.py: kept by a test.
+# Does the same as put_back() of files.py and put_back_cookies() of cookies.py. A unit test compares them.
 SCRIPT = """\
 #!/bin/sh
 # Written by securetime.nts before a change of chronyd's files, and removed after it. If it is still there when chronyd
@@ -52,7 +52,7 @@ put_back_cookies() {{
 
 
 def write_plan(host: System, plan: Dict[str, Any], options: Options) -> None:
-    """Write what undoes the change, before its first step."""
+    """Write the plan, the undo script and the originals, before the first step of the change."""
     for path in plan["files"]:
         if options.originals:
             originals.keep(host, path)
@@ -65,7 +65,7 @@ def write_plan(host: System, plan: Dict[str, Any], options: Options) -> None:
 
 
 def load_plan(host: System) -> Dict[str, Any]:
-    """Return the plan of a run that was cut, empty where there is none; raise TransactionError where it is damaged."""
+    """Return the plan of an interrupted run; empty if there is none. Raise TransactionError if it is damaged."""
     undo_path, plan_path = os.path.join(host.state, UNDO), os.path.join(host.state, PLAN)
     remedy = (
         "It names the files of an interrupted change, whose old versions are beside them as"
@@ -79,10 +79,10 @@ def is_open(plan: Dict[str, Any]) -> bool:
 
 
 def finish(host: System, plan: Dict[str, Any]) -> List[str]:
-    """Remove the plan of a change that is in force, and what it left; return what could not be removed, in sentences.
+    """Remove the plan of a change that is in force, and its kept files; return a sentence for each failed removal.
 
-    The plan says that the change is in force before anything is removed: from there on nothing undoes it, and a run
-    after a cut goes on here.
+    Remove the undo script and mark the plan as done before anything else. From then on no run undoes the change, and
+    the run after an interruption continues here.
     """
     files.remove(os.path.join(host.state, UNDO))
     save(host, PLAN, {**plan, "done": True})
@@ -94,12 +94,12 @@ def finish(host: System, plan: Dict[str, Any]) -> List[str]:
 
 
 def recover(host: System, options: Options) -> bool:
-    """Undo what a run that was cut has left; say whether there was something."""
+    """Undo the change of an interrupted run; return whether there was one."""
     originals.remove_forgotten(host)
     plan = load_plan(host)
     if not plan:
-        # A run that was cut before it saved its plan had changed no file. At a start of chronyd its script would undo
-        # what was changed since.
+        # A run that was interrupted before it saved its plan has changed no file. Its script would undo later changes
+        # at the next start of chronyd.
         files.remove(os.path.join(host.state, UNDO))
     elif plan.get("done"):
         finish(host, plan)
@@ -110,9 +110,9 @@ def recover(host: System, options: Options) -> bool:
 
 
 def _assert_writable(host: System, plan: Dict[str, Any]) -> None:
-    """Raise TransactionError where a folder of the plan cannot be written, as from the sandbox of a unit.
+    """Raise TransactionError where a folder of the plan is not writable, as in the sandbox of a unit.
 
-    An undo that fails halfway would leave old files with new ones, and chronyd stopped.
+    An undo that fails halfway would leave a mix of old and new files, and chronyd stopped.
     """
     folders = {host.state, *map(os.path.dirname, plan["files"]), *plan.get("cookies", [])}
     denied = [folder for folder in sorted(folders) if os.path.isdir(folder) and not os.access(folder, os.W_OK)]
@@ -124,16 +124,19 @@ def _assert_writable(host: System, plan: Dict[str, Any]) -> None:
 
 
 def _stopped_since(host: System, plan: Dict[str, Any]) -> bool:
-    """Say whether somebody has stopped chronyd since a change was interrupted: a restart leaves no inactive unit."""
+    """Return whether an administrator has stopped chronyd since the change was interrupted.
+
+    An interrupted restart leaves no inactive unit.
+    """
     inactive = Unit(host, plan["service"]).show().get("ActiveState") == "inactive"
     return inactive and not {"drop-cookies", "stop"} & set(plan["actions"])
 
 
 def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = False) -> str:
-    """Put every file back and bring the service to where it was; return a sentence that says what runs now.
+    """Restore every file and the state of the service; return a sentence about what runs now.
 
-    A chronyd that an administrator has stopped stays stopped. A file that cannot be put back keeps neither the other
-    files nor a time daemon from coming back; in the end TransactionError names it, and the plan stays for the next run.
+    If an administrator has stopped chronyd, leave it stopped. If a file cannot be restored, still restore the other
+    files and the time daemons. Then raise TransactionError, which names the file, and leave the plan for the next run.
     """
     unit = Unit(host, plan["service"])
     failed = []  # type: List[str]
@@ -141,7 +144,7 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
         with _collected(failed, path):
             files.put_back(path, plan["files"][path])
     for folder in plan.get("cookies", []):
-        # Otherwise it would save those that it has now in their place.
+        # A running chronyd would overwrite the restored cookies with its present ones when it stops.
         host.run(["systemctl", "stop", unit.name])
         with _collected(failed, folder):
             put_back_cookies(folder)
@@ -165,14 +168,14 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
 def _undo_order(plan: Dict[str, Any]) -> List[str]:
     """Return the files of a plan in the reverse order of the swaps.
 
-    The drop-in that undoes a cut at a boot came first, so that it goes last.
+    The drop-in that runs the undo script at boot is installed first, so it is removed last.
     """
     return list(reversed(plan.get("order") or list(plan["files"])))
 
 
 @contextlib.contextmanager
 def _collected(failed: List[str], path: str) -> Iterator[None]:
-    """Add the path and the reason to failed where OSError is raised."""
+    """Suppress OSError, and add the path with the reason to `failed`."""
     try:
         yield
     except OSError as problem:
@@ -180,13 +183,13 @@ def _collected(failed: List[str], path: str) -> Iterator[None]:
 
 
 def _run_again(host: System, unit: Unit, plan: Dict[str, Any], options: Options, stopped: bool) -> str:
-    """Let chronyd run with the old files, or not, as before; return the end of a sentence that says so."""
+    """Restart chronyd with the old files or stop it, as before the change; return the end of a sentence about it."""
     if "restart" in plan["actions"] and not plan["was_active"]:
         host.run(["systemctl", "reset-failed", unit.name])
         host.run(["systemctl", "stop", unit.name])
         return ", and chronyd is stopped, as it was."
     if not stopped and plan["was_active"] and RELOADING_ACTIONS & set(plan["actions"]):
-        # Whatever was tried, a restart makes chronyd read all of them again.
+        # Whatever action failed, a restart makes chronyd read all files again.
         try:
             unit.restart()
             watch(host, unit, options)
@@ -197,7 +200,7 @@ def _run_again(host: System, unit: Unit, plan: Dict[str, Any], options: Options,
 
 
 def forget_plan(host: System) -> None:
-    # In this order: without the script, the next run would still undo what has the plan.
+    # Remove the script first: with the plan alone, the next run can still undo the change.
     for name in (UNDO, PLAN):
         files.remove(os.path.join(host.state, name))
     files.sync(os.path.join(host.state, PLAN))
@@ -210,10 +213,10 @@ def _write_undo(host: System, plan: Dict[str, Any]) -> None:
 
 
 def undo_script(plan: Dict[str, Any], own_path: str) -> str:
-    """Return what does in the shell to the files what undo() does; the plan stays.
+    """Return a shell script that restores the files as undo() does, and leaves the plan.
 
-    The script removes itself where every file was put back. Cookies do not count: chronyd's user owns their folder, and
-    the next run tries again.
+    The script removes itself after it has restored every file. Failed cookies do not matter: chronyd's user owns their
+    folder, and the next run tries again.
     """
     lines = [SCRIPT.format(old=files.OLD, new=files.NEW)]
     existed = plan["files"]

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. A systemd unit: its state, its restart, and what it logs."""
+"""Private to securetime.nts. A systemd unit: its state, its restart, and its log."""
 
 from typing import Dict, List
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError
 
-# What a unit lets its service reach, and where systemd looks for the process.
+# Properties that restrict the paths of a service, and those by which systemd finds its process.
 SANDBOX = (
     "Type,PIDFile,ProtectSystem,ProtectHome,PrivateTmp,ReadWritePaths,ReadOnlyPaths,InaccessiblePaths"
     ",RuntimeDirectory,StateDirectory,CacheDirectory,LogsDirectory"
@@ -23,24 +23,24 @@ class Unit:
         self.cursor = ""
 
     def show(self) -> Dict[str, str]:
-        """Return these properties of the unit, those that it has."""
+        """Return the properties of the unit that `systemctl show` prints."""
         wanted = "LoadState,ActiveState,UnitFileState,ConditionResult,NeedDaemonReload,MainPID"
         done = self.host.run(["systemctl", "show", "--property", f"{wanted},{SANDBOX}", self.name])
         return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
     def restart(self) -> None:
-        """Start the service anew, and remember where its log begins."""
+        """Restart the service, and keep the journal cursor from before the restart."""
         self.host.run(["systemctl", "reset-failed", self.name])
         marked = self.host.run(["journalctl", "--quiet", "--lines=0", "--show-cursor"]).stdout
         self.cursor = marked.rpartition("cursor: ")[2].strip()
         must(self.host, ["systemctl", "restart", self.name])
 
     def log(self) -> List[str]:
-        """Return what chronyd logged since restart(), or else what systemd did about it, at most 40 lines.
+        """Return at most 40 lines that chronyd logged since restart(), or else those of its unit.
 
-        By name, because the journal does not know the unit of a process that ended as soon as it had logged; by cursor
-        and not by time, because a failed start and the next one may share a second, and chronyd may step the clock at
-        its start. A journal without a cursor was empty.
+        Select by the identifier: the journal cannot attribute a process to a unit if it ends right after it logs.
+        Select by cursor, not by time: a failed start and the next one may share a second, and chronyd may step the
+        clock at its start. A journal without a cursor was empty before the restart.
         """
         self.host.run(["journalctl", "--sync"])
         since = [f"--after-cursor={self.cursor}"] if self.cursor else []
@@ -52,7 +52,7 @@ class Unit:
 
 
 def read_options(pid: str) -> List[str]:
-    """Return the words behind the name of a running program; none where it does not run."""
+    """Return the command-line arguments of a process; an empty list if it does not run."""
     try:
         with open(f"/proc/{int(pid)}/cmdline", "rb") as file:
             return [word.decode("utf-8", "replace") for word in file.read().split(b"\0")[1:]]
@@ -61,7 +61,7 @@ def read_options(pid: str) -> List[str]:
 
 
 def must(host: System, argv: List[str]) -> None:
-    """Run a program, or raise TransactionError with the first line that it printed."""
+    """Run a program; if it fails, raise TransactionError with the first line of its output."""
     done = host.run(argv)
     if done.status != 0:
         first_line = (done.stderr or done.stdout).partition("\n")[0]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Watch whether chronyd comes up, stays, and can do its work."""
+"""Private to securetime.nts. Watch whether chronyd starts, stays active, and works."""
 
 import re
 import socket
@@ -13,22 +13,22 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
 from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, read_options
 
-# chronyd stays up with this, and serves no NTS.
+# After this line chronyd keeps running, but serves no NTS.
 FATAL_LOG_LINES = re.compile(r"Could not set credentials : .*")
-# chronyd has a socket of each family, and works as long as one is left (ntp_io.c, nts_ke_server.c: open_socket).
+# chronyd opens a socket for each family, and works if it has one of them (ntp_io.c, nts_ke_server.c: open_socket).
 SOCKET_LOG_LINE = re.compile(
     r"Could not open (?P<service>NTP|NTS-KE) socket on (?P<bracket>\[)?[0-9a-fA-F:.]+\]?:(?P<port>\d+)"
 )
 FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
-# Options of chronyd that leave it one family.
+# Options that restrict chronyd to one family.
 ONLY = {"-4": "IPv4", "-6": "IPv6"}
 
 
 def watch(host: System, unit: Unit, options: Options) -> List[str]:
-    """Return when the unit is active, chronyd answers, and it has stayed so; else raise TransactionError.
+    """Wait until the unit is active and chronyd answers, then check that it stays active for the settle time.
 
-    A daemon that runs but could not load its certificates, or open a port in any family, counts as not come up. Return
-    a warning for each port that it has in one family alone.
+    Raise TransactionError if that fails, if chronyd cannot load its certificates, or if it can open a port in no
+    family. Return a warning for each port that is open in one family only.
     """
     deadline = time.monotonic() + options.start_timeout
     pause = 0.05
@@ -66,7 +66,7 @@ def watch(host: System, unit: Unit, options: Options) -> List[str]:
 
 
 def _answers(host: System) -> bool:
-    """Say whether chronyd answers chronyc; raise TransactionError where chronyc cannot be run."""
+    """Return whether chronyd answers chronyc; raise TransactionError if chronyc cannot be run."""
     done = host.run(["chronyc", "-n", "activity"])
     if done.status == files.NOT_RUN:
         raise TransactionError(f"chronyc cannot be run ({done.stderr.strip()}): reinstall the package chrony")
@@ -74,16 +74,16 @@ def _answers(host: System) -> bool:
 
 
 class ClosedSocket(NamedTuple):
-    """A line of chronyd's log about a socket that it could not open."""
+    """A socket that chronyd could not open, and the line of its log."""
 
     line: str
     family: str
-    # What it is for, and its port.
+    # The service and its port.
     purpose: Tuple[str, str]
 
 
 def closed_sockets(log: Sequence[str]) -> List[ClosedSocket]:
-    """Return the sockets that chronyd could not open, by its log."""
+    """Parse chronyd's log; return the sockets that chronyd could not open."""
     found = [(line.strip(), SOCKET_LOG_LINE.search(line)) for line in log]
     return [
         ClosedSocket(line, "IPv6" if match["bracket"] else "IPv4", (match["service"], match["port"]))
@@ -93,9 +93,9 @@ def closed_sockets(log: Sequence[str]) -> List[ClosedSocket]:
 
 
 def fatal_line(log: Sequence[str], families: Sequence[str] = tuple(FAMILIES)) -> str:
-    """Return the line of chronyd's log after which it does not do its work, empty where it does.
+    """Return the line of chronyd's log that shows why chronyd cannot work; an empty string if it works.
 
-    families are those in which chronyd opens sockets: as long as it has one of them, it works.
+    `families` are those in which chronyd opens sockets. A service works if its socket of one family is open.
     """
     for line in log:
         if FATAL_LOG_LINES.search(line):
@@ -108,12 +108,12 @@ def fatal_line(log: Sequence[str], families: Sequence[str] = tuple(FAMILIES)) ->
 
 
 def left_families(options: Sequence[str]) -> List[str]:
-    """Return the families that the options leave to chronyd."""
+    """Return the families that chronyd uses with these options."""
     return [name for name in FAMILIES if all(ONLY.get(option, name) == name for option in options)]
 
 
 def families_of_the_kernel() -> List[str]:
-    """Return the families of which this host has sockets."""
+    """Return the families that the kernel of this host supports."""
     return [name for name, family in FAMILIES.items() if _has_sockets(family)]
 
 
