@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The firewalls that filter what arrives at the host: what runs, not what is installed."""
+"""Private to securetime.nts. Find the active firewalls: those that filter incoming packets, not all installed ones."""
 
 import re
 from types import MappingProxyType
@@ -16,28 +16,28 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.host import 
 UFW_SETTINGS = "/etc/ufw/ufw.conf"
 UFW_DEFAULTS = "/etc/default/ufw"
 FIREWALLD_SETTINGS = f"{FIREWALLD}/firewalld.conf"
-# The tables that the kernel's older interface of iptables has loaded, by the program and the IP family.
+# The files that list the tables of the kernel's legacy iptables interface, with the program and the IP family.
 LEGACY = (("iptables", 4, "/proc/net/ip_tables_names"), ("ip6tables", 6, "/proc/net/ip6_tables_names"))
-# Of every family. The second one is there while firewalld starts.
+# Tables of any family. The second one exists while firewalld starts.
 FIREWALLD_TABLES = ("firewalld", "firewalld_policy_drop")
 
 
 class Seen(NamedTuple):
-    """The firewalls that filter, with what was read of each."""
+    """The active firewalls, with the state of each."""
 
-    # The zones of firewalld, where it runs.
+    # The zones of firewalld; None if it does not run.
     zones: Optional[Dict[str, firewalld.Zone]] = None
     default_zone: str = ""
     ufw: bool = False
-    # The chains of nftables that drop or reject by their policy or their last rule, with their rules.
+    # The nftables chains whose policy or last rule drops or rejects, with their rules.
     chains: Sequence[Tuple[nftables.Chain, List[nftables.Row]]] = ()
-    # What `iptables -S INPUT` prints, by IP family, where it refuses what no rule accepts.
+    # The output of `iptables -S INPUT` by IP family, if the chain refuses packets that no rule accepts.
     iptables: Mapping[int, str] = MappingProxyType({})
     warnings: Sequence[str] = ()
 
     @property
     def active(self) -> Dict[str, str]:
-        """Return the firewalls that filter, each by its name and as a sentence calls it."""
+        """Return the active firewalls by name, each with its description for a message."""
         names = ", ".join(str(chain) for chain, _rules in self.chains)
         found = {
             "firewalld": "firewalld" if self.zones is not None else "",
@@ -49,10 +49,10 @@ class Seen(NamedTuple):
 
 
 def look(host: System) -> Seen:
-    """Return the firewalls that filter what arrives at the host."""
+    """Return the firewalls that filter incoming packets."""
     zones, default = _firewalld(host)
     with_ufw = ufw.says_yes(read_file(UFW_SETTINGS), "ENABLED") and _ufw_is_active(host)
-    # ufw, and firewalld with its older backend, have their rules in the chains of iptables.
+    # ufw, and firewalld with its iptables backend, keep their rules in the chains of iptables.
     backend = re.search(r"^FirewallBackend=(\w+)", read_file(FIREWALLD_SETTINGS), re.MULTILINE)
     iptables_is_theirs = with_ufw or bool(zones is not None and backend and backend.group(1) == "iptables")
     chains, by_iptables, warnings = _nftables(host)
@@ -61,7 +61,7 @@ def look(host: System) -> Seen:
 
 
 def _firewalld(host: System) -> Tuple[Optional[Dict[str, firewalld.Zone]], str]:
-    """Return the zones of a firewalld that runs, and the name of the default one."""
+    """Return the zones of a running firewalld (else None), and the name of the default zone."""
     done = host.run(["firewall-cmd", "--list-all-zones"])
     if done.status in (NOT_RUN, firewalld.NOT_RUNNING):
         return None, ""
@@ -83,15 +83,15 @@ def _ufw_is_active(host: System) -> bool:
 
 
 def _nftables(host: System) -> Tuple[List[Tuple[nftables.Chain, List[nftables.Row]]], Optional[List[int]], List[str]]:
-    """Return nftables' own chains that refuse, the IP families of the chains that iptables keeps there, and warnings.
+    """Return nftables' own chains that refuse packets, the IP families of iptables' chains, and warnings.
 
-    The families are None where nft does not tell.
+    The families are None if nft does not list its chains.
     """
     done = host.run(["nft", "--json", "list", "chains"])
     if done.status == NOT_RUN:
         return [], None, []
     if done.status:
-        # As in a container that may not see its host's rules.
+        # For example, a container may not list its host's rules.
         return [], None, [f"Whether nftables filters here is not known: {words(done)}."]
     chains = [chain for chain in nftables.read_chains(done.stdout) if chain.table not in FIREWALLD_TABLES]
     refusing = []
@@ -112,7 +112,7 @@ def list_rules(host: System, chain: Tuple[str, str, str]) -> List[nftables.Row]:
 
 
 def _iptables(host: System, families: Optional[List[int]]) -> Dict[int, str]:
-    """Return what iptables has in its chain INPUT, where that refuses; families are those that nft has seen."""
+    """Return iptables' chain INPUT by family, if it refuses packets. `families` are those with such a chain in nft."""
     found = {}
     for program, family, path in LEGACY:
         legacy = "filter" in read_file(path).split()
@@ -127,6 +127,6 @@ def _iptables(host: System, families: Optional[List[int]]) -> Dict[int, str]:
 
 
 def words(done: CommandResult) -> str:
-    """Return a program's own words about its failure, in one line."""
+    """Return the last three lines of a program's error output as one line, or its exit status without output."""
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     return "; ".join(lines[-3:]).rstrip(".") or f"exit status {done.status}"

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Open the ports of an NTS server in the active firewall, and close what was opened."""
+"""Private to securetime.nts. Open the ports of an NTS server in the active firewall, and close them again.
+
+Long: one class for each firewall, with the same five methods, which are read side by side.
+"""
 
 import abc
 import contextlib
@@ -29,12 +32,12 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.firewall_mar
 )
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_program, read_file
 
-# Below the state folder, while a program reads it. firewalld demands the suffix.
+# Temporary file in the state folder. firewalld requires the suffix .xml.
 SCRATCH = "firewall-scratch.xml"
 
 
 class Request(NamedTuple):
-    """The parameters of the module (see its documentation). Without allow, everything of ours is removed."""
+    """The parameters of the module (see its documentation). Without `allow`, remove all our rules."""
 
     allow: Sequence[str] = ()
     udp_ports: Sequence[int] = ()
@@ -45,7 +48,7 @@ class Request(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What was done. by_hand are commands for the operator, diffs are pairs of before and after."""
+    """The result. `by_hand` are commands for the operator, and `diffs` are pairs of before and after."""
 
     changed: bool
     firewall: str
@@ -57,7 +60,7 @@ class Report(NamedTuple):
 
 
 class Firewall(abc.ABC):
-    """A firewall that holds rules of ours. A state is whatever look() returns, and compares by ==."""
+    """A firewall that can hold our rules. A state is the return value of look(); states compare by `==`."""
 
     name = ""
 
@@ -68,22 +71,22 @@ class Firewall(abc.ABC):
 
     @abc.abstractmethod
     def look(self) -> Any:
-        """Return what the firewall has of ours."""
+        """Return the present state of our rules."""
 
     @abc.abstractmethod
     def target(self, now: Any, desired: Desired) -> Any:
-        """Return what it is to have."""
+        """Return the desired state of our rules."""
 
     @abc.abstractmethod
     def show(self, state: Any) -> str:
-        """Return a state as text."""
+        """Return a state as text for a diff."""
 
     @abc.abstractmethod
     def change(self, now: Any, then: Any) -> None:
-        """Lead from one state to another, or raise FirewallError with the program's own words."""
+        """Change one state into another; raise FirewallError with the message of the program if that fails."""
 
     def run(self, argv: List[str]) -> str:
-        """Run a program; return what it printed, or raise FirewallError."""
+        """Run a program and return its output; raise FirewallError if it fails."""
         done = self.host.run(argv)
         if done.status:
             raise FirewallError(f"`{' '.join(argv)}` failed: {words(done)}")
@@ -91,7 +94,7 @@ class Firewall(abc.ABC):
 
 
 class Firewalld(Firewall):
-    """firewalld, through firewall-cmd; or its files, through firewall-offline-cmd, while it does not run."""
+    """firewalld, through firewall-cmd; while it does not run, its files, through firewall-offline-cmd."""
 
     name = "firewalld"
 
@@ -99,9 +102,9 @@ class Firewalld(Firewall):
         super().__init__(host)
         self.zones, self.default = seen.zones, seen.default_zone
         self.running = seen.zones is not None
-        # The zones are those of now until the first change.
+        # The zones from active.look() are valid until the first change.
         self.is_fresh = True
-        # Ports of our service in the running firewall, read where a rule names it.
+        # Ports of our service in the running firewall; look() reads them if a rule names the service.
         self.loaded: FrozenSet[str] = frozenset()
 
     def look(self) -> firewalld.State:
@@ -120,7 +123,7 @@ class Firewalld(Firewall):
         then = firewalld.target(now, self.loaded, wanted)
         users = firewalld.foreign_users() if now.service is not None and then.service is None else []
         if users:
-            # firewalld refuses a zone that names a service which is not there.
+            # firewalld refuses a zone that names a missing service.
             self.warnings.append(
                 f"{', '.join(users)} names the service {SERVICE_NAME} in a rule that is not of this collection. The"
                 " service stays, and so does what that rule opens."
@@ -145,18 +148,18 @@ class Firewalld(Firewall):
         else:
             for command in firewalld.offline_commands(now, then):
                 said += self.run(command)
-            # firewall-offline-cmd --delete-service also writes a file for the zone work.
+            # Write the file directly: firewall-offline-cmd --delete-service also writes a file for the zone work.
             _write(self.host, firewalld.SERVICE_PATH, firewalld.service_xml(then.service) if then.service else None)
         if then.service is None:
             files.remove(firewalld.SERVICE_PATH + firewalld.FORMER)
         if self.look() != then:
-            # firewall-cmd returns 0 where one of several rules is refused.
+            # firewall-cmd exits with status 0 even if it refuses one of several rules.
             refused = "; ".join(line for line in said.splitlines() if line not in ("success", ""))
             raise FirewallError(f"firewalld has not taken the rules: {refused or 'it does not say why'}")
 
 
 class Ufw(Firewall):
-    """ufw, whose rules are in its files whether it is enabled or not."""
+    """ufw. Its files hold the rules whether it is enabled or not."""
 
     name = "ufw"
 
@@ -219,7 +222,7 @@ class Nftables(Firewall):
         self.chains = [(chain.family, chain.table, chain.name) for chain, _rules in seen.chains]
         if self.include and self.include.chain and self.include.chain not in self.chains:
             self.chains.append(self.include.chain)
-        # What each chain is to have, from target().
+        # The desired openings of each chain, from target().
         self.wanted = {}  # type: Dict[Tuple[str, str, str], List[Opening]]
 
     def look(self) -> NftState:
@@ -231,7 +234,7 @@ class Nftables(Firewall):
         return NftState(_text(self.path), rules)
 
     def _rules(self, chain: Tuple[str, str, str]) -> List[nftables.Row]:
-        """Return the rules of a chain; none where it is not loaded."""
+        """Return the rules of a chain; an empty list if the kernel has no such chain."""
         is_listed = chain in [(each.family, each.table, each.name) for each, _rules in self.seen.chains]
         if not is_listed and self.host.run(["nft", "list", "chain", *chain]).status:
             return []
@@ -277,7 +280,10 @@ class Nftables(Firewall):
         return NftState(content, rules)
 
     def _closed(self) -> Optional[str]:
-        """Return what the file holds without our rules. A ruleset without a file that it includes does not load."""
+        """Return the content of the file without our rules; None removes it.
+
+        nft does not load a ruleset if a file that it includes by name is missing.
+        """
         if self.before is not None:
             return self.before
         return None if self.include is None or self.include.by_pattern else nftables.HEADER
@@ -307,13 +313,13 @@ class Nftables(Firewall):
             lines += nftables.script(chain, self._rules(chain), wanted, self.include or nftables.Include("", False))
         if lines:
             with _scratch(self.host, "".join(f"{line}\n" for line in lines)) as path:
-                # One transaction of the kernel.
+                # The kernel applies the file in one transaction.
                 self.run(["nft", "--file", path])
 
 
 @contextlib.contextmanager
 def _scratch(host: System, content: str) -> Iterator[str]:
-    """Yield the path of a file with this content that root alone can read."""
+    """Yield the path of a temporary file with this content and mode 0600."""
     path = os.path.join(host.state, SCRATCH)
     files.make_private(host.state)
     files.write(path, content.encode(), 0o600, 0, 0)
@@ -324,7 +330,7 @@ def _scratch(host: System, content: str) -> Iterator[str]:
 
 
 def _write(host: System, path: str, content: Optional[str]) -> None:
-    """Replace a file, and keep its owner and mode; remove it where content is None."""
+    """Replace a file, and keep its owner and mode; remove it if `content` is None."""
     existing = files.read(path)
     if content is None:
         files.remove(path)
@@ -336,7 +342,7 @@ def _write(host: System, path: str, content: Optional[str]) -> None:
 
 
 def missing_by_hand(chains: Sequence[Tuple[nftables.Chain, Sequence[nftables.Row]]], desired: Desired) -> List[str]:
-    """Return the commands that open what chains of nftables do not accept yet."""
+    """Return the commands that open the ports that nftables chains do not accept yet."""
     found = []
     for chain, rules in chains:
         missing = [each for each in desired.openings if not any(nftables.accepts(rule, each) for rule in rules)]
@@ -349,11 +355,12 @@ def _text(path: str) -> Optional[str]:
     return None if existing is None else existing.content.decode("utf-8", "replace")
 
 
-# --- the whole -------------------------------------------------------------------------------------------------------
+# --- all firewalls ---------------------------------------------------------------------------------------------------
 
 
 def manage(host: System, request: Request, check: bool = False) -> Report:
-    """Open what is requested in the active firewall, and remove our rules from every other one."""
+    """Open the requested ports in the active firewall, and remove our rules from every other one."""
+    # Long: one pass over all firewalls, from their states to the report.
     seen = active.look(host)
     names = list(seen.active)
     if request.allow and len(names) > 1:
@@ -370,7 +377,7 @@ def manage(host: System, request: Request, check: bool = False) -> Report:
     report = Report(False, name, [str(each) for each in desired.openings], [], list(seen.warnings), [], {})
     marked = firewalls_with_rules()
     if request.allow and not names:
-        # A firewall that an administrator has stopped for a while keeps our rules.
+        # Keep our rules in a firewall that an administrator has stopped temporarily.
         return report._replace(opened=[])
     by_hand = []
     if name == "iptables":
@@ -399,7 +406,7 @@ def manage(host: System, request: Request, check: bool = False) -> Report:
 def _firewalls(
     host: System, seen: Seen, request: Request, record: Dict[str, Any], marked: Sequence[str]
 ) -> List[Firewall]:
-    """Return the firewalls to look at: the active one, and those that have rules of ours."""
+    """Return the firewalls to compare: the active one, and those that have our rules."""
     found = []  # type: List[Firewall]
     names = [*seen.active, *marked]
     if "firewalld" in names:
@@ -432,7 +439,7 @@ def _headers(firewall: Firewall) -> Dict[str, str]:
 
 
 def _carry_out(host: System, steps: Sequence[Tuple[Firewall, Any, Any]], record: Dict[str, Any]) -> None:
-    """Make the changes, all or none."""
+    """Apply the changes, all or nothing."""
     before = files.load(host, RECORD)
     if record:
         files.save(host, RECORD, record)
@@ -450,7 +457,7 @@ def _carry_out(host: System, steps: Sequence[Tuple[Firewall, Any, Any]], record:
 
 
 def _put_back(firewall: Firewall, before: Any) -> List[str]:
-    """Bring a former state back; return a sentence where that fails."""
+    """Restore an earlier state; return a sentence if that fails."""
     try:
         found = firewall.look()
         if found != before:
@@ -468,7 +475,7 @@ def _save(host: System, record: Dict[str, Any]) -> None:
 
 
 def desired_of(host: System, request: Request) -> Desired:
-    """Return what is to be open, with the interfaces at which chronyd listens."""
+    """Return the desired openings, and the interfaces that chronyd listens on."""
     device = [request.device] if request.device else None
     interfaces = dict.fromkeys(FAMILIES, device)  # type: Dict[int, Optional[List[str]]]
     families = []
@@ -492,7 +499,7 @@ def _is_wildcard(address: str) -> bool:
 
 
 def interfaces_of(host: System, address: str) -> Optional[List[str]]:
-    """Return the interfaces that have an address; None, which is all of them, where none has it now."""
+    """Return the interfaces that have an address; None (meaning all interfaces) if none has it now."""
     done = host.run(["ip", "-oneline", "address", "show"])
     found = re.findall(r"^\d+: (\S+)\s+inet6? (\S+?)/", done.stdout, re.MULTILINE)
     wanted = ipaddress.ip_address(address)

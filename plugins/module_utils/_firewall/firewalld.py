@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. Rules of firewalld: a service of our own, and one rich rule for each network.
 
-The permanent configuration names the service. The running firewall learns a service by a reload alone, which would drop
-the rules that others have added at run time. So the running firewall gets the same openings by their ports, and has the
-service after the next reload. The priority marks a rule as ours, and lets every rule of the operator go first.
+The permanent configuration names the service. The running firewall loads a new service only by a reload, which would
+drop the rules that other programs added at run time. So the running firewall gets the same openings as ports, and the
+service by the next reload. The priority marks a rule as ours, and puts it after every rule of the operator.
 """
 
 import fnmatch
@@ -25,7 +25,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._firewall.openings 
 from ansible_collections.securetime.nts.plugins.module_utils._state.firewall_marks import FIREWALLD, SERVICE_NAME
 
 SERVICE_PATH = f"{FIREWALLD}/services/{SERVICE_NAME}.xml"
-# firewalld keeps a former version of a file there.
+# Suffix of firewalld's backup of a file.
 FORMER = ".old"
 PRIORITY = 4460
 # Exit statuses of firewall-cmd (firewall-cmd(1)).
@@ -59,7 +59,7 @@ class Zone(NamedTuple):
 
 
 class State(NamedTuple):
-    """What firewalld has of ours: rich rules by zone, and the ports of the service (None: there is none)."""
+    """Our rich rules in firewalld by zone, and the ports of our service (None: no service)."""
 
     permanent: Rules
     runtime: Rules
@@ -70,7 +70,7 @@ class State(NamedTuple):
 
 
 def read_zones(text: str) -> Dict[str, Zone]:
-    """Read what `firewall-cmd --list-all-zones` prints."""
+    """Parse the output of `firewall-cmd --list-all-zones`."""
     zones = {}
     for block in re.split(r"\n\s*\n", text):
         lines = block.strip("\n").splitlines()
@@ -93,13 +93,13 @@ def read_zones(text: str) -> Dict[str, Zone]:
 
 
 def read_service(text: str) -> FrozenSet[str]:
-    """Read the ports that `firewall-cmd --info-service` prints."""
+    """Parse the ports in the output of `firewall-cmd --info-service`."""
     match = re.search(r"^\s+ports: (.*)$", text, re.MULTILINE)
     return frozenset(match.group(1).split() if match else ())
 
 
 def permanent_state(root: str = "") -> Tuple[Rules, Optional[FrozenSet[str]]]:
-    """Read our rules and our service from firewalld's files; a zone without a file has no rule of ours."""
+    """Read our rules and our service from firewalld's files. A zone without a file has none of our rules."""
     rules = {}
     for path in sorted(glob.glob(f"{root}{FIREWALLD}/zones/*.xml")):
         elements = _xml(path).iter("rule")
@@ -113,7 +113,7 @@ def permanent_state(root: str = "") -> Tuple[Rules, Optional[FrozenSet[str]]]:
 
 
 def foreign_users(root: str = "") -> List[str]:
-    """Return the files of zones and policies that name our service otherwise than in a rule of ours."""
+    """Return the files of zones and policies that name our service outside our own rules."""
     found = []
     for path in sorted(glob.glob(f"{root}{FIREWALLD}/zones/*.xml") + glob.glob(f"{root}{FIREWALLD}/policies/*.xml")):
         root_element = _xml(path)
@@ -132,7 +132,7 @@ def _xml(path: str) -> ElementTree.Element:
 
 
 def _rule_text(rule: ElementTree.Element) -> str:
-    """Return the rich rule of an element as firewalld prints it, for the parts that our rules have."""
+    """Return the rich rule of an XML element as firewalld prints it, for the parts that our rules have."""
     parts = [f'rule priority="{rule.get("priority", "0")}" family="{rule.get("family", "")}"']
     for child in sorted(rule, key=lambda each: {"source": 0, "accept": 2}.get(each.tag, 1)):
         names = {"source": ["address"], "port": ["port", "protocol"], "service": ["name"]}.get(child.tag, [])
@@ -152,10 +152,9 @@ def runtime_rules(zones: Dict[str, Zone]) -> Rules:
 
 
 def zones_for(zones: Dict[str, Zone], default: str, desired: Desired) -> Dict[str, List[Opening]]:
-    """Return what each zone is to open: the zones of the interfaces of chronyd, and of sources that are its clients.
+    """Return the openings of each zone: the zones of chronyd's interfaces, and of sources that hold its clients.
 
-    A zone with sources gets their packets before the zone of the interface does. A zone that accepts everything needs
-    no rule.
+    A zone with sources takes precedence over the zone of the interface. A zone that accepts every packet needs no rule.
     """
     assigned = {interface for zone in zones.values() for interface in zone.interfaces}
     wanted = {}  # type: Dict[str, List[Opening]]
@@ -165,7 +164,7 @@ def zones_for(zones: Dict[str, Zone], default: str, desired: Desired) -> Dict[st
             matched = zone.active and _listens(interfaces, zone.interfaces)
             if name == default:
                 matched = matched or interfaces is None or not all(_is_in(each, assigned) for each in interfaces)
-            # An ipset or a MAC address can be any client.
+            # An ipset or a MAC address can match any client.
             matched = matched or any(
                 overlap(source, opening.network) or not _is_network(source) for source in zone.sources
             )
@@ -179,7 +178,7 @@ def _listens(interfaces: Optional[Sequence[str]], of_zone: Sequence[str]) -> boo
 
 
 def _is_in(interface: str, names: Iterable[str]) -> bool:
-    # A name that ends with + is a prefix.
+    # In firewalld a name that ends with + is a prefix.
     return any(fnmatch.fnmatchcase(interface, name.replace("+", "*")) for name in names)
 
 
@@ -206,7 +205,7 @@ def _head(opening: Opening) -> str:
 
 
 def opened(rule: str, service: Optional[Iterable[str]]) -> Set[Opening]:
-    """Return what a rule of ours opens; service are the ports of our service."""
+    """Return the openings of one of our rules. `service` are the ports of our service."""
     match = RULE.fullmatch(rule)
     if not match:
         return set()
@@ -218,7 +217,7 @@ def opened(rule: str, service: Optional[Iterable[str]]) -> Set[Opening]:
 
 
 def target(now: State, loaded: Optional[Iterable[str]], wanted: Dict[str, List[Opening]]) -> State:
-    """Return what firewalld is to have of ours. loaded are the ports of our service in the running firewall."""
+    """Return the desired state. `loaded` are the ports of our service in the running firewall."""
     permanent = {zone: frozenset(map(by_service, openings)) for zone, openings in wanted.items()}
     runtime = {}
     for zone, openings in wanted.items():
@@ -233,16 +232,16 @@ def target(now: State, loaded: Optional[Iterable[str]], wanted: Dict[str, List[O
 
 
 def offline_commands(now: State, then: State) -> List[List[str]]:
-    """Return the commands that change our permanent rules while firewalld does not run. The service is a file."""
+    """Return the commands that change our permanent rules while firewalld does not run, without the service file."""
     program = ["firewall-offline-cmd"]
     added = _rule_commands(program, "add", now.permanent, then.permanent)
     return added + _rule_commands(program, "remove", then.permanent, now.permanent)
 
 
 def commands(now: State, then: State, service_file: str) -> List[List[str]]:
-    """Return the commands that lead from one state to another: open first, close after.
+    """Return the commands that change one state into another: first those that open, then those that close.
 
-    service_file holds the service of the other state.
+    `service_file` is the path of a file with the service of the state `then`.
     """
     permanent = ["firewall-cmd", "--permanent"]
     found = []
@@ -262,7 +261,7 @@ def commands(now: State, then: State, service_file: str) -> List[List[str]]:
 
 
 def _rule_commands(program: List[str], verb: str, less: Rules, more: Rules) -> List[List[str]]:
-    """Return a command for each zone, about the rules that `more` has and `less` lacks."""
+    """Return a command for each zone, with the rules that `more` has and `less` lacks."""
     found = []
     for zone in sorted(more):
         rules = sorted(more[zone] - less.get(zone, frozenset()))
@@ -272,7 +271,7 @@ def _rule_commands(program: List[str], verb: str, less: Rules, more: Rules) -> L
 
 
 def service_xml(ports: Iterable[str]) -> str:
-    """Return the file of our service."""
+    """Return the content of the file of our service."""
     pairs = (port.partition("/") for port in sorted(ports))
     lines = [f'  <port port="{number}" protocol="{protocol}"/>' for number, _slash, protocol in pairs]
     return SERVICE_FILE.format(ports="\n".join(lines))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Rules of iptables, which the operator adds: iptables keeps no rules by itself."""
+"""Private to securetime.nts. Rules of iptables. The operator adds them, because iptables does not save rules."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._firewall.openings 
 from ansible_collections.securetime.nts.plugins.module_utils._state.firewall_marks import MARK
 
 REFUSALS = ("DROP", "REJECT")
-# What a rule may have besides the address, the protocol and the port.
+# Parts that a rule may have besides address, protocol and port, because they exclude no new client.
 HARMLESS = (
     r"-m (?:tcp|udp|comment|conntrack|state)\b",
     r"--comment (?:\"[^\"]*\"|\S+)",
@@ -22,7 +22,7 @@ HARMLESS = (
 
 
 def filters(text: str) -> bool:
-    """Say whether the chain of `iptables -S INPUT` refuses what no rule accepts."""
+    """Return whether the chain of `iptables -S INPUT` refuses packets that no rule accepts."""
     lines = text.splitlines()
     last = lines[-1] if lines else ""
     unconditional = re.fullmatch(rf"-A INPUT -j (?:{'|'.join(REFUSALS)})(?: --reject-with \S+)?", last)
@@ -30,7 +30,7 @@ def filters(text: str) -> bool:
 
 
 def accepts(text: str, opening: Opening) -> bool:
-    """Say whether a rule of `iptables -S INPUT` accepts all of an opening. A rule that is not understood does not."""
+    """Return whether a rule of `iptables -S INPUT` accepts all of an opening; ignore rules with unknown parts."""
     return any(_accepts(line, opening) for line in text.splitlines())
 
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. Rules of nftables, in a file that the operator's own ruleset includes.
 
-A packet must be accepted by every base chain of the input hook: a table of our own could open nothing that another
-one drops. So our rules go into the operator's chain, which the file of the operator includes where it decides.
+Every base chain of the input hook must accept a packet. So a table of our own could not open a port that another table
+drops. Our rules go into the operator's chain instead. The operator chooses the position of the include in it.
 """
 
 import fnmatch
@@ -24,15 +24,15 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.firewall_mar
 
 Row = Dict[str, Any]
 
-# What nftables.service loads on Debian and on Enterprise Linux.
+# The rulesets that nftables.service loads on Debian and on Enterprise Linux.
 MAIN_FILES = ("/etc/nftables.conf", "/etc/sysconfig/nftables.conf")
-# Where nft looks for an include with a relative path.
+# nft resolves a relative include path from here.
 INCLUDE_FOLDER = "/etc"
-# The families of the chains that see packets for the host, and the IP families of each.
+# nftables families whose input chains filter packets for the host, and the IP families of each.
 FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
 HEADER = "# Managed by Ansible: collection securetime.nts, module nts_firewall.\n"
 MAXIMUM_DEPTH = 16
-# Statements in the block of a chain that are not rules.
+# Statements in a chain block that are not rules.
 NOT_RULES = re.compile(r"^(?:type|policy|devices?|flags|comment|include|define|undefine|redefine)\b")
 REFUSALS = ("drop", "reject")
 
@@ -50,12 +50,15 @@ class Chain(NamedTuple):
 
     @property
     def by_iptables(self) -> bool:
-        """Say whether the program iptables keeps this chain."""
+        """Return whether the program iptables manages this chain."""
         return (self.table, self.name) == ("filter", "INPUT") and self.family in ("ip", "ip6")
 
 
 class Include(NamedTuple):
-    """Where the operator's ruleset includes our file: at the top (chain is None), or in a chain behind some rules."""
+    """The position at which the operator's ruleset includes our file.
+
+    `chain` is None at the top level. `before` is the number of rules before the include, and `rules` that of the chain.
+    """
 
     main: str
     by_pattern: bool
@@ -68,7 +71,7 @@ class Include(NamedTuple):
 
 
 def read_chains(text: str) -> List[Chain]:
-    """Read what `nft --json list chains` prints: the base chains of the input hook that see packets for the host."""
+    """Parse the output of `nft --json list chains`; return the base chains of the input hook for IP packets."""
     rows = [row["chain"] for row in _objects(text) if "chain" in row]
     return [
         Chain(row["family"], row["table"], row["name"], row.get("policy", "accept"))
@@ -78,7 +81,7 @@ def read_chains(text: str) -> List[Chain]:
 
 
 def read_rules(text: str) -> List[Row]:
-    """Read what `nft --json list chain` prints: the rules in order."""
+    """Parse the output of `nft --json list chain`; return the rules in order."""
     return [row["rule"] for row in _objects(text) if "rule" in row]
 
 
@@ -91,7 +94,7 @@ def _objects(text: str) -> List[Row]:
 
 
 def refuses_the_rest(rules: Sequence[Row]) -> bool:
-    """Say whether the last rule drops or rejects whatever comes to it."""
+    """Return whether the last rule drops or rejects every packet that reaches it."""
     return bool(rules) and _verdict(rules[-1]) in REFUSALS and not any("match" in each for each in rules[-1]["expr"])
 
 
@@ -101,12 +104,12 @@ def _verdict(rule: Row) -> str:
 
 
 def is_ours(rule: Row) -> bool:
-    """Say whether a rule has our mark."""
+    """Return whether a rule has our mark."""
     return str(rule.get("comment", "")).startswith(f"{MARK}: ")
 
 
 def accepts(rule: Row, opening: Opening) -> bool:
-    """Say whether a rule accepts all of an opening. A rule with a match that is not understood does not."""
+    """Return whether a rule accepts all packets of an opening; False for a rule with an unknown match."""
     if _verdict(rule) != "accept":
         return False
     matches = [each["match"] for each in rule["expr"] if "match" in each]
@@ -158,18 +161,18 @@ def _has_network(item: Any, network: str) -> bool:
 
 
 def comment(opening: Opening) -> str:
-    """Return the comment of a rule, which says all of it."""
+    """Return the comment of a rule, which identifies the opening."""
     return f"{opening.comment} {opening}"
 
 
 def statement(opening: Opening) -> str:
-    """Return the rule that opens a port."""
+    """Return the nft rule of an opening."""
     saddr = "ip6 saddr" if opening.family == 6 else "ip saddr"
     return f'{saddr} {opening.network} {opening.protocol} dport {opening.port} accept comment "{comment(opening)}"'
 
 
 def include_text(by_chain: Sequence[Tuple[Tuple[str, str, str], Sequence[Opening]]], within_chain: bool) -> str:
-    """Return the content of the included file: rules, or the chains at whose end they are."""
+    """Return the content of our file: bare rules for an include within a chain, else blocks of tables and chains."""
     lines = []
     for (family, table, name), openings in by_chain:
         rules = [statement(each) for each in openings]
@@ -189,7 +192,7 @@ def include_text(by_chain: Sequence[Tuple[Tuple[str, str, str], Sequence[Opening
 def script(
     chain: Tuple[str, str, str], rules: Sequence[Row], openings: Sequence[Opening], include: Include
 ) -> List[str]:
-    """Return nft's commands that make our rules of a chain the wanted ones; none where they are."""
+    """Return the nft commands that change our rules of a chain into the desired ones."""
     wanted = {comment(each): each for each in openings}
     ours = [rule for rule in rules if is_ours(rule)]
     there = [rule["comment"] for rule in ours]
@@ -207,9 +210,10 @@ def script(
 
 
 def _anchor(rules: Sequence[Row], include: Include) -> Optional[int]:
-    """Return the handle of the rule before which ours go; None for the end of the chain.
+    """Return the handle of the rule before which to insert ours; None for the end of the chain.
 
-    Where the running chain is not that of the file, ours go behind all that decides, so that they open no more.
+    If the running chain differs from that of the file, insert ours after all other rules but a last refusal. So they
+    override no rule of the operator.
     """
     others = [rule for rule in rules if not is_ours(rule)]
     if include.chain is not None and include.rules == len(others):
@@ -220,7 +224,7 @@ def _anchor(rules: Sequence[Row], include: Include) -> Optional[int]:
 def by_hand(chain: Chain, openings: Iterable[Opening]) -> List[str]:
     """Return the commands that an operator can type."""
     found = [each for each in openings if each.family in FAMILIES[chain.family]]
-    # The quotes are for the shell, because nft wants those of the comment.
+    # The single quotes are for the shell, because nft itself needs the double quotes of the comment.
     return [f"nft 'insert rule {chain} {statement(each)}'" for each in found]
 
 
@@ -228,9 +232,9 @@ def by_hand(chain: Chain, openings: Iterable[Opening]) -> List[str]:
 
 
 def find_include(path: str, mains: Sequence[str], read: Callable[[str], Optional[str]]) -> Optional[Include]:
-    """Return where the ruleset that nftables.service loads includes a file; None where it does not.
+    """Return the position at which the ruleset of nftables.service includes a file; None if it does not.
 
-    read returns the text of a file, or None where there is none.
+    `read` returns the text of a file, or None if it does not exist.
     """
     for main in mains:
         text = read(main)
@@ -244,18 +248,18 @@ def find_include(path: str, mains: Sequence[str], read: Callable[[str], Optional
 
 
 class _Reader:
-    """Reads nft's language as far as blocks, statements and includes go."""
+    """A parser of the blocks, statements and includes of nft's language."""
 
     def __init__(self, path: str, main: str, read: Callable[[str], Optional[str]]) -> None:
         self.path = path
         self.main = main
         self.read = read
         self.place = None  # type: Optional[Include]
-        # The rules of each chain, without ours.
+        # The number of rules of each chain, without ours.
         self.counts = {}  # type: Dict[Tuple[str, str, str], int]
 
     def file(self, text: str, blocks: List[str], depth: int) -> None:
-        """Read a file that is included within these blocks."""
+        """Parse a file that is included within these blocks."""
         inner = list(blocks)
         current = ""
         for token in re.findall(r'"[^"\n]*"|#[^\n]*|[{};\n]|[^"#{};\n]+|"', text.replace("\\\n", " ")):
@@ -265,10 +269,10 @@ class _Reader:
             elif token == "}":
                 self.statement(current, inner, depth)
                 block = inner.pop() if len(inner) > len(blocks) else ""
-                # A set within a rule: the statement goes on behind it.
+                # After a set within a rule, the statement continues.
                 current = "" if _names_a_block(block) else f"{block} {{}}"
             elif token in (";", "\n"):
-                # The elements of a set within a rule, and not statements.
+                # Within a set of a rule, the separators divide elements, not statements.
                 if not inner or _names_a_block(inner[-1]):
                     self.statement(current, inner, depth)
                 current = ""
@@ -277,7 +281,7 @@ class _Reader:
         self.statement(current, inner, depth)
 
     def statement(self, text: str, blocks: List[str], depth: int) -> None:
-        """Read a statement."""
+        """Count a rule, or follow an include."""
         words = text.split()
         if not words or (blocks and not _names_a_block(blocks[-1])):
             return
@@ -295,10 +299,10 @@ class _Reader:
                 self.counts[added] = self.counts.get(added, 0) + 1
 
     def include(self, name: str, blocks: List[str], depth: int) -> None:
-        """Read an include."""
+        """Note the position of our file, or parse another included file."""
         pattern = os.path.join(INCLUDE_FOLDER, name)
         by_pattern = glob.has_magic(pattern)
-        # A pattern finds no file whose name begins with a dot, as in nft.
+        # As in nft, a pattern matches no file whose name begins with a dot.
         files = sorted({*glob.glob(pattern), *([self.path] if _fits(self.path, pattern) else [])})
         for path in files if by_pattern else [pattern]:
             if os.path.normpath(path) == os.path.normpath(self.path):
@@ -324,7 +328,7 @@ def _names_a_block(text: str) -> bool:
 
 
 def _chain(blocks: Sequence[str]) -> Optional[Tuple[str, str, str]]:
-    """Return the chain whose block the innermost of these is."""
+    """Return the chain of the innermost block; None if that block is no chain."""
     if len(blocks) != 2:
         return None
     table, chain = (re.sub(r"^(?:add|create) ", "", block).split() for block in blocks)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What is opened for the clients of an NTS server: from which network, to which port."""
+"""Private to securetime.nts. The openings of an NTS server: a client network and a port each."""
 
 import ipaddress
 from types import MappingProxyType
@@ -13,7 +13,7 @@ FAMILIES = (4, 6)
 
 
 class Opening(NamedTuple):
-    """One network and one port. The network has a prefix length, also where it is one address."""
+    """One network and one port. The network has a prefix length even if it is a single address."""
 
     network: str
     protocol: str
@@ -26,7 +26,7 @@ class Opening(NamedTuple):
 
     @property
     def service(self) -> str:
-        """Return the name of the protocol above TCP or UDP."""
+        """Return the application protocol: NTS-KE for TCP, NTP for UDP."""
         return "NTS-KE" if self.protocol == "tcp" else "NTP"
 
     @property
@@ -39,11 +39,11 @@ class Opening(NamedTuple):
 
 
 class FirewallError(Exception):
-    """The rules were not changed, or were put back; the text says why."""
+    """The change of the rules was refused or rolled back; the text gives the reason."""
 
 
 class Desired(NamedTuple):
-    """The openings of a server, and the interfaces at which chronyd listens: by family, None for all."""
+    """The openings of a server, and the interfaces that chronyd listens on, by family (None: all interfaces)."""
 
     openings: Sequence[Opening] = ()
     interfaces: Mapping[int, Optional[Sequence[str]]] = MappingProxyType({})
@@ -54,14 +54,14 @@ class Desired(NamedTuple):
 
 
 def network(text: str) -> str:
-    """Return an address or a network in the form with a prefix length."""
+    """Return an address or a network with a prefix length."""
     return str(ipaddress.ip_network(text, strict=False))
 
 
 def openings(
     allow: Sequence[str], udp_ports: Sequence[int], tcp_ports: Sequence[int], families: Iterable[int] = FAMILIES
 ) -> List[Opening]:
-    """Return what is to be open, in order and without duplicates."""
+    """Return the openings for these networks and ports, sorted and without duplicates."""
     ports = [("udp", port) for port in udp_ports] + [("tcp", port) for port in tcp_ports]
     found = [Opening(network(each), protocol, port) for each in allow for protocol, port in ports]
     return sorted({each for each in found if each.family in set(families)}, key=_order)
@@ -72,12 +72,12 @@ def _order(opening: Opening) -> Tuple[Any, ...]:
 
 
 def is_everything(text: str) -> bool:
-    """Say whether a network is every address of its family."""
+    """Return whether a network holds every address of its family."""
     return ipaddress.ip_network(text).prefixlen == 0
 
 
 def covers(wider: str, narrower: str) -> bool:
-    """Say whether a network holds another one; false for what is neither a network nor an address."""
+    """Return whether a network holds another one; False if `wider` is neither a network nor an address."""
     try:
         outer, inner = ipaddress.ip_network(wider, strict=False), ipaddress.ip_network(narrower)
     except ValueError:
@@ -88,5 +88,5 @@ def covers(wider: str, narrower: str) -> bool:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Say whether two networks have an address in common."""
+    """Return whether two networks have an address in common."""
     return covers(one, other) or covers(other, one)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Rules of ufw, marked as ours by their comments."""
+"""Private to securetime.nts. Rules of ufw. Their comments mark ours."""
 
 import re
 from typing import Iterable, List, NamedTuple, Optional
@@ -21,12 +21,12 @@ TUPLE = re.compile(
     re.MULTILINE,
 )
 REFUSALS = ("deny", "reject")
-# Values of ENABLED and IPV6 that ufw takes for yes.
+# Values of ENABLED and IPV6 that ufw accepts as yes.
 IS_YES = r'^{name}="?yes"?\s*$'
 
 
 class Rule(NamedTuple):
-    """A rule of ufw. opening is None unless the rule has the form of ours, whatever its action is."""
+    """A rule of ufw. `opening` is None unless the rule has the form of ours; its action does not matter."""
 
     text: str
     opening: Optional[Opening]
@@ -34,12 +34,12 @@ class Rule(NamedTuple):
 
 
 def says_yes(text: str, name: str) -> bool:
-    """Say whether a file of ufw's settings has NAME=yes."""
+    """Return whether a settings file of ufw has NAME=yes."""
     return re.search(IS_YES.format(name=name), text, re.MULTILINE | re.IGNORECASE) is not None
 
 
 def read_rules(text: str) -> List[Rule]:
-    """Read user.rules or user6.rules."""
+    """Parse user.rules or user6.rules."""
     return [_rule(match) for match in TUPLE.finditer(text)]
 
 
@@ -55,26 +55,26 @@ def _rule(match: "re.Match[str]") -> Rule:
 
 
 def ours(rules: Iterable[Rule]) -> List[Opening]:
-    """Return what our rules open."""
+    """Return the openings of our rules."""
     return [rule.opening for rule in rules if rule.ours and rule.opening]
 
 
 def to_add(rules: Iterable[Rule], wanted: Iterable[Opening]) -> List[Opening]:
-    """Return what no rule is about yet.
+    """Return the desired openings for which ufw has no rule yet.
 
-    ufw holds one rule for each of these. To add ours would change the action and the comment of the operator's.
+    ufw holds one rule for each opening. To add ours would overwrite the action and the comment of the operator's rule.
     """
     there = {rule.opening for rule in rules}
     return [opening for opening in wanted if opening not in there]
 
 
 def to_remove(rules: Iterable[Rule], wanted: Iterable[Opening]) -> List[Opening]:
-    """Return what our rules open and what is not wanted any more."""
+    """Return the openings of our rules that are no longer wanted."""
     return [opening for opening in ours(rules) if opening not in set(wanted)]
 
 
 def refusals(text: str, wanted: Iterable[Opening]) -> List[str]:
-    """Return the rules of the operator that refuse a whole opening. ufw takes the first rule that fits."""
+    """Return the operator's rules that refuse a whole opening. In ufw the first matching rule wins."""
     found = []
     for match in TUPLE.finditer(text):
         for opening in wanted:
@@ -96,7 +96,7 @@ def _has_port(text: str, port: int) -> bool:
 
 def command(opening: Opening, delete: bool = False) -> List[str]:
     """Return the command that adds or deletes a rule of ours."""
-    # `any` would be of both families.
+    # `any` would mean both families.
     anywhere = "::/0" if opening.family == 6 else "0.0.0.0/0"
     rule = ["allow", "proto", opening.protocol, "from", opening.network, "to", anywhere, "port", str(opening.port)]
     return ["ufw", "delete", *rule] if delete else ["ufw", *rule, "comment", opening.comment]
