@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Install packages by the host's package manager, and say why it cannot."""
+"""Private to securetime.nts. Install packages by the host's package manager, and explain its failures."""
 
 import glob
 import os
@@ -21,9 +21,9 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.host import 
 )
 
 PAUSE_SECONDS = 2.0
-# What apt and zypper touch when they have refreshed their lists.
+# Paths that apt and zypper touch when they refresh the package lists.
 REFRESHED = {APT: ("/var/lib/apt/lists", "/var/lib/apt/lists/partial"), ZYPPER: ("/var/cache/zypp/raw/*/cookie",)}
-# Causes of a failed refresh with which nothing else is tried: old lists would hide them.
+# Causes of a failed refresh that end the run, because an installation from the old lists would hide them.
 FATAL_CAUSES = ("clock", "lock", "space", "read-only", "interrupted")
 REBOOT_REQUIRED = ("/run/reboot-required", "/var/run/reboot-required")
 ROLLING = ("opensuse-tumbleweed", "opensuse-microos")
@@ -31,7 +31,7 @@ Run = Callable[[List[str]], CommandResult]
 
 
 class PackageError(Exception):
-    """The packages are not as wanted; the text says why, and the cause is named."""
+    """The packages are not in the desired state. The text gives the reason, and `cause` its name."""
 
     def __init__(self, text: str, cause: str):
         super().__init__(text)
@@ -39,7 +39,7 @@ class PackageError(Exception):
 
 
 class Report(NamedTuple):
-    """What was done, or would be."""
+    """The result; in check mode, the predicted one."""
 
     changed: bool
     versions: Dict[str, Optional[str]]
@@ -51,7 +51,7 @@ class Report(NamedTuple):
 
 
 class Manager:
-    """The package manager of a host, while it does one request."""
+    """The package manager of a host, for one request."""
 
     def __init__(self, name: str, request: Request, run: Run, check: bool, sleep: Callable[[float], None] = time.sleep):
         self.name = name
@@ -68,13 +68,13 @@ class Manager:
         self.commands = []  # type: List[str]
 
     def versions(self) -> Dict[str, Optional[str]]:
-        """Return the version of each package of the request that is installed completely."""
+        """Return the version of each requested package; None if it is not completely installed."""
         names = list(self.request.names)
         query = managers.package_query(self.name, DPKG_QUERY, RPM_QUERY, names)
         return read_packages(self.run(query).stdout, names)
 
     def held(self) -> List[str]:
-        """Return which packages of the request are held."""
+        """Return the requested packages that are held."""
         if self.name == APT:
             texts = [self.run(["apt-mark", "showhold"]).stdout]
         else:
@@ -82,14 +82,14 @@ class Manager:
         return managers.held(self.name, self.request.names, texts)
 
     def refresh_if_old(self) -> None:
-        """Refresh the lists of packages if they are as old as the request says."""
+        """Refresh the package lists if they are at least `cache_seconds` old."""
         age = self.request.cache_seconds
-        # dnf compares the age by itself.
+        # dnf checks the age itself.
         if self.name in REFRESHED and age >= 0 and list_age(REFRESHED[self.name], time.time()) >= age:
             self.refresh()
 
     def refresh(self) -> None:
-        """Refresh the lists. If a repository fails, that is reported with what it causes: old lists may do."""
+        """Refresh the package lists. Keep the failure of a repository for later: the old lists may suffice."""
         if self.check:
             return
         self.refreshed = True
@@ -107,7 +107,7 @@ class Manager:
             self._run(managers.DPKG_CONFIGURE)
             status, output = self._run(command)
         elif cause in ("unknown", "repository") and self.name in REFRESHED and not self.refreshed and not self.check:
-            # The lists name files that the repository has replaced.
+            # The lists may name files that the repository has replaced.
             self.refresh()
             status, output = self._run(command)
         changed = managers.has_changed(self.name, status, output, self.check)
@@ -119,7 +119,7 @@ class Manager:
             self.warnings.append(failures.sentence(f"zypper ended with {status}", failures.explain(output)))
 
     def error(self, what: str, output: str) -> PackageError:
-        """Return why a command failed. Lists that could not be refreshed are the reason for what is not found."""
+        """Return the error of a failed command. If a refresh failed before, it explains a package that is not found."""
         failure = failures.explain(output)
         if self.refresh_failure and failure.cause in ("unknown", "other", "repository", "dependencies"):
             failure = self.refresh_failure
@@ -129,7 +129,7 @@ class Manager:
         )
 
     def _run(self, command: List[str]) -> Tuple[int, str]:
-        """Return the status and the output of a command, after the lock of another program."""
+        """Run a command; retry until the deadline while another program holds the lock. Return status and output."""
         self.commands.append(" ".join(command))
         while True:
             result = self.run(command)
@@ -141,7 +141,8 @@ class Manager:
 
 
 def manage(name: str, request: Request, run: Run, check: bool, sleep: Callable[[float], None] = time.sleep) -> Report:
-    """Bring the packages of a host to what the request says; raise PackageError with the reason why they are not."""
+    """Bring the packages of a host to the desired state; raise PackageError with the reason if that fails."""
+    # Long: one sequence, from the versions before to the versions after, which every branch reads.
     manager = Manager(name, request, run, check, sleep)
     before = manager.versions()
     wrong = managers.wrong(name, request, before)
@@ -188,7 +189,7 @@ def manage(name: str, request: Request, run: Run, check: bool, sleep: Callable[[
 
 
 def list_age(patterns: Sequence[str], now: float) -> float:
-    """Return the seconds since the lists of packages were refreshed, infinite if they never were."""
+    """Return the seconds since the last refresh of the package lists; infinite if there was none."""
     times = [os.stat(path).st_mtime for pattern in patterns for path in glob.glob(pattern)]
     return now - max(times) if times else float("inf")
 

@@ -1,15 +1,15 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Why apt, dnf or zypper failed, by what it printed, and what helps.
+"""Private to securetime.nts. Explain the failures of apt, dnf and zypper by their output, with a remedy.
 
-The expressions are of messages that the real programs printed: tests/capture_packages.py makes them fail.
+The regular expressions match messages of the real programs: tests/capture_packages.py makes them fail.
 """
 
 import re
 from typing import List, NamedTuple
 
-# Of what a package manager prints, at most this much is quoted.
+# Limits of the output that a message quotes.
 QUOTED_LINES = 4
 LINE_LENGTH = 300
 LAST_LINES = 6
@@ -17,7 +17,7 @@ CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 
 
 class Failure(NamedTuple):
-    """The name of the cause, the lines that show it, what it is, and what to do."""
+    """The name of the cause, the lines that show it, its meaning, and the remedy."""
 
     cause: str
     lines: List[str]
@@ -26,7 +26,7 @@ class Failure(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A cause, and an expression that is found in a line if it is this cause."""
+    """A cause, and the regular expression of the lines that show it."""
 
     cause: str
     lines: str
@@ -34,7 +34,7 @@ class Rule(NamedTuple):
     remedy: str
 
 
-# The first that is found is the cause: a repository that cannot be reached makes its packages unknown, too.
+# The first match wins: for example, an unreachable repository also makes its packages unknown.
 RULES = (
     Rule(
         "lock",
@@ -128,24 +128,24 @@ RULES = (
 
 
 def explain(output: str) -> Failure:
-    """Return the cause of a failure. Without a known one, the last lines are quoted."""
+    """Return the cause of a failure; if none matches, return the last lines of the output."""
     lines = [_plain(line) for line in output.splitlines() if line.strip()]
     for rule in RULES:
         found = [line for line in lines if re.search(rule.lines, line)]
         if found:
-            # The same text comes once for each file, and apt sums up in lines of its own.
+            # The output repeats a message for each file. apt summarises errors in lines with `E: `.
             unique = list(dict.fromkeys([line for line in found if line.startswith("E: ")] or found))
             return Failure(rule.cause, unique[-QUOTED_LINES:], rule.meaning, rule.remedy)
     return Failure("other", lines[-LAST_LINES:], "it gave no reason that the role knows", "Read its words above.")
 
 
 def sentence(what: str, failure: Failure) -> str:
-    """Return a message: what failed and why, the program's own words, and what to do."""
+    """Return a message: the failure and its cause, the quoted output, and the remedy."""
     quoted = "\n".join(f"  {line}" for line in failure.lines)
     return f"{what}: {failure.meaning}.\n{quoted}\n{failure.remedy}"
 
 
 def _plain(line: str) -> str:
-    """Return a line without the credentials of a URL, and no longer than a screen."""
+    """Return a line without the credentials of URLs, cut to LINE_LENGTH characters."""
     text = CREDENTIALS.sub("***@", line.strip())
     return text if len(text) <= LINE_LENGTH else text[:LINE_LENGTH] + "..."

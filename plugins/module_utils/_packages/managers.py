@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Command lines of apt, dnf and zypper, and what they say of holds. Nothing here runs."""
+"""Private to securetime.nts. Command lines of apt, dnf and zypper, and parsers of their holds. Runs no program."""
 
 import re
 from fnmatch import fnmatch
@@ -10,9 +10,9 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 APT, DNF, DNF5, ZYPPER = MANAGERS = ("apt", "dnf", "dnf5", "zypper")
 PROGRAMS = {APT: "apt-get", DNF: "dnf", DNF5: "dnf5", ZYPPER: "zypper"}
 KEEP_CONFIGURATION = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
-# Finishes what dpkg was cut in.
+# Finishes an interrupted installation.
 DPKG_CONFIGURE = ["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"]
-# Packages that stay as they are, by the operator's wish.
+# Files in which the operator holds packages.
 LOCK_FILES = {
     DNF: ("/etc/dnf/dnf.conf", "/etc/dnf/plugins/versionlock.list"),
     DNF5: ("/etc/dnf/dnf.conf", "/etc/dnf/versionlock.toml"),
@@ -24,8 +24,8 @@ RELEASE = {
     DNF5: "dnf versionlock delete {0}, or excludepkgs in /etc/dnf/dnf.conf",
     ZYPPER: "zypper removelock {0}",
 }
-# Of dnf.conf, of versionlock.list as [!]EPOCH:NAME-VERSION-RELEASE.ARCH or NAME-0:VERSION, of versionlock.toml, and of
-# zypper's locks.
+# The formats of dnf.conf, of versionlock.list ([!]EPOCH:NAME-VERSION-RELEASE.ARCH or NAME-0:VERSION), of
+# versionlock.toml, and of zypper's locks.
 EXCLUDED = re.compile(r"^[ \t]*exclude(?:pkgs)?[ \t]*=(?P<names>(?:.*)(?:\n[ \t]+.*)*)", re.MULTILINE)
 VERSION_LOCK = re.compile(r"^(?:\d+:)?(?P<name>[^#\s][^\s:]*?)-(?:\d+:)?[\d*][^-\s]*(?:-[^-\s]+)?$", re.MULTILINE)
 VERSION_LOCK_5 = re.compile(r"^[ \t]*name[ \t]*=[ \t]*[\"'](?P<name>[^\"']+)[\"']", re.MULTILINE)
@@ -39,27 +39,27 @@ ZYPPER_REBOOT = 102
 
 
 class Request(NamedTuple):
-    """What is wanted of the packages of a host."""
+    """The desired state of the packages of a host."""
 
     names: Sequence[str]
-    # The version of each package that is pinned to one.
+    # The version of each pinned package.
     versions: Mapping[str, str] = {}
     latest: bool = False
     upgrade: bool = False
-    # The age at which lists of packages are refreshed; below 0 the package manager decides.
+    # The age in seconds at which to refresh the package lists; below 0 the package manager decides.
     cache_seconds: int = -1
     lock_seconds: int = 120
 
 
 def is_pinned(manager: str, installed: Optional[str], wanted: str) -> bool:
-    """Whether the version that is installed is the one that is wanted: a pattern; for rpm also without its release."""
+    """Return whether the installed version matches the pinned pattern, which for rpm may omit the release."""
     if not installed:
         return False
     return fnmatch(installed, wanted) or (manager != APT and fnmatch(installed, wanted + "-*"))
 
 
 def wrong(manager: str, request: Request, installed: Mapping[str, Optional[str]]) -> List[str]:
-    """Return the packages that are missing, or not of the version that is wanted."""
+    """Return the packages that are missing or do not have their pinned version."""
     return [
         name
         for name in request.names
@@ -69,7 +69,7 @@ def wrong(manager: str, request: Request, installed: Mapping[str, Optional[str]]
 
 
 def held(manager: str, names: Sequence[str], texts: Sequence[str]) -> List[str]:
-    """Return which packages are held. texts are what `apt-mark showhold` prints, or LOCK_FILES hold."""
+    """Return the held packages. `texts` are the output of `apt-mark showhold`, or the contents of LOCK_FILES."""
     patterns = []  # type: List[str]
     for text in texts:
         if manager == APT:
@@ -86,14 +86,14 @@ def held(manager: str, names: Sequence[str], texts: Sequence[str]) -> List[str]:
 
 
 def refresh(manager: str) -> List[str]:
-    """Return the command that refreshes the lists of packages. dnf does it together with the next installation."""
+    """Return the command that refreshes the package lists. dnf refreshes them with the next installation."""
     if manager == APT:
         return ["apt-get", "--quiet", "-o", "APT::Update::Error-Mode=any", "update"]
     return ["zypper", "--non-interactive", "refresh"]
 
 
 def install(manager: str, request: Request, names: Sequence[str], check: bool) -> List[str]:
-    """Return the command that installs packages, or updates those that are installed."""
+    """Return the command that installs packages or updates installed ones."""
     separator = "-" if manager in (DNF, DNF5) else "="
     words = [f"{name}{separator}{request.versions[name]}" if name in request.versions else name for name in names]
     pins = any(name in request.versions for name in names)
@@ -105,14 +105,14 @@ def install(manager: str, request: Request, names: Sequence[str], check: bool) -
 
 
 def update(manager: str, request: Request, names: Sequence[str], check: bool) -> List[str]:
-    """Return the command that updates packages that are installed."""
+    """Return the command that updates installed packages."""
     if manager in (DNF, DNF5):
         return [*_dnf(manager, request, check), "upgrade", *names]
     return install(manager, request, names, check)
 
 
 def upgrade(manager: str, request: Request, check: bool, rolling: bool) -> List[str]:
-    """Return the command that updates all packages of the host but those that are pinned. It removes none."""
+    """Return the command that updates all packages of the host except pinned ones. It removes none."""
     if manager == APT:
         pins = [f"{name}={version}" for name, version in request.versions.items()]
         return [*_apt(check), *(["--allow-downgrades"] if pins else []), "--with-new-pkgs", "upgrade", *pins]
@@ -122,10 +122,10 @@ def upgrade(manager: str, request: Request, check: bool, rolling: bool) -> List[
 
 
 def has_changed(manager: str, status: int, output: str, check: bool) -> Optional[bool]:
-    """Return whether a command has changed packages, or would; None if it failed."""
+    """Return whether a command has changed packages (in check mode: would change them); None if it failed."""
     done = status in ZYPPER_DONE if manager == ZYPPER else status == 0
     if not done and check and manager in (DNF, DNF5) and "Operation aborted" in output:
-        # It has resolved everything, and the answer to its question was no.
+        # With --assumeno dnf resolves the transaction, then aborts at its question with an error status.
         return True
     return UNCHANGED.search(output) is None if done else None
 
@@ -140,7 +140,7 @@ def _zypper(action: str, check: bool) -> List[str]:
 
 
 def _dnf(manager: str, request: Request, check: bool) -> List[str]:
-    # Version 5 always waits for the lock.
+    # dnf5 always waits for the lock.
     lock = ["--setopt=exit_on_lock=true"] if manager == DNF else []
     age = []  # type: List[str]
     if request.cache_seconds == 0:
@@ -151,7 +151,7 @@ def _dnf(manager: str, request: Request, check: bool) -> List[str]:
 
 
 def package_query(manager: str, deb: Sequence[str], rpm: Sequence[str], names: Sequence[str]) -> List[str]:
-    """Return the command that asks for the versions of packages."""
+    """Return the command that queries the versions of packages."""
     return [*(deb if manager == APT else rpm), *names]
 
 
@@ -161,5 +161,5 @@ def versions_text(versions: Mapping[str, Optional[str]]) -> str:
 
 
 def changes(before: Mapping[str, Optional[str]], after: Mapping[str, Optional[str]]) -> Dict[str, List[Optional[str]]]:
-    """Return the old and the new version of each package that has another one."""
+    """Return the old and the new version of each package whose version changed."""
     return {name: [old, after.get(name)] for name, old in before.items() if old != after.get(name)}
