@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files in a folder where another user plants links."""
+"""Unit tests of files in a folder where another user plants links."""
 
 import os
 
@@ -21,7 +21,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def secret(tmp_path):
-    """A folder of root's, with a file in it."""
+    """Return a private folder of root with a file."""
     folder = tmp_path / "secret"
     folder.mkdir()
     folder.chmod(0o700)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be read off the daemon's words and the files; the daemon itself is asked on the test hosts."""
+"""Unit tests of the checks. The test hosts run them with a real chronyd."""
 
 import contextlib
 import os
@@ -110,7 +110,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     ],
 )
 def test_sources_must_be_readable_for_the_user_of_chronyd(modes, message):
-    # Not tmp_path, whose parents are private.
+    # The parents of tmp_path are private, so use another folder.
     with tempfile.TemporaryDirectory() as parent:
         os.chmod(parent, 0o755)
         folder = Path(parent) / "d"
@@ -144,18 +144,18 @@ def test_a_server_that_would_answer_nobody_is_refused(names, monkeypatch):
 
 @pytest.fixture
 def place():
-    """Return a folder that every user can enter; tmp_path's parents are private."""
+    """Return a folder that every user can enter. The parents of tmp_path are private."""
     with tempfile.TemporaryDirectory(dir="/var/lib" if os.getuid() == 0 else None) as parent:
         os.chmod(parent, 0o755)
         yield Path(parent)
 
 
-# Not root, and not the owner of what the tests make.
+# Neither root nor the owner of the files of the tests.
 OTHER = config_check.Reader("chrony", os.getuid() + 1, os.getgid() + 1)
 
 
 def problem_of(text, reader=OTHER, **shown):
-    """Return the sentence about a configuration; empty where chronyd could use all of its paths."""
+    """Return the error about a configuration; an empty string if chronyd can use all of its paths."""
     try:
         config_check._check_paths(words_of(text), reader, Sandbox("chrony.service", shown))
     except TransactionError as problem:
@@ -169,7 +169,7 @@ def problem_of(text, reader=OTHER, **shown):
 def test_chronyd_must_be_able_to_write_as_its_user(place, line):
     line = line.format(place)
     folder = place / "d"
-    # What is missing is made.
+    # A run creates the missing folder.
     assert problem_of(line) == ""
     folder.mkdir()
     folder.chmod(0o755)

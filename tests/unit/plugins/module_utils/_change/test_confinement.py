@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is read of the policies and written for them; that chronyd is let through is tested on VMs."""
+"""Unit tests of the rules for SELinux and AppArmor. VMs test that they let chronyd through."""
 
 import os
 import re
@@ -26,7 +26,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 )
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import words_of
 
-# Of `semanage port --list --noheading`, policycoreutils 3.8, with a port that an administrator has labelled.
+# Output of `semanage port --list --noheading`, policycoreutils 3.8, with a port that an administrator labelled.
 LISTING = """\
 certmaster_port_t              tcp      51235
 http_port_t                    tcp      80, 443, 488, 8008-8010, 8443
@@ -111,7 +111,7 @@ def test_a_folder_is_let_in_kept_while_it_is_used_and_let_go(host, places, tmp_p
     confinement.prune(host, Requirements([], ["/srv/a"]), False, places)
     assert "/srv/a" in override.read_text()
     assert confinement.used(host) == Requirements([], ["/srv/a"])
-    # Until the change is made, chronyd needs both.
+    # Until the swap chronyd needs both folders.
     confinement.allow(host, Requirements([], ["/srv/b"]), False, places)
     assert "/srv/a" in override.read_text()
     assert "/srv/b" in override.read_text()
@@ -213,7 +213,7 @@ def test_what_an_older_version_recorded_is_read_and_what_it_knows_is_recorded_as
 
 
 class Policy:
-    """SELinux as semanage and matchpathcon show it: the local rules, by kind and name."""
+    """A simulation of SELinux for semanage and matchpathcon: the type of each local rule."""
 
     def __init__(self):
         self.rules = {}

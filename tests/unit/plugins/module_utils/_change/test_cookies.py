@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Saved cookies in a folder that a process of chronyd's user changes at the same time."""
+"""Unit tests of saved cookies, while a process of chronyd's user changes their folder."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return the folder with two saved cookies and the keys of the server."""
+    """Return a folder with two saved cookies and the keys of a server."""
     for name in ("a.nts", "b.nts", "ntskeys", ".hidden.nts"):
         (tmp_path / name).write_text(name)
     return tmp_path
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def meanwhile(monkeypatch):
-    """Return a function that lets another process act before each rename."""
+    """Return a function that simulates another process, which acts before each rename."""
 
     def let(act):
         replace = os.replace

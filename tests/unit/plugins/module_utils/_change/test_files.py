@@ -42,7 +42,7 @@ def host(tmp_path, labelled):
 
 @pytest.fixture
 def change(host, tmp_path):
-    """Return a function that goes as far as swap() with a file."""
+    """Return a function that stages, keeps and swaps a file."""
 
     def until_swap(item):
         if item.content is not None:

@@ -15,7 +15,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 
 @pytest.fixture
 def trusted(monkeypatch):
-    """Let every folder be one that root alone writes to."""
+    """Treat every folder as writable for root alone."""
     monkeypatch.setattr(links, "_assert_roots", lambda _folder, _link: None)
 
 
@@ -34,7 +34,7 @@ def test_a_file_is_written_where_its_link_leads(tmp_path, target):
     (folder / "absolute").symlink_to(far / "file")
     (folder / "below").symlink_to(far)
     (folder / "link").symlink_to(target)
-    # The target need not be there.
+    # The target may be missing.
     assert links.resolved([wanted(folder / "link")])[0].place == str(far / "file")
     (far / "file").touch()
     item = links.resolved([wanted(folder / "link")])[0]

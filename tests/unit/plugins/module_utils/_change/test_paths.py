@@ -32,7 +32,7 @@ def test_the_paths_of_a_configuration(lines, expected):
 def test_folders_to_write_are_those_of_the_state_and_those_of_the_logs():
     uses = paths.used(words_of("driftfile /a/drift\ndumpdir /b\nlogdir /c\npidfile /run/x/pid\nkeyfile /d/keys"))
     assert paths.written(uses) == {"state": ["/a", "/b"], "logs": ["/c"]}
-    # One that is both has the rights of the state.
+    # A folder of both kinds counts as state.
     assert paths.written(paths.used(words_of("dumpdir /b\nlogdir /b"))) == {"state": ["/b"], "logs": []}
 
 
@@ -56,7 +56,7 @@ def test_ports_at_which_chronyd_listens(lines, expected):
     assert paths.udp_ports(words_of(lines)) == expected
 
 
-# Of `systemctl show`, Debian 12's chrony.service with a drop-in, and Enterprise Linux 8's.
+# Output of `systemctl show` for Debian 12's chrony.service with a drop-in, and for that of Enterprise Linux 8.
 STRICT = {
     "ProtectSystem": "strict",
     "ProtectHome": "yes",

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs that a module runs, which need not be there."""
+"""Unit tests of programs that may be missing or may not start."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.programs im
 
 
 class Module:
-    """Runs programs as AnsibleModule does."""
+    """Run programs as AnsibleModule does."""
 
     def run_command(self, argv, data, binary_data, handle_exceptions, environ_update):
         assert (binary_data, handle_exceptions) == (True, False)

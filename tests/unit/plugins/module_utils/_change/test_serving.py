@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where and to whom directives let chronyd serve; chronyd itself is asked in tests/functional/test_served.py."""
+"""Unit tests of the served addresses and clients. tests/functional/test_served.py compares them with chronyd."""
 
 import ipaddress
 
@@ -49,7 +49,7 @@ def test_without_directives_chronyd_listens_everywhere_and_answers_nobody():
         (["allow 0.0.0.0/0", "deny 192.0.2.0/25"], "192.0.2.1", False),
         (["deny 192.0.2.0/25", "allow 0.0.0.0/0"], "192.0.2.1", False),
         (["deny 192.0.2.0/25", "allow all 0.0.0.0/0"], "192.0.2.1", True),
-        # Prefixes that end within the same four bits are of one depth, in which the later line counts.
+        # Prefixes that end within the same four bits have the same depth, where the later line wins.
         (["deny 192.0.2.0/26", "allow 192.0.2.0/25"], "192.0.2.1", True),
         (["allow 192.0.2.0/25", "deny 192.0.2.0/26"], "192.0.2.1", False),
         (["allow 192.0.2.0/24", "deny all"], "192.0.2.1", False),

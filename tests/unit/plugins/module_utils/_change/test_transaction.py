@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the transaction decides; what chronyd and systemd make of it is tested on the test hosts."""
+"""Unit tests of a transaction. The test hosts test it against real chronyd and systemd.
+
+Long: every test drives the same transaction through the fixture `client`.
+"""
 
 import contextlib
 import os
@@ -44,7 +47,7 @@ ACTIVE = {"ActiveState": "active", "UnitFileState": "enabled"}
 
 @pytest.fixture
 def host(tmp_path):
-    """Return a host with chrony 4.8, on which nothing is run."""
+    """Return a host with chrony 4.8, on which no program runs."""
     return System(
         run=lambda argv: CommandResult(0, "chronyd (chrony) version 4.8 (+NTS)", ""),
         label=lambda staged, path: None,
@@ -232,7 +235,7 @@ def test_a_removed_lock_is_not_taken(host):
 
 @pytest.fixture
 def client(host, tmp_path):
-    """Return a function that applies files to a client with a saved cookie, and returns what was done."""
+    """Return a function that applies files to a client with a saved cookie, and returns the result and the commands."""
     (tmp_path / "dump").mkdir()
     (tmp_path / "ca-2.pem").write_text(ANCHOR)
     config = tmp_path / "chrony.conf"
@@ -271,13 +274,13 @@ OTHER = ANCHOR.replace("AA", "BB")
 
 @pytest.fixture(autouse=True)
 def no_questions(monkeypatch):
-    """Let nothing be asked of a chronyd that is not the one of the test."""
+    """Replace the check, which would run the chronyd of the test machine."""
     monkeypatch.setattr(transaction, "check", lambda *_arguments, **_options: True)
 
 
 @pytest.fixture
 def roots_folders(monkeypatch):
-    """Let links be followed through the folders of the test, which others could write to."""
+    """Accept links through the folders of the test, although other users could write to them."""
     monkeypatch.setattr(links, "_assert_roots", lambda _folder, _link: None)
 
 
@@ -326,7 +329,7 @@ def test_what_is_taken_back_has_its_cookies_again(client, tmp_path):
 
 
 def test_a_check_writes_beside_no_run_and_waits_for_it(client, host, tmp_path, monkeypatch):
-    """Between its check and its swap a run has staged its file; a check must neither replace nor remove it."""
+    """A run stages its file before the swap. Check mode must neither replace nor remove that file."""
     staged = tmp_path / f"chrony.conf{NEW}"
     staged.write_text("of a run")
     before = sorted(os.listdir(str(tmp_path)))
@@ -428,7 +431,7 @@ def test_confinement_is_about_links_of_what_chronyd_reads():
         wanted("/none/chrony.conf")._replace(target="/none/conf/chrony.conf"),
         wanted("/none/sources", "sources")._replace(target="/none/conf/sources"),
         wanted("/none/options")._replace(target="/none/conf/options"),
-        # As an original that is put back.
+        # A restored original is its own target.
         wanted("/none/keys", "keys")._replace(target="/none/keys"),
     ]
     assert transaction._needs(files, options, {}).files == ["/none/conf/chrony.conf", "/none/conf/sources"]
@@ -453,7 +456,7 @@ def test_a_restore_puts_back_what_was_there(client, host, tmp_path):
     assert os.readlink(str(tmp_path / "link")) == "target"
     assert [(tmp_path / name).read_text() for name in changed] == ["of the role\n"] * 5
     assert client(wanted, owns=[], log=log)[0]["changed"] is False
-    # As by a configuration manager that came later.
+    # For example, another configuration manager replaces the file by a link later.
     (tmp_path / "replaced").rename(tmp_path / "elsewhere")
     (tmp_path / "replaced").symlink_to("elsewhere")
     assert client(wanted, owns=[], log=log)[0]["changed"] is False
@@ -530,7 +533,7 @@ def test_one_original_can_be_put_back_and_is_dropped(client, host, tmp_path):
 
 @pytest.fixture
 def planted(tmp_path):
-    """Return what chronyd's user can make in its folder so that root goes astray."""
+    """Return a function that plants folders and links in chronyd's folder, as chronyd's user could."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / "victim").write_text("not a cookie")
@@ -580,8 +583,9 @@ def test_a_cut_while_tidying_up_undoes_nothing(client, host, tmp_path, monkeypat
     ["", "path", "old", "new", "path old", "path new", "path old new", "linked", "link", "folder", "folder old new"],
 )
 def test_the_script_does_what_undo_does(tmp_path, planted, existed, there):
+    # Long: the interrupted state and both ways to undo it, which are compared at the end.
     def files(folder):
-        """Make what a cut has left, and return its paths."""
+        """Create the files that an interrupted run leaves, and return the path of the changed file."""
         folder.mkdir()
         path = folder / "it's a file"
         paths = {"path": path, "old": folder / (path.name + OLD), "new": folder / (path.name + NEW)}
@@ -640,7 +644,7 @@ def test_the_script_keeps_the_old_file_and_itself_where_a_program_fails(tmp_path
     assert "old" in [item.read_text() for item in (path, tmp_path / f"file{OLD}") if item.exists()]
     assert added.exists() == (missing == "rm")
     assert own.exists()
-    # The program is there again.
+    # With all programs the script succeeds.
     assert subprocess.run(["/bin/sh", str(own)], check=False).returncode == 0
     assert (path.read_text(), sorted(os.listdir(str(tmp_path)))) == ("old", ["file", "programs"])
 
@@ -651,7 +655,7 @@ def test_the_script_keeps_the_old_file_and_itself_where_a_program_fails(tmp_path
         ("active", ["restart"], True),
         ("failed", ["restart"], True),
         ("inactive", ["restart"], False),
-        # The change itself had stopped chronyd.
+        # The change itself stopped chronyd.
         ("inactive", ["drop-cookies", "restart"], True),
     ],
 )
@@ -697,7 +701,7 @@ def test_recovery_touches_nothing_where_a_folder_is_read_only(host, tmp_path, mo
 
 @pytest.fixture
 def blocked(tmp_path):
-    """Block one of two changed files from being put back, and return a function that makes the change fail."""
+    """Return a function that makes the change fail and blocks the restore of one of two changed files."""
 
     def refuse():
         os.unlink(str(tmp_path / "a"))
@@ -734,7 +738,7 @@ def test_a_file_that_cannot_be_put_back_keeps_nothing_else_from_coming_back(clie
 
 @pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), ZeroDivisionError()])
 def test_a_script_without_a_plan_is_removed(client, host, tmp_path, monkeypatch, problem):
-    """The error is reported at once; a cut, which is any other exception here, leaves the script to the next run."""
+    """An OSError removes the script at once. An interruption (any other exception) leaves it to the next run."""
     save = files.save
 
     def fail(host, name, content):
@@ -756,7 +760,7 @@ def test_a_restore_that_is_cut_while_it_forgets_is_finished_by_the_next(client, 
     options = settings.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
 
     def cut(path, ignore_errors):
-        """Delete the files in an order that a directory can have, and be cut before the manifest."""
+        """Delete one file and raise, before the manifest: the order of a directory is arbitrary."""
         if os.path.isdir(path):
             os.unlink(os.path.join(path, "original/000"))
             raise ZeroDivisionError
@@ -799,7 +803,7 @@ def test_a_full_disk_after_the_change_is_a_warning(client, tmp_path, monkeypatch
 
 
 def test_a_rollback_removes_the_undo_at_a_boot_last(client, host, tmp_path, monkeypatch):
-    """The files are listed in another order, and the saved plan sorts their names."""
+    """Neither the order of the list nor that of the names in the saved plan matters."""
     drop_in = "systemd/system/chrony.service.d/a.conf"
     listed = [("z", "new\n", "nothing"), ("chrony.conf", "! new\n", "restart"), (drop_in, "new\n", "restart")]
     swapped, undone, script, put_back_file = [], [], [], files.put_back
@@ -838,7 +842,7 @@ KE_LINES = [SOCKET.format("NTS-KE", "192.0.2.1:4460"), SOCKET.format("NTS-KE", "
         ([IPV4_LINE, IPV6_LINE], ["IPv4", "IPv6"], IPV4_LINE),
         ([IPV4_LINE, KE_LINES[1]], ["IPv4", "IPv6"], ""),
         ([IPV6_LINE, *KE_LINES], ["IPv4", "IPv6"], KE_LINES[0]),
-        # The port of ptpport is another one.
+        # ptpport is a different port, so NTP still has its IPv6 socket.
         ([IPV4_LINE, SOCKET.format("NTP", "[::]:319")], ["IPv4", "IPv6"], ""),
     ],
 )

@@ -8,7 +8,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
 
 
-# A time would leave out what chronyd logs after it has stepped a clock that was ahead.
+# A selection by time would miss the lines that chronyd logs after it steps a fast clock back.
 @pytest.mark.parametrize(("marked", "expected"), [("-- cursor: s=1;i=2\n", ["--after-cursor=s=1;i=2"]), ("", [])])
 def test_the_log_begins_at_the_restart_whatever_the_clock_does(marked, expected):
     asked = []

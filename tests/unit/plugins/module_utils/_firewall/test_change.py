@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What filters and what follows from it, by what programs print. The scenario `firewall` has real ones."""
+"""Unit tests with the output of firewall programs. The scenario `firewall` tests real firewalls."""
 
 import json
 
@@ -27,7 +27,7 @@ def chains(*rows):
 
 
 def host(tmp_path, **outputs):
-    """Return a host on which these programs print something, and others are not there."""
+    """Return a host with these programs and their output; all others are missing."""
 
     def run(argv):
         output = outputs.get(argv[0].replace("-", "_"))
@@ -47,10 +47,10 @@ def bound(tmp_path, *addresses, allow=("192.0.2.0/24", "2001:db8::/32"), device=
 def test_chronyd_listens_everywhere_or_at_the_interfaces_of_its_addresses(tmp_path):
     assert bound(tmp_path) == {4: None, 6: None}
     assert bound(tmp_path, "0.0.0.0", "::") == {4: None, 6: None}
-    # A family without an address is not bound. Of several the last one counts.
+    # Without an address a family is unbound. Of several addresses the last one wins.
     assert bound(tmp_path, "192.0.2.1", "198.51.100.1") == {4: ["eth1"], 6: None}
     assert bound(tmp_path, "2001:DB8:0::1") == {4: None, 6: ["eth0"]}
-    # An address that comes with a failover.
+    # This host gets the address only by a failover.
     assert bound(tmp_path, "192.0.2.99") == {4: None, 6: None}
     assert bound(tmp_path, device="eth1") == {4: ["eth1"], 6: ["eth1"]}
 
@@ -68,14 +68,14 @@ def test_loopback_needs_no_opening(tmp_path):
         ({"firewall_cmd": ZONES}, ["firewalld"]),
         ({"nft": chains({})}, []),
         ({"nft": chains({"policy": "drop"})}, ["nftables"]),
-        # As in a container without the right to see the rules.
+        # For example, a container may not list the rules.
         ({"nft": CommandResult(1, "", "Operation not permitted (you must be root)")}, []),
         ({"nft": chains({"table": "firewalld", "policy": "drop"}), "firewall_cmd": ZONES}, ["firewalld"]),
         ({"nft": chains({"policy": "drop"}), "firewall_cmd": ZONES}, ["firewalld", "nftables"]),
         ({"nft": chains({"family": "ip", "name": "INPUT"}), "iptables": "-P INPUT DROP\n"}, ["iptables"]),
         ({"nft": chains({"family": "ip", "name": "INPUT"}), "iptables": "-P INPUT ACCEPT\n"}, []),
         ({"iptables": "-P INPUT DROP\n"}, ["iptables"]),
-        # nft has seen no chain of iptables.
+        # nft lists no chain of iptables.
         ({"nft": chains(), "iptables": "-P INPUT DROP\n"}, []),
     ],
 )
@@ -91,7 +91,7 @@ def test_what_filters_is_active(tmp_path, monkeypatch, outputs, expected):
 )
 def test_ufw_is_active_where_it_says_so(tmp_path, monkeypatch, enabled, status, expected):
     monkeypatch.setattr(active, "read_file", lambda path: f"ENABLED={enabled}\n" if path == active.UFW_SETTINGS else "")
-    # Its own chains are those of iptables.
+    # ufw keeps its rules in the chains of iptables.
     seen = active.look(host(tmp_path, ufw=f"Status: {status}\n", iptables="-P INPUT DROP\n"))
     assert list(seen.active) == (expected or ["iptables"])
 
@@ -114,7 +114,7 @@ def test_two_firewalls_are_an_error_but_not_for_a_removal(tmp_path, monkeypatch)
 
 def test_without_an_active_firewall_nothing_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(active, "read_file", lambda _path: "")
-    # One that is stopped for a while keeps our rules.
+    # A temporarily stopped firewall keeps our rules.
     monkeypatch.setattr(change, "firewalls_with_rules", lambda: ["firewalld", "ufw"])
     report = manage(host(tmp_path), Request(ALLOW, [123], [4460]))
     assert (report.firewall, report.changed, report.opened, report.diffs) == ("none", False, [], [])

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules of firewalld. The texts are those of firewalld 2.3.1 and 1.3.3."""
+"""Unit tests of firewalld's rules. The texts are output of firewalld 2.3.1 and 1.3.3."""
 
 import pytest
 
@@ -113,11 +113,11 @@ def test_the_zones_are_read():
 @pytest.mark.parametrize(
     ("interfaces", "zones"),
     [
-        # chronyd listens everywhere. An ipset can hold a client, and a zone that accepts everything needs no rule.
+        # chronyd listens on all interfaces. An ipset can hold a client. A zone that accepts all packets needs no rule.
         (None, {"internal", "public", "sets", "libvirt"}),
         (["eth1"], {"internal", "sets"}),
         (["wlan7"], {"public", "sets"}),
-        # An interface of no zone belongs to the default zone.
+        # An interface without a zone belongs to the default zone.
         (["eth7"], {"public", "sets"}),
         (["podman0"], {"sets"}),
     ],
@@ -151,7 +151,7 @@ def test_after_a_reload_the_service_opens_the_ports_that_it_was_loaded_with():
     public = {"public": openings(["192.0.2.0/24"], [123], [4460])}
     reloaded = State({"public": frozenset({SERVICE_RULE})}, {"public": frozenset({SERVICE_RULE})}, PORTS)
     assert firewalld.target(reloaded, PORTS, public) == reloaded
-    # The running firewall has the service with another port: it keeps that until the next reload.
+    # The running firewall has loaded the service with another port, which it keeps until the next reload.
     other = firewalld.target(reloaded, frozenset({"123/udp", "4461/tcp"}), public)
     assert other.runtime == {"public": {NTP_RULE, KE_RULE}}
     commands = firewalld.commands(reloaded, other, "/x.xml")

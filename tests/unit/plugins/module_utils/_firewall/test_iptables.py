@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules of iptables. The text is that of iptables 1.8.11."""
+"""Unit tests of iptables' rules. The text is output of iptables 1.8.11."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._firewall import ip
 from ansible_collections.securetime.nts.plugins.module_utils._firewall.openings import openings
 
 NTP, KE = openings(["192.0.2.0/24"], [123], [4460])
-# As iptables-services on Enterprise Linux has it.
+# The default rules of iptables-services on Enterprise Linux.
 RULES = """-P INPUT ACCEPT
 -A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT
 -A INPUT -p icmp -j ACCEPT

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules of nftables. The JSON is that of nft 1.1.3."""
+"""Unit tests of nftables' rules. The JSON is output of nft 1.1.3."""
 
 import json
 
@@ -82,7 +82,7 @@ PREFIX = {"prefix": {"addr": "192.0.0.0", "len": 16}}
         ([match({"meta": {"key": "iifname"}}, "eth0"), match(payload("tcp", "dport"), 4460), ACCEPT], False),
         ([match({"ct": {"key": "state"}}, ["established", "related"], "in"), ACCEPT], False),
         ([match(payload("tcp", "dport"), 4460), {"limit": {}}, ACCEPT], False),
-        # Nothing says for what a rule without a match is.
+        # A rule without a match does not state which packets it accepts.
         ([ACCEPT], False),
     ],
 )
@@ -95,7 +95,7 @@ def test_rules_of_the_operator_that_open_the_port(expressions, does):
     [
         (1, [ESTABLISHED, SSH], "insert rule inet filter input handle 4 "),
         (2, [ESTABLISHED, SSH], "add rule inet filter input "),
-        # The running chain is not that of the file: behind what decides, and before what refuses the rest.
+        # The running chain differs from that of the file: insert after all other rules but a last refusal.
         (1, [ESTABLISHED, SSH, SSH], "add rule inet filter input "),
         (1, [ESTABLISHED, SSH, SSH, REFUSE], "insert rule inet filter input handle 9 "),
     ],
@@ -168,7 +168,7 @@ def test_the_include_is_found_in_a_chain_behind_its_rules():
             'table filter {\nchain input {\ninclude "/etc/nftables.d/nts.nft"\n}\n}',
             Include(MAIN, False, ("ip", "filter", "input")),
         ),
-        # Neither rules nor chains could be in a set.
+        # A set can hold neither rules nor chains.
         ('table filter {\nset x {\ninclude "/etc/nftables.d/nts.nft"\n}\n}', None),
         ('include "/etc/own.nft"', Include(MAIN, False, INPUT, 1, 1)),
         ('include "/etc/missing.nft"', None),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules of ufw. The texts are those of ufw 0.36.2."""
+"""Unit tests of ufw's rules. The texts are from ufw 0.36.2."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_only_what_has_our_comment_is_ours():
 def test_a_rule_of_the_operator_is_neither_added_again_nor_turned_around():
     rules = ufw.read_rules(RULES)
     added = ufw.to_add(rules, openings(ALLOW, [123], [4460]))
-    # To add 123/udp from 192.0.2.0/24 would change the comment, from 198.51.100.0/24 the action.
+    # To add 123/udp would overwrite a comment (from 192.0.2.0/24) or an action (from 198.51.100.0/24).
     assert list(map(str, added)) == [
         "123/udp from 10.1.2.3/32",
         "4460/tcp from 192.0.2.0/24",

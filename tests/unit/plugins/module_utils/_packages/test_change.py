@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which commands of a package manager are run, and what becomes of their failures."""
+"""Unit tests: the commands that a package manager runs, and the handling of their failures."""
 
 import json
 from pathlib import Path
@@ -17,13 +17,13 @@ OUTPUTS = Path(__file__).resolve().parents[3] / "package_outputs"
 
 
 def printed(name):
-    """Return the result of a command that was captured."""
+    """Return the captured result of a command."""
     capture = json.loads((OUTPUTS / name).with_suffix(".json").read_text())
     return CommandResult(capture["status"], "\n".join(capture["output"]), "")
 
 
 class Host:
-    """A host by what it has installed; each result of a package manager comes once, then it succeeds."""
+    """A simulated host. Commands return the given results one after the other, then succeed."""
 
     def __init__(self, installed, results=(), holds="", installs=True):
         self.installed = dict(installed)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Causes of failures, from what the real apt, dnf and zypper printed (tests/capture_packages.py)."""
+"""Unit tests with captured output of the real apt, dnf and zypper (tests/capture_packages.py)."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,14 @@ def test_the_cause_of_each_failure_is_found(name):
     capture = CAPTURES[name]
     failure = explain("\n".join(capture["output"]))
     assert failure.cause == capture["cause"]
-    # The words of the program are quoted, and are some of its own.
+    # The failure quotes lines of the program's output.
     assert failure.lines
     assert all(any(line in whole for whole in capture["output"]) for line in failure.lines)
 
 
 def test_every_manager_and_every_cause_was_captured():
     assert {name.partition("/")[0] for name in CAPTURES} == {"apt", "dnf", "zypper"}
-    # No system here has a subscription to lack.
+    # No test system uses subscriptions, so this cause cannot be captured.
     assert {rule.cause for rule in RULES} - {capture["cause"] for capture in CAPTURES.values()} == {"subscription"}
     for manager in ("apt", "dnf", "zypper"):
         causes = {capture["cause"] for name, capture in CAPTURES.items() if name.startswith(manager)}
