@@ -30,7 +30,7 @@ def secret(tmp_path):
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_an_answer_is_there_for_everybody_and_goes_again(root, umask):
+def test_an_answer_is_world_readable_and_removable(root, umask):
     before = os.umask(umask)
     try:
         assert write_below(str(root), PATH, b"answer")
@@ -66,20 +66,20 @@ def test_a_planted_file_is_replaced_and_not_followed(root, secret):
     assert (secret / "token").read_text() == "mine"
 
 
-def test_a_fifo_does_not_hold_the_run(root):
+def test_a_fifo_does_not_block_the_write(root):
     (root / PATH).parent.mkdir(parents=True)
     os.mkfifo(str(root / PATH))
     assert write_below(str(root), PATH, b"answer")
 
 
-def test_the_modes_of_folders_that_are_there_stay(root):
+def test_existing_folders_keep_their_modes(root):
     (root / ".well-known").mkdir(mode=0o750)
     write_below(str(root), PATH, b"answer")
     assert (root / ".well-known").stat().st_mode & 0o777 == 0o750
 
 
 @pytest.mark.parametrize("path", ["../token", "a/../../token", "/etc/token", "a//b", "./a", ""])
-def test_a_path_that_leads_elsewhere_is_refused(root, path):
+def test_a_path_outside_the_root_is_refused(root, path):
     with pytest.raises(ValueError, match="not a path below"):
         write_below(str(root), path, b"answer")
 
@@ -92,7 +92,7 @@ def test_a_huge_file_is_replaced_and_not_read(root):
     assert (root / PATH).read_bytes() == b"answer"
 
 
-def test_a_file_that_begins_with_the_answer_is_replaced(root):
+def test_a_longer_file_with_the_same_beginning_is_replaced(root):
     write_below(str(root), PATH, b"answer and more")
     assert write_below(str(root), PATH, b"answer")
     assert (root / PATH).read_bytes() == b"answer"
@@ -111,6 +111,6 @@ def test_a_fifo_with_a_writer_is_replaced_and_not_read(root):
     assert (root / PATH).is_file()
 
 
-def test_an_empty_answer_is_written_where_there_is_no_file(root):
+def test_an_empty_answer_creates_the_file(root):
     assert write_below(str(root), PATH, b"")
     assert (root / PATH).read_bytes() == b""

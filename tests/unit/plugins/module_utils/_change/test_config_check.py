@@ -30,12 +30,12 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import 
         ("Fatal error : Could not parse server directive at line 11", "Could not parse server directive", "11"),
     ],
 )
-def test_parse_errors_are_taken_apart(message, what, line):
+def test_parse_errors_yield_message_and_line(message, what, line):
     found = config_check.PARSE_ERROR.search("something before\n" + message + "\n")
     assert (found.group("what"), found.group("line")) == (what, line)
 
 
-def test_the_user_that_chronyd_was_built_for_is_read_off_its_help():
+def test_the_default_user_comes_from_the_help_text():
     found = config_check.DEFAULT_USER.search("  -t SECONDS\tExit\n  -u USER\tSpecify user (_chrony)\n  -U\t\tDo not\n")
     assert found.group("user") == "_chrony"
 
@@ -48,7 +48,7 @@ def test_the_user_that_chronyd_was_built_for_is_read_off_its_help():
         (["-u", "bin"], {"user": [["daemon"]]}, "bin"),
     ],
 )
-def test_the_option_comes_before_the_directive_user(given, lines, name):
+def test_the_option_u_overrides_the_directive_user(given, lines, name):
     help_of = System(lambda _argv: CommandResult(0, "  -u USER\tSpecify user (root)\n", ""), lambda _a, _b: False)
     assert config_check.reader_of(help_of, lines, given).name == name
 
@@ -60,7 +60,7 @@ def test_a_user_that_the_host_does_not_have_is_refused():
 
 
 @pytest.mark.parametrize(("given", "refused"), [(["-F", "1"], True), (["-F", "0"], False), (["-F", "2"], True)])
-def test_directives_that_contradict_options_are_refused(tmp_path, monkeypatch, given, refused):
+def test_directives_that_conflict_with_options_are_refused(tmp_path, monkeypatch, given, refused):
     config = tmp_path / "chrony.conf"
     config.write_text("mailonchange root 0.5\n")
     printing = System(
@@ -88,13 +88,13 @@ def test_directives_that_contradict_options_are_refused(tmp_path, monkeypatch, g
         (0, 7, 0o604, False),
     ],
 )
-def test_the_first_class_that_a_user_belongs_to_decides(uid, gid, mode, expected):
+def test_the_first_matching_class_decides_permissions(uid, gid, mode, expected):
     status = os.stat_result((0o100000 | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
     assert config_check.may(config_check.Reader("chrony", 7, 7), status, 4) is expected
     assert config_check.may(config_check.Reader("root", 0, 0), status, 4) is True
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_trust_anchor_is_refused(tmp_path):
     reader = config_check.Reader("root", 0, 0)
     with pytest.raises(TransactionError, match=r"ca.pem \(ntstrustedcerts\) is not on this host"):
         config_check._must_be_readable(str(tmp_path / "ca.pem"), {}, reader, "ntstrustedcerts")
@@ -109,7 +109,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
         ({"other": 0o600}, None),
     ],
 )
-def test_sources_must_be_readable_for_the_user_of_chronyd(modes, message):
+def test_sources_must_be_readable_for_chronyds_user(modes, message):
     # The parents of tmp_path are private, so use another folder.
     with tempfile.TemporaryDirectory() as parent:
         os.chmod(parent, 0o755)
@@ -133,7 +133,7 @@ def _check_sources_of(folder, modes, message):
 
 
 @pytest.mark.parametrize("names", [{}, {"/etc/chrony/nts/server.pem": ["nts1"]}])
-def test_a_server_that_would_answer_nobody_is_refused(names, monkeypatch):
+def test_a_server_without_possible_clients_is_refused(names, monkeypatch):
     text = "ntsservercert /etc/chrony/nts/server.pem\nallow 192.0.2.0/24\nport 0\n"
     monkeypatch.setattr(config_check, "find_chronyd", lambda: "chronyd")
     host = System(lambda _argv: CommandResult(0, text, ""), lambda _staged, _path: None)
@@ -166,7 +166,7 @@ def problem_of(text, reader=OTHER, **shown):
 @pytest.mark.parametrize(
     "line", ["driftfile {}/d/drift", "dumpdir {}/d", "ntsdumpdir {}/d", "logdir {}/d", "rtcfile {}/d/r"]
 )
-def test_chronyd_must_be_able_to_write_as_its_user(place, line):
+def test_written_folders_must_be_writable_for_chronyds_user(place, line):
     line = line.format(place)
     folder = place / "d"
     # A run creates the missing folder.
@@ -232,7 +232,7 @@ def test_chronyd_must_be_able_to_write_as_its_user(place, line):
         ("bindcmdaddress {}/none/socket", {}, ""),
     ],
 )
-def test_what_keeps_chronyd_from_a_path_is_named(place, line, shown, message):
+def test_the_reason_for_an_unusable_path_is_reported(place, line, shown, message):
     (place / "file").touch(0o644)
     (place / "secret").touch(0o600)
     said = problem_of(line.format(place), **shown)
@@ -241,7 +241,7 @@ def test_what_keeps_chronyd_from_a_path_is_named(place, line, shown, message):
     assert "nothing was changed" in said or not said
 
 
-def test_the_remedy_for_a_file_is_about_the_file_and_for_a_folder_about_the_folder(place):
+def test_the_remedy_names_the_file_or_the_folder_that_denies_access(place):
     folder = place / "private"
     folder.mkdir(0o700)
     key = folder / "server.key"

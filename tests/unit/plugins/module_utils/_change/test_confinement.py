@@ -76,7 +76,7 @@ def host(tmp_path):
         (51235, "certmaster_port_t"),
     ],
 )
-def test_the_type_of_a_port_is_that_of_the_smallest_range(port, expected):
+def test_the_smallest_range_determines_the_type_of_a_port(port, expected):
     assert confinement.type_of(port, confinement.port_types(LISTING)) == expected
 
 
@@ -88,7 +88,7 @@ RULES = rules_of(Requirements(folders=["/srv/nts"]))
 
 
 @pytest.mark.parametrize("text", ["", "/a r,\n", "/a r,", f"/a r,\n{BEGIN}\n/old/{{,**}} r,\n{END}\n/b r,\n"])
-def test_the_block_comes_and_goes_and_leaves_the_rest(text):
+def test_the_block_is_added_and_removed_without_other_changes(text):
     with_it = with_block(text, RULES)
     assert with_it.count(BEGIN) == 1
     assert "\n  /srv/nts/{,**} r,\n".replace("  ", "") in with_it
@@ -101,7 +101,7 @@ def test_the_block_comes_and_goes_and_leaves_the_rest(text):
     ]
 
 
-def test_a_folder_is_let_in_kept_while_it_is_used_and_let_go(host, places, tmp_path):
+def test_a_folder_is_allowed_until_prune_omits_it(host, places, tmp_path):
     override = tmp_path / "local/usr.sbin.chronyd"
     assert confinement.allow(host, Requirements([], ["/srv/a"]), True, places).changes == [
         "AppArmor lets chronyd read /srv/a"
@@ -122,7 +122,7 @@ def test_a_folder_is_let_in_kept_while_it_is_used_and_let_go(host, places, tmp_p
     assert override.read_text() == ""
 
 
-def test_a_symbolic_link_of_the_administrator_is_written_through(host, places, tmp_path):
+def test_an_override_behind_a_link_is_written_to_its_target(host, places, tmp_path):
     (tmp_path / "local").mkdir()
     (tmp_path / "mine").write_text("/mine r,\n")
     (tmp_path / "local/usr.sbin.chronyd").symlink_to("../mine")
@@ -131,13 +131,13 @@ def test_a_symbolic_link_of_the_administrator_is_written_through(host, places, t
     assert (tmp_path / "mine").read_text().startswith("/mine r,\n# BEGIN securetime.nts")
 
 
-def test_the_usual_folder_needs_nothing(host, places):
+def test_the_default_folder_and_port_need_no_rule(host, places):
     assert (
         confinement.prune(host, Requirements([4460], ["/etc/chrony", "/etc/chrony/nts"]), False, places).changes == []
     )
 
 
-def test_a_refused_rule_is_taken_back(host, places, tmp_path):
+def test_a_refused_rule_is_rolled_back(host, places, tmp_path):
     (tmp_path / "not-loaded").write_text("/usr/sbin/chronyd (enforce)\n")
     (tmp_path / "local").mkdir()
     (tmp_path / "local/usr.sbin.chronyd").write_text("/mine r,\n")
@@ -146,7 +146,7 @@ def test_a_refused_rule_is_taken_back(host, places, tmp_path):
     assert (tmp_path / "local/usr.sbin.chronyd").read_text() == "/mine r,\n"
 
 
-def test_what_a_configuration_requires_besides_the_usual(tmp_path):
+def test_required_lists_paths_beyond_the_distribution_policies(tmp_path):
     (tmp_path / "certs").mkdir()
     text = f"""
         driftfile /var/lib/chrony/drift
@@ -174,12 +174,12 @@ def test_what_a_configuration_requires_besides_the_usual(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["dumpdir /var/lib", "logdir /var/log", "driftfile /srv/drift", "driftfile /drift"])
-def test_a_folder_of_the_system_gets_no_rule(line):
+def test_a_shared_folder_is_refused(line):
     with pytest.raises(TransactionError, match=r"chronyd would keep files in /\S*, which others use, too.*as /"):
         confinement.required(words_of(line))
 
 
-def test_the_rules_of_apparmor_are_about_paths_as_they_are_written():
+def test_apparmor_rules_escape_patterns_in_paths():
     uses = Requirements(
         folders=["/a"], state=["/b"], logs=["/c"], files=["/d/x*{1}.conf"], sockets=["/run/e.sock", "/run/f/"]
     )
@@ -201,7 +201,7 @@ def test_a_socket_that_the_profile_allows_needs_no_rule(host, places, tmp_path):
     assert confinement.prune(host, uses, True, places).changes == []
 
 
-def test_what_an_older_version_recorded_is_read_and_what_it_knows_is_recorded_as_it_did(host, places):
+def test_the_record_is_compatible_with_older_and_later_versions(host, places):
     save(host, confinement.RECORD, {"ports": [4461], "uses": {"ports": [4461], "folders": ["/srv/a"]}})
     assert confinement.used(host) == Requirements([4461], ["/srv/a"])
     confinement.prune(host, Requirements([4461], ["/srv/a"]), False, places)
@@ -245,7 +245,7 @@ def policy(host, tmp_path, monkeypatch):
     return policy
 
 
-def test_each_use_has_its_type_and_loses_it(host, places, policy, tmp_path):
+def test_each_requirement_gets_its_selinux_rule_and_loses_it(host, places, policy, tmp_path):
     places = places._replace(selinux=str(tmp_path / "selinux"), profile=str(tmp_path / "none"))
     uses = Requirements([4461], [], [10123], ["/srv/state"], ["/srv/logs"], ["/srv/conf/chrony.conf"])
     said = confinement.allow(host, uses, False, places).changes
@@ -268,7 +268,7 @@ def test_each_use_has_its_type_and_loses_it(host, places, policy, tmp_path):
     assert policy.rules == {}
 
 
-def test_a_udp_port_of_another_service_is_warned_of(host, places, policy, tmp_path, monkeypatch):
+def test_a_udp_port_of_another_service_warns(host, places, policy, tmp_path, monkeypatch):
     places = places._replace(selinux=str(tmp_path / "selinux"))
     monkeypatch.setattr(confinement, "port_types", lambda _listing, protocol: [("syslogd_port_t", 514, 514)])
     outcome = confinement.allow(host, Requirements(udp_ports=[514]), False, places)
@@ -276,7 +276,7 @@ def test_a_udp_port_of_another_service_is_warned_of(host, places, policy, tmp_pa
     assert policy.rules == {}
 
 
-def test_a_socket_without_a_type_is_refused(host, places, policy, tmp_path):
+def test_a_socket_that_selinux_denies_is_refused(host, places, policy, tmp_path):
     places = places._replace(selinux=str(tmp_path / "selinux"))
     with pytest.raises(
         TransactionError, match=r"keeps chronyd from making /srv/gps\.sock.*Name a place directly in /run"

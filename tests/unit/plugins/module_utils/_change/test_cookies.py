@@ -44,7 +44,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir() if path.name not in ("ntskeys", ".hidden.nts"))
 
 
-def test_cookies_are_set_aside_and_come_back(folder):
+def test_cookies_are_set_aside_and_restored(folder):
     set_aside_cookies(str(folder))
     assert names(folder) == [f"a.nts{OLD}", f"b.nts{OLD}"]
     put_back_cookies(str(folder))
@@ -56,13 +56,13 @@ def test_cookies_are_set_aside_and_come_back(folder):
 
 
 @pytest.mark.parametrize("place", ["missing", "ntskeys"])
-def test_a_folder_that_is_none_has_no_cookies(folder, place):
+def test_a_missing_folder_has_no_cookies(folder, place):
     for function in (set_aside_cookies, put_back_cookies, forget_cookies):
         assert not function(str(folder / place))
 
 
 @pytest.mark.parametrize("step", [set_aside_cookies, put_back_cookies])
-def test_a_cookie_that_vanishes_fails_nothing(folder, meanwhile, step):
+def test_a_vanished_cookie_raises_no_error(folder, meanwhile, step):
     end = OLD if step is put_back_cookies else ""
     (folder / f"c.nts{end}").write_text("c")
     meanwhile(lambda name: name == f"c.nts{end}" and (folder / name).unlink())
@@ -71,7 +71,7 @@ def test_a_cookie_that_vanishes_fails_nothing(folder, meanwhile, step):
 
 
 @pytest.mark.parametrize("step", [set_aside_cookies, put_back_cookies])
-def test_a_cookie_that_becomes_a_folder_fails_nothing(folder, meanwhile, step):
+def test_a_cookie_replaced_by_a_folder_raises_no_error(folder, meanwhile, step):
     (folder / f"a.nts{OLD}").write_text("there")
 
     def become(name):
@@ -84,7 +84,7 @@ def test_a_cookie_that_becomes_a_folder_fails_nothing(folder, meanwhile, step):
     assert [path.is_dir() for path in (folder / "a.nts", folder / f"a.nts{OLD}")].count(True) == 1
 
 
-def test_cookies_that_are_made_meanwhile_are_set_aside_too(folder, meanwhile):
+def test_cookies_created_meanwhile_are_set_aside_too(folder, meanwhile):
     def make(name):
         if name == "a.nts":
             (folder / "c.nts").write_text("made")
@@ -95,7 +95,7 @@ def test_cookies_that_are_made_meanwhile_are_set_aside_too(folder, meanwhile):
     assert f"c.nts{OLD}" in names(folder)
 
 
-def test_a_process_that_never_ends_making_cookies_does_not_hold_the_change(folder, meanwhile):
+def test_endless_new_cookies_do_not_block_the_change(folder, meanwhile):
     renamed = []
 
     def make(name):
@@ -114,7 +114,7 @@ def test_a_cookie_that_cannot_be_renamed_is_removed(folder):
     assert names(folder) == [f"a.nts{OLD}", f"b.nts{OLD}"]
 
 
-def test_cookies_on_a_read_only_file_system_are_an_error(folder, monkeypatch):
+def test_a_read_only_file_system_raises_an_error(folder, monkeypatch):
     def refuse(*_arguments, **_options):
         raise OSError(errno.EROFS, "Read-only file system")
 

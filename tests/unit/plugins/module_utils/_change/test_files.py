@@ -53,7 +53,7 @@ def change(host, tmp_path):
     return until_swap
 
 
-def test_a_file_is_staged_beside_its_place_with_its_label(host, tmp_path, labelled):
+def test_a_file_is_staged_beside_its_target_with_its_label(host, tmp_path, labelled):
     item = wanted(tmp_path / "a" / "b" / "file")
     files.stage(host, item)
     assert os.listdir(str(tmp_path / "a" / "b")) == ["file.securetime-nts-new"]
@@ -73,7 +73,7 @@ def test_folders_are_searchable_under_every_umask(host, tmp_path, umask):
     assert {stat.S_IMODE(os.stat(path).st_mode) for path in made} == {0o755}
 
 
-def test_folders_that_were_made_are_removed_if_empty(tmp_path):
+def test_new_folders_are_removed_if_empty(tmp_path):
     made = []
     files.make_folders(str(tmp_path / "a" / "b"), made)
     (tmp_path / "a" / "file").touch()
@@ -82,7 +82,7 @@ def test_folders_that_were_made_are_removed_if_empty(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
-def test_a_symbolic_link_is_put_back_as_one(change, tmp_path, target):
+def test_a_symbolic_link_is_restored_as_a_link(change, tmp_path, target):
     (tmp_path / "elsewhere").write_text("old\n")
     (tmp_path / "file").symlink_to(target)
     change(wanted(tmp_path / "file"))
@@ -92,7 +92,7 @@ def test_a_symbolic_link_is_put_back_as_one(change, tmp_path, target):
     assert sorted(os.listdir(str(tmp_path))) == ["elsewhere", "file"]
 
 
-def test_what_an_earlier_run_staged_is_replaced(host, tmp_path):
+def test_stage_replaces_the_file_of_an_earlier_run(host, tmp_path):
     item = wanted(tmp_path / "file")
     (tmp_path / "file.securetime-nts-new").write_text("half")
     files.stage(host, item)
@@ -100,14 +100,14 @@ def test_what_an_earlier_run_staged_is_replaced(host, tmp_path):
         assert file.read() == "new\n"
 
 
-def test_an_unknown_group_is_told_before_anything_is_written(host, tmp_path):
+def test_an_unknown_group_is_refused_before_any_write(host, tmp_path):
     with pytest.raises(TransactionError, match="the group no-such-group, which this host does not have"):
         files.stage(host, wanted(tmp_path / "file")._replace(group="no-such-group"))
     assert os.listdir(str(tmp_path)) == []
 
 
 @pytest.mark.parametrize("content", ["new\n", None])
-def test_a_swap_can_be_put_back(change, tmp_path, content):
+def test_put_back_restores_a_swapped_file(change, tmp_path, content):
     path = tmp_path / "file"
     path.write_text("old\n")
     path.chmod(0o600)
@@ -121,14 +121,14 @@ def test_a_swap_can_be_put_back(change, tmp_path, content):
         assert os.listdir(str(tmp_path)) == ["file"]
 
 
-def test_what_was_not_there_is_taken_away_again(change, tmp_path):
+def test_put_back_removes_a_new_file(change, tmp_path):
     change(wanted(tmp_path / "file"))
     for _again in range(2):
         files.put_back(str(tmp_path / "file"), existed=False)
         assert os.listdir(str(tmp_path)) == []
 
 
-def test_what_was_not_swapped_yet_is_left_alone(host, tmp_path):
+def test_put_back_keeps_a_file_that_was_not_swapped(host, tmp_path):
     (tmp_path / "file").write_text("old\n")
     files.stage(host, wanted(tmp_path / "file"))
     files.put_back(str(tmp_path / "file"), existed=True)
@@ -136,7 +136,7 @@ def test_what_was_not_swapped_yet_is_left_alone(host, tmp_path):
     assert os.listdir(str(tmp_path)) == ["file"]
 
 
-def test_what_is_kept_is_not_changed_by_the_swap(change, tmp_path):
+def test_a_swap_does_not_change_the_kept_file(change, tmp_path):
     (tmp_path / "file").write_text("old\n")
     change(wanted(tmp_path / "file"))
     assert (tmp_path / "file.securetime-nts-old").read_text() == "old\n"
@@ -154,18 +154,18 @@ def test_what_is_kept_is_not_changed_by_the_swap(change, tmp_path):
         ({"content": None}, True),
     ],
 )
-def test_differs_sees_content_owner_and_mode(change, tmp_path, different, expected):
+def test_differs_compares_content_owner_and_mode(change, tmp_path, different, expected):
     item = wanted(tmp_path / "file")
     change(item)
     assert files.differs(item._replace(**different), files.read(item.path)) is expected
 
 
-def test_a_file_that_is_absent_and_to_be_absent_does_not_differ(tmp_path):
+def test_an_absent_file_equals_the_desired_state_absent(tmp_path):
     assert not files.differs(wanted(tmp_path / "file", content=None), None)
     assert files.differs(wanted(tmp_path / "file"), None)
 
 
-def test_diff_of_a_mode_shows_no_content(change, tmp_path):
+def test_the_diff_of_a_mode_shows_no_content(change, tmp_path):
     item = wanted(tmp_path / "file", content="secret\n")
     change(item)
     (pair,) = files.diffs(item._replace(mode=0o600), files.read(item.path))
@@ -174,13 +174,13 @@ def test_diff_of_a_mode_shows_no_content(change, tmp_path):
     assert "mode: 0600" in pair["after"]
 
 
-def test_diff_of_a_new_file_shows_it_whole(tmp_path):
+def test_the_diff_of_a_new_file_shows_its_content(tmp_path):
     (pair,) = files.diffs(wanted(tmp_path / "file", mode=0o644), None)
     assert (pair["before"], pair["after"]) == ("", "new\n")
 
 
 @pytest.mark.parametrize("modes", [(0o640, 0o644), (0o644, 0o600), (0o640, None), (None, 0o640)])
-def test_diff_of_a_file_that_others_may_not_read_shows_no_content(tmp_path, modes):
+def test_the_diff_of_a_private_file_shows_no_content(tmp_path, modes):
     old, new = modes
     path = tmp_path / "file"
     if old is not None:

@@ -25,7 +25,7 @@ def wanted(path, **more):
 
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("target", ["../far/file", "chain", "absolute", "below/file"])
-def test_a_file_is_written_where_its_link_leads(tmp_path, target):
+def test_the_target_of_a_link_is_written(tmp_path, target):
     folder, far = tmp_path / "etc", tmp_path / "far"
     folder.mkdir()
     far.mkdir()
@@ -43,7 +43,7 @@ def test_a_file_is_written_where_its_link_leads(tmp_path, target):
 
 
 @pytest.mark.usefixtures("trusted")
-def test_what_is_no_link_or_is_to_be_one_or_to_be_absent_is_changed_in_its_place(tmp_path):
+def test_regular_files_and_specs_of_links_are_not_resolved(tmp_path):
     (tmp_path / "link").symlink_to("file")
     link = wanted(tmp_path / "link")
     items = [wanted(tmp_path / "file"), link._replace(content=None), link._replace(link="x")]
@@ -62,7 +62,7 @@ def test_what_is_no_link_or_is_to_be_one_or_to_be_absent_is_changed_in_its_place
         ("../..", "not a regular file"),
     ],
 )
-def test_a_link_that_leads_to_no_file_is_refused(tmp_path, target, message):
+def test_a_link_to_no_regular_file_is_refused(tmp_path, target, message):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(target)
     with pytest.raises(TransactionError, match=message):
@@ -87,7 +87,7 @@ def test_two_names_of_a_file_are_refused(tmp_path):
         (54321, 0, 0o755, "the user 54321 owns"),
     ],
 )
-def test_root_follows_a_link_where_it_alone_decides(monkeypatch, uid, gid, mode, message):
+def test_root_follows_links_only_through_its_own_folders(monkeypatch, uid, gid, mode, message):
     status = os.stat_result((stat.S_IFDIR | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
     monkeypatch.setattr(links, "os", SimpleNamespace(stat=lambda _path: status))
     if message is None:
@@ -99,15 +99,15 @@ def test_root_follows_a_link_where_it_alone_decides(monkeypatch, uid, gid, mode,
         links._assert_roots("/folder", "/etc/link")
 
 
-def test_every_folder_on_the_way_is_looked_at(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(links, "_assert_roots", lambda folder, _link: seen.append(folder))
+def test_every_folder_on_the_way_is_checked(tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr(links, "_assert_roots", lambda folder, _link: checked.append(folder))
     for name in ("etc", "between", "end"):
         (tmp_path / name).mkdir()
     (tmp_path / "etc/link").symlink_to("../between/link")
     (tmp_path / "between/link").symlink_to(tmp_path / "end/file")
     links.target_of(str(tmp_path / "etc/link"))
-    assert {str(tmp_path / name) for name in ("etc", "between", "end")} <= set(seen)
+    assert {str(tmp_path / name) for name in ("etc", "between", "end")} <= set(checked)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="flags are root's to set")

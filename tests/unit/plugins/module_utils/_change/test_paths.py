@@ -25,18 +25,18 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import 
         ("driftfile\nlogdir relative", []),
     ],
 )
-def test_the_paths_of_a_configuration(lines, expected):
+def test_used_lists_the_paths_of_a_configuration(lines, expected):
     assert [(use.directive, use.path) for use in paths.used(words_of(lines))] == expected
 
 
-def test_folders_to_write_are_those_of_the_state_and_those_of_the_logs():
+def test_written_separates_state_and_log_folders():
     uses = paths.used(words_of("driftfile /a/drift\ndumpdir /b\nlogdir /c\npidfile /run/x/pid\nkeyfile /d/keys"))
     assert paths.written(uses) == {"state": ["/a", "/b"], "logs": ["/c"]}
     # A folder of both kinds counts as state.
     assert paths.written(paths.used(words_of("dumpdir /b\nlogdir /b"))) == {"state": ["/b"], "logs": []}
 
 
-def test_missing_folders_are_made_but_not_those_of_the_runtime(tmp_path):
+def test_missing_folders_are_listed_except_runtime_folders(tmp_path):
     (tmp_path / "there").mkdir()
     text = f"dumpdir {tmp_path}/there\nlogdir {tmp_path}/logs\ndriftfile {tmp_path}/state/drift\nntsdumpdir /run/none"
     uses = paths.used(words_of(text))
@@ -52,7 +52,7 @@ def test_missing_folders_are_made_but_not_those_of_the_runtime(tmp_path):
         ("server a port 9123", []),
     ],
 )
-def test_ports_at_which_chronyd_listens(lines, expected):
+def test_udp_ports_lists_ports_that_no_policy_labels(lines, expected):
     assert paths.udp_ports(words_of(lines)) == expected
 
 
@@ -88,6 +88,6 @@ FULL = {"ProtectSystem": "full", "ProtectHome": "read-only", "PrivateTmp": "no",
         ({}, "/etc/chrony", "", ""),
     ],
 )
-def test_what_a_unit_lets_chronyd_reach(shown, path, hidden, denied):
+def test_the_sandbox_names_settings_that_hide_or_protect_a_path(shown, path, hidden, denied):
     sandbox = paths.Sandbox("chrony.service", shown)
     assert (sandbox.hides(path), sandbox.denies_writing(path)) == (hidden, denied)

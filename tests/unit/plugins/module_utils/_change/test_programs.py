@@ -27,13 +27,13 @@ class Module:
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def test_a_program_is_given_its_text_and_its_environment():
+def test_a_program_gets_standard_input_and_environment():
     done = run_program(Module(), ["sh", "-c", "cat; echo $LC_ALL; echo told >&2; exit 3"], "a text\n", IN_ENGLISH)
     assert done == (3, "a text\nC\n", "told\n")
 
 
 @pytest.mark.parametrize("start", ["#!/nowhere\n", "\0"])
-def test_a_program_that_cannot_start_is_no_end_of_the_module(tmp_path, start):
+def test_a_program_that_cannot_start_returns_a_status(tmp_path, start):
     program = tmp_path / "program"
     program.write_text(start)
     program.chmod(0o755)
@@ -42,5 +42,5 @@ def test_a_program_that_cannot_start_is_no_end_of_the_module(tmp_path, start):
     assert done.stderr.startswith(f"{program}: ")
 
 
-def test_a_program_that_is_not_there_is_named():
+def test_a_missing_program_is_named():
     assert run_program(Module(), ["no-such-program"]) == (127, "", "no-such-program: No such file or directory")

@@ -28,7 +28,7 @@ BODY = "{\n    weekly\n}\n"
         ("a", "", False),
     ],
 )
-def test_a_second_file_about_the_same_logs_is_named(tmp_path, name, text, found):
+def test_another_file_for_the_same_logs_is_named(tmp_path, name, text, found):
     (tmp_path / "chrony").write_text(OURS)
     (tmp_path / name).write_text(text)
     (tmp_path / "folder").mkdir()
@@ -36,7 +36,7 @@ def test_a_second_file_about_the_same_logs_is_named(tmp_path, name, text, found)
     assert [sentence.split()[0] for sentence in said] == ([str(tmp_path / name)] if found else [])
 
 
-def test_without_a_rotation_or_a_folder_there_is_none(tmp_path):
+def test_no_file_is_named_without_rotation_or_folder(tmp_path):
     assert doubled(str(tmp_path / "chrony"), None) == []
     assert doubled(str(tmp_path / "missing" / "chrony"), OURS) == []
 

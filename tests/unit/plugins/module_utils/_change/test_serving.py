@@ -20,7 +20,7 @@ def rules_of(*lines):
     return read_serving("\n".join(lines)).rules
 
 
-def test_the_last_line_of_a_directive_counts_and_of_bindaddress_in_each_family():
+def test_the_last_line_of_a_directive_wins():
     serving = read_serving(
         "port 11123\nPort 123\n\nntsport  14460\nbindaddress 192.0.2.1\nbindaddress 192.0.2.2\n"
         "bindaddress 2001:db8::1\nbindaddress ::\nbinddevice eth0\n"
@@ -30,7 +30,7 @@ def test_the_last_line_of_a_directive_counts_and_of_bindaddress_in_each_family()
     assert serving.bound[6].address is None
 
 
-def test_without_directives_chronyd_listens_everywhere_and_answers_nobody():
+def test_without_directives_chronyd_listens_but_has_no_clients():
     serving = read_serving("")
     assert (serving.port, serving.ntsport, serving.device) == (123, 4460, "")
     assert [serving.bound[family].address for family in (4, 6)] == [None, None]
@@ -57,11 +57,11 @@ def test_without_directives_chronyd_listens_everywhere_and_answers_nobody():
         (["allow host.example.org"], "192.0.2.1", False),
     ],
 )
-def test_whom_chronyd_answers(lines, address, expected):
+def test_is_allowed_follows_allow_and_deny(lines, address, expected):
     assert is_allowed(rules_of(*lines), ipaddress.ip_address(address)) is expected
 
 
-def test_the_rule_that_decides_is_found():
+def test_deciding_rule_returns_the_winning_line():
     rules = rules_of("allow 0.0.0.0/0", "deny all 192.0.2.0/24")
     assert deciding_rule(rules, ipaddress.ip_address("192.0.2.1")).line == "deny all 192.0.2.0/24"
     assert deciding_rule(rules, ipaddress.ip_address("2001:db8::1")) is None
@@ -83,7 +83,7 @@ def test_the_rule_that_decides_is_found():
         (["deny all"], []),
     ],
 )
-def test_the_families_of_clients(lines, expected):
+def test_served_families_follow_the_rules(lines, expected):
     assert served_families(rules_of(*lines)) == expected
 
 
@@ -101,6 +101,6 @@ def test_the_families_of_clients(lines, expected):
         (["allow 192.0.2.0/24", "deny all"], "`deny all` leaves no client"),
     ],
 )
-def test_what_keeps_a_server_from_every_client_is_named(lines, expected):
+def test_obstacle_names_the_directive_that_excludes_all_clients(lines, expected):
     found = obstacle(read_serving("\n".join(lines)))
     assert (found.cause.startswith(expected) and found.remedy) if expected else found is None

@@ -106,11 +106,11 @@ def decide(host, files, changed, loaded, record, state):
         ),
     ],
 )
-def test_the_cheapest_action_that_applies_the_change(host, files, changed, record, state, expected):
+def test_decide_chooses_the_least_disruptive_actions(host, files, changed, record, state, expected):
     assert decide(host, files, changed, dict.fromkeys(files, "1"), record, state) == expected
 
 
-def test_a_chronyd_whose_program_was_replaced_is_restarted(host, tmp_path):
+def test_a_replaced_program_restarts_chronyd(host, tmp_path):
     program = str(tmp_path / "chronyd")
     shutil.copy(shutil.which("sleep"), program)
     with subprocess.Popen([program, "60"]) as process:
@@ -158,7 +158,7 @@ def test_where_chronyd_reloads_its_sources_well(host, version, package, expected
     ]
 
 
-def test_what_is_saved_is_private_and_read_again(host):
+def test_saved_state_is_private_and_loads_again(host):
     assert files.load(host, "x.json") == {}
     files.save(host, "x.json", {"/c": "1"})
     assert files.load(host, "x.json") == {"/c": "1"}
@@ -168,7 +168,7 @@ def test_what_is_saved_is_private_and_read_again(host):
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '"text"'])
-def test_what_is_damaged_counts_as_nothing(host, damage):
+def test_a_damaged_state_file_loads_as_empty(host, damage):
     files.save(host, "x.json", {})
     with open(os.path.join(host.state, "x.json"), "w") as file:
         file.write(damage)
@@ -218,13 +218,13 @@ def test_a_lock_that_is_a_symbolic_link_is_refused(host, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_run_that_waits_names_the_process_that_holds_the_lock(host):
+def test_a_waiting_run_names_the_lock_holder(host):
     named = pytest.raises(TransactionError, match=rf"\(process {os.getpid()}, \S+\)")
     with lock.locked(host, 0.0), named, lock.locked(host, 0.0):
         pytest.fail("two runs at once")
 
 
-def test_a_removed_lock_is_not_taken(host):
+def test_a_removed_lock_file_is_not_used(host):
     path = os.path.join(host.state, "lock")
     with lock.locked(host, 0.0), open(path) as waiting:
         os.unlink(path)
@@ -273,18 +273,18 @@ OTHER = ANCHOR.replace("AA", "BB")
 
 
 @pytest.fixture(autouse=True)
-def no_questions(monkeypatch):
+def no_config_check(monkeypatch):
     """Replace the check, which would run the chronyd of the test machine."""
     monkeypatch.setattr(transaction, "check", lambda *_arguments, **_options: True)
 
 
 @pytest.fixture
-def roots_folders(monkeypatch):
+def trusted_folders(monkeypatch):
     """Accept links through the folders of the test, although other users could write to them."""
     monkeypatch.setattr(links, "_assert_roots", lambda _folder, _link: None)
 
 
-def test_who_is_not_trusted_any_more_costs_the_cookies(client):
+def test_an_anchor_not_trusted_any_more_drops_the_cookies(client):
     result, done, left = client([("ca-2.pem", OTHER, "nothing")])
     assert result["actions"] == ["drop-cookies", "restart"]
     assert result["reasons"][0].startswith("set 2 of trust anchors does not trust what is no certificate (SHA-256 ")
@@ -292,20 +292,20 @@ def test_who_is_not_trusted_any_more_costs_the_cookies(client):
     assert left == ["ntskeys"]
 
 
-def test_who_is_trusted_in_addition_costs_nothing(client):
+def test_an_added_anchor_keeps_the_cookies(client):
     result, done, _left = client([("ca-2.pem", ANCHOR + OTHER, "nothing")])
     assert (result["changed"], result["actions"], result["reasons"]) == (True, [], [])
     assert "systemctl stop" not in done
 
 
-def test_a_check_only_says_it(client, tmp_path):
+def test_check_mode_predicts_and_changes_nothing(client, tmp_path):
     result, done, left = client([("ca-2.pem", OTHER, "nothing")], check_mode=True)
     assert result["actions"] == ["drop-cookies", "restart"]
     assert (done, left) == (["systemctl show"], ["ntskeys"])
     assert (tmp_path / "ca-2.pem").read_text() == ANCHOR
 
 
-def test_what_is_owned_and_not_wanted_is_removed(client, tmp_path):
+def test_owned_files_that_are_not_wanted_are_removed(client, tmp_path):
     (tmp_path / "ca-x.pem").touch()
     (tmp_path / f"ca-3.pem{OLD}").touch()
     config = f"ntsdumpdir {tmp_path}/dump\n"
@@ -318,7 +318,7 @@ def test_what_is_owned_and_not_wanted_is_removed(client, tmp_path):
     assert result["changed"] is False
 
 
-def test_what_is_taken_back_has_its_cookies_again(client, tmp_path):
+def test_a_rollback_restores_the_cookies(client, tmp_path):
     def refuse():
         raise TransactionError("the clock follows nobody")
 
@@ -328,35 +328,35 @@ def test_what_is_taken_back_has_its_cookies_again(client, tmp_path):
     assert sorted(os.listdir(str(tmp_path / "dump"))) == ["192.0.2.1.nts", "ntskeys"]
 
 
-def test_a_check_writes_beside_no_run_and_waits_for_it(client, host, tmp_path, monkeypatch):
+def test_check_mode_waits_for_a_run_and_keeps_its_staged_file(client, host, tmp_path, monkeypatch):
     """A run stages its file before the swap. Check mode must neither replace nor remove that file."""
     staged = tmp_path / f"chrony.conf{NEW}"
     staged.write_text("of a run")
     before = sorted(os.listdir(str(tmp_path)))
-    seen = []
+    checked = []
 
-    def look(_host, items, *_arguments, **_options):
-        seen.extend(item.staged for item in items.values())
+    def record_check(_host, items, *_arguments, **_options):
+        checked.extend(item.staged for item in items.values())
         assert staged.read_text() == "of a run"
         return True
 
-    monkeypatch.setattr(transaction, "check", look)
+    monkeypatch.setattr(transaction, "check", record_check)
     client([("chrony.conf", "of a check\n", "restart")], check_mode=True, owns=[])
-    assert seen == [f"{tmp_path}/chrony.conf.securetime-nts-check-{os.getpid()}"]
+    assert checked == [f"{tmp_path}/chrony.conf.securetime-nts-check-{os.getpid()}"]
     assert staged.read_text() == "of a run"
     assert sorted(os.listdir(str(tmp_path))) == before
     with lock.locked(host, 0.0), pytest.raises(TransactionError, match=r"Another run \(process"):
         client([("chrony.conf", "of a check\n", "restart")], check_mode=True, lock_timeout=0.0)
 
 
-def test_a_check_makes_no_state(client, host, tmp_path):
+def test_check_mode_creates_no_state_folder(client, host, tmp_path):
     os.unlink(f"{host.state}/loaded.json")
     os.rmdir(host.state)
     client([("chrony.conf", "of a check\n", "restart")], check_mode=True)
     assert not os.path.exists(host.state)
 
 
-def test_what_a_killed_check_left_is_removed(client, tmp_path):
+def test_a_run_removes_the_staged_file_of_a_killed_check(client, tmp_path):
     left = tmp_path / "chrony.conf.securetime-nts-check-999999999"
     alive = tmp_path / f"chrony.conf.securetime-nts-check-{os.getpid()}"
     left.touch()
@@ -414,7 +414,7 @@ def test_rivals_are_stopped_first_and_masked_last(client, tmp_path):
     assert verified == [1]
 
 
-def test_rivals_come_back_with_a_rollback(client):
+def test_a_rollback_restores_rivals(client):
     def refuse():
         raise TransactionError("the clock follows nobody")
 
@@ -425,7 +425,7 @@ def test_rivals_come_back_with_a_rollback(client):
     assert done[-3:] == [f"systemctl {step} {RIVAL}" for step in ("unmask", "enable", "start")]
 
 
-def test_confinement_is_about_links_of_what_chronyd_reads():
+def test_confinement_covers_the_link_targets_that_chronyd_reads():
     options = settings.Options("/none/chrony.conf", "chronyd", uses=Requirements())
     files = [
         wanted("/none/chrony.conf")._replace(target="/none/conf/chrony.conf"),
@@ -439,7 +439,7 @@ def test_confinement_is_about_links_of_what_chronyd_reads():
     assert transaction._needs(files, options._replace(uses=None), {}) is None
 
 
-@pytest.mark.usefixtures("roots_folders")
+@pytest.mark.usefixtures("trusted_folders")
 def test_a_restore_puts_back_what_was_there(client, host, tmp_path):
     (tmp_path / "target").write_text("of the target\n")
     (tmp_path / "link").symlink_to("target")
@@ -481,7 +481,7 @@ def test_a_restore_puts_back_what_was_there(client, host, tmp_path):
     assert not (tmp_path / "state").exists()
 
 
-def test_the_undo_at_a_boot_is_removed_last():
+def test_the_undo_drop_in_is_installed_first_and_removed_last():
     options = settings.Options("/etc/chrony/chrony.conf", "chronyd")
     undo = "/etc/systemd/system/chrony.service.d/securetime-nts-undo.conf"
     paths = [options.config_file, "/etc/chrony/chrony.keys", undo]
@@ -504,13 +504,13 @@ def test_the_undo_at_a_boot_is_removed_last():
         (False, False, "enabled", ["disable"]),
     ],
 )
-def test_a_restore_gives_chronyd_its_state_back(host, tmp_path, run, enabled, unit_file_state, expected):
+def test_a_restore_returns_chronyd_to_its_former_state(host, tmp_path, run, enabled, unit_file_state, expected):
     options = settings.Options("/c", "chronyd", run=run, enabled=enabled)
     state = {"ActiveState": "inactive", "UnitFileState": unit_file_state}
     assert transaction._decision(host, [], [], {}, state, options).actions == expected
 
 
-def test_a_restore_removes_folders_that_a_change_has_made_and_nobody_uses(client, host, tmp_path):
+def test_a_restore_removes_empty_folders_of_earlier_changes(client, host, tmp_path):
     (tmp_path / "there").mkdir()
     files = [(f"{folder}/file", "of the role\n", "nothing") for folder in ("there", "made", "made/deep/deeper", "used")]
     client(files, owns=[])
@@ -520,7 +520,7 @@ def test_a_restore_removes_folders_that_a_change_has_made_and_nobody_uses(client
     assert [(tmp_path / name).is_dir() for name in ("there", "made", "used", "later")] == [True, False, True, False]
 
 
-def test_one_original_can_be_put_back_and_is_dropped(client, host, tmp_path):
+def test_a_restored_original_is_deleted(client, host, tmp_path):
     (tmp_path / "keys").write_text("of the distribution\n")
     client([("keys", "of the role\n", "nothing"), ("more", "x\n", "nothing")], owns=[])
     spec = originals.spec(host, str(tmp_path / "keys"))
@@ -553,7 +553,7 @@ def planted(tmp_path):
     return plant
 
 
-def test_folders_of_chronyds_user_do_not_undo_a_change(client, planted, tmp_path):
+def test_planted_folders_do_not_fail_a_change(client, planted, tmp_path):
     planted(tmp_path / "dump")
     result, _done, left = client([("ca-2.pem", OTHER, "nothing")])
     assert result["actions"] == ["drop-cookies", "restart"]
@@ -564,7 +564,7 @@ def test_folders_of_chronyds_user_do_not_undo_a_change(client, planted, tmp_path
     assert os.listdir(str(tmp_path / "elsewhere")) == []
 
 
-def test_a_cut_while_tidying_up_undoes_nothing(client, host, tmp_path, monkeypatch):
+def test_an_interrupted_finish_does_not_undo_the_change(client, host, tmp_path, monkeypatch):
     monkeypatch.setattr(undo, "forget_cookies", lambda folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         client([("ca-2.pem", OTHER, "nothing")])
@@ -629,7 +629,7 @@ def test_the_script_does_what_undo_does(tmp_path, planted, existed, there):
 
 
 @pytest.mark.parametrize("missing", ["mv", "rm"])
-def test_the_script_keeps_the_old_file_and_itself_where_a_program_fails(tmp_path, missing):
+def test_the_undo_script_keeps_the_old_file_and_itself_on_failure(tmp_path, missing):
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("mv", "rm", "stat", "sync"):
@@ -659,7 +659,7 @@ def test_the_script_keeps_the_old_file_and_itself_where_a_program_fails(tmp_path
         ("inactive", ["drop-cookies", "restart"], True),
     ],
 )
-def test_recovery_starts_no_chronyd_that_was_stopped_since(host, state, actions, starts, monkeypatch):
+def test_recovery_leaves_a_stopped_chronyd_stopped(host, state, actions, starts, monkeypatch):
     commands = []
 
     def run(argv):
@@ -675,7 +675,7 @@ def test_recovery_starts_no_chronyd_that_was_stopped_since(host, state, actions,
     assert files.load(host, undo.PLAN) == {}
 
 
-def test_recovery_touches_nothing_where_a_folder_is_read_only(host, tmp_path, monkeypatch):
+def test_recovery_changes_nothing_if_a_folder_is_read_only(host, tmp_path, monkeypatch):
     commands = []
     host.run = lambda argv: commands.append(argv) or CommandResult(0, "ActiveState=active\n", "")
     for name in ("writable", "read-only"):
@@ -713,7 +713,7 @@ def blocked(tmp_path):
     return refuse
 
 
-def test_a_file_that_cannot_be_put_back_keeps_nothing_else_from_coming_back(client, host, tmp_path, blocked):
+def test_a_failed_restore_of_one_file_does_not_block_the_others(client, host, tmp_path, blocked):
     config = (tmp_path / "chrony.conf").read_text()
     changed = [("a", "new\n", "nothing"), ("b", "new\n", "nothing"), ("chrony.conf", f"{config}\n", "restart")]
     log = []
@@ -737,7 +737,7 @@ def test_a_file_that_cannot_be_put_back_keeps_nothing_else_from_coming_back(clie
 
 
 @pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), ZeroDivisionError()])
-def test_a_script_without_a_plan_is_removed(client, host, tmp_path, monkeypatch, problem):
+def test_an_undo_script_without_a_plan_is_removed(client, host, tmp_path, monkeypatch, problem):
     """An OSError removes the script at once. An interruption (any other exception) leaves it to the next run."""
     save = files.save
 
@@ -754,7 +754,7 @@ def test_a_script_without_a_plan_is_removed(client, host, tmp_path, monkeypatch,
     assert not (tmp_path / "state/undo.sh").exists()
 
 
-def test_a_restore_that_is_cut_while_it_forgets_is_finished_by_the_next(client, host, tmp_path, monkeypatch):
+def test_the_next_restore_finishes_an_interrupted_one(client, host, tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("mine\n")
     client([("mine", "of the role\n", "nothing")], owns=[])
     options = settings.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
@@ -774,7 +774,7 @@ def test_a_restore_that_is_cut_while_it_forgets_is_finished_by_the_next(client, 
     assert not [name for name in os.listdir(str(tmp_path)) if name.startswith("state")]
 
 
-def test_a_change_removes_what_a_restore_that_was_cut_has_left(client, tmp_path):
+def test_a_change_removes_leftovers_of_an_interrupted_restore(client, tmp_path):
     left = tmp_path / "state.securetime-nts-forgotten/original"
     left.mkdir(parents=True)
     client([("chrony.conf", "! new\n", "restart")], check_mode=True)
@@ -783,7 +783,7 @@ def test_a_change_removes_what_a_restore_that_was_cut_has_left(client, tmp_path)
     assert not left.parent.exists()
 
 
-def test_a_full_disk_after_the_change_is_a_warning(client, tmp_path, monkeypatch):
+def test_a_full_disk_after_the_change_only_warns(client, tmp_path, monkeypatch):
     save = files.save
 
     def fail(host, name, content):
@@ -802,7 +802,7 @@ def test_a_full_disk_after_the_change_is_a_warning(client, tmp_path, monkeypatch
     assert again["actions"] == ["restart"]
 
 
-def test_a_rollback_removes_the_undo_at_a_boot_last(client, host, tmp_path, monkeypatch):
+def test_a_rollback_removes_the_undo_drop_in_last(client, host, tmp_path, monkeypatch):
     """Neither the order of the list nor that of the names in the saved plan matters."""
     drop_in = "systemd/system/chrony.service.d/a.conf"
     listed = [("z", "new\n", "nothing"), ("chrony.conf", "! new\n", "restart"), (drop_in, "new\n", "restart")]
@@ -846,7 +846,7 @@ KE_LINES = [SOCKET.format("NTS-KE", "192.0.2.1:4460"), SOCKET.format("NTS-KE", "
         ([IPV4_LINE, SOCKET.format("NTP", "[::]:319")], ["IPv4", "IPv6"], ""),
     ],
 )
-def test_a_socket_that_is_closed_is_fatal_where_no_family_is_left(log, families, expected):
+def test_a_service_without_a_socket_in_any_family_is_fatal(log, families, expected):
     assert watch.fatal_line(log, families).startswith(expected or "\0") is bool(expected)
 
 
@@ -854,12 +854,12 @@ def test_a_socket_that_is_closed_is_fatal_where_no_family_is_left(log, families,
     ("options", "expected"),
     [(["-F", "1"], ["IPv4", "IPv6"]), (["-4", "-F", "1"], ["IPv4"]), (["-6"], ["IPv6"])],
 )
-def test_options_of_chronyd_leave_it_one_family(options, expected):
+def test_options_restrict_chronyd_to_one_family(options, expected):
     assert watch.left_families(options) == expected
 
 
 @pytest.mark.parametrize(("possible", "warned"), [(["IPv4", "IPv6"], True), (["IPv4"], False)])
-def test_a_socket_of_a_family_that_the_kernel_has_is_a_warning(client, host, monkeypatch, possible, warned):
+def test_a_missing_socket_warns_only_if_the_kernel_has_the_family(client, host, monkeypatch, possible, warned):
     monkeypatch.setattr(watch, "families_of_the_kernel", lambda: possible)
     monkeypatch.setattr(watch.Unit, "log", lambda _self: [IPV6_LINE])
     result, _done, _left = client([("chrony.conf", "port 11123\n", "restart")], verify=lambda: ["of the proof"])
@@ -882,7 +882,7 @@ READER = Reader("_chrony", 123, 456)
         (0, 0o777, False),
     ],
 )
-def test_the_folder_of_log_files_is_the_users_own(host, tmp_path, monkeypatch, owner, mode, own):
+def test_the_log_folder_belongs_to_chronyds_user(host, tmp_path, monkeypatch, owner, mode, own):
     folder = tmp_path / "log"
     folder.mkdir()
     given = []
@@ -901,7 +901,7 @@ def test_the_folder_of_log_files_is_the_users_own(host, tmp_path, monkeypatch, o
     assert given == ([] if own else [(str(folder), 123, 456), (str(folder), 0o750)])
 
 
-def test_a_folder_of_log_files_behind_a_link_is_left_alone(host, tmp_path, monkeypatch):
+def test_a_linked_log_folder_keeps_its_owner(host, tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path)
     monkeypatch.setattr(transaction, "find_chronyd", lambda: "/usr/sbin/chronyd")
     monkeypatch.setattr(transaction, "reader_of", lambda *_unused: READER)

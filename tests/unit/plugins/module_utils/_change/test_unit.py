@@ -10,15 +10,15 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.unit import
 
 # A selection by time would miss the lines that chronyd logs after it steps a fast clock back.
 @pytest.mark.parametrize(("marked", "expected"), [("-- cursor: s=1;i=2\n", ["--after-cursor=s=1;i=2"]), ("", [])])
-def test_the_log_begins_at_the_restart_whatever_the_clock_does(marked, expected):
-    asked = []
+def test_the_log_begins_at_the_cursor_of_the_restart(marked, expected):
+    calls = []
 
     def run(argv):
-        asked.append(argv)
+        calls.append(argv)
         return CommandResult(0, marked if "--show-cursor" in argv else "", "")
 
     unit = Unit(System(run, lambda staged, path: None), "chronyd.service")
     unit.restart()
     assert unit.log() == []
-    logs = [argv for argv in asked if "--lines=40" in argv]
+    logs = [argv for argv in calls if "--lines=40" in argv]
     assert [argv[5:-1] for argv in logs] == [expected, expected]

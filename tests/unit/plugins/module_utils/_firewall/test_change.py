@@ -44,7 +44,7 @@ def bound(tmp_path, *addresses, allow=("192.0.2.0/24", "2001:db8::/32"), device=
     return {opening.family: desired.interfaces[opening.family] for opening in desired.openings}
 
 
-def test_chronyd_listens_everywhere_or_at_the_interfaces_of_its_addresses(tmp_path):
+def test_desired_interfaces_follow_bindaddress_and_binddevice(tmp_path):
     assert bound(tmp_path) == {4: None, 6: None}
     assert bound(tmp_path, "0.0.0.0", "::") == {4: None, 6: None}
     # Without an address a family is unbound. Of several addresses the last one wins.
@@ -79,7 +79,7 @@ def test_loopback_needs_no_opening(tmp_path):
         ({"nft": chains(), "iptables": "-P INPUT DROP\n"}, []),
     ],
 )
-def test_what_filters_is_active(tmp_path, monkeypatch, outputs, expected):
+def test_only_filtering_firewalls_are_active(tmp_path, monkeypatch, outputs, expected):
     monkeypatch.setattr(active, "read_file", lambda _path: "")
     if isinstance(outputs.get("nft"), str) and '"filter"' in outputs["nft"]:
         monkeypatch.setattr(active, "list_rules", lambda *_arguments: [])
@@ -89,11 +89,11 @@ def test_what_filters_is_active(tmp_path, monkeypatch, outputs, expected):
 @pytest.mark.parametrize(
     ("enabled", "status", "expected"), [("yes", "active", ["ufw"]), ("yes", "inactive", []), ("no", "", [])]
 )
-def test_ufw_is_active_where_it_says_so(tmp_path, monkeypatch, enabled, status, expected):
+def test_ufw_is_active_if_its_status_says_so(tmp_path, monkeypatch, enabled, status, expected):
     monkeypatch.setattr(active, "read_file", lambda path: f"ENABLED={enabled}\n" if path == active.UFW_SETTINGS else "")
     # ufw keeps its rules in the chains of iptables.
-    seen = active.look(host(tmp_path, ufw=f"Status: {status}\n", iptables="-P INPUT DROP\n"))
-    assert list(seen.active) == (expected or ["iptables"])
+    found = active.look(host(tmp_path, ufw=f"Status: {status}\n", iptables="-P INPUT DROP\n"))
+    assert list(found.active) == (expected or ["iptables"])
 
 
 def test_a_firewall_that_does_not_answer_ends_the_run(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_a_firewall_that_does_not_answer_ends_the_run(tmp_path, monkeypatch):
             active.look(host(tmp_path, firewall_cmd=output))
 
 
-def test_two_firewalls_are_an_error_but_not_for_a_removal(tmp_path, monkeypatch):
+def test_two_firewalls_are_an_error_except_for_a_removal(tmp_path, monkeypatch):
     monkeypatch.setattr(active, "list_rules", lambda *_arguments: [])
     monkeypatch.setattr(change, "firewalls_with_rules", list)
     both = host(tmp_path, firewall_cmd=ZONES, nft=chains({"policy": "drop"}))
@@ -121,7 +121,7 @@ def test_without_an_active_firewall_nothing_changes(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_iptables_gets_the_rules_to_type(tmp_path, monkeypatch):
+def test_iptables_reports_commands_for_the_operator(tmp_path, monkeypatch):
     monkeypatch.setattr(active, "read_file", lambda _path: "")
     monkeypatch.setattr(change, "firewalls_with_rules", list)
     filtered = host(tmp_path, iptables="-P INPUT DROP\n-A INPUT -p udp -m udp --dport 123 -j ACCEPT\n")

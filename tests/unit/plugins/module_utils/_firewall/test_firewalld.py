@@ -101,7 +101,7 @@ def written(tmp_path, name, content):
     path.write_text(content)
 
 
-def test_the_zones_are_read():
+def test_read_zones_parses_the_listing():
     zones = firewalld.read_zones(ZONES)
     assert list(zones) == ["internal", "public", "sets", "trusted", "libvirt", "work"]
     assert (zones["public"].default, zones["public"].active, zones["work"].active) == (True, True, False)
@@ -122,11 +122,11 @@ def test_the_zones_are_read():
         (["podman0"], {"sets"}),
     ],
 )
-def test_the_zones_of_the_interfaces_at_which_chronyd_listens(interfaces, zones):
+def test_zones_for_selects_the_zones_of_chronyds_interfaces(interfaces, zones):
     assert set(wanted(interfaces)) == zones
 
 
-def test_a_zone_with_the_clients_as_its_sources_is_opened_for_them_alone():
+def test_a_zone_with_sources_opens_for_its_own_clients_only():
     found = wanted(["eth0"], allow=["10.1.2.0/24", "192.0.2.0/24"])
     assert {each.network for each in found["internal"]} == {"10.1.2.0/24"}
     assert {each.network for each in found["public"]} == {"10.1.2.0/24", "192.0.2.0/24"}
@@ -147,7 +147,7 @@ def test_opening_needs_no_reload_and_closing_removes_the_service():
     ]
 
 
-def test_after_a_reload_the_service_opens_the_ports_that_it_was_loaded_with():
+def test_after_a_reload_the_loaded_service_counts_as_open_ports():
     public = {"public": openings(["192.0.2.0/24"], [123], [4460])}
     reloaded = State({"public": frozenset({SERVICE_RULE})}, {"public": frozenset({SERVICE_RULE})}, PORTS)
     assert firewalld.target(reloaded, PORTS, public) == reloaded
@@ -158,7 +158,7 @@ def test_after_a_reload_the_service_opens_the_ports_that_it_was_loaded_with():
     assert [command[2][:6] for command in commands] == ["--add-", "--remo"]
 
 
-def test_the_ports_of_the_service_change_in_its_file():
+def test_changed_ports_change_the_service():
     now = State({}, {}, PORTS)
     then = State({}, {}, frozenset({"123/udp", "4461/tcp"}))
     assert firewalld.commands(now, then, "/x.xml") == [
@@ -167,7 +167,7 @@ def test_the_ports_of_the_service_change_in_its_file():
     ]
 
 
-def test_the_files_say_what_is_permanent(tmp_path):
+def test_permanent_state_reads_firewallds_files(tmp_path):
     assert firewalld.permanent_state(str(tmp_path)) == ({}, None)
     written(tmp_path, "zones/public.xml", ZONE_FILE.format(more=""))
     written(tmp_path, "services/securetime-nts.xml", SERVICE_FILE)
@@ -190,12 +190,12 @@ def test_the_files_say_what_is_permanent(tmp_path):
         ('address="192.0.2.0/24"', 'address="192.0.2.0/24" invert="True"'),
     ],
 )
-def test_a_rule_that_the_operator_has_changed_is_not_ours(tmp_path, old, new):
+def test_a_rule_that_the_operator_changed_is_not_ours(tmp_path, old, new):
     written(tmp_path, "zones/public.xml", ZONE_FILE.format(more="").replace(old, new))
     assert firewalld.permanent_state(str(tmp_path))[0] == {}
 
 
-def test_the_file_of_the_service_has_its_ports():
+def test_service_xml_lists_the_ports():
     text = firewalld.service_xml(PORTS)
     assert '<port port="123" protocol="udp"/>\n  <port port="4460" protocol="tcp"/>\n</service>\n' in text
     assert firewalld.read_service("securetime-nts\n  ports: 123/udp 4460/tcp\n  protocols: \n") == PORTS

@@ -29,7 +29,7 @@ RULES = """-P INPUT ACCEPT
         ("", False),
     ],
 )
-def test_a_chain_filters_by_its_policy_or_its_last_rule(text, does):
+def test_a_chain_filters_by_its_policy_or_last_rule(text, does):
     assert iptables.filters(text) is does
 
 
@@ -47,11 +47,11 @@ def test_a_chain_filters_by_its_policy_or_its_last_rule(text, does):
         ("", False),
     ],
 )
-def test_rules_of_the_operator_that_open_the_port(line, does):
+def test_accepts_recognises_the_operators_rules(line, does):
     assert iptables.accepts(RULES.format(more=f"{line}\n" if line else ""), KE) is does
 
 
-def test_the_commands_can_be_typed():
+def test_by_hand_quotes_the_commands_for_a_shell():
     assert iptables.by_hand([NTP]) == [
         "iptables -I INPUT -p udp -s 192.0.2.0/24 --dport 123 -m comment --comment 'securetime.nts: NTP' -j ACCEPT"
     ]

@@ -39,7 +39,7 @@ def ours(opening, handle):
     return rule(ACCEPT, handle=handle, comment=nftables.comment(opening))
 
 
-def test_only_chains_of_the_input_hook_that_see_packets_for_the_host():
+def test_read_chains_keeps_input_chains_of_ip_families():
     base = {"family": "inet", "table": "filter", "name": "input", "hook": "input", "policy": "drop"}
     rows = [
         {"metainfo": {}},
@@ -54,7 +54,7 @@ def test_only_chains_of_the_input_hook_that_see_packets_for_the_host():
         nftables.read_chains("")
 
 
-def test_a_chain_refuses_the_rest_by_its_last_rule():
+def test_the_last_rule_determines_refuses_the_rest():
     assert nftables.refuses_the_rest([SSH, REFUSE])
     assert not nftables.refuses_the_rest([REFUSE, SSH])
     assert not nftables.refuses_the_rest([rule(match(payload("ip", "saddr"), "@bad"), DROP)])
@@ -86,7 +86,7 @@ PREFIX = {"prefix": {"addr": "192.0.0.0", "len": 16}}
         ([ACCEPT], False),
     ],
 )
-def test_rules_of_the_operator_that_open_the_port(expressions, does):
+def test_accepts_recognises_the_operators_rules(expressions, does):
     assert nftables.accepts(rule(*expressions), KE) is does
 
 
@@ -100,13 +100,13 @@ def test_rules_of_the_operator_that_open_the_port(expressions, does):
         (1, [ESTABLISHED, SSH, SSH, REFUSE], "insert rule inet filter input handle 9 "),
     ],
 )
-def test_our_rules_go_to_the_place_of_the_include(before, rules, expected):
+def test_our_rules_go_to_the_position_of_the_include(before, rules, expected):
     include = Include(MAIN, False, INPUT, before, 2)
     found = nftables.script(INPUT, rules, [KE], include)
     assert found == [expected + nftables.statement(KE)]
 
 
-def test_the_running_chain_gets_what_it_lacks_and_loses_what_is_not_wanted():
+def test_script_adds_missing_rules_and_deletes_unwanted_ones():
     include = Include(MAIN, True)
     rules = [SSH, ours(NTP, 11), ours(KE, 12), ours(KE, 13)]
     assert nftables.script(INPUT, rules, [KE], include) == [
@@ -116,7 +116,7 @@ def test_the_running_chain_gets_what_it_lacks_and_loses_what_is_not_wanted():
     assert nftables.script(INPUT, [SSH, ours(KE, 12)], [KE], include) == []
 
 
-def test_the_included_file_has_rules_or_chains():
+def test_include_text_has_rules_or_chains():
     assert nftables.include_text([(INPUT, [KE])], within_chain=True) == (
         nftables.HEADER + 'ip saddr 192.0.2.0/24 tcp dport 4460 accept comment "securetime.nts: NTS-KE 4460/tcp from'
         ' 192.0.2.0/24"\n'
@@ -151,7 +151,7 @@ add rule inet filter input drop
 """
 
 
-def test_the_include_is_found_in_a_chain_behind_its_rules():
+def test_find_include_counts_the_rules_before_the_include():
     found = nftables.find_include(PATH, [MAIN], {MAIN: IN_CHAIN}.get)
     assert found == Include(MAIN, False, INPUT, before=5, rules=7)
 
@@ -175,11 +175,11 @@ def test_the_include_is_found_in_a_chain_behind_its_rules():
         ("", None),
     ],
 )
-def test_where_the_ruleset_includes_the_file(text, expected):
+def test_find_include_returns_the_position(text, expected):
     own = 'table inet filter {\n chain input {\n  tcp dport 22 accept\n  include "/etc/nftables.d/nts.nft"\n }\n}'
     found = nftables.find_include(PATH, [MAIN], {MAIN: text, "/etc/own.nft": own}.get)
     assert found == expected
 
 
-def test_a_file_that_includes_itself_ends():
+def test_a_file_that_includes_itself_does_not_loop():
     assert nftables.find_include(PATH, [MAIN], {MAIN: f'include "{MAIN}"'}.get) is None

@@ -27,7 +27,7 @@ def test_each_network_gets_each_port_once_and_in_order():
     assert {each.family for each in openings(["::/0", "0.0.0.0/0"], [123], [], families=[6])} == {6}
 
 
-def test_a_comment_has_the_mark_and_the_tutorials_word():
+def test_a_comment_has_the_mark_and_the_service():
     assert Opening("192.0.2.0/24", "udp", 123).comment == "securetime.nts: NTP"
     assert Opening("192.0.2.0/24", "tcp", 4460).comment == "securetime.nts: NTS-KE"
 
@@ -48,7 +48,7 @@ def test_covers(wider, narrower, does):
     assert covers(wider, narrower) is does
 
 
-def test_overlap_and_the_form_of_networks():
+def test_overlap_and_network_normalisation():
     assert overlap("192.0.2.128/25", "192.0.2.0/24")
     assert not overlap("192.0.2.128/25", "192.0.2.0/25")
     assert (network("192.0.2.7"), network("2001:DB8:0::/32")) == ("192.0.2.7/32", "2001:db8::/32")

@@ -31,13 +31,13 @@ RULES = """*filter
 ALLOW = ["192.0.2.0/24", "10.1.2.3", "198.51.100.0/24"]
 
 
-def test_only_what_has_our_comment_is_ours():
+def test_only_rules_with_our_comment_are_ours():
     rules = ufw.read_rules(RULES)
     assert list(map(str, ufw.ours(rules))) == ["4460/tcp from 10.1.2.3/32"]
     assert [rule.text for rule in rules][1] == "allow udp 123 0.0.0.0/0 any 192.0.2.0/24 in 'NTP'"
 
 
-def test_a_rule_of_the_operator_is_neither_added_again_nor_turned_around():
+def test_to_add_overwrites_no_rule_of_the_operator():
     rules = ufw.read_rules(RULES)
     added = ufw.to_add(rules, openings(ALLOW, [123], [4460]))
     # To add 123/udp would overwrite a comment (from 192.0.2.0/24) or an action (from 198.51.100.0/24).
@@ -54,11 +54,11 @@ def test_a_rule_of_the_operator_is_neither_added_again_nor_turned_around():
     ("network", "count"),
     [("198.51.100.0/25", 1), ("203.0.113.0/25", 1), ("192.0.2.0/24", 0), ("198.51.0.0/16", 0)],
 )
-def test_rules_that_refuse_a_client_are_named(network, count):
+def test_refusals_names_rules_that_refuse_a_client(network, count):
     assert len(ufw.refusals(RULES, openings([network], [123], [4460]))) == count
 
 
-def test_the_commands_are_of_one_family():
+def test_each_command_names_one_family():
     four, six = openings(["192.0.2.0/24", "2001:db8::/32"], [], [4460])
     assert ufw.command(four)[1:] == [
         *("allow", "proto", "tcp", "from", "192.0.2.0/24", "to", "0.0.0.0/0", "port", "4460"),
@@ -68,6 +68,6 @@ def test_the_commands_are_of_one_family():
     assert ufw.command(six)[7] == "::/0"
 
 
-def test_the_settings():
+def test_says_yes_parses_the_settings():
     assert ufw.says_yes("# x\nENABLED=yes\n", "ENABLED")
     assert not ufw.says_yes("ENABLED=no\n#ENABLED=yes\n", "ENABLED")

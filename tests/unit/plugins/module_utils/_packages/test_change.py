@@ -53,13 +53,13 @@ class Host:
         return manage(name, request, self.run, check, self.slept.append)
 
 
-def test_packages_that_are_installed_run_nothing():
+def test_installed_packages_run_no_command():
     host = Host({"chrony": "4.3-2", "ca-certificates": "1"})
     report = host.manage("apt", Request(["chrony", "ca-certificates"], {"chrony": "4.3*"}, cache_seconds=0))
     assert (host.ran, report.changed, report.commands) == ([], False, [])
 
 
-def test_only_what_is_missing_is_installed():
+def test_only_missing_packages_are_installed():
     host = Host({"chrony": "4.3-2"})
     report = host.manage("apt", Request(["chrony", "python3-cryptography"]))
     assert [command.split()[-2:] for command in host.ran] == [["install", "python3-cryptography"]]
@@ -93,7 +93,7 @@ def test_a_pinned_version_replaces_a_newer_one(manager, words):
         ("zypper", None, "4.1", False),
     ],
 )
-def test_a_version_is_compared_as_the_package_manager_does(manager, installed, wanted, expected):
+def test_is_pinned_compares_as_the_package_manager_does(manager, installed, wanted, expected):
     assert managers.is_pinned(manager, installed, wanted) is expected
 
 
@@ -135,7 +135,7 @@ def test_a_held_package_of_another_version_is_refused(installed):
 
 
 @pytest.mark.parametrize("name", ["apt/locked@debian13", "dnf/locked@el-standin", "zypper/locked@suse-standin"])
-def test_a_lock_is_awaited_for_as_long_as_it_says(name):
+def test_a_lock_is_awaited_for_lock_seconds(name):
     manager = name.partition("/")[0]
     host = Host({}, [printed(name)] * 3)
     host.manage(manager, Request(["chrony"], lock_seconds=60))
@@ -146,14 +146,14 @@ def test_a_lock_is_awaited_for_as_long_as_it_says(name):
     assert (error.value.cause, len(host.ran)) == ("lock", 1)
 
 
-def test_what_dpkg_was_cut_in_is_finished_first():
+def test_an_interrupted_dpkg_is_finished_first():
     host = Host({}, [printed("apt/interrupted@debian13")])
     host.manage("apt", Request(["chrony"]))
     assert [command.split()[0] for command in host.ran] == ["apt-get", "dpkg", "apt-get"]
 
 
 @pytest.mark.parametrize(("manager", "name"), [("apt", "apt/no_candidate@debian13")])
-def test_a_package_that_is_not_found_refreshes_the_lists_once(manager, name):
+def test_an_unknown_package_refreshes_the_lists_once(manager, name):
     host = Host({}, [printed(name)])
     host.manage(manager, Request(["chrony"]))
     assert [command.split()[-1] for command in host.ran] == ["chrony", "update", "chrony"]
@@ -163,28 +163,28 @@ def test_a_package_that_is_not_found_refreshes_the_lists_once(manager, name):
     assert len(host.ran) == 3
 
 
-def test_a_failed_refresh_is_the_reason_why_a_package_is_not_found():
+def test_a_failed_refresh_explains_an_unknown_package():
     host = Host({}, [printed("apt/refused@debian12"), printed("apt/no_candidate@debian12")])
     with pytest.raises(PackageError, match="could not install chrony: a repository cannot be reached") as error:
         host.manage("apt", Request(["chrony"], cache_seconds=0))
     assert (error.value.cause, len(host.ran)) == ("network", 2)
 
 
-def test_a_wrong_clock_is_not_hidden_by_old_lists():
+def test_old_lists_do_not_hide_a_wrong_clock():
     host = Host({}, [printed("apt/not_yet_valid@debian12")])
     with pytest.raises(PackageError, match=r"could not refresh .*\n.* is not valid yet") as error:
         host.manage("apt", Request(["chrony"], cache_seconds=0))
     assert (error.value.cause, len(host.ran)) == ("clock", 1)
 
 
-def test_old_lists_do_where_they_have_the_package():
+def test_old_lists_suffice_if_they_have_the_package():
     host = Host({}, [printed("apt/refused@debian12")])
     report = host.manage("apt", Request(["chrony"], cache_seconds=0))
     assert (report.changed, len(report.warnings)) == (True, 1)
     assert "the old ones were used: a repository cannot be reached" in report.warnings[0]
 
 
-def test_a_check_mode_refreshes_and_finishes_nothing():
+def test_check_mode_neither_refreshes_nor_finishes_dpkg():
     for name in ("apt/no_candidate@debian13", "apt/interrupted@debian13"):
         host = Host({}, [printed(name)])
         with pytest.raises(PackageError):
@@ -192,13 +192,13 @@ def test_a_check_mode_refreshes_and_finishes_nothing():
         assert ["--simulate" in command for command in host.ran] == [True]
 
 
-def test_a_package_that_did_not_come_is_a_failure():
+def test_success_without_the_package_is_an_error():
     host = Host({}, installs=False)
     with pytest.raises(PackageError, match="apt-get reported success, and chrony is not installed"):
         host.manage("apt", Request(["chrony"]))
 
 
-def test_lists_are_as_old_as_their_newest_file(tmp_path):
+def test_list_age_is_that_of_the_newest_file(tmp_path):
     (tmp_path / "a").write_text("")
     change.os.utime(str(tmp_path / "a"), (100, 100))
     assert list_age([str(tmp_path / "*")], 400) == 300
@@ -209,7 +209,7 @@ def test_lists_are_as_old_as_their_newest_file(tmp_path):
     ("seconds", "words"),
     [(-1, []), (0, ["--refresh"]), (600, ["--setopt=*.metadata_expire=600"])],
 )
-def test_dnf_is_told_how_old_its_metadata_may_be(seconds, words):
+def test_cache_seconds_set_the_metadata_age_of_dnf(seconds, words):
     request = Request(["chrony"], cache_seconds=seconds)
     assert managers.install("dnf", request, ["chrony"], False) == [
         *("dnf", "--assumeyes", "--setopt=exit_on_lock=true"),
@@ -221,7 +221,7 @@ def test_dnf_is_told_how_old_its_metadata_may_be(seconds, words):
 @pytest.mark.parametrize(
     ("manager", "word"), [("apt", "--simulate"), ("dnf", "--assumeno"), ("dnf5", "--assumeno"), ("zypper", "--dry-run")]
 )
-def test_a_check_mode_changes_nothing(manager, word):
+def test_check_mode_commands_change_nothing(manager, word):
     request = Request(["chrony"], latest=True, upgrade=True)
     for command in (
         managers.install(manager, request, ["chrony"], True),
@@ -243,7 +243,7 @@ def test_an_upgrade_leaves_a_pinned_version_alone():
     assert managers.upgrade("dnf", request, False, False)[-2:] == ["--exclude=chrony", "upgrade"]
 
 
-def test_only_a_rolling_release_is_upgraded_by_another_command():
+def test_a_rolling_release_uses_dist_upgrade():
     assert managers.upgrade("zypper", Request([]), True, False)[2:] == [
         *("update", "--auto-agree-with-licenses", "--dry-run"),
     ]
@@ -265,5 +265,5 @@ def test_only_a_rolling_release_is_upgraded_by_another_command():
         ("zypper", 104, "", False, None),
     ],
 )
-def test_a_change_is_read_from_the_output(manager, status, output, check, expected):
+def test_has_changed_parses_the_output(manager, status, output, check, expected):
     assert managers.has_changed(manager, status, output, check) is expected

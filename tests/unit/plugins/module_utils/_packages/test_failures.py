@@ -17,7 +17,7 @@ CAPTURES = {
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_the_cause_of_each_failure_is_found(name):
+def test_explain_finds_the_cause_of_each_captured_failure(name):
     capture = CAPTURES[name]
     failure = explain("\n".join(capture["output"]))
     assert failure.cause == capture["cause"]
@@ -26,7 +26,7 @@ def test_the_cause_of_each_failure_is_found(name):
     assert all(any(line in whole for whole in capture["output"]) for line in failure.lines)
 
 
-def test_every_manager_and_every_cause_was_captured():
+def test_captures_cover_every_manager_and_cause():
     assert {name.partition("/")[0] for name in CAPTURES} == {"apt", "dnf", "zypper"}
     # No test system uses subscriptions, so this cause cannot be captured.
     assert {rule.cause for rule in RULES} - {capture["cause"] for capture in CAPTURES.values()} == {"subscription"}
@@ -35,23 +35,23 @@ def test_every_manager_and_every_cause_was_captured():
         assert {"clock", "lock", "network", "unknown", "held", "space", "signature", "repository"} <= causes
 
 
-def test_a_successful_run_was_not_captured():
+def test_no_capture_is_of_a_successful_run():
     assert [name for name, capture in CAPTURES.items() if capture["status"] == 0] == []
 
 
-def test_credentials_of_a_repository_are_not_quoted():
+def test_quoted_lines_hide_credentials():
     line = "E: Failed to fetch https://user:sEcret@mirror.example.org/x  Could not resolve 'mirror.example.org'"
     (quoted,) = explain(line).lines
     assert "sEcret" not in quoted
     assert "https://***@mirror.example.org/x" in quoted
 
 
-def test_an_unknown_failure_is_quoted_by_its_last_lines():
+def test_an_unknown_failure_quotes_the_last_lines():
     failure = explain("\n".join(f"line {number}" for number in range(20)))
     assert (failure.cause, failure.lines[-1], len(failure.lines)) == ("other", "line 19", 6)
 
 
-def test_a_message_says_what_why_and_what_to_do():
+def test_a_message_names_failure_cause_and_output():
     text = sentence("apt-get could not install chrony", explain("E: Unable to locate package chrony"))
     assert text.splitlines()[:2] == [
         "apt-get could not install chrony: no repository of this host has it.",
