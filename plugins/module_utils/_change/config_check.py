@@ -100,10 +100,10 @@ def check_reach(
     _check_source_folders(directives, {}, reader)
     for arguments in directives.get("ntstrustedcerts", []):
         if arguments and os.path.isfile(arguments[-1]):
-            _must_be_readable(arguments[-1], {}, reader, "ntstrustedcerts")
+            _assert_readable(arguments[-1], {}, reader, "ntstrustedcerts")
     for word in ("ntsservercert", "ntsserverkey"):
         for path in [arguments[0] for arguments in directives.get(word, []) if arguments]:
-            _must_be_readable(path, {}, reader, word)
+            _assert_readable(path, {}, reader, word)
     _check_paths(directives, reader, sandbox)
 
 
@@ -192,19 +192,19 @@ def _check_source_folders(directives: Directives, staged: Dict[str, FileSpec], r
         if not os.path.isdir(folder):
             continue
         for item, right in [(folder, READ | ENTER), *((parent, ENTER) for parent in _parents(folder))]:
-            if not may(reader, os.stat(item), right):
+            if not has_permission(reader, os.stat(item), right):
                 raise TransactionError(
                     f"{folder} (sourcedir) cannot be read by {reader.name}, the user of chronyd, because of"
                     f" the permissions of {item}, and chronyd would have none of its sources; nothing was changed."
-                    f" {_let_in(item, reader)}"
+                    f" {_access_remedy(item, reader)}"
                 )
-        there = {path for path in _sources_in(folder) if path not in staged}
-        there |= {path for path in staged if os.path.dirname(path) == folder and staged[path].content is not None}
-        for path in sorted(path for path in there if path.endswith(".sources")):
-            _must_be_readable(path, staged, reader, "sourcedir")
+        sources = {path for path in _sources_in(folder) if path not in staged}
+        sources |= {path for path in staged if os.path.dirname(path) == folder and staged[path].content is not None}
+        for path in sorted(path for path in sources if path.endswith(".sources")):
+            _assert_readable(path, staged, reader, "sourcedir")
 
 
-def _let_in(folder: str, reader: Reader) -> str:
+def _access_remedy(folder: str, reader: Reader) -> str:
     """Return the remedy for a folder that denies chronyd's user access: the narrowest permission first."""
     for_all = f"`chmod o+rx {folder}`"
     if folder.count("/") < 2:
@@ -234,7 +234,7 @@ def _check_anchors(directives: Directives, staged: Dict[str, FileSpec], reader: 
     for arguments in directives.get("ntstrustedcerts", []):
         path = arguments[-1]
         if not os.path.isdir(path):
-            _must_be_readable(path, staged, reader, "ntstrustedcerts")
+            _assert_readable(path, staged, reader, "ntstrustedcerts")
             if not CERTIFICATE.search(_text(_current_path(path, staged))):
                 raise TransactionError(
                     f"{path} (ntstrustedcerts) holds no certificate, and with it no source could be authenticated;"
@@ -255,13 +255,13 @@ def _check_pairs(directives: Directives, staged: Dict[str, FileSpec], reader: Re
             " start; nothing was changed. Every certificate needs its key, in the same order."
         )
     for certificate, key in zip(certificates, keys):
-        _must_be_readable(certificate, staged, reader, "ntsservercert")
-        _must_be_readable(key, staged, reader, "ntsserverkey")
-        _must_match(certificate, _current_path(certificate, staged), key, _current_path(key, staged))
-        _must_be_valid(certificate, _current_path(certificate, staged), names.get(certificate, ()))
+        _assert_readable(certificate, staged, reader, "ntsservercert")
+        _assert_readable(key, staged, reader, "ntsserverkey")
+        _assert_pair_matches(certificate, _current_path(certificate, staged), key, _current_path(key, staged))
+        _assert_valid(certificate, _current_path(certificate, staged), names.get(certificate, ()))
 
 
-def _must_match(certificate: str, certificate_now: str, key: str, key_now: str) -> None:
+def _assert_pair_matches(certificate: str, certificate_now: str, key: str, key_now: str) -> None:
     try:
         # Without this, OpenSSL would prompt for the passphrase of a key. chronyd cannot use such a key either.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_now, key_now, password=lambda: b"")
@@ -272,7 +272,7 @@ def _must_match(certificate: str, certificate_now: str, key: str, key_now: str) 
         ) from None
 
 
-def _must_be_valid(path: str, now: str, names: Sequence[str]) -> None:
+def _assert_valid(path: str, now: str, names: Sequence[str]) -> None:
     chain = list(_decode(path, now))
     clock = time.time()
     for holder, certificate in zip(("server's certificate", "certificate of its CA"), chain):
@@ -318,7 +318,7 @@ def _text(path: str) -> str:
         return file.read()
 
 
-def _must_be_readable(path: str, staged: Dict[str, FileSpec], reader: Reader, directive: str) -> None:
+def _assert_readable(path: str, staged: Dict[str, FileSpec], reader: Reader, directive: str) -> None:
     now = _current_path(path, staged)
     if not os.path.exists(now):
         raise TransactionError(
@@ -326,11 +326,11 @@ def _must_be_readable(path: str, staged: Dict[str, FileSpec], reader: Reader, di
         )
     folder = os.path.dirname(path)
     for item, right in [(now, READ), *((parent, ENTER) for parent in _parents(folder))]:
-        if not may(reader, os.stat(item), right):
+        if not has_permission(reader, os.stat(item), right):
             remedy = (
                 "Let the file belong to the group of that user (chronyd drops its other groups), with mode 0640."
                 if item == now
-                else _let_in(item, reader)
+                else _access_remedy(item, reader)
             )
             raise TransactionError(
                 f"{path} ({directive}) cannot be read by {reader.name}, the user of chronyd, because of the permissions"
@@ -408,8 +408,8 @@ def _folder_problem(folder: str, reader: Reader, elsewhere: str) -> Optional[Tup
     if os.stat(folder).st_mode & stat.S_IWOTH:
         return f"is in {folder}, and all users can write there", elsewhere
     for item, right in [(folder, WRITE | ENTER), *((parent, ENTER) for parent in _parents(os.path.dirname(folder)))]:
-        if not may(reader, os.stat(item), right):
-            remedy = elsewhere if item == folder else _let_in(item, reader)
+        if not has_permission(reader, os.stat(item), right):
+            remedy = elsewhere if item == folder else _access_remedy(item, reader)
             return (
                 f"cannot be written by {reader.name}, the user of chronyd, because of the permissions of {item}",
                 remedy,
@@ -421,8 +421,8 @@ def _read_problem(use: PathUse, reader: Reader) -> Optional[Tuple[str, str]]:
     if not os.path.exists(use.path):
         return "is not on this host", f"Put the file there, or take {use.directive} out."
     for item, right in [(use.path, READ), *((parent, ENTER) for parent in _parents(os.path.dirname(use.path)))]:
-        if not may(reader, os.stat(item), right):
-            remedy = f"Run `chmod o+r {item}`." if item == use.path else _let_in(item, reader)
+        if not has_permission(reader, os.stat(item), right):
+            remedy = f"Run `chmod o+r {item}`." if item == use.path else _access_remedy(item, reader)
             return f"cannot be read by {reader.name}, the user of chronyd, because of the permissions of {item}", remedy
     return None
 
@@ -435,7 +435,7 @@ def _parents(folder: str) -> Iterator[str]:
         folder = os.path.dirname(folder)
 
 
-def may(reader: Reader, status: os.stat_result, right: int) -> bool:
+def has_permission(reader: Reader, status: os.stat_result, right: int) -> bool:
     """Return whether a user has all of these rights: the first class (owner, group, others) that fits decides."""
     if reader.uid == 0:
         return True

@@ -49,7 +49,7 @@ USUAL_FILES = (*USUAL_FOLDERS, "/usr/share/zoneinfo", "/etc/adjtime", "/dev", "/
 USUAL_WRITES = ("/var/lib/chrony", "/var/log/chrony", "/run/chrony")
 RUN_FOLDER = "/run/chrony"
 # Shared folders, which no rule for chronyd may cover. The direct subfolders of / are shared, too.
-SHARED = (
+SHARED_FOLDERS = (
     *("/etc/default", "/etc/ssl", "/etc/sysconfig", "/etc/systemd", "/run/lock", "/run/systemd", "/run/user"),
     *("/usr/bin", "/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/local", "/usr/sbin", "/usr/share"),
     *("/var/cache", "/var/lib", "/var/log", "/var/mail", "/var/opt", "/var/spool", "/var/tmp"),
@@ -81,7 +81,7 @@ class Requirements(NamedTuple):
 OLD_FIELDS = ("ports", "folders")
 
 
-class Places(NamedTuple):
+class HostPaths(NamedTuple):
     """The paths of the host that this module reads and writes; tests pass others."""
 
     selinux: str = "/sys/fs/selinux/enforce"
@@ -91,7 +91,7 @@ class Places(NamedTuple):
     usual: str = "/etc/chrony"
 
 
-HERE = Places()
+HOST_PATHS = HostPaths()
 
 
 class Outcome(NamedTuple):
@@ -105,22 +105,22 @@ class Outcome(NamedTuple):
 NOTHING = Outcome([], [], [])
 
 
-def allow(host: System, uses: Requirements, check_mode: bool = False, places: Places = HERE) -> Outcome:
+def allow(host: System, uses: Requirements, check_mode: bool = False, host_paths: HostPaths = HOST_PATHS) -> Outcome:
     """Allow these requirements in addition to the recorded ones; raise TransactionError if a tool of the host fails."""
     record = load(host, RECORD)
-    return _reconcile(host, union(_used(record), uses), record, check_mode, places)
+    return _reconcile(host, union(_recorded(record), uses), record, check_mode, host_paths)
 
 
 def allow_more(host: System, uses: Requirements, allowed: Optional[Requirements]) -> Outcome:
     """Call allow() only if the requirements exceed what is already allowed."""
-    before = union(_used(load(host, RECORD)), allowed or Requirements())
+    before = union(_recorded(load(host, RECORD)), allowed or Requirements())
     return NOTHING if union(before, uses) == before else allow(host, union(before, uses))
 
 
-def prune(host: System, uses: Requirements, check_mode: bool = False, places: Places = HERE) -> Outcome:
+def prune(host: System, uses: Requirements, check_mode: bool = False, host_paths: HostPaths = HOST_PATHS) -> Outcome:
     """Allow these requirements alone: remove the other rules that this module added."""
     record = load(host, RECORD)
-    outcome = _reconcile(host, uses, record, check_mode, places)
+    outcome = _reconcile(host, uses, record, check_mode, host_paths)
     # Omit empty fields, so that an older version can read the record.
     wanted = {name: list(getattr(uses, name)) for name in uses._fields if name in OLD_FIELDS or getattr(uses, name)}
     record = load(host, RECORD)
@@ -129,20 +129,20 @@ def prune(host: System, uses: Requirements, check_mode: bool = False, places: Pl
     return outcome
 
 
-def used(host: System) -> Requirements:
+def recorded(host: System) -> Requirements:
     """Return the requirements of the last prune()."""
-    return _used(load(host, RECORD))
+    return _recorded(load(host, RECORD))
 
 
-def _used(record: Dict[str, Any]) -> Requirements:
+def _recorded(record: Dict[str, Any]) -> Requirements:
     return Requirements(
         **{name: value for name, value in record.get("uses", {}).items() if name in Requirements._fields}
     )
 
 
-def union(*all_of_them: Requirements) -> Requirements:
+def union(*requirements: Requirements) -> Requirements:
     """Return the union of these requirements; each field is sorted."""
-    return Requirements(*(sorted(set().union(*values)) for values in zip(*all_of_them)))
+    return Requirements(*(sorted(set().union(*values)) for values in zip(*requirements)))
 
 
 def required(directives: Directives, linked: Sequence[str] = ()) -> Requirements:
@@ -172,11 +172,11 @@ def required(directives: Directives, linked: Sequence[str] = ()) -> Requirements
             for path in (*linked, *reads)
             if not (os.path.isdir(path) or paths.below(path, USUAL_FILES) or path.startswith("/etc/chrony."))
         ],
-        sockets=[path for path in map(_made_at_start, uses) if path],
+        sockets=[path for path in map(_created_at_start, uses) if path],
     )
 
 
-def _made_at_start(use: paths.PathUse) -> str:
+def _created_at_start(use: paths.PathUse) -> str:
     """Return the path of a socket or a PID file outside /run/chrony, else an empty string.
 
     For the command socket return its folder with a trailing slash: chronyc creates its own socket beside it.
@@ -189,21 +189,23 @@ def _made_at_start(use: paths.PathUse) -> str:
 
 def _is_shared(folder: str) -> bool:
     """Return whether a folder is shared: a label or a rule for it would apply to other programs, too."""
-    return folder.count("/") < 2 or folder in SHARED
+    return folder.count("/") < 2 or folder in SHARED_FOLDERS
 
 
-def _reconcile(host: System, uses: Requirements, record: Dict[str, Any], check_mode: bool, places: Places) -> Outcome:
+def _reconcile(
+    host: System, uses: Requirements, record: Dict[str, Any], check_mode: bool, host_paths: HostPaths
+) -> Outcome:
     outcome = Outcome([], [], [])
-    elsewhere = [folder for folder in uses.folders if not paths.below(folder, (places.usual,))]
+    elsewhere = [folder for folder in uses.folders if not paths.below(folder, (host_paths.usual,))]
     uses = uses._replace(folders=elsewhere, ports=[port for port in uses.ports if port != NTSKE_PORT])
-    is_selinux = os.path.exists(places.selinux)
+    is_selinux = os.path.exists(host_paths.selinux)
     if is_selinux:
         _assert_labelled(uses.sockets)
-    _override(host, uses, check_mode, places, outcome)
+    _update_apparmor(host, uses, check_mode, host_paths, outcome)
     if is_selinux:
         _label_ports(host, TCP, uses.ports, record, check_mode, outcome)
         _label_ports(host, UDP, uses.udp_ports, record, check_mode, outcome)
-        for kind in LABELS:
+        for kind in PATH_KINDS:
             _label_paths(host, kind, getattr(uses, kind.name), record, check_mode, outcome)
     return outcome
 
@@ -214,15 +216,15 @@ def _reconcile(host: System, uses: Requirements, record: Dict[str, Any], check_m
 def rules_of(uses: Requirements) -> List[str]:
     """Return the AppArmor rules for these requirements."""
     return [
-        *(f"{_literal(folder)}/{{,**}} r," for folder in uses.folders),
+        *(f"{_escape(folder)}/{{,**}} r," for folder in uses.folders),
         # `chronyd -p` also reads the staged file and the one of check mode, beside the target.
-        *(f"{_literal(path)}{{,{files.NEW},{files.CHECK}*}} r," for path in uses.files),
-        *(f"{_literal(folder)}/{{,**}} rw," for folder in (*uses.state, *uses.logs)),
-        *(f"{_literal(path)}{'{,*}' if path.endswith('/') else ''} rw," for path in uses.sockets),
+        *(f"{_escape(path)}{{,{files.NEW},{files.CHECK}*}} r," for path in uses.files),
+        *(f"{_escape(folder)}/{{,**}} rw," for folder in (*uses.state, *uses.logs)),
+        *(f"{_escape(path)}{'{,*}' if path.endswith('/') else ''} rw," for path in uses.sockets),
     ]
 
 
-def _literal(path: str) -> str:
+def _escape(path: str) -> str:
     """Return a path with escapes for the characters that are patterns in AppArmor."""
     return re.sub(r'([][{}*?^",\\])', r"\\\1", path)
 
@@ -236,30 +238,34 @@ def with_block(text: str, rules: Sequence[str]) -> str:
     return rest + ("\n" if rest and not rest.endswith("\n") else "") + f"{BEGIN}\n{ours}{END}\n"
 
 
-def _override(host: System, uses: Requirements, check_mode: bool, places: Places, outcome: Outcome) -> None:
-    existing = files.read(places.override)
+def _update_apparmor(
+    host: System, uses: Requirements, check_mode: bool, host_paths: HostPaths, outcome: Outcome
+) -> None:
+    existing = files.read(host_paths.override)
     text = existing.content.decode("utf-8", "surrogateescape") if existing else ""
-    profile = files.read(places.profile)
+    profile = files.read(host_paths.profile)
     sockets = [path for path in uses.sockets if not (profile and _allows_socket(profile.content, path))]
     uses = uses._replace(sockets=sockets)
     wanted = with_block(text, rules_of(uses))
     if wanted == text or profile is None:
         return
     reads, writes = [*uses.folders, *uses.files], [*uses.state, *uses.logs, *uses.sockets]
-    said = [f"{verb} {', '.join(found)}" for verb, found in (("read", reads), ("write", writes)) if found]
-    outcome.changes.append(f"AppArmor lets chronyd {' and '.join(said) or 'read what its profile says and no more'}")
-    header = {"before_header": places.override, "after_header": places.override}
+    accesses = [f"{verb} {', '.join(found)}" for verb, found in (("read", reads), ("write", writes)) if found]
+    outcome.changes.append(
+        f"AppArmor lets chronyd {' and '.join(accesses) or 'read what its profile says and no more'}"
+    )
+    header = {"before_header": host_paths.override, "after_header": host_paths.override}
     outcome.diff.append({**header, "before": text, "after": wanted})
     if check_mode:
         return
-    _write(places.override, wanted, existing)
-    if not _is_loaded(places.loaded):
+    _write(host_paths.override, wanted, existing)
+    if not _is_loaded(host_paths.loaded):
         return
     parser = find_program("apparmor_parser")
-    done = host.run([parser or "apparmor_parser", "--replace", places.profile])
+    done = host.run([parser or "apparmor_parser", "--replace", host_paths.profile])
     if done.status:
-        _write(places.override, text, existing)
-        raise TransactionError(f"apparmor_parser refuses {places.override}: {_last_line(done.stderr)}")
+        _write(host_paths.override, text, existing)
+        raise TransactionError(f"apparmor_parser refuses {host_paths.override}: {_last_line(done.stderr)}")
 
 
 def _write(path: str, text: str, existing: Any) -> None:
@@ -353,32 +359,32 @@ def _label_ports(
         if now[port] == protocol.type:
             _semanage(host, "port", "--delete", *words, str(port))
 
-    rules = _Rules(protocol.record, f"use {called} port", protocol.type, add, delete)
+    rules = _RuleKind(protocol.record, f"use {called} port", protocol.type, add, delete)
     missing = [port for port in ports if now[port] in ("", *FREE_TYPES)]
-    _change(host, rules, ours, missing, [port for port in ours if port not in ports], check_mode, outcome)
+    _update_rules(host, rules, ours, missing, [port for port in ours if port not in ports], check_mode, outcome)
 
 
-class _Label(NamedTuple):
+class _PathKind(NamedTuple):
     """A kind of path: its field in the record, the access, the type to set, and the types that already suffice."""
 
     name: str
-    lets: str
+    access: str
     type: str
-    enough: Sequence[str]
+    sufficient: Sequence[str]
     # The suffix of the path in the regular expression of the rule.
     pattern: str
 
 
-LABELS = (
-    _Label("folders", "read", FILE_TYPE, READABLE_TYPES, "(/.*)?"),
-    _Label("files", "read", FILE_TYPE, READABLE_TYPES, r"(\.securetime-nts-.*)?"),
-    _Label("state", "write", STATE_TYPE, (STATE_TYPE,), "(/.*)?"),
-    _Label("logs", "write", LOG_TYPE, (LOG_TYPE,), "(/.*)?"),
+PATH_KINDS = (
+    _PathKind("folders", "read", FILE_TYPE, READABLE_TYPES, "(/.*)?"),
+    _PathKind("files", "read", FILE_TYPE, READABLE_TYPES, r"(\.securetime-nts-.*)?"),
+    _PathKind("state", "write", STATE_TYPE, (STATE_TYPE,), "(/.*)?"),
+    _PathKind("logs", "write", LOG_TYPE, (LOG_TYPE,), "(/.*)?"),
 )
 
 
 def _label_paths(
-    host: System, kind: _Label, paths_now: Sequence[str], record: Dict[str, Any], check_mode: bool, outcome: Outcome
+    host: System, kind: _PathKind, paths_now: Sequence[str], record: Dict[str, Any], check_mode: bool, outcome: Outcome
 ) -> None:
     def add(path: str) -> None:
         # The rule exists already if a run was interrupted after it wrote the record.
@@ -394,9 +400,9 @@ def _label_paths(
         _restore_labels(host, path)
 
     ours = record.get(kind.name, [])
-    rules = _Rules(kind.name, kind.lets, kind.type, add, delete)
+    rules = _RuleKind(kind.name, kind.access, kind.type, add, delete)
     missing = [path for path in paths_now if path not in ours and not _is_labelled(host, path, kind)]
-    _change(host, rules, ours, missing, [path for path in ours if path not in paths_now], check_mode, outcome)
+    _update_rules(host, rules, ours, missing, [path for path in ours if path not in paths_now], check_mode, outcome)
 
 
 def _restore_labels(host: System, path: str) -> None:
@@ -413,57 +419,57 @@ def _assert_labelled(sockets: Sequence[str]) -> None:
             )
 
 
-class _Rules(NamedTuple):
+class _RuleKind(NamedTuple):
     """A kind of local SELinux rule: its field in the record, the access, the type, and how to add and delete one."""
 
     name: str
-    lets: str
+    access: str
     type: str
     add: Callable[[Any], None]
     delete: Callable[[Any], None]
 
 
-def _change(
+def _update_rules(
     host: System,
-    rules: _Rules,
+    rules: _RuleKind,
     ours: Sequence[Any],
     missing: Sequence[Any],
-    spare: Sequence[Any],
+    obsolete: Sequence[Any],
     check_mode: bool,
     outcome: Outcome,
 ) -> None:
     """Add the missing rules and delete the spare ones; the record names a rule for as long as it may exist."""
-    outcome.changes.extend(f"SELinux lets chronyd {rules.lets} {each} ({rules.type})" for each in missing)
-    outcome.changes.extend(f"SELinux lets chronyd {rules.lets} {each} no more" for each in spare)
+    outcome.changes.extend(f"SELinux lets chronyd {rules.access} {each} ({rules.type})" for each in missing)
+    outcome.changes.extend(f"SELinux lets chronyd {rules.access} {each} no more" for each in obsolete)
     if check_mode:
         return
     if missing:
-        _remember(host, rules.name, sorted({*ours, *missing}))
+        _save_record(host, rules.name, sorted({*ours, *missing}))
     for each in missing:
         rules.add(each)
-    for each in spare:
+    for each in obsolete:
         rules.delete(each)
-    if spare:
-        _remember(host, rules.name, sorted({*ours, *missing} - set(spare)))
+    if obsolete:
+        _save_record(host, rules.name, sorted({*ours, *missing} - set(obsolete)))
 
 
-def _pattern(path: str, kind: _Label) -> str:
+def _pattern(path: str, kind: _PathKind) -> str:
     return re.escape(path).replace(r"\/", "/").replace(r"\-", "-") + kind.pattern
 
 
-def _local_contexts(host: System, path: str, kind: _Label) -> str:
+def _local_contexts(host: System, path: str, kind: _PathKind) -> str:
     listed = _semanage(host, "fcontext", "--list", "--locallist", "--noheading")
     return "\n".join(line for line in listed.splitlines() if line.startswith(_pattern(path, kind)))
 
 
-def _is_labelled(host: System, path: str, kind: _Label) -> bool:
+def _is_labelled(host: System, path: str, kind: _PathKind) -> bool:
     inside = "/server.key" if kind.pattern.startswith("(/") else ""
     found = host.run([find_program("matchpathcon") or "matchpathcon", "-n", path + inside])
     parts = found.stdout.strip().split(":")
-    return len(parts) > 2 and parts[2] in kind.enough
+    return len(parts) > 2 and parts[2] in kind.sufficient
 
 
-def _remember(host: System, what: str, values: List[Any]) -> None:
+def _save_record(host: System, what: str, values: List[Any]) -> None:
     save(host, RECORD, {**load(host, RECORD), what: values})
 
 

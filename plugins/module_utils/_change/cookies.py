@@ -30,9 +30,9 @@ def set_aside_cookies(folder: str) -> None:
     Raise OSError if a cookie can be neither renamed nor removed, as on a read-only file system: a client that no longer
     trusts a server must not use its cookies.
     """
-    with _opened(folder) as handle:
+    with _open_folder(folder) as handle:
         for _attempt in range(ATTEMPTS):
-            names = _saved(handle, COOKIES)
+            names = _list_saved(handle, COOKIES)
             for name in names:
                 _set_aside(handle, name)
             if not names:
@@ -41,17 +41,17 @@ def set_aside_cookies(folder: str) -> None:
 
 def put_back_cookies(folder: str) -> None:
     """Restore the cookies that were set aside, except where a folder has taken the name."""
-    with _opened(folder) as handle:
-        for name in _saved(handle, COOKIES + OLD):
-            if not _is(handle, name[: -len(OLD)], stat.S_ISDIR):
-                with _raced():
+    with _open_folder(folder) as handle:
+        for name in _list_saved(handle, COOKIES + OLD):
+            if not _has_type(handle, name[: -len(OLD)], stat.S_ISDIR):
+                with _suppress_races():
                     os.replace(name, name[: -len(OLD)], src_dir_fd=handle, dst_dir_fd=handle)
 
 
 def forget_cookies(folder: str) -> List[str]:
     """Remove the cookies that were set aside; return a sentence for each failed removal."""
-    with _opened(folder) as handle:
-        found = [removal_problem(os.path.join(folder, name)) for name in _saved(handle, COOKIES + OLD)]
+    with _open_folder(folder) as handle:
+        found = [removal_problem(os.path.join(folder, name)) for name in _list_saved(handle, COOKIES + OLD)]
     return [problem for problem in found if problem]
 
 
@@ -59,12 +59,12 @@ def _set_aside(folder: Optional[int], name: str) -> None:
     try:
         os.replace(name, name + OLD, src_dir_fd=folder, dst_dir_fd=folder)
     except OSError:
-        with _raced():
+        with _suppress_races():
             os.unlink(name, dir_fd=folder)
 
 
 @contextlib.contextmanager
-def _raced() -> Iterator[None]:
+def _suppress_races() -> Iterator[None]:
     """Suppress the errors that chronyd's user can cause."""
     try:
         yield
@@ -74,7 +74,7 @@ def _raced() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(folder: str) -> Iterator[Optional[int]]:
+def _open_folder(folder: str) -> Iterator[Optional[int]]:
     """Yield the handle of a folder, and sync its renames to the disk at the end; yield None if there is no folder."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -88,13 +88,13 @@ def _opened(folder: str) -> Iterator[Optional[int]]:
         os.close(handle)
 
 
-def _saved(folder: Optional[int], end: str) -> List[str]:
+def _list_saved(folder: Optional[int], end: str) -> List[str]:
     """Return the names of the regular files with this suffix, without hidden ones."""
     names = [] if folder is None else sorted(os.listdir(folder))
-    return [name for name in names if name.endswith(end) and name[0] != "." and _is(folder, name, stat.S_ISREG)]
+    return [name for name in names if name.endswith(end) and name[0] != "." and _has_type(folder, name, stat.S_ISREG)]
 
 
-def _is(folder: Optional[int], name: str, kind: Callable[[int], bool]) -> bool:
+def _has_type(folder: Optional[int], name: str, kind: Callable[[int], bool]) -> bool:
     try:
         return kind(os.lstat(name, dir_fd=folder).st_mode)
     except FileNotFoundError:

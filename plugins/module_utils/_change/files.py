@@ -57,7 +57,7 @@ class FileSpec(NamedTuple):
     target: Optional[str] = None
 
     @property
-    def place(self) -> str:
+    def write_path(self) -> str:
         """Return the path that a change writes and a rollback restores."""
         return self.target or self.path
 
@@ -69,7 +69,7 @@ class FileSpec(NamedTuple):
     @property
     def staged(self) -> str:
         """Return the path of the staged file."""
-        return self.place + self.suffix
+        return self.write_path + self.suffix
 
 
 class FileState(NamedTuple):
@@ -120,7 +120,9 @@ def differs(wanted: FileSpec, existing: Optional[FileState]) -> bool:
     if wanted.content is None or existing is None:
         return (wanted.content is None) != (existing is None)
     target = (wanted.data, _uid(wanted.owner), _gid(wanted.group), wanted.mode)
-    if wanted.xattrs is not None and (os.path.islink(wanted.place) or read_xattrs(wanted.place) != wanted.xattrs):
+    if wanted.xattrs is not None and (
+        os.path.islink(wanted.write_path) or read_xattrs(wanted.write_path) != wanted.xattrs
+    ):
         return True
     return tuple(existing) != target
 
@@ -170,14 +172,14 @@ def stage(host: System, wanted: FileSpec, made: Optional[List[str]] = None) -> N
             raise TransactionError(
                 f"{wanted.path} is to belong to the {kind} {name}, which this host does not have; nothing was changed."
             )
-    make_folders(os.path.dirname(wanted.place), [] if made is None else made)
+    make_folders(os.path.dirname(wanted.write_path), [] if made is None else made)
     if wanted.link is not None:
         remove(wanted.staged)
         os.symlink(wanted.link, wanted.staged)
         os.lchown(wanted.staged, uid or 0, gid or 0)
         return
     write(wanted.staged, wanted.data or b"", wanted.mode, uid or 0, gid or 0, wanted.xattrs)
-    host.label(wanted.staged, wanted.place)
+    host.label(wanted.staged, wanted.write_path)
 
 
 def make_folders(folder: str, made: List[str]) -> None:
@@ -226,10 +228,10 @@ def keep(path: str) -> None:
 def swap(wanted: FileSpec) -> None:
     """Replace the file atomically by the staged one, or remove it."""
     if wanted.content is None:
-        remove(wanted.place)
+        remove(wanted.write_path)
     else:
-        os.replace(wanted.staged, wanted.place)
-    sync(wanted.place)
+        os.replace(wanted.staged, wanted.write_path)
+    sync(wanted.write_path)
 
 
 def put_back(path: str, existed: bool) -> None:

@@ -36,7 +36,7 @@ def resolved(wanted: Sequence[FileSpec]) -> List[FileSpec]:
     found = [_resolved(item) for item in wanted]
     names: Dict[str, str] = {}
     for item in found:
-        other = names.setdefault(item.place, item.path)
+        other = names.setdefault(item.write_path, item.path)
         if other != item.path:
             raise TransactionError(
                 f"{other} and {item.path} are the same file, by a symbolic link; nothing was changed. Remove the link."
@@ -56,7 +56,7 @@ def target_of(path: str) -> str:
     Follow the chain step by step, because each folder and link on the way determines the target.
     """
     left, folder, links = _steps(path), "/", 0
-    _assert_roots(folder, path)
+    _assert_root_controls(folder, path)
     while left:
         name = left.pop(0)
         here = os.path.normpath(os.path.join(folder, name))
@@ -73,7 +73,7 @@ def target_of(path: str) -> str:
                     path, f"leads below {here}, which is not a folder of this host. Make the folder, or remove the link"
                 )
             folder = here
-            _assert_roots(folder, path)
+            _assert_root_controls(folder, path)
         elif os.path.exists(here) and not os.path.isfile(here):
             raise _refusal(path, f"leads to {here}, which is not a regular file. Remove the link")
         else:
@@ -85,7 +85,7 @@ def _steps(path: str) -> List[str]:
     return [name for name in path.split("/") if name not in ("", ".")]
 
 
-def _assert_roots(folder: str, link: str) -> None:
+def _assert_root_controls(folder: str, link: str) -> None:
     """Raise TransactionError if a user other than root can change the content of a folder."""
     status = os.stat(folder)
     if status.st_mode & stat.S_IWOTH:

@@ -33,29 +33,29 @@ def lost_trust(
     old = effective_directives(host, options.config_file)
     new = old if main is None else effective_directives(host, main.staged)
     sources = [item for item in changes if item.effect == SOURCES]
-    old_sources = [trust.words_of(_decoded(before[item.path])) for item in sources]
+    old_sources = [trust.words_of(_decode(before[item.path])) for item in sources]
     new_sources = [trust.words_of(item.content or "") for item in sources]
-    trusted = trust.trust_of(old, lambda path: map(_decoded, _behind(path)), old_sources)
-    trusts = trust.trust_of(
+    old_trust = trust.trust_of(old, lambda path: map(_decode, _states_at(path)), old_sources)
+    new_trust = trust.trust_of(
         new,
-        lambda path: [staged[path].content or ""] if path in staged else map(_decoded, _behind(path)),
+        lambda path: [staged[path].content or ""] if path in staged else map(_decode, _states_at(path)),
         new_sources,
     )
-    lost = trust.removed_anchors(trusted, trusts)
-    return RevokedTrust(lost, trust.dump_folders(old, new) if lost else [])
+    revoked = trust.removed_anchors(old_trust, new_trust)
+    return RevokedTrust(revoked, trust.dump_folders(old, new) if revoked else [])
 
 
 def by_path(changes: Sequence[FileSpec]) -> Dict[str, FileSpec]:
     """Return the files by their paths and, for symbolic links, also by the paths of their targets."""
-    return {path: item for item in changes for path in (item.path, item.place)}
+    return {path: item for item in changes for path in (item.path, item.write_path)}
 
 
-def _behind(path: str) -> List[Optional[FileState]]:
+def _states_at(path: str) -> List[Optional[FileState]]:
     """Return the state of the file, or of each file in the folder."""
     inside = sorted(os.listdir(path)) if os.path.isdir(path) else []
     paths = [os.path.join(path, name) for name in inside] if inside else [path]
     return [read(item) for item in paths if not os.path.isdir(item)]
 
 
-def _decoded(existing: Optional[FileState]) -> str:
+def _decode(existing: Optional[FileState]) -> str:
     return existing.content.decode("utf-8", "replace") if existing else ""

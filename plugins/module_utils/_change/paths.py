@@ -170,7 +170,7 @@ class Sandbox(NamedTuple):
         rules += [(place, "") for place in _listed(shown.get("ReadWritePaths", ""))]
         rules += [(place, "ReadOnlyPaths") for place in _listed(shown.get("ReadOnlyPaths", ""))]
         # The most specific rule wins.
-        return max(((len(place), said) for place, said in rules if below(path, (place,))), default=(0, ""))[1]
+        return max(((len(place), setting) for place, setting in rules if below(path, (place,))), default=(0, ""))[1]
 
 
 def _listed(paths: str) -> List[str]:

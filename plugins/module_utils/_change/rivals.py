@@ -11,12 +11,12 @@ daemon.
 from typing import Any, Dict, List, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import System
-from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, must
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, run_checked
 
 Row = Dict[str, Any]
 
 
-def look(host: System, units: Sequence[str]) -> List[Row]:
+def read_states(host: System, units: Sequence[str]) -> List[Row]:
     """Return a row for each unit: its name, whether it is active, and whether it is enabled."""
     rows = []
     for name in units:
@@ -28,18 +28,18 @@ def look(host: System, units: Sequence[str]) -> List[Row]:
 
 def stop(host: System, rows: Sequence[Row]) -> None:
     """Stop the units; raise TransactionError if that fails."""
-    must(host, ["systemctl", "stop", *(row["unit"] for row in rows)])
+    run_checked(host, ["systemctl", "stop", *(row["unit"] for row in rows)])
 
 
 def mask(host: System, rows: Sequence[Row]) -> None:
     """Disable and mask the units; raise TransactionError if that fails."""
     names = [row["unit"] for row in rows]
-    must(host, ["systemctl", "disable", *names])
-    must(host, ["systemctl", "mask", *names])
+    run_checked(host, ["systemctl", "disable", *names])
+    run_checked(host, ["systemctl", "mask", *names])
 
 
 def bring_back(host: System, rows: Sequence[Row]) -> None:
-    """Restore the state of the units as of look(); ignore failures."""
+    """Restore the state of the units as of read_states(); ignore failures."""
     for row in rows:
         host.run(["systemctl", "unmask", row["unit"]])
         if row["enabled"]:

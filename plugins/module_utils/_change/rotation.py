@@ -22,7 +22,7 @@ IGNORED = re.compile(
 SMALL_ENOUGH = 1 << 16
 
 
-def doubled(path: str, content: Optional[str]) -> List[str]:
+def find_duplicates(path: str, content: Optional[str]) -> List[str]:
     """Return a sentence for each other file in the folder that names logs of chronyd which `content` also rotates."""
     if content is None:
         return []

@@ -86,8 +86,8 @@ def read_serving(text: str) -> Serving:
 def access_rule(allow: bool, words: Sequence[str]) -> AccessRule:
     """Return the rule of `allow` or `deny` with these arguments."""
     replaces = bool(words) and words[0] == "all"
-    place = words[1:2] if replaces else words[:1]
-    networks = networks_of(place[0]) if place else list(EVERYTHING.values())
+    subnet = words[1:2] if replaces else words[:1]
+    networks = networks_of(subnet[0]) if subnet else list(EVERYTHING.values())
     return AccessRule(" ".join(["allow" if allow else "deny", *words]), allow, replaces, networks)
 
 
@@ -128,31 +128,31 @@ def deciding_rule(rules: Sequence[AccessRule], address: Address) -> Optional[Acc
 
 def served_families(rules: Sequence[AccessRule]) -> List[int]:
     """Return the families with remote clients; if every `allow` names loopback, those with clients on this host."""
-    found = [family for family in FAMILIES if _lets_in(rules, _samples(rules, family))]
-    if found or not all(_is_of_loopback(rule) for rule in rules if rule.allow):
+    found = [family for family in FAMILIES if _has_client(rules, _sample_addresses(rules, family))]
+    if found or not all(_is_loopback(rule) for rule in rules if rule.allow):
         return found
-    return [family for family in FAMILIES if _lets_in(rules, _edges(rules, family))]
+    return [family for family in FAMILIES if _has_client(rules, _boundaries(rules, family))]
 
 
-def _lets_in(rules: Sequence[AccessRule], addresses: Iterable[Address]) -> bool:
+def _has_client(rules: Sequence[AccessRule], addresses: Iterable[Address]) -> bool:
     # Only chronyd resolves a host name, so assume a client of each family.
-    names_a_client = any(rule.allow and not rule.networks for rule in rules)
-    return names_a_client or any(is_allowed(rules, address) for address in addresses)
+    allows_host_name = any(rule.allow and not rule.networks for rule in rules)
+    return allows_host_name or any(is_allowed(rules, address) for address in addresses)
 
 
-def _is_of_loopback(rule: AccessRule) -> bool:
+def _is_loopback(rule: AccessRule) -> bool:
     return bool(rule.networks) and all(
         network.network_address in LOOPBACK[network.version] and network.broadcast_address in LOOPBACK[network.version]
         for network in rule.networks
     )
 
 
-def _samples(rules: Sequence[AccessRule], family: int) -> Iterator[Address]:
+def _sample_addresses(rules: Sequence[AccessRule], family: int) -> Iterator[Address]:
     """Yield one address of each range to which the same rule applies, without loopback."""
-    return (address for address in _edges(rules, family) if address not in LOOPBACK[family])
+    return (address for address in _boundaries(rules, family) if address not in LOOPBACK[family])
 
 
-def _edges(rules: Sequence[AccessRule], family: int) -> Iterator[Address]:
+def _boundaries(rules: Sequence[AccessRule], family: int) -> Iterator[Address]:
     """Yield the addresses at which another rule can apply: the first of each network, and the first after it."""
     networks = [network for rule in rules for network in rule.networks if network.version == family]
     for network in [LOOPBACK[family], *networks]:

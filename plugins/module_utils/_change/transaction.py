@@ -37,7 +37,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.config_chec
     check,
     check_reach,
     effective_directives,
-    may,
+    has_permission,
     reader_of,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import (
@@ -81,7 +81,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.undo import
     undo,
     write_plan,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, must
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, run_checked
 from ansible_collections.securetime.nts.plugins.module_utils._change.watch import watch
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd
 from ansible_collections.securetime.nts.plugins.module_utils._state.source_files import declared_sources
@@ -111,14 +111,14 @@ def apply(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[st
 
 def apply_read(host: System, wanted: Callable[[], Sequence[FileSpec]], options: Options) -> Dict[str, Any]:
     """Do the same as apply(), but call `wanted` for the files under the lock, while no other run changes them."""
-    with _described(host), locked(host, options.lock_timeout, create=not options.check_mode):
+    with _convert_oserror(host), locked(host, options.lock_timeout, create=not options.check_mode):
         if options.check_mode:
             return _predict(host, wanted(), options)
         recovered = recover(host, options)
         originals.remember(host, options.remember)
         result = _apply_confined(host, wanted(), options, recovered)
         originals.drop(host, options.put_back)
-        return _forgotten(host, result) if options.forget else result
+        return _finish_restore(host, result) if options.forget else result
 
 
 def restore(host: System, options: Options) -> Dict[str, Any]:
@@ -133,19 +133,19 @@ def restore(host: System, options: Options) -> Dict[str, Any]:
         forget=True,
         daemon_options=(),
     )
-    with _described(host):
+    with _convert_oserror(host):
         if originals.specs(host):
             return apply_read(host, lambda: originals.specs(host), options)
         if not options.check_mode and os.path.isdir(host.state):
             with locked(host, options.lock_timeout):
                 recover(host, options)
-                return _forgotten(host, _result())
+                return _finish_restore(host, _result())
         if not options.check_mode:
             originals.remove_forgotten(host)
         return _result()
 
 
-def _forgotten(host: System, result: Dict[str, Any]) -> Dict[str, Any]:
+def _finish_restore(host: System, result: Dict[str, Any]) -> Dict[str, Any]:
     """Bring the other time daemons back and delete the originals; return the result, updated."""
     found = originals.kept_rivals(host)
     rivals.bring_back(host, found)
@@ -156,7 +156,7 @@ def _forgotten(host: System, result: Dict[str, Any]) -> Dict[str, Any]:
 
 def remembered(host: System) -> Dict[str, Any]:
     """Return Options.remember as of the first change; empty if there was no change."""
-    with _described(host):
+    with _convert_oserror(host):
         return originals.remembered(host)
 
 
@@ -167,7 +167,7 @@ def recover_alone(host: System, options: Options) -> bool:
 
 
 @contextlib.contextmanager
-def _described(host: System) -> Iterator[None]:
+def _convert_oserror(host: System) -> Iterator[None]:
     """Convert OSError to TransactionError, with the file and the remedy."""
     try:
         yield
@@ -183,16 +183,16 @@ def _predict(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict
 
 def _apply_confined(host: System, wanted: Sequence[FileSpec], options: Options, recovered: bool) -> Dict[str, Any]:
     wanted = links.resolved(wanted)
-    for path in [item.place for item in wanted] + files.owned(options.owns):
+    for path in [item.write_path for item in wanted] + files.owned(options.owns):
         # A run that was interrupted before its plan leaves staged files; one after it, hard links to the old files.
         files.forget(path)
         files.forget_checks(path)
     if options.uses is None:
         return _apply(host, wanted, options, recovered)[0]
     # Allow what the old and the new files need before the change, and only what the new ones need after it.
-    before = confinement.used(host)
+    before = confinement.recorded(host)
     try:
-        more = confinement.allow(host, _needs(wanted, options, _words_of_main(wanted, options)) or options.uses)
+        more = confinement.allow(host, _needs(wanted, options, _main_directives(wanted, options)) or options.uses)
         result, needs = _apply(host, wanted, options, recovered)
     except (TransactionError, OSError):
         with contextlib.suppress(TransactionError, OSError):
@@ -206,12 +206,12 @@ def _needs(wanted: Sequence[FileSpec], options: Options, directives: Directives)
     if options.uses is None or not options.uses_paths:
         return options.uses
     read_first = [item for item in wanted if _is_main(item, options) or item.effect in (SOURCES, KEYS)]
-    linked = [item.place for item in read_first if item.place != item.path]
+    linked = [item.write_path for item in read_first if item.write_path != item.path]
     found = confinement.union(options.uses, confinement.required(directives, linked))
     return found._replace(files=[path for path in found.files if not paths.below(path, found.folders)])
 
 
-def _words_of_main(wanted: Sequence[FileSpec], options: Options) -> Directives:
+def _main_directives(wanted: Sequence[FileSpec], options: Options) -> Directives:
     """Return the directives of the desired main configuration.
 
     Parse the text here: confinement may deny chronyd the file until the rules are in place.
@@ -224,7 +224,7 @@ def _merge_confinement(result: Dict[str, Any], *outcomes: confinement.Outcome) -
     for outcome in outcomes:
         result["confinement"] += outcome.changes
         result["diff"] += outcome.diff
-        result["warnings"] += [said for said in outcome.warnings if said not in result["warnings"]]
+        result["warnings"] += [warning for warning in outcome.warnings if warning not in result["warnings"]]
     result["changed"] = result["changed"] or result["confinement"] != []
     return result
 
@@ -237,8 +237,8 @@ def _apply(
     unit = Unit(host, options.service)
     # Check mode must not write to a path that another run reads.
     suffix = f"{files.CHECK}{os.getpid()}" if options.check_mode else files.NEW
-    wanted = [item._replace(suffix=suffix) for item in [*links.resolved(wanted), *_not_wanted(wanted, options)]]
-    before = {item.path: read(item.place) for item in wanted}
+    wanted = [item._replace(suffix=suffix) for item in [*links.resolved(wanted), *_removals(wanted, options)]]
+    before = {item.path: read(item.write_path) for item in wanted}
     changes = [item for item in wanted if differs(item, before[item.path])]
     relabelled = _relabelled(host, [item for item in wanted if item not in changes], before)
     state = unit.show()
@@ -247,14 +247,14 @@ def _apply(
             f"There is no unit {options.service} on this host, so nothing was changed. Install chrony first."
         )
     loaded = {item.path: digest(item.data) for item in wanted if item.data is not None}
-    opened = _open_folders(host, _words_of_main(wanted, options), options)
+    opened = _grant_access(host, _main_directives(wanted, options), options)
     current = _current_directives(host, changes, options)
     if options.check_mode and options.log_dir in opened:
         # Check mode leaves the folder with its old owner, which check_reach() would report.
         current = {name: words for name, words in current.items() if name != "logdir"}
     decision = _decision(host, wanted, changes, loaded, state, options)
     if current and state.get("ActiveState") == "active":
-        decision = _read_again(host, decision, opened, current, options)
+        decision = _add_restart(host, decision, opened, current, options)
     actions, reasons = decision
     sandbox = _sandbox(unit, state, changes)
     staged = Staged(False, NOTHING_LOST, [], current)
@@ -270,21 +270,21 @@ def _apply(
         reasons = reasons + staged.lost.trust
     warnings = []  # type: List[str]
     if (changes or actions) and not options.check_mode:
-        warnings = _carry_out(host, unit, changes, actions, staged, state, options)
+        warnings = _commit(host, unit, changes, actions, staged, state, options)
     if reasons and not options.check_mode:
         try:
             # Keep the other entries: another program applies other files and records them here.
-            save(host, LOADED, {**load(host, LOADED), **loaded, SOURCES_LOADED: _lacking(host, options)})
+            save(host, LOADED, {**load(host, LOADED), **loaded, SOURCES_LOADED: _missing_sources(host, options)})
         except OSError as problem:
             warnings.append(
                 f"The change is in force, but {os.path.join(host.state, LOADED)} could not be written"
                 f" ({problem.strerror}). Remove the cause; the next run lets chronyd read its files once more."
             )
     warnings += [
-        said
+        warning
         for item in wanted
         if item.path.startswith(rotation.FOLDER)
-        for said in rotation.doubled(item.path, item.content)
+        for warning in rotation.find_duplicates(item.path, item.content)
     ]
     result = _result(
         changed=bool(changes or relabelled or opened or actions or recovered),
@@ -305,7 +305,7 @@ def _current_directives(host: System, changes: Sequence[FileSpec], options: Opti
     return effective_directives(host, options.config_file)
 
 
-def _read_again(
+def _add_restart(
     host: System, decision: Decision, opened: Sequence[str], current: Directives, options: Options
 ) -> Decision:
     """Add a restart to the decision where chronyd has not read what the unchanged files say."""
@@ -313,7 +313,7 @@ def _read_again(
         return decision
     unread = [
         f"chronyd could not {'write to' if path == options.log_dir else 'read'} {path}" for path in opened
-    ] or _unread(host, current, options)
+    ] or _reload_reasons(host, current, options)
     if not unread:
         return decision
     # A restart includes what reload-sources and rekey do.
@@ -325,7 +325,7 @@ def _confine(
     host: System, wanted: Sequence[FileSpec], options: Options, directives: Directives
 ) -> Tuple[Optional[confinement.Requirements], confinement.Outcome]:
     """Allow what included files require beyond the main configuration; return all requirements and the outcome."""
-    first = _needs(wanted, options, _words_of_main(wanted, options))
+    first = _needs(wanted, options, _main_directives(wanted, options))
     needs = _needs(wanted, options, directives) if directives else first
     if needs is None or options.check_mode:
         return needs, confinement.NOTHING
@@ -340,19 +340,19 @@ def _sandbox(unit: Unit, state: Dict[str, str], changes: Sequence[FileSpec]) -> 
     return paths.Sandbox(unit.name, {**state, "ReadWritePaths": more})
 
 
-def _open_folders(host: System, directives: Directives, options: Options) -> List[str]:
+def _grant_access(host: System, directives: Directives, options: Options) -> List[str]:
     """Give chronyd's user access to the folders that only chronyd uses; return the paths of those that lacked it.
 
     An earlier run, or an administrator with a strict umask, can have removed the access. chronyd's user owns the folder
     of log files. On Debian systemd sets the mode of that folder to 0750 at each start (LogsDirectoryMode).
     """
-    there = [path for path in options.folders if os.path.isdir(path) and not os.path.islink(path)]
+    folders_found = [path for path in options.folders if os.path.isdir(path) and not os.path.islink(path)]
     log_dir = options.log_dir if os.path.isdir(options.log_dir) and not os.path.islink(options.log_dir) else ""
-    if not (there or log_dir) or not find_chronyd():
+    if not (folders_found or log_dir) or not find_chronyd():
         return []
     reader = reader_of(host, directives, options.daemon_options)
-    closed = [path for path in there if not may(reader, os.stat(path), READ | ENTER)]
-    foreign = [log_dir] if log_dir and not _is_own(reader, os.stat(log_dir)) else []
+    closed = [path for path in folders_found if not has_permission(reader, os.stat(path), READ | ENTER)]
+    foreign = [log_dir] if log_dir and not _owns_exclusively(reader, os.stat(log_dir)) else []
     if not options.check_mode:
         for path in foreign:
             os.chown(path, reader.uid, reader.gid)
@@ -361,31 +361,31 @@ def _open_folders(host: System, directives: Directives, options: Options) -> Lis
     return closed + foreign
 
 
-def _is_own(reader: Reader, status: os.stat_result) -> bool:
+def _owns_exclusively(reader: Reader, status: os.stat_result) -> bool:
     """Return whether the user owns the folder and no other user can write to it. root can write to any folder."""
     return reader.uid == 0 or (status.st_uid == reader.uid and status.st_mode & 0o722 == 0o700)
 
 
-def _unread(host: System, directives: Directives, options: Options) -> List[str]:
+def _reload_reasons(host: System, directives: Directives, options: Options) -> List[str]:
     """Return why chronyd must read its unchanged files again."""
-    lacking = _lacking(host, options)
-    if lacking and lacking != load(host, LOADED).get(SOURCES_LOADED):
-        return [lacking]
+    reason = _missing_sources(host, options)
+    if reason and reason != load(host, LOADED).get(SOURCES_LOADED):
+        return [reason]
     missing = paths.folders_to_make(paths.used(directives))
     return [f"{path} was not there" for path in missing] or options.idle_problems()
 
 
-def _lacking(host: System, options: Options) -> str:
+def _missing_sources(host: System, options: Options) -> str:
     """Return a sentence if chronyd has fewer sources than its files name; an empty string if it has them all.
 
     chronyd reads source files as its user, and silently ignores those that it cannot read.
     """
-    named = {source.name.lower() for source in declared_sources(options.config_file) or []}
+    names = {source.name.lower() for source in declared_sources(options.config_file) or []}
     done = host.run(["chronyc", "-n", "activity"])
     counts = [int(number) for number in re.findall(r"^(\d+) sources? ", done.stdout, re.MULTILINE)]
-    if done.status or not counts or sum(counts) >= len(named):
+    if done.status or not counts or sum(counts) >= len(names):
         return ""
-    return f"chronyd has {sum(counts)} of the {len(named)} sources that its files name"
+    return f"chronyd has {sum(counts)} of the {len(names)} sources that its files name"
 
 
 def _result(**found: Any) -> Dict[str, Any]:
@@ -396,7 +396,11 @@ def _result(**found: Any) -> Dict[str, Any]:
 
 def _relabelled(host: System, unchanged: Sequence[FileSpec], before: Dict[str, Optional[FileState]]) -> List[str]:
     """Give unchanged files the security label of their path, which moved files lack; return the relabelled paths."""
-    return [item.path for item in unchanged if before[item.path] is not None and host.label(item.place, item.place)]
+    return [
+        item.path
+        for item in unchanged
+        if before[item.path] is not None and host.label(item.write_path, item.write_path)
+    ]
 
 
 def _decision(
@@ -415,7 +419,7 @@ def _decision(
     return Decision(["stop-rivals", *actions, "mask-rivals"] if options.rivals else actions, reasons)
 
 
-def _not_wanted(wanted: Sequence[FileSpec], options: Options) -> List[FileSpec]:
+def _removals(wanted: Sequence[FileSpec], options: Options) -> List[FileSpec]:
     """Return specs that remove the owned files which are not wanted."""
     paths = {item.path for item in wanted}
     left = [path for path in files.owned(options.owns) if path not in paths and os.path.exists(path)]
@@ -445,9 +449,9 @@ def _stage_and_check(
     made = []  # type: List[str]
     try:
         for item in changes:
-            links.assert_changeable(item.place)
+            links.assert_changeable(item.write_path)
             # In check mode stage only what chronyd must parse; the end of this function removes it.
-            if item.content is not None and (not options.check_mode or _can_be_tried(item, options)):
+            if item.content is not None and (not options.check_mode or _can_parse_in_check_mode(item, options)):
                 files.stage(host, item, made)
         directives = _directives(host, changes, options)
         if not options.check_mode:
@@ -455,9 +459,9 @@ def _stage_and_check(
         staged = _check_staged(host, changes, before, options, sandbox)
         return staged._replace(folders=made, directives=directives)
     except OSError as problem:
-        raise _unchanged(changes, made, _format_oserror(problem)) from None
+        raise _discard_staged(changes, made, _format_oserror(problem)) from None
     except TransactionError as problem:
-        raise _unchanged(changes, made, str(problem)) from None
+        raise _discard_staged(changes, made, str(problem)) from None
     finally:
         if options.check_mode:
             for item in changes:
@@ -508,23 +512,23 @@ def _make_written_folders(host: System, directives: Directives, options: Options
 
 def _is_main(item: FileSpec, options: Options) -> bool:
     """Return whether a file is the main configuration, under its own path or that of its symbolic link."""
-    return item.place == os.path.realpath(options.config_file) or item.path == options.config_file
+    return item.write_path == os.path.realpath(options.config_file) or item.path == options.config_file
 
 
-def _can_be_tried(item: FileSpec, options: Options) -> bool:
+def _can_parse_in_check_mode(item: FileSpec, options: Options) -> bool:
     readable = _is_main(item, options) or item.effect == SOURCES
     # AppArmor may still deny chronyd the target of a symbolic link.
     return readable and item.target is None and os.path.isdir(os.path.dirname(item.path))
 
 
-def _unchanged(changes: Sequence[FileSpec], folders: Sequence[str], message: str) -> TransactionError:
+def _discard_staged(changes: Sequence[FileSpec], folders: Sequence[str], message: str) -> TransactionError:
     for item in changes:
         files.remove(item.staged)
     files.remove_folders(folders)
     return TransactionError(message)
 
 
-def _carry_out(
+def _commit(
     host: System,
     unit: Unit,
     changes: Sequence[FileSpec],
@@ -535,41 +539,43 @@ def _carry_out(
 ) -> List[str]:
     """Swap the files and apply the actions, or roll back and raise TransactionError; return warnings."""
     # Long: the plan and the two error paths of one commit sequence, which are only right together.
-    swaps = sorted(changes, key=lambda item: _rank(item, options))
+    swaps = sorted(changes, key=lambda item: _swap_order(item, options))
     plan = {
         "service": unit.name,
-        "files": {item.place: os.path.lexists(item.place) for item in changes},
-        "order": [item.place for item in swaps],
+        "files": {item.write_path: os.path.lexists(item.write_path) for item in changes},
+        "order": [item.write_path for item in swaps],
         "folders": list(staged.folders),
         "actions": list(actions),
         "cookies": list(staged.lost.folders),
-        "rivals": rivals.look(host, options.rivals),
+        "rivals": rivals.read_states(host, options.rivals),
         "was_active": state.get("ActiveState") == "active",
     }
     try:
         write_plan(host, plan, options)
     except OSError as problem:
         forget_plan(host)
-        raise _unchanged(changes, staged.folders, _format_oserror(problem)) from None
+        raise _discard_staged(changes, staged.folders, _format_oserror(problem)) from None
     try:
         for item in changes:
-            files.keep(item.place)
+            files.keep(item.write_path)
         for item in swaps:
             files.swap(item)
         warnings = _apply_actions(host, unit, plan, options)
     except (TransactionError, OSError) as problem:
         log = unit.log() if "restart" in actions else []
         try:
-            now_runs = undo(host, plan, options)
+            outcome = undo(host, plan, options)
         except TransactionError as left:
-            raise TransactionError(f"The change failed: {str(problem).rstrip('.')}.{_quoted(log)} {left}") from problem
+            raise TransactionError(
+                f"The change failed: {str(problem).rstrip('.')}.{_format_log(log)} {left}"
+            ) from problem
         raise TransactionError(
-            f"The change was taken back: {str(problem).rstrip('.')}.{_quoted(log)} {now_runs}"
+            f"The change was taken back: {str(problem).rstrip('.')}.{_format_log(log)} {outcome}"
         ) from problem
     return warnings + finish(host, plan)
 
 
-def _rank(item: FileSpec, options: Options) -> int:
+def _swap_order(item: FileSpec, options: Options) -> int:
     """Return the sort key of a file in the order of the swaps.
 
     The drop-in that runs the undo script at boot is installed first and removed last. The main configuration follows
@@ -593,7 +599,7 @@ def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Opti
             warnings += _verify(plan, options)
             rivals.mask(host, plan["rivals"])
         else:
-            must(host, [unit.name if word == UNIT else word for word in COMMANDS[action]])
+            run_checked(host, [unit.name if word == UNIT else word for word in COMMANDS[action]])
         if action == "drop-cookies":
             # chronyd saves its cookies when it stops, so set them aside after the stop.
             for folder in plan["cookies"]:
@@ -618,5 +624,5 @@ def read_again(host: System, options: Options, paths: Sequence[str]) -> None:
         save(host, LOADED, {path: known for path, known in loaded.items() if path not in paths})
 
 
-def _quoted(log: Sequence[str]) -> str:
+def _format_log(log: Sequence[str]) -> str:
     return " The daemon's log says: {}.".format(" | ".join(line.strip() for line in log[-8:])) if log else ""

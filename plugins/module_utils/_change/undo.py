@@ -141,12 +141,12 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
     unit = Unit(host, plan["service"])
     failed = []  # type: List[str]
     for path in _undo_order(plan):
-        with _collected(failed, path):
+        with _collect_failures(failed, path):
             files.put_back(path, plan["files"][path])
     for folder in plan.get("cookies", []):
         # A running chronyd would overwrite the restored cookies with its present ones when it stops.
         host.run(["systemctl", "stop", unit.name])
-        with _collected(failed, folder):
+        with _collect_failures(failed, folder):
             put_back_cookies(folder)
     files.remove_folders(plan.get("folders", []))
     if "daemon-reload" in plan["actions"]:
@@ -154,15 +154,15 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
     for done, opposite in (("enable", "disable"), ("disable", "enable")):
         if done in plan["actions"]:
             host.run(["systemctl", opposite, unit.name])
-    said = _run_again(host, unit, plan, options, stopped)
+    outcome = _restore_service(host, unit, plan, options, stopped)
     rivals.bring_back(host, plan.get("rivals", []))
     if failed:
         raise TransactionError(
             f"These could not be put back: {'; '.join(failed)}. Their old versions are beside them as *{files.OLD}."
-            f" Remove the cause; the next run tries again. The other files are as they were{said}"
+            f" Remove the cause; the next run tries again. The other files are as they were{outcome}"
         )
     forget_plan(host)
-    return f"The files are as they were{said}"
+    return f"The files are as they were{outcome}"
 
 
 def _undo_order(plan: Dict[str, Any]) -> List[str]:
@@ -174,7 +174,7 @@ def _undo_order(plan: Dict[str, Any]) -> List[str]:
 
 
 @contextlib.contextmanager
-def _collected(failed: List[str], path: str) -> Iterator[None]:
+def _collect_failures(failed: List[str], path: str) -> Iterator[None]:
     """Suppress OSError, and add the path with the reason to `failed`."""
     try:
         yield
@@ -182,7 +182,7 @@ def _collected(failed: List[str], path: str) -> Iterator[None]:
         failed.append(f"{path} ({problem.strerror})")
 
 
-def _run_again(host: System, unit: Unit, plan: Dict[str, Any], options: Options, stopped: bool) -> str:
+def _restore_service(host: System, unit: Unit, plan: Dict[str, Any], options: Options, stopped: bool) -> str:
     """Restart chronyd with the old files or stop it, as before the change; return the end of a sentence about it."""
     if "restart" in plan["actions"] and not plan["was_active"]:
         host.run(["systemctl", "reset-failed", unit.name])

@@ -33,7 +33,7 @@ class Unit:
         self.host.run(["systemctl", "reset-failed", self.name])
         marked = self.host.run(["journalctl", "--quiet", "--lines=0", "--show-cursor"]).stdout
         self.cursor = marked.rpartition("cursor: ")[2].strip()
-        must(self.host, ["systemctl", "restart", self.name])
+        run_checked(self.host, ["systemctl", "restart", self.name])
 
     def log(self) -> List[str]:
         """Return at most 40 lines that chronyd logged since restart(), or else those of its unit.
@@ -60,7 +60,7 @@ def read_options(pid: str) -> List[str]:
         return []
 
 
-def must(host: System, argv: List[str]) -> None:
+def run_checked(host: System, argv: List[str]) -> None:
     """Run a program; if it fails, raise TransactionError with the first line of its output."""
     done = host.run(argv)
     if done.status != 0:

@@ -21,7 +21,7 @@ SOCKET_LOG_LINE = re.compile(
 )
 FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
 # Options that restrict chronyd to one family.
-ONLY = {"-4": "IPv4", "-6": "IPv6"}
+FAMILY_OPTIONS = {"-4": "IPv4", "-6": "IPv6"}
 
 
 def watch(host: System, unit: Unit, options: Options) -> List[str]:
@@ -53,10 +53,10 @@ def watch(host: System, unit: Unit, options: Options) -> List[str]:
             raise TransactionError(f"{unit.name} came up and ended again within {options.settle_time:g} seconds")
         time.sleep(0.25)
     log = unit.log()
-    line = fatal_line(log, left_families(read_options(state.get("MainPID", ""))))
+    line = fatal_line(log, enabled_families(read_options(state.get("MainPID", ""))))
     if line:
         raise TransactionError(f"chronyd runs but cannot do its work ({line})")
-    possible = families_of_the_kernel()
+    possible = kernel_families()
     return [
         f"chronyd runs without a socket of {each.family} ({each.line}). See whether another program has the port"
         f" (ss -lntup), or a directive or the unit {unit.name} keeps {each.family} from it."
@@ -107,12 +107,12 @@ def fatal_line(log: Sequence[str], families: Sequence[str] = tuple(FAMILIES)) ->
     return ""
 
 
-def left_families(options: Sequence[str]) -> List[str]:
+def enabled_families(options: Sequence[str]) -> List[str]:
     """Return the families that chronyd uses with these options."""
-    return [name for name in FAMILIES if all(ONLY.get(option, name) == name for option in options)]
+    return [name for name in FAMILIES if all(FAMILY_OPTIONS.get(option, name) == name for option in options)]
 
 
-def families_of_the_kernel() -> List[str]:
+def kernel_families() -> List[str]:
     """Return the families that the kernel of this host supports."""
     return [name for name, family in FAMILIES.items() if _has_sockets(family)]
 

@@ -22,7 +22,7 @@ LEGACY = (("iptables", 4, "/proc/net/ip_tables_names"), ("ip6tables", 6, "/proc/
 FIREWALLD_TABLES = ("firewalld", "firewalld_policy_drop")
 
 
-class Seen(NamedTuple):
+class ActiveFirewalls(NamedTuple):
     """The active firewalls, with the state of each."""
 
     # The zones of firewalld; None if it does not run.
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
         return {name: text for name, text in found.items() if text}
 
 
-def look(host: System) -> Seen:
+def find_active(host: System) -> ActiveFirewalls:
     """Return the firewalls that filter incoming packets."""
     zones, default = _firewalld(host)
     with_ufw = ufw.says_yes(read_file(UFW_SETTINGS), "ENABLED") and _ufw_is_active(host)
@@ -57,7 +57,7 @@ def look(host: System) -> Seen:
     iptables_is_theirs = with_ufw or bool(zones is not None and backend and backend.group(1) == "iptables")
     chains, by_iptables, warnings = _nftables(host)
     found = {} if iptables_is_theirs else _iptables(host, by_iptables)
-    return Seen(zones, default, with_ufw, chains, found, warnings)
+    return ActiveFirewalls(zones, default, with_ufw, chains, found, warnings)
 
 
 def _firewalld(host: System) -> Tuple[Optional[Dict[str, firewalld.Zone]], str]:

@@ -16,7 +16,7 @@ from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, S
 from ansible_collections.securetime.nts.plugins.module_utils._change import files
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import FileSpec, System, TransactionError
 from ansible_collections.securetime.nts.plugins.module_utils._firewall import active, firewalld, iptables, nftables, ufw
-from ansible_collections.securetime.nts.plugins.module_utils._firewall.active import Seen, words
+from ansible_collections.securetime.nts.plugins.module_utils._firewall.active import ActiveFirewalls, words
 from ansible_collections.securetime.nts.plugins.module_utils._firewall.openings import (
     FAMILIES,
     Desired,
@@ -60,7 +60,7 @@ class Report(NamedTuple):
 
 
 class Firewall(abc.ABC):
-    """A firewall that can hold our rules. A state is the return value of look(); states compare by `==`."""
+    """A firewall that can hold our rules. A state is the return value of read_state(); states compare by `==`."""
 
     name = ""
 
@@ -70,7 +70,7 @@ class Firewall(abc.ABC):
         self.by_hand = []  # type: List[str]
 
     @abc.abstractmethod
-    def look(self) -> Any:
+    def read_state(self) -> Any:
         """Return the present state of our rules."""
 
     @abc.abstractmethod
@@ -98,16 +98,16 @@ class Firewalld(Firewall):
 
     name = "firewalld"
 
-    def __init__(self, host: System, seen: Seen) -> None:
+    def __init__(self, host: System, firewalls: ActiveFirewalls) -> None:
         super().__init__(host)
-        self.zones, self.default = seen.zones, seen.default_zone
-        self.running = seen.zones is not None
-        # The zones from active.look() are valid until the first change.
+        self.zones, self.default = firewalls.zones, firewalls.default_zone
+        self.running = firewalls.zones is not None
+        # The zones from active.find_active() are valid until the first change.
         self.is_fresh = True
-        # Ports of our service in the running firewall; look() reads them if a rule names the service.
+        # Ports of our service in the running firewall; read_state() reads them if a rule names the service.
         self.loaded: FrozenSet[str] = frozenset()
 
-    def look(self) -> firewalld.State:
+    def read_state(self) -> firewalld.State:
         permanent, service = firewalld.permanent_state()
         if not self.running:
             return firewalld.State(permanent, {}, service)
@@ -140,21 +140,21 @@ class Firewalld(Firewall):
                 "firewalld is not installed any more, and its files in /etc/firewalld have rules of ours"
             )
         self.is_fresh = False
-        said = ""
+        output = ""
         if self.running:
-            with _scratch(self.host, firewalld.service_xml(then.service or ())) as path:
+            with _temporary_file(self.host, firewalld.service_xml(then.service or ())) as path:
                 for command in firewalld.commands(now, then, path):
-                    said += self.run(command)
+                    output += self.run(command)
         else:
             for command in firewalld.offline_commands(now, then):
-                said += self.run(command)
+                output += self.run(command)
             # Write the file directly: firewall-offline-cmd --delete-service also writes a file for the zone work.
             _write(self.host, firewalld.SERVICE_PATH, firewalld.service_xml(then.service) if then.service else None)
         if then.service is None:
             files.remove(firewalld.SERVICE_PATH + firewalld.FORMER)
-        if self.look() != then:
+        if self.read_state() != then:
             # firewall-cmd exits with status 0 even if it refuses one of several rules.
-            refused = "; ".join(line for line in said.splitlines() if line not in ("success", ""))
+            refused = "; ".join(line for line in output.splitlines() if line not in ("success", ""))
             raise FirewallError(f"firewalld has not taken the rules: {refused or 'it does not say why'}")
 
 
@@ -166,7 +166,7 @@ class Ufw(Firewall):
     def _rules(self) -> List[ufw.Rule]:
         return [rule for path in UFW_RULES for rule in ufw.read_rules(read_file(path))]
 
-    def look(self) -> Tuple[Opening, ...]:
+    def read_state(self) -> Tuple[Opening, ...]:
         return tuple(sorted(ufw.ours(self._rules())))
 
     def target(self, now: Tuple[Opening, ...], desired: Desired) -> Tuple[Opening, ...]:
@@ -197,7 +197,7 @@ class Ufw(Firewall):
             self.run(ufw.command(opening))
         for opening in sorted(set(now) - set(then)):
             self.run(ufw.command(opening, delete=True))
-        if self.look() != then:
+        if self.read_state() != then:
             raise FirewallError("ufw has not taken the rules, and does not say why")
 
 
@@ -213,19 +213,19 @@ class Nftables(Firewall):
 
     name = "nftables"
 
-    def __init__(self, host: System, seen: Seen, path: str, before: Optional[str]) -> None:
+    def __init__(self, host: System, firewalls: ActiveFirewalls, path: str, before: Optional[str]) -> None:
         super().__init__(host)
         self.path = path
         self.before = before
         self.include = nftables.find_include(path, nftables.MAIN_FILES, _text)
-        self.seen = seen
-        self.chains = [(chain.family, chain.table, chain.name) for chain, _rules in seen.chains]
+        self.firewalls = firewalls
+        self.chains = [(chain.family, chain.table, chain.name) for chain, _rules in firewalls.chains]
         if self.include and self.include.chain and self.include.chain not in self.chains:
             self.chains.append(self.include.chain)
         # The desired openings of each chain, from target().
         self.wanted = {}  # type: Dict[Tuple[str, str, str], List[Opening]]
 
-    def look(self) -> NftState:
+    def read_state(self) -> NftState:
         rules = {}
         for chain in self.chains:
             ours = tuple(str(rule["comment"]) for rule in self._rules(chain) if nftables.is_ours(rule))
@@ -235,7 +235,7 @@ class Nftables(Firewall):
 
     def _rules(self, chain: Tuple[str, str, str]) -> List[nftables.Row]:
         """Return the rules of a chain; an empty list if the kernel has no such chain."""
-        is_listed = chain in [(each.family, each.table, each.name) for each, _rules in self.seen.chains]
+        is_listed = chain in [(each.family, each.table, each.name) for each, _rules in self.firewalls.chains]
         if not is_listed and self.host.run(["nft", "list", "chain", *chain]).status:
             return []
         return active.list_rules(self.host, chain)
@@ -244,7 +244,7 @@ class Nftables(Firewall):
         del now
         if not desired.openings:
             self.wanted = {chain: [] for chain in self.chains}
-            return NftState(self._closed(), {})
+            return NftState(self._content_without_rules(), {})
         if self.include is None:
             raise FirewallError(
                 f"{self.path} (chrony_nts_firewall_nft_include) is not included by the ruleset that nftables.service"
@@ -256,12 +256,12 @@ class Nftables(Firewall):
         else:
             reached = [
                 (chain.family, chain.table, chain.name)
-                for chain, rules in self.seen.chains
+                for chain, rules in self.firewalls.chains
                 if not nftables.refuses_the_rest([rule for rule in rules if not nftables.is_ours(rule)])
             ]
         left = [
             (chain, rules)
-            for chain, rules in self.seen.chains
+            for chain, rules in self.firewalls.chains
             if (chain.family, chain.table, chain.name) not in reached
         ]
         if not reached:
@@ -271,7 +271,7 @@ class Nftables(Firewall):
                 " before that rule. Nothing was changed."
             )
         if not self.include.chain or self.include.chain in [
-            (c.family, c.table, c.name) for c, _rules in self.seen.chains
+            (c.family, c.table, c.name) for c, _rules in self.firewalls.chains
         ]:
             self.by_hand = missing_by_hand(left, desired)
         self.wanted = {chain: desired.of(nftables.FAMILIES.get(chain[0], ())) for chain in reached}
@@ -279,7 +279,7 @@ class Nftables(Firewall):
         rules = {chain: tuple(sorted(map(nftables.comment, wanted))) for chain, wanted in self.wanted.items() if wanted}
         return NftState(content, rules)
 
-    def _closed(self) -> Optional[str]:
+    def _content_without_rules(self) -> Optional[str]:
         """Return the content of the file without our rules; None removes it.
 
         nft does not load a ruleset if a file that it includes by name is missing.
@@ -301,7 +301,7 @@ class Nftables(Firewall):
         except FirewallError:
             _write(self.host, self.path, now.content)
             raise
-        if self.look() != then:
+        if self.read_state() != then:
             raise FirewallError("nft has not taken the rules, and does not say why")
 
     def _load(self, then: NftState) -> None:
@@ -312,13 +312,13 @@ class Nftables(Firewall):
             ]
             lines += nftables.script(chain, self._rules(chain), wanted, self.include or nftables.Include("", False))
         if lines:
-            with _scratch(self.host, "".join(f"{line}\n" for line in lines)) as path:
+            with _temporary_file(self.host, "".join(f"{line}\n" for line in lines)) as path:
                 # The kernel applies the file in one transaction.
                 self.run(["nft", "--file", path])
 
 
 @contextlib.contextmanager
-def _scratch(host: System, content: str) -> Iterator[str]:
+def _temporary_file(host: System, content: str) -> Iterator[str]:
     """Yield the path of a temporary file with this content and mode 0600."""
     path = os.path.join(host.state, SCRATCH)
     files.make_private(host.state)
@@ -361,64 +361,64 @@ def _text(path: str) -> Optional[str]:
 def manage(host: System, request: Request, check: bool = False) -> Report:
     """Open the requested ports in the active firewall, and remove our rules from every other one."""
     # Long: one pass over all firewalls, from their states to the report.
-    seen = active.look(host)
-    names = list(seen.active)
+    firewalls = active.find_active(host)
+    names = list(firewalls.active)
     if request.allow and len(names) > 1:
         raise FirewallError(
-            f"Several firewalls filter what arrives at this host: {' and '.join(seen.active.values())}. A port would"
-            " have to be open in each, so that nothing was changed. Stop all but one, or set chrony_nts_firewall to"
-            " none and open the ports yourself."
+            f"Several firewalls filter what arrives at this host: {' and '.join(firewalls.active.values())}. A port"
+            " would have to be open in each, so that nothing was changed. Stop all but one, or set chrony_nts_firewall"
+            " to none and open the ports yourself."
         )
     name = names[0] if names else "none"
     record = files.load(host, RECORD)
     desired = Desired()
     if request.allow:
         desired = desired_of(host, request)
-    report = Report(False, name, [str(each) for each in desired.openings], [], list(seen.warnings), [], {})
+    report = Report(False, name, [str(each) for each in desired.openings], [], list(firewalls.warnings), [], {})
     marked = firewalls_with_rules()
     if request.allow and not names:
         # Keep our rules in a firewall that an administrator has stopped temporarily.
         return report._replace(opened=[])
     by_hand = []
     if name == "iptables":
-        by_hand = _iptables_by_hand(seen, desired)
+        by_hand = _iptables_by_hand(firewalls, desired)
     elif name == "nftables" and not request.nft_include:
-        by_hand = missing_by_hand(seen.chains, desired)
-    every = _firewalls(host, seen, request, record, marked)
+        by_hand = missing_by_hand(firewalls.chains, desired)
+    managed = _firewalls(host, firewalls, request, record, marked)
     steps = []
-    for each in every:
-        now = each.look()
+    for each in managed:
+        now = each.read_state()
         then = each.target(now, desired if each.name == name and _is_wanted(each, request) else Desired())
         by_hand += each.by_hand
         if now != then:
             steps.append((each, now, then))
     diffs = [{"before": one.show(now), "after": one.show(then), **_headers(one)} for one, now, then in steps]
-    new_record = _record(request, every) if request.allow and every else {}
+    new_record = _record(request, managed) if request.allow and managed else {}
     if not check and (steps or new_record != record):
-        _carry_out(host, steps, new_record)
-    warnings = [*report.warnings, *(text for each in every for text in each.warnings)]
+        _commit(host, steps, new_record)
+    warnings = [*report.warnings, *(text for each in managed for text in each.warnings)]
     if by_hand and request.allow:
-        warnings.append(_by_hand_warning(seen, name, by_hand))
+        warnings.append(_by_hand_warning(firewalls, name, by_hand))
     closed = dict(record.get("request", {})) if steps and not request.allow else {}
     return report._replace(changed=bool(steps), by_hand=by_hand, warnings=warnings, diffs=diffs, closed=closed)
 
 
 def _firewalls(
-    host: System, seen: Seen, request: Request, record: Dict[str, Any], marked: Sequence[str]
+    host: System, firewalls: ActiveFirewalls, request: Request, record: Dict[str, Any], marked: Sequence[str]
 ) -> List[Firewall]:
     """Return the firewalls to compare: the active one, and those that have our rules."""
     found = []  # type: List[Firewall]
-    names = [*seen.active, *marked]
+    names = [*firewalls.active, *marked]
     if "firewalld" in names:
-        found.append(Firewalld(host, seen))
+        found.append(Firewalld(host, firewalls))
     if "ufw" in names:
         found.append(Ufw(host))
     former = record.get("nft_include", "")
-    if "nftables" in seen.active and request.nft_include:
+    if "nftables" in firewalls.active and request.nft_include:
         before = record.get("nft_before") if former == request.nft_include else _text(request.nft_include)
-        found.append(Nftables(host, seen, request.nft_include, before))
+        found.append(Nftables(host, firewalls, request.nft_include, before))
     if former and former not in [each.path for each in found if isinstance(each, Nftables)]:
-        found.append(Nftables(host, seen, former, record.get("nft_before")))
+        found.append(Nftables(host, firewalls, former, record.get("nft_before")))
     return found
 
 
@@ -426,9 +426,9 @@ def _is_wanted(firewall: Firewall, request: Request) -> bool:
     return not isinstance(firewall, Nftables) or firewall.path == request.nft_include
 
 
-def _record(request: Request, every: Sequence[Firewall]) -> Dict[str, Any]:
+def _record(request: Request, managed: Sequence[Firewall]) -> Dict[str, Any]:
     kept = {"request": dict(request._asdict())}  # type: Dict[str, Any]
-    for each in every:
+    for each in managed:
         if isinstance(each, Nftables) and each.path == request.nft_include:
             kept.update(nft_include=each.path, nft_before=each.before)
     return kept
@@ -438,7 +438,7 @@ def _headers(firewall: Firewall) -> Dict[str, str]:
     return {"before_header": firewall.name, "after_header": firewall.name}
 
 
-def _carry_out(host: System, steps: Sequence[Tuple[Firewall, Any, Any]], record: Dict[str, Any]) -> None:
+def _commit(host: System, steps: Sequence[Tuple[Firewall, Any, Any]], record: Dict[str, Any]) -> None:
     """Apply the changes, all or nothing."""
     before = files.load(host, RECORD)
     if record:
@@ -449,17 +449,17 @@ def _carry_out(host: System, steps: Sequence[Tuple[Firewall, Any, Any]], record:
             begun.append((firewall, now))
             firewall.change(now, then)
     except (FirewallError, TransactionError, OSError) as problem:
-        left = [text for firewall, now in reversed(begun) for text in _put_back(firewall, now)]
+        left = [text for firewall, now in reversed(begun) for text in _restore(firewall, now)]
         _save(host, before)
         ending = ". ".join(left or ["The rules are what they were before"])
         raise FirewallError(f"{problem}. {ending}.") from None
     _save(host, record)
 
 
-def _put_back(firewall: Firewall, before: Any) -> List[str]:
+def _restore(firewall: Firewall, before: Any) -> List[str]:
     """Restore an earlier state; return a sentence if that fails."""
     try:
-        found = firewall.look()
+        found = firewall.read_state()
         if found != before:
             firewall.change(found, before)
     except (FirewallError, TransactionError, OSError) as problem:
@@ -507,16 +507,16 @@ def interfaces_of(host: System, address: str) -> Optional[List[str]]:
     return names or None
 
 
-def _iptables_by_hand(seen: Seen, desired: Desired) -> List[str]:
+def _iptables_by_hand(firewalls: ActiveFirewalls, desired: Desired) -> List[str]:
     missing = [
         each
         for each in desired.openings
-        if each.family in seen.iptables and not iptables.accepts(seen.iptables[each.family], each)
+        if each.family in firewalls.iptables and not iptables.accepts(firewalls.iptables[each.family], each)
     ]
     return iptables.by_hand(missing)
 
 
-def _by_hand_warning(seen: Seen, name: str, by_hand: Sequence[str]) -> str:
+def _by_hand_warning(firewalls: ActiveFirewalls, name: str, by_hand: Sequence[str]) -> str:
     advice = {
         "iptables": (
             "iptables keeps no rules by itself: save them as you save the others (`service iptables save` of"
@@ -528,6 +528,6 @@ def _by_hand_warning(seen: Seen, name: str, by_hand: Sequence[str]) -> str:
         ),
     }
     return (
-        f"{seen.active.get(name, name)} refuses clients of this NTS server, and its rules are yours to change."
+        f"{firewalls.active.get(name, name)} refuses clients of this NTS server, and its rules are yours to change."
         f" {advice[name]} Set chrony_nts_firewall to none to have no such warning. The rules: {'; '.join(by_hand)}"
     )

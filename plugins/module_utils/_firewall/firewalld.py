@@ -222,8 +222,8 @@ def target(now: State, loaded: Optional[Iterable[str]], wanted: Dict[str, List[O
     runtime = {}
     for zone, openings in wanted.items():
         kept = {rule for rule in now.runtime.get(zone, ()) if opened(rule, loaded) <= set(openings)}
-        there = {opening for rule in kept for opening in opened(rule, loaded)}
-        runtime[zone] = frozenset(kept | {by_port(each) for each in openings if each not in there})
+        already_open = {opening for rule in kept for opening in opened(rule, loaded)}
+        runtime[zone] = frozenset(kept | {by_port(each) for each in openings if each not in already_open})
     ports = frozenset(f"{each.port}/{each.protocol}" for openings in wanted.values() for each in openings)
     return State(permanent, runtime, ports or None)
 

@@ -195,18 +195,18 @@ def script(
     """Return the nft commands that change our rules of a chain into the desired ones."""
     wanted = {comment(each): each for each in openings}
     ours = [rule for rule in rules if is_ours(rule)]
-    there = [rule["comment"] for rule in ours]
-    place = " ".join(chain)
+    present = [rule["comment"] for rule in ours]
+    chain_words = " ".join(chain)
     found = [
-        f"delete rule {place} handle {rule['handle']}"
+        f"delete rule {chain_words} handle {rule['handle']}"
         for number, rule in enumerate(ours)
-        if rule["comment"] not in wanted or rule["comment"] in there[:number]
+        if rule["comment"] not in wanted or rule["comment"] in present[:number]
     ]
     anchor = _anchor(rules, include)
-    missing = [each for text, each in wanted.items() if text not in there]
+    missing = [each for text, each in wanted.items() if text not in present]
     if anchor is None:
-        return found + [f"add rule {place} {statement(each)}" for each in missing]
-    return found + [f"insert rule {place} handle {anchor} {statement(each)}" for each in missing]
+        return found + [f"add rule {chain_words} {statement(each)}" for each in missing]
+    return found + [f"insert rule {chain_words} handle {anchor} {statement(each)}" for each in missing]
 
 
 def _anchor(rules: Sequence[Row], include: Include) -> Optional[int]:
@@ -241,9 +241,9 @@ def find_include(path: str, mains: Sequence[str], read: Callable[[str], Optional
         found = _Reader(path, main, read)
         if text is not None:
             found.file(text, [], 0)
-        if found.place:
-            chain = found.place.chain
-            return found.place._replace(rules=found.counts.get(chain, 0)) if chain else found.place
+        if found.position:
+            chain = found.position.chain
+            return found.position._replace(rules=found.counts.get(chain, 0)) if chain else found.position
     return None
 
 
@@ -254,7 +254,7 @@ class _Reader:
         self.path = path
         self.main = main
         self.read = read
-        self.place = None  # type: Optional[Include]
+        self.position = None  # type: Optional[Include]
         # The number of rules of each chain, without ours.
         self.counts = {}  # type: Dict[Tuple[str, str, str], int]
 
@@ -307,8 +307,8 @@ class _Reader:
         for path in files if by_pattern else [pattern]:
             if os.path.normpath(path) == os.path.normpath(self.path):
                 chain = _chain(blocks)
-                if self.place is None and (chain or not blocks):
-                    self.place = Include(self.main, by_pattern, chain, self.counts.get(chain, 0) if chain else 0)
+                if self.position is None and (chain or not blocks):
+                    self.position = Include(self.main, by_pattern, chain, self.counts.get(chain, 0) if chain else 0)
             elif depth < MAXIMUM_DEPTH:
                 text = self.read(path)
                 if text is not None:

@@ -64,8 +64,8 @@ def to_add(rules: Iterable[Rule], wanted: Iterable[Opening]) -> List[Opening]:
 
     ufw holds one rule for each opening. To add ours would overwrite the action and the comment of the operator's rule.
     """
-    there = {rule.opening for rule in rules}
-    return [opening for opening in wanted if opening not in there]
+    existing = {rule.opening for rule in rules}
+    return [opening for opening in wanted if opening not in existing]
 
 
 def to_remove(rules: Iterable[Rule], wanted: Iterable[Opening]) -> List[Opening]:

@@ -99,7 +99,7 @@ class Manager:
             raise self.error("refresh the lists of packages", output)
         self.refresh_failure = failure
 
-    def do(self, what: str, command: List[str]) -> None:
+    def run_change(self, what: str, command: List[str]) -> None:
         """Run a command that changes packages."""
         status, output = self._run(command)
         cause = failures.explain(output).cause if status else ""
@@ -153,19 +153,19 @@ def manage(name: str, request: Request, run: Run, check: bool, sleep: Callable[[
     if wrong or to_update or request.upgrade:
         manager.refresh_if_old()
     if wrong:
-        manager.do(
+        manager.run_change(
             f"install {', '.join(_with_versions(request, wrong))}", managers.install(name, request, wrong, check)
         )
     if to_update:
-        manager.do(f"update {', '.join(to_update)}", managers.update(name, request, to_update, check))
+        manager.run_change(f"update {', '.join(to_update)}", managers.update(name, request, to_update, check))
     if request.upgrade:
         rolling = read_os_release(next(filter(None, map(read_file, OS_RELEASE)), ""))["id"] in ROLLING
-        manager.do("upgrade the host", managers.upgrade(name, request, check, rolling))
+        manager.run_change("upgrade the host", managers.upgrade(name, request, check, rolling))
     after = before if check else manager.versions() if manager.commands else before
-    still = [] if check else managers.wrong(name, request, after)
-    if still:
+    missing = [] if check else managers.wrong(name, request, after)
+    if missing:
         raise PackageError(
-            f"{managers.PROGRAMS[name]} reported success, and {', '.join(_with_versions(request, still))} is not"
+            f"{managers.PROGRAMS[name]} reported success, and {', '.join(_with_versions(request, missing))} is not"
             f" installed. Run it on the host: {manager.commands[-1]}",
             "other",
         )

@@ -129,7 +129,7 @@ RULES = (
 
 def explain(output: str) -> Failure:
     """Return the cause of a failure; if none matches, return the last lines of the output."""
-    lines = [_plain(line) for line in output.splitlines() if line.strip()]
+    lines = [_redact(line) for line in output.splitlines() if line.strip()]
     for rule in RULES:
         found = [line for line in lines if re.search(rule.lines, line)]
         if found:
@@ -145,7 +145,7 @@ def sentence(what: str, failure: Failure) -> str:
     return f"{what}: {failure.meaning}.\n{quoted}\n{failure.remedy}"
 
 
-def _plain(line: str) -> str:
+def _redact(line: str) -> str:
     """Return a line without the credentials of URLs, cut to LINE_LENGTH characters."""
     text = CREDENTIALS.sub("***@", line.strip())
     return text if len(text) <= LINE_LENGTH else text[:LINE_LENGTH] + "..."

@@ -90,14 +90,14 @@ def test_directives_that_conflict_with_options_are_refused(tmp_path, monkeypatch
 )
 def test_the_first_matching_class_decides_permissions(uid, gid, mode, expected):
     status = os.stat_result((0o100000 | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
-    assert config_check.may(config_check.Reader("chrony", 7, 7), status, 4) is expected
-    assert config_check.may(config_check.Reader("root", 0, 0), status, 4) is True
+    assert config_check.has_permission(config_check.Reader("chrony", 7, 7), status, 4) is expected
+    assert config_check.has_permission(config_check.Reader("root", 0, 0), status, 4) is True
 
 
 def test_a_missing_trust_anchor_is_refused(tmp_path):
     reader = config_check.Reader("root", 0, 0)
     with pytest.raises(TransactionError, match=r"ca.pem \(ntstrustedcerts\) is not on this host"):
-        config_check._must_be_readable(str(tmp_path / "ca.pem"), {}, reader, "ntstrustedcerts")
+        config_check._assert_readable(str(tmp_path / "ca.pem"), {}, reader, "ntstrustedcerts")
 
 
 @pytest.mark.parametrize(
@@ -247,9 +247,9 @@ def test_the_remedy_names_the_file_or_the_folder_that_denies_access(place):
     key = folder / "server.key"
     key.touch(0o600)
     with pytest.raises(TransactionError, match=rf"permissions of {key}; .* with mode 0640"):
-        config_check._must_be_readable(str(key), {}, OTHER, "ntsserverkey")
+        config_check._assert_readable(str(key), {}, OTHER, "ntsserverkey")
     key.chmod(0o644)
     with pytest.raises(
         TransactionError, match=rf"permissions of {folder}; .*Let that user in: `chgrp \S+ {folder}; chmod g\+rx"
     ):
-        config_check._must_be_readable(str(key), {}, OTHER, "ntsserverkey")
+        config_check._assert_readable(str(key), {}, OTHER, "ntsserverkey")

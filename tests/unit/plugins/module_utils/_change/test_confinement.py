@@ -12,7 +12,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change import conf
 from ansible_collections.securetime.nts.plugins.module_utils._change.confinement import (
     BEGIN,
     END,
-    Places,
+    HostPaths,
     Requirements,
     rules_of,
     with_block,
@@ -41,10 +41,10 @@ ephemeral_port_t               tcp      32768-61000
 
 
 @pytest.fixture
-def places(tmp_path):
+def host_paths(tmp_path):
     profile = tmp_path / "usr.sbin.chronyd"
     profile.write_text("#include <local/usr.sbin.chronyd>\n")
-    return Places(
+    return HostPaths(
         selinux=str(tmp_path / "no-selinux"),
         profile=str(profile),
         override=str(tmp_path / "local/usr.sbin.chronyd"),
@@ -101,48 +101,49 @@ def test_the_block_is_added_and_removed_without_other_changes(text):
     ]
 
 
-def test_a_folder_is_allowed_until_prune_omits_it(host, places, tmp_path):
+def test_a_folder_is_allowed_until_prune_omits_it(host, host_paths, tmp_path):
     override = tmp_path / "local/usr.sbin.chronyd"
-    assert confinement.allow(host, Requirements([], ["/srv/a"]), True, places).changes == [
+    assert confinement.allow(host, Requirements([], ["/srv/a"]), True, host_paths).changes == [
         "AppArmor lets chronyd read /srv/a"
     ]
     assert not override.exists()
-    confinement.allow(host, Requirements([], ["/srv/a"]), False, places)
-    confinement.prune(host, Requirements([], ["/srv/a"]), False, places)
+    confinement.allow(host, Requirements([], ["/srv/a"]), False, host_paths)
+    confinement.prune(host, Requirements([], ["/srv/a"]), False, host_paths)
     assert "/srv/a" in override.read_text()
-    assert confinement.used(host) == Requirements([], ["/srv/a"])
+    assert confinement.recorded(host) == Requirements([], ["/srv/a"])
     # Until the swap chronyd needs both folders.
-    confinement.allow(host, Requirements([], ["/srv/b"]), False, places)
+    confinement.allow(host, Requirements([], ["/srv/b"]), False, host_paths)
     assert "/srv/a" in override.read_text()
     assert "/srv/b" in override.read_text()
-    confinement.prune(host, Requirements([], ["/srv/b"]), False, places)
+    confinement.prune(host, Requirements([], ["/srv/b"]), False, host_paths)
     assert "/srv/a" not in override.read_text()
-    assert confinement.prune(host, Requirements([], ["/srv/b"]), False, places) == ([], [], [])
-    confinement.prune(host, Requirements(), False, places)
+    assert confinement.prune(host, Requirements([], ["/srv/b"]), False, host_paths) == ([], [], [])
+    confinement.prune(host, Requirements(), False, host_paths)
     assert override.read_text() == ""
 
 
-def test_an_override_behind_a_link_is_written_to_its_target(host, places, tmp_path):
+def test_an_override_behind_a_link_is_written_to_its_target(host, host_paths, tmp_path):
     (tmp_path / "local").mkdir()
     (tmp_path / "mine").write_text("/mine r,\n")
     (tmp_path / "local/usr.sbin.chronyd").symlink_to("../mine")
-    confinement.allow(host, Requirements([], ["/srv/a"]), False, places)
+    confinement.allow(host, Requirements([], ["/srv/a"]), False, host_paths)
     assert (tmp_path / "local/usr.sbin.chronyd").is_symlink()
     assert (tmp_path / "mine").read_text().startswith("/mine r,\n# BEGIN securetime.nts")
 
 
-def test_the_default_folder_and_port_need_no_rule(host, places):
+def test_the_default_folder_and_port_need_no_rule(host, host_paths):
     assert (
-        confinement.prune(host, Requirements([4460], ["/etc/chrony", "/etc/chrony/nts"]), False, places).changes == []
+        confinement.prune(host, Requirements([4460], ["/etc/chrony", "/etc/chrony/nts"]), False, host_paths).changes
+        == []
     )
 
 
-def test_a_refused_rule_is_rolled_back(host, places, tmp_path):
+def test_a_refused_rule_is_rolled_back(host, host_paths, tmp_path):
     (tmp_path / "not-loaded").write_text("/usr/sbin/chronyd (enforce)\n")
     (tmp_path / "local").mkdir()
     (tmp_path / "local/usr.sbin.chronyd").write_text("/mine r,\n")
     with pytest.raises(TransactionError, match="apparmor_parser refuses"):
-        confinement.allow(host, Requirements([], ["/srv/a"]), False, places)
+        confinement.allow(host, Requirements([], ["/srv/a"]), False, host_paths)
     assert (tmp_path / "local/usr.sbin.chronyd").read_text() == "/mine r,\n"
 
 
@@ -193,23 +194,23 @@ def test_apparmor_rules_escape_patterns_in_paths():
     ]
 
 
-def test_a_socket_that_the_profile_allows_needs_no_rule(host, places, tmp_path):
+def test_a_socket_that_the_profile_allows_needs_no_rule(host, host_paths, tmp_path):
     uses = Requirements(sockets=["/run/chrony.pps0.sock"])
-    said = confinement.prune(host, uses, True, places).changes
+    said = confinement.prune(host, uses, True, host_paths).changes
     assert said == ["AppArmor lets chronyd write /run/chrony.pps0.sock"]
     (tmp_path / "usr.sbin.chronyd").write_text("  @{run}/chrony.*.sock rw,\n")
-    assert confinement.prune(host, uses, True, places).changes == []
+    assert confinement.prune(host, uses, True, host_paths).changes == []
 
 
-def test_the_record_is_compatible_with_older_and_later_versions(host, places):
+def test_the_record_is_compatible_with_older_and_later_versions(host, host_paths):
     save(host, confinement.RECORD, {"ports": [4461], "uses": {"ports": [4461], "folders": ["/srv/a"]}})
-    assert confinement.used(host) == Requirements([4461], ["/srv/a"])
-    confinement.prune(host, Requirements([4461], ["/srv/a"]), False, places)
+    assert confinement.recorded(host) == Requirements([4461], ["/srv/a"])
+    confinement.prune(host, Requirements([4461], ["/srv/a"]), False, host_paths)
     assert load(host, confinement.RECORD)["uses"] == {"ports": [4461], "folders": ["/srv/a"]}
-    confinement.prune(host, Requirements([], [], state=["/srv/b"]), False, places)
+    confinement.prune(host, Requirements([], [], state=["/srv/b"]), False, host_paths)
     assert load(host, confinement.RECORD)["uses"] == {"ports": [], "folders": [], "state": ["/srv/b"]}
     save(host, confinement.RECORD, {"uses": {"ports": [], "folders": [], "of_a_later_version": [1]}})
-    assert confinement.used(host) == Requirements([], [])
+    assert confinement.recorded(host) == Requirements([], [])
 
 
 class Policy:
@@ -245,10 +246,10 @@ def policy(host, tmp_path, monkeypatch):
     return policy
 
 
-def test_each_requirement_gets_its_selinux_rule_and_loses_it(host, places, policy, tmp_path):
-    places = places._replace(selinux=str(tmp_path / "selinux"), profile=str(tmp_path / "none"))
+def test_each_requirement_gets_its_selinux_rule_and_loses_it(host, host_paths, policy, tmp_path):
+    host_paths = host_paths._replace(selinux=str(tmp_path / "selinux"), profile=str(tmp_path / "none"))
     uses = Requirements([4461], [], [10123], ["/srv/state"], ["/srv/logs"], ["/srv/conf/chrony.conf"])
-    said = confinement.allow(host, uses, False, places).changes
+    said = confinement.allow(host, uses, False, host_paths).changes
     assert said == [
         "SELinux lets chronyd use TCP port 4461 (ntske_port_t)",
         "SELinux lets chronyd use UDP port 10123 (ntp_port_t)",
@@ -263,24 +264,24 @@ def test_each_requirement_gets_its_selinux_rule_and_loses_it(host, places, polic
         "/srv/state(/.*)?": "chronyd_var_lib_t",
         "/srv/logs(/.*)?": "chronyd_var_log_t",
     }
-    assert confinement.prune(host, uses, False, places).changes == []
-    assert len(confinement.prune(host, Requirements(), False, places).changes) == 5
+    assert confinement.prune(host, uses, False, host_paths).changes == []
+    assert len(confinement.prune(host, Requirements(), False, host_paths).changes) == 5
     assert policy.rules == {}
 
 
-def test_a_udp_port_of_another_service_warns(host, places, policy, tmp_path, monkeypatch):
-    places = places._replace(selinux=str(tmp_path / "selinux"))
+def test_a_udp_port_of_another_service_warns(host, host_paths, policy, tmp_path, monkeypatch):
+    host_paths = host_paths._replace(selinux=str(tmp_path / "selinux"))
     monkeypatch.setattr(confinement, "port_types", lambda _listing, protocol: [("syslogd_port_t", 514, 514)])
-    outcome = confinement.allow(host, Requirements(udp_ports=[514]), False, places)
+    outcome = confinement.allow(host, Requirements(udp_ports=[514]), False, host_paths)
     assert outcome.warnings[0].startswith("UDP port 514 is syslogd_port_t in this host's SELinux policy")
     assert policy.rules == {}
 
 
-def test_a_socket_that_selinux_denies_is_refused(host, places, policy, tmp_path):
-    places = places._replace(selinux=str(tmp_path / "selinux"))
+def test_a_socket_that_selinux_denies_is_refused(host, host_paths, policy, tmp_path):
+    host_paths = host_paths._replace(selinux=str(tmp_path / "selinux"))
     with pytest.raises(
         TransactionError, match=r"keeps chronyd from making /srv/gps\.sock.*Name a place directly in /run"
     ):
-        confinement.allow(host, Requirements(sockets=["/srv/gps.sock"]), False, places)
+        confinement.allow(host, Requirements(sockets=["/srv/gps.sock"]), False, host_paths)
     for usual in ("/run/chrony.gps.sock", "/run/mine/"):
-        confinement.allow(host, Requirements(sockets=[usual]), False, places)
+        confinement.allow(host, Requirements(sockets=[usual]), False, host_paths)

@@ -16,7 +16,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 @pytest.fixture
 def trusted(monkeypatch):
     """Treat every folder as writable for root alone."""
-    monkeypatch.setattr(links, "_assert_roots", lambda _folder, _link: None)
+    monkeypatch.setattr(links, "_assert_root_controls", lambda _folder, _link: None)
 
 
 def wanted(path, **more):
@@ -35,10 +35,10 @@ def test_the_target_of_a_link_is_written(tmp_path, target):
     (folder / "below").symlink_to(far)
     (folder / "link").symlink_to(target)
     # The target may be missing.
-    assert links.resolved([wanted(folder / "link")])[0].place == str(far / "file")
+    assert links.resolved([wanted(folder / "link")])[0].write_path == str(far / "file")
     (far / "file").touch()
     item = links.resolved([wanted(folder / "link")])[0]
-    assert (item.path, item.place) == (str(folder / "link"), str(far / "file"))
+    assert (item.path, item.write_path) == (str(folder / "link"), str(far / "file"))
     assert item.staged == str(far / "file.securetime-nts-new")
 
 
@@ -47,7 +47,7 @@ def test_regular_files_and_specs_of_links_are_not_resolved(tmp_path):
     (tmp_path / "link").symlink_to("file")
     link = wanted(tmp_path / "link")
     items = [wanted(tmp_path / "file"), link._replace(content=None), link._replace(link="x")]
-    assert [item.place for item in links.resolved(items[:2])] == [str(tmp_path / "file"), str(tmp_path / "link")]
+    assert [item.write_path for item in links.resolved(items[:2])] == [str(tmp_path / "file"), str(tmp_path / "link")]
     assert links.resolved(items[2:]) == items[2:]
 
 
@@ -91,17 +91,17 @@ def test_root_follows_links_only_through_its_own_folders(monkeypatch, uid, gid, 
     status = os.stat_result((stat.S_IFDIR | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
     monkeypatch.setattr(links, "os", SimpleNamespace(stat=lambda _path: status))
     if message is None:
-        links._assert_roots("/folder", "/etc/link")
+        links._assert_root_controls("/folder", "/etc/link")
         return
     with pytest.raises(
         TransactionError, match=f"link is a symbolic link and leads through /folder, a folder that {message}"
     ):
-        links._assert_roots("/folder", "/etc/link")
+        links._assert_root_controls("/folder", "/etc/link")
 
 
 def test_every_folder_on_the_way_is_checked(tmp_path, monkeypatch):
     checked = []
-    monkeypatch.setattr(links, "_assert_roots", lambda folder, _link: checked.append(folder))
+    monkeypatch.setattr(links, "_assert_root_controls", lambda folder, _link: checked.append(folder))
     for name in ("etc", "between", "end"):
         (tmp_path / name).mkdir()
     (tmp_path / "etc/link").symlink_to("../between/link")

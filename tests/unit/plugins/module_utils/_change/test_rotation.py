@@ -5,7 +5,7 @@
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils._change.rotation import doubled, patterns
+from ansible_collections.securetime.nts.plugins.module_utils._change.rotation import find_duplicates, patterns
 
 OURS = (
     '# Managed\n"/var/log/chrony/*.log" {\n    daily\n    postrotate\n        echo /var/log/x.log\n    endscript\n}\n'
@@ -32,13 +32,13 @@ def test_another_file_for_the_same_logs_is_named(tmp_path, name, text, found):
     (tmp_path / "chrony").write_text(OURS)
     (tmp_path / name).write_text(text)
     (tmp_path / "folder").mkdir()
-    said = doubled(str(tmp_path / "chrony"), OURS)
+    said = find_duplicates(str(tmp_path / "chrony"), OURS)
     assert [sentence.split()[0] for sentence in said] == ([str(tmp_path / name)] if found else [])
 
 
 def test_no_file_is_named_without_rotation_or_folder(tmp_path):
-    assert doubled(str(tmp_path / "chrony"), None) == []
-    assert doubled(str(tmp_path / "missing" / "chrony"), OURS) == []
+    assert find_duplicates(str(tmp_path / "chrony"), None) == []
+    assert find_duplicates(str(tmp_path / "missing" / "chrony"), OURS) == []
 
 
 def test_patterns_are_outside_of_braces():

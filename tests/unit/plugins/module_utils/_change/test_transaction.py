@@ -219,8 +219,8 @@ def test_a_lock_that_is_a_symbolic_link_is_refused(host, tmp_path):
 
 
 def test_a_waiting_run_names_the_lock_holder(host):
-    named = pytest.raises(TransactionError, match=rf"\(process {os.getpid()}, \S+\)")
-    with lock.locked(host, 0.0), named, lock.locked(host, 0.0):
+    names = pytest.raises(TransactionError, match=rf"\(process {os.getpid()}, \S+\)")
+    with lock.locked(host, 0.0), names, lock.locked(host, 0.0):
         pytest.fail("two runs at once")
 
 
@@ -281,7 +281,7 @@ def no_config_check(monkeypatch):
 @pytest.fixture
 def trusted_folders(monkeypatch):
     """Accept links through the folders of the test, although other users could write to them."""
-    monkeypatch.setattr(links, "_assert_roots", lambda _folder, _link: None)
+    monkeypatch.setattr(links, "_assert_root_controls", lambda _folder, _link: None)
 
 
 def test_an_anchor_not_trusted_any_more_drops_the_cookies(client):
@@ -488,7 +488,7 @@ def test_the_undo_drop_in_is_installed_first_and_removed_last():
 
     def order(*absent):
         items = [wanted(path)._replace(content=None if path in absent else "x") for path in paths]
-        return [item.path for item in sorted(items, key=lambda item: transaction._rank(item, options))]
+        return [item.path for item in sorted(items, key=lambda item: transaction._swap_order(item, options))]
 
     assert order() == [undo, "/etc/chrony/chrony.keys", options.config_file]
     assert order(undo) == ["/etc/chrony/chrony.keys", options.config_file, undo]
@@ -855,12 +855,12 @@ def test_a_service_without_a_socket_in_any_family_is_fatal(log, families, expect
     [(["-F", "1"], ["IPv4", "IPv6"]), (["-4", "-F", "1"], ["IPv4"]), (["-6"], ["IPv6"])],
 )
 def test_options_restrict_chronyd_to_one_family(options, expected):
-    assert watch.left_families(options) == expected
+    assert watch.enabled_families(options) == expected
 
 
 @pytest.mark.parametrize(("possible", "warned"), [(["IPv4", "IPv6"], True), (["IPv4"], False)])
 def test_a_missing_socket_warns_only_if_the_kernel_has_the_family(client, host, monkeypatch, possible, warned):
-    monkeypatch.setattr(watch, "families_of_the_kernel", lambda: possible)
+    monkeypatch.setattr(watch, "kernel_families", lambda: possible)
     monkeypatch.setattr(watch.Unit, "log", lambda _self: [IPV6_LINE])
     result, _done, _left = client([("chrony.conf", "port 11123\n", "restart")], verify=lambda: ["of the proof"])
     assert ("of the proof" in result["warnings"], len(result["warnings"])) == (True, 2 if warned else 1)
@@ -895,9 +895,9 @@ def test_the_log_folder_belongs_to_chronyds_user(host, tmp_path, monkeypatch, ow
     monkeypatch.setattr(os, "chmod", lambda *arguments: given.append(arguments))
     options = settings.Options("/etc/chrony.conf", "chronyd.service", log_dir=str(folder))
     found = [] if own else [str(folder)]
-    assert transaction._open_folders(host, {}, options._replace(check_mode=True)) == found
+    assert transaction._grant_access(host, {}, options._replace(check_mode=True)) == found
     assert given == []
-    assert transaction._open_folders(host, {}, options) == found
+    assert transaction._grant_access(host, {}, options) == found
     assert given == ([] if own else [(str(folder), 123, 456), (str(folder), 0o750)])
 
 
@@ -906,4 +906,4 @@ def test_a_linked_log_folder_keeps_its_owner(host, tmp_path, monkeypatch):
     monkeypatch.setattr(transaction, "find_chronyd", lambda: "/usr/sbin/chronyd")
     monkeypatch.setattr(transaction, "reader_of", lambda *_unused: READER)
     options = settings.Options("/etc/chrony.conf", "chronyd.service", log_dir=str(tmp_path / "link"))
-    assert transaction._open_folders(host, {}, options) == []
+    assert transaction._grant_access(host, {}, options) == []

@@ -83,7 +83,7 @@ def test_only_filtering_firewalls_are_active(tmp_path, monkeypatch, outputs, exp
     monkeypatch.setattr(active, "read_file", lambda _path: "")
     if isinstance(outputs.get("nft"), str) and '"filter"' in outputs["nft"]:
         monkeypatch.setattr(active, "list_rules", lambda *_arguments: [])
-    assert list(active.look(host(tmp_path, **outputs)).active) == expected
+    assert list(active.find_active(host(tmp_path, **outputs)).active) == expected
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_only_filtering_firewalls_are_active(tmp_path, monkeypatch, outputs, exp
 def test_ufw_is_active_if_its_status_says_so(tmp_path, monkeypatch, enabled, status, expected):
     monkeypatch.setattr(active, "read_file", lambda path: f"ENABLED={enabled}\n" if path == active.UFW_SETTINGS else "")
     # ufw keeps its rules in the chains of iptables.
-    found = active.look(host(tmp_path, ufw=f"Status: {status}\n", iptables="-P INPUT DROP\n"))
+    found = active.find_active(host(tmp_path, ufw=f"Status: {status}\n", iptables="-P INPUT DROP\n"))
     assert list(found.active) == (expected or ["iptables"])
 
 
@@ -100,7 +100,7 @@ def test_a_firewall_that_does_not_answer_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(active, "read_file", lambda _path: "")
     for output in (CommandResult(253, "", "Authorization failed.\n"), CommandResult(251, "", "RUNNING_BUT_FAILED")):
         with pytest.raises(FirewallError, match=r"(Authorization failed|RUNNING_BUT_FAILED)\. Nothing was changed"):
-            active.look(host(tmp_path, firewall_cmd=output))
+            active.find_active(host(tmp_path, firewall_cmd=output))
 
 
 def test_two_firewalls_are_an_error_except_for_a_removal(tmp_path, monkeypatch):
