@@ -146,14 +146,14 @@ def _check_sources(host: System, chronyd: str, item: FileSpec) -> None:
     content = item.content or ""
     if content and not content.endswith("\n"):
         raise TransactionError(
-            f"The last line of {item.path} has no newline, so that chronyd would not read it; nothing was changed."
+            f"The last line of {item.path} has no newline, so chronyd would ignore it; nothing was changed."
         )
     for number, line in enumerate(content.splitlines(), 1):
         word = line.split()[0].lower() if line.split() else ""
         if word and word[0] not in "!;#%" and word not in SOURCE_WORDS:
             raise TransactionError(
-                f"{item.path} is for sources, and chronyd would pass over its line {number} without a word, so nothing"
-                f" was changed: {line}"
+                f"{item.path} is for sources, and chronyd would silently ignore its line {number}, so nothing was"
+                f" changed: {line}"
             )
     _parse(host, chronyd, item.staged, item)
 
@@ -221,7 +221,7 @@ def _check_server(text: str, config_file: str) -> None:
     found = obstacle(read_serving(text))
     if found:
         raise TransactionError(
-            f"In {config_file} or its drop-ins {found.cause}, and chronyd would serve nobody; nothing was changed."
+            f"In {config_file} or its drop-ins {found.cause}, and chronyd would serve no client; nothing was changed."
             f" {found.remedy[:1].upper()}{found.remedy[1:]}."
         )
 
@@ -237,8 +237,8 @@ def _check_anchors(directives: Directives, staged: Dict[str, FileSpec], reader: 
             _assert_readable(path, staged, reader, "ntstrustedcerts")
             if not CERTIFICATE.search(_text(_current_path(path, staged))):
                 raise TransactionError(
-                    f"{path} (ntstrustedcerts) holds no certificate, and with it no source could be authenticated;"
-                    " nothing was changed."
+                    f"{path} (ntstrustedcerts) holds no certificate, so chronyd could authenticate no source of its"
+                    " set; nothing was changed."
                 )
 
 

@@ -156,8 +156,8 @@ def required(directives: Directives, linked: Sequence[str] = ()) -> Requirements
     for folder in writes["state"] + writes["logs"]:
         if folder not in USUAL_WRITES and _is_shared(folder):
             raise TransactionError(
-                f"chronyd would keep files in {folder}, which others use, too; nothing was changed. Take a folder of"
-                f" its own, as {os.path.join(folder, 'chrony')}."
+                f"chronyd would keep files in the shared folder {folder}; nothing was changed. Name a folder of its"
+                f" own, such as {os.path.join(folder, 'chrony')}."
             )
     reads = [each.path for each in uses if not each.writes]
     return Requirements(
@@ -477,8 +477,8 @@ def _semanage(host: System, *words: str) -> str:
     program = find_program("semanage")
     if program is None:
         raise TransactionError(
-            "SELinux is on and semanage, which tells it what chronyd may use, is missing: install the package "
-            "policycoreutils-python-utils. Nothing was changed."
+            "SELinux is on, but semanage, which changes its policy, is missing; nothing was changed. Install the"
+            " package policycoreutils-python-utils."
         )
     done = host.run([program, *words])
     if done.status:
@@ -487,4 +487,4 @@ def _semanage(host: System, *words: str) -> str:
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it does not say why"])[-1]
+    return (text.strip().splitlines() or ["it gave no reason"])[-1]

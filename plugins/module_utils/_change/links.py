@@ -89,14 +89,16 @@ def _assert_root_controls(folder: str, link: str) -> None:
     """Raise TransactionError if a user other than root can change the content of a folder."""
     status = os.stat(folder)
     if status.st_mode & stat.S_IWOTH:
-        who = "all users can write to"
+        control = "all users can write to"
     elif status.st_mode & stat.S_IWGRP and status.st_gid != 0:
-        who = "its group can write to"
+        control = "its group can write to"
     elif status.st_uid != 0:
-        who = f"the user {user_name(status.st_uid)} owns"
+        control = f"the user {user_name(status.st_uid)} owns"
     else:
         return
-    raise _refusal(link, f"leads through {folder}, a folder that {who}. Let root alone write to it, or remove the link")
+    raise _refusal(
+        link, f"leads through {folder}, a folder that {control}. Let root alone write to it, or remove the link"
+    )
 
 
 def _refusal(link: str, why: str) -> TransactionError:

@@ -31,8 +31,8 @@ FOLDERS = "original/folders.json"
 # Suffix of the state folder's path during its deletion.
 FORGOTTEN = ".securetime-nts-forgotten"
 REMEDY = (
-    "It names what was there before the first change. Restore it from a backup, or remove the folder {folder} to give"
-    " up what was there."
+    "It lists the files of this host before their first change. Restore it from a backup, or remove the folder {folder}"
+    " to give up these files."
 )
 
 
@@ -159,7 +159,9 @@ def _original(host: System, path: str, entry: Optional[Dict[str, Any]]) -> FileS
         return FileSpec(path, content, owner, group, target.mode if target else 0o644, link=entry["link"])
     kept = read(os.path.join(host.state, FOLDER, entry["file"]))
     if kept is None:
-        raise TransactionError(f"What {path} was before the first change is lost: {host.state} is not whole.")
+        raise TransactionError(
+            f"The original of {path} is missing below {host.state}. Restore this folder from a backup."
+        )
     content = kept.content.decode("utf-8", "surrogateescape")
     xattrs = {name: base64.b64decode(value) for name, value in entry.get("xattrs", {}).items()}
     # target=path replaces a symbolic link that is newer than the original, instead of following it.

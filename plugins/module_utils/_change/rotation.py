@@ -34,7 +34,7 @@ def find_duplicates(path: str, content: Optional[str]) -> List[str]:
         return []
     others = [os.path.join(os.path.dirname(path), name) for name in names if not IGNORED.search(name)]
     return [
-        f"{other} is about the same log files as {path}: logrotate uses the first of the two, and fails each day."
+        f"{other} names the same log files as {path}: logrotate uses the first of the two, and fails each day."
         f" Remove {other}, or its lines about {', '.join(folders)}."
         for other in others
         if other != path and any(_matches(log, pattern) for pattern in patterns(_text(other)) for log in logs)

@@ -372,7 +372,7 @@ def _reload_reasons(host: System, directives: Directives, options: Options) -> L
     if reason and reason != load(host, LOADED).get(SOURCES_LOADED):
         return [reason]
     missing = paths.folders_to_make(paths.used(directives))
-    return [f"{path} was not there" for path in missing] or options.idle_problems()
+    return [f"{path} was missing" for path in missing] or options.idle_problems()
 
 
 def _missing_sources(host: System, options: Options) -> str:
@@ -625,4 +625,4 @@ def read_again(host: System, options: Options, paths: Sequence[str]) -> None:
 
 
 def _format_log(log: Sequence[str]) -> str:
-    return " The daemon's log says: {}.".format(" | ".join(line.strip() for line in log[-8:])) if log else ""
+    return " chronyd's log: {}.".format(" | ".join(line.strip() for line in log[-8:])) if log else ""

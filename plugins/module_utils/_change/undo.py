@@ -31,12 +31,13 @@ UNDO = "undo.sh"
 # Does the same as put_back() of files.py and put_back_cookies() of cookies.py. A unit test compares them.
 SCRIPT = """\
 #!/bin/sh
-# Written by securetime.nts before a change of chronyd's files, and removed after it. If it is still there when chronyd
-# starts, the change was cut: this puts back what was there. Where that fails, the old file and this script stay.
+# securetime.nts writes this script before it changes chronyd's files, and removes it afterwards. If the script exists
+# when chronyd starts, the change was interrupted: it restores the old files. If that fails, the old file and the script
+# stay.
 failed=0
 put_back() {{
   if [ -e "$1{old}" ] || [ -L "$1{old}" ]; then
-    # mv refuses two names of the same file.
+    # mv refuses two links to the same file.
     inode=$(stat -c %d:%i "$1{old}" 2>/dev/null) && [ "$inode" = "$(stat -c %d:%i "$1" 2>/dev/null)" ] ||
       mv -fT "$1{old}" "$1" && rm -f "$1{old}"
   elif [ "$2" = new ]; then
@@ -68,7 +69,7 @@ def load_plan(host: System) -> Dict[str, Any]:
     """Return the plan of an interrupted run; empty if there is none. Raise TransactionError if it is damaged."""
     undo_path, plan_path = os.path.join(host.state, UNDO), os.path.join(host.state, PLAN)
     remedy = (
-        "It names the files of an interrupted change, whose old versions are beside them as"
+        "It lists the files of an interrupted change, whose old versions are beside them as"
         f" *{files.OLD}. Run `sh {undo_path}` if that file exists, which puts them back, and remove {plan_path}."
     )
     return load_whole(host, PLAN, remedy)

@@ -58,8 +58,8 @@ def watch(host: System, unit: Unit, options: Options) -> List[str]:
         raise TransactionError(f"chronyd runs but cannot do its work ({line})")
     possible = kernel_families()
     return [
-        f"chronyd runs without a socket of {each.family} ({each.line}). See whether another program has the port"
-        f" (ss -lntup), or a directive or the unit {unit.name} keeps {each.family} from it."
+        f"chronyd runs without a socket of {each.family} ({each.line}). Check whether another program uses the port"
+        f" (ss -lntup), or whether a directive or the unit {unit.name} keeps {each.family} from chronyd."
         for each in closed_sockets(log)
         if each.family in possible
     ]

@@ -66,7 +66,7 @@ def _firewalld(host: System) -> Tuple[Optional[Dict[str, firewalld.Zone]], str]:
     if done.status in (NOT_RUN, firewalld.NOT_RUNNING):
         return None, ""
     if done.status:
-        raise FirewallError(f"firewalld does not say which zones it has: {words(done)}. Nothing was changed.")
+        raise FirewallError(f"firewalld does not list its zones: {words(done)}. Nothing was changed.")
     zones = firewalld.read_zones(done.stdout)
     named = re.search(r"^DefaultZone=(\S+)", read_file(FIREWALLD_SETTINGS), re.MULTILINE)
     marked = [name for name, zone in zones.items() if zone.default]
@@ -78,7 +78,7 @@ def _ufw_is_active(host: System) -> bool:
     if done.status == NOT_RUN:
         return False
     if done.status:
-        raise FirewallError(f"ufw does not say whether it is active: {words(done)}. Nothing was changed.")
+        raise FirewallError(f"ufw does not report its status: {words(done)}. Nothing was changed.")
     return re.search(r"^Status: active", done.stdout, re.MULTILINE) is not None
 
 
@@ -92,7 +92,7 @@ def _nftables(host: System) -> Tuple[List[Tuple[nftables.Chain, List[nftables.Ro
         return [], None, []
     if done.status:
         # For example, a container may not list its host's rules.
-        return [], None, [f"Whether nftables filters here is not known: {words(done)}."]
+        return [], None, [f"nft does not list its chains, so nftables may filter here: {words(done)}."]
     chains = [chain for chain in nftables.read_chains(done.stdout) if chain.table not in FIREWALLD_TABLES]
     refusing = []
     for chain in chains:

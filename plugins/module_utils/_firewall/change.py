@@ -137,7 +137,8 @@ class Firewalld(Firewall):
     def change(self, now: firewalld.State, then: firewalld.State) -> None:
         if not self.running and not find_program("firewall-offline-cmd"):
             raise FirewallError(
-                "firewalld is not installed any more, and its files in /etc/firewalld have rules of ours"
+                "firewalld is no longer installed, but its files in /etc/firewalld hold rules of this collection:"
+                " install it again, or remove these files"
             )
         self.is_fresh = False
         output = ""
@@ -155,7 +156,7 @@ class Firewalld(Firewall):
         if self.read_state() != then:
             # firewall-cmd exits with status 0 even if it refuses one of several rules.
             refused = "; ".join(line for line in output.splitlines() if line not in ("success", ""))
-            raise FirewallError(f"firewalld has not taken the rules: {refused or 'it does not say why'}")
+            raise FirewallError(f"firewalld did not apply the rules: {refused or 'it gave no reason'}")
 
 
 class Ufw(Firewall):
@@ -192,13 +193,16 @@ class Ufw(Firewall):
 
     def change(self, now: Tuple[Opening, ...], then: Tuple[Opening, ...]) -> None:
         if not find_program("ufw"):
-            raise FirewallError("ufw is not installed any more, and its files in /etc/ufw have rules of ours")
+            raise FirewallError(
+                "ufw is no longer installed, but its files in /etc/ufw hold rules of this collection: install it again,"
+                " or remove these files"
+            )
         for opening in sorted(set(then) - set(now)):
             self.run(ufw.command(opening))
         for opening in sorted(set(now) - set(then)):
             self.run(ufw.command(opening, delete=True))
         if self.read_state() != then:
-            raise FirewallError("ufw has not taken the rules, and does not say why")
+            raise FirewallError("ufw did not apply the rules and gave no reason")
 
 
 class NftState(NamedTuple):
@@ -266,8 +270,8 @@ class Nftables(Firewall):
         ]
         if not reached:
             raise FirewallError(
-                f"The last rule of the chain {left[0][0]} refuses what comes to it, and {self.include.main} includes"
-                f" {self.path} outside of it: what is there would never be reached. Write the include into the chain,"
+                f"The last rule of the chain {left[0][0]} refuses every other packet, and {self.include.main} includes"
+                f" {self.path} outside of the chain: no packet would reach its rules. Write the include into the chain,"
                 " before that rule. Nothing was changed."
             )
         if not self.include.chain or self.include.chain in [
@@ -302,7 +306,7 @@ class Nftables(Firewall):
             _write(self.host, self.path, now.content)
             raise
         if self.read_state() != then:
-            raise FirewallError("nft has not taken the rules, and does not say why")
+            raise FirewallError("nft did not apply the rules and gave no reason")
 
     def _load(self, then: NftState) -> None:
         lines = []
@@ -365,9 +369,9 @@ def manage(host: System, request: Request, check: bool = False) -> Report:
     names = list(firewalls.active)
     if request.allow and len(names) > 1:
         raise FirewallError(
-            f"Several firewalls filter what arrives at this host: {' and '.join(firewalls.active.values())}. A port"
-            " would have to be open in each, so that nothing was changed. Stop all but one, or set chrony_nts_firewall"
-            " to none and open the ports yourself."
+            f"Several firewalls filter incoming packets on this host: {' and '.join(firewalls.active.values())}. Each"
+            " would have to open the ports, so nothing was changed. Stop all but one, or set chrony_nts_firewall to"
+            " none and open the ports yourself."
         )
     name = names[0] if names else "none"
     record = files.load(host, RECORD)
@@ -528,6 +532,6 @@ def _by_hand_warning(firewalls: ActiveFirewalls, name: str, by_hand: Sequence[st
         ),
     }
     return (
-        f"{firewalls.active.get(name, name)} refuses clients of this NTS server, and its rules are yours to change."
-        f" {advice[name]} Set chrony_nts_firewall to none to have no such warning. The rules: {'; '.join(by_hand)}"
+        f"{firewalls.active.get(name, name)} refuses clients of this NTS server, and the role does not change its"
+        f" rules. {advice[name]} Set chrony_nts_firewall to none to silence this warning. The rules: {'; '.join(by_hand)}"
     )

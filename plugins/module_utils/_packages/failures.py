@@ -65,7 +65,7 @@ RULES = (
     Rule(
         "held",
         r"Held packages were changed|filtered out by exclude filtering|remove lock to allow|versionlock",
-        "a package is held back by the operator",
+        "the operator has held a package",
         "Release it (apt-mark unhold, dnf versionlock delete, excludepkgs in dnf.conf, zypper removelock), or install"
         " it by hand.",
     ),
@@ -107,7 +107,7 @@ RULES = (
         "repository",
         r"Err:\d+ .*\n|Failed to fetch|  40[134]  |Status code: \d+|no enabled repositories|No repositories defined"
         r"|Repository type can't be determined|does not have a Release file|not found on medium",
-        "no repository answers as one",
+        "no repository of this host is usable",
         "Check the repositories of this host: none is enabled, or the path of one is wrong.",
     ),
     Rule(
@@ -136,7 +136,7 @@ def explain(output: str) -> Failure:
             # The output repeats a message for each file. apt summarises errors in lines with `E: `.
             unique = list(dict.fromkeys([line for line in found if line.startswith("E: ")] or found))
             return Failure(rule.cause, unique[-QUOTED_LINES:], rule.meaning, rule.remedy)
-    return Failure("other", lines[-LAST_LINES:], "it gave no reason that the role knows", "Read its words above.")
+    return Failure("other", lines[-LAST_LINES:], "the role does not know its reason", "Read its output above.")
 
 
 def sentence(what: str, failure: Failure) -> str:

@@ -137,7 +137,7 @@ def test_a_server_without_possible_clients_is_refused(names, monkeypatch):
     text = "ntsservercert /etc/chrony/nts/server.pem\nallow 192.0.2.0/24\nport 0\n"
     monkeypatch.setattr(config_check, "find_chronyd", lambda: "chronyd")
     host = System(lambda _argv: CommandResult(0, text, ""), lambda _staged, _path: None)
-    refused = pytest.raises(TransactionError, match=r"`port 0` closes .* nobody; nothing was changed. Take the line")
+    refused = pytest.raises(TransactionError, match=r"`port 0` closes .* no client; nothing was changed. Take the line")
     with refused if names else contextlib.ExitStack():
         assert config_check.check(host, {}, "/etc/chrony/chrony.conf", names, whole=False)
 

@@ -107,7 +107,7 @@ def test_two_firewalls_are_an_error_except_for_a_removal(tmp_path, monkeypatch):
     monkeypatch.setattr(active, "list_rules", lambda *_arguments: [])
     monkeypatch.setattr(change, "firewalls_with_rules", list)
     both = host(tmp_path, firewall_cmd=ZONES, nft=chains({"policy": "drop"}))
-    with pytest.raises(FirewallError, match=r"firewalld and nftables \(chain inet filter input\)\. A port would"):
+    with pytest.raises(FirewallError, match=r"firewalld and nftables \(chain inet filter input\)\. Each would"):
         manage(both, Request(ALLOW, [123], [4460]), check=True)
     assert manage(host(tmp_path), Request()).changed is False
 
