@@ -144,7 +144,7 @@ MUTATIONS = {
         "if (changes or actions) and not options.check_mode:",
         "if changes or actions:",
         f"{MOLECULE} default",
-        "The change was taken back",
+        "The change was rolled back",
     ),
     "idempotence": Mutation(
         "roles/chrony_nts/templates/chrony.conf.j2",

@@ -23,7 +23,7 @@ def report(tmp_path: Path, closed: dict[str, object]) -> str:
         "__chrony_nts_firewall": {"closed": closed},
         "ansible_failed_task": {"name": "Configure | Apply the files"},
         "ansible_python_interpreter": sys.executable,
-        "ansible_failed_result": {"msg": "The change was taken back."},
+        "ansible_failed_result": {"msg": "The change was rolled back."},
     }
     play = {"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": [{"include_tasks": str(TASKS)}]}
     (tmp_path / "play.yml").write_text(json.dumps([play]))
@@ -44,9 +44,9 @@ def test_a_firewall_that_stays_closed_is_told_beside_the_first_failure(tmp_path:
     # The module refuses this before it looks at the host.
     said = report(tmp_path, {"allow": ["no network"], **CLOSED})
     assert said.startswith(
-        "Configure | Apply the files: The change was taken back. The firewall stays closed: allow has"
+        "Configure | Apply the files: The change was rolled back. The firewall stays closed: allow has"
     )
 
 
 def test_nothing_is_said_of_a_firewall_that_was_not_closed(tmp_path: Path) -> None:
-    assert report(tmp_path, {}) == "Configure | Apply the files: The change was taken back."
+    assert report(tmp_path, {}) == "Configure | Apply the files: The change was rolled back."

@@ -570,7 +570,7 @@ def _commit(
                 f"The change failed: {str(problem).rstrip('.')}.{_format_log(log)} {left}"
             ) from problem
         raise TransactionError(
-            f"The change was taken back: {str(problem).rstrip('.')}.{_format_log(log)} {outcome}"
+            f"The change was rolled back: {str(problem).rstrip('.')}.{_format_log(log)} {outcome}"
         ) from problem
     return warnings + finish(host, plan)
 

@@ -533,5 +533,5 @@ def _by_hand_warning(firewalls: ActiveFirewalls, name: str, by_hand: Sequence[st
     }
     return (
         f"{firewalls.active.get(name, name)} refuses clients of this NTS server, and the role does not change its"
-        f" rules. {advice[name]} Set chrony_nts_firewall to none to silence this warning. The rules: {'; '.join(by_hand)}"
+        f" rules. {advice[name]} To silence this warning, set chrony_nts_firewall to none. Rules: {'; '.join(by_hand)}"
     )

@@ -113,7 +113,7 @@ def test_an_interrupted_change_is_undone_and_a_stopped_chronyd_stays_stopped(ser
 def test_a_signal_rolls_back(server: Host, signal: str) -> None:
     before = status(server)["served"], server.check_output(SUMS)
     done = server.run("python3 -c %s %s", ENDED, signal)
-    assert (done.rc, "taken back: SIG" in done.stderr) == (5, True), done
+    assert (done.rc, "rolled back: SIG" in done.stderr) == (5, True), done
     assert (status(server)["served"], server.check_output(SUMS)) == before
     assert status(server)["problems"] == []
     assert server.run(f"ls /etc/chrony/nts/*securetime-nts-* {STATE}/plan.json {STATE}/undo.sh").stdout == ""

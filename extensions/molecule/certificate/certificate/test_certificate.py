@@ -41,7 +41,7 @@ openssl x509 -req -in csr -CA issuing.pem -CAkey issuing.key \\
   -CAcreateserial -CAserial serial -extfile ext {dates} -out leaf 2>/dev/null
 cat leaf issuing.pem >chain
 """
-# Who refuses what: before anything is changed, or after the restart, which is then taken back.
+# Who refuses what: before anything is changed, or after the restart, which is then rolled back.
 FAULTS = {
     "key of another": (MAKE + "openssl ecparam -name prime256v1 -genkey -noout -out key", "do not belong together"),
     "no certificate": ("echo none >chain; echo none >key", "holds no certificate in PEM"),
@@ -50,7 +50,7 @@ FAULTS = {
     "for another name": (MAKE, "is not for nts1"),
     "chain in the wrong order": (MAKE + "cat issuing.pem leaf >chain", "do not belong"),
     "leaf of another chain": (MAKE + "cat leaf leaf >chain", "not a chain"),
-    "name outside the constraint": (MAKE, "taken back.*certificate check"),
+    "name outside the constraint": (MAKE, "rolled back.*certificate check"),
 }
 
 
@@ -192,7 +192,7 @@ def test_a_pair_that_would_not_serve_is_not_deployed(server: Host, fault: str) -
     assert [server.file(path).content_string for path in (*PAIR, KEPT)] == pair
     after = status(server)
     assert (after["problems"], after["served"]) == ([], before["served"])
-    assert (started(server) == since) == ("taken back" not in told)
+    assert (started(server) == since) == ("rolled back" not in told)
 
 
 # chronyd drops every group but its user's first one.

@@ -96,10 +96,10 @@ def refused(host: Host, message: str, *files: dict[str, Any], **options: Any) ->
     said = result["msg"]
     assert re.search(message, said), said
     assert state(host) == before
-    taken_back = "was taken back" in said
-    assert taken_back == said.endswith("The files are as they were, and chronyd runs with them.")
-    assert taken_back or "nothing was changed" in said
-    assert taken_back or host.check_output("cat /run/chrony/chronyd.pid") == pid
+    rolled_back = "was rolled back" in said
+    assert rolled_back == said.endswith("The files are as they were, and chronyd runs with them.")
+    assert rolled_back or "nothing was changed" in said
+    assert rolled_back or host.check_output("cat /run/chrony/chronyd.pid") == pid
     assert not host.file("/var/lib/securetime-nts/plan.json").exists
 
 
@@ -178,7 +178,7 @@ def test_the_operator_s_limits_do_not_roll_back_a_good_server(server: Host, line
     [
         (["allow", "port 0"], "`port 0` closes .*no client; nothing was changed. Take the line out"),
         (["allow 192.0.2.0/24", "deny all"], "`deny all` leaves no client .*; nothing was changed"),
-        (["allow 0.0.0.0/0", "bindaddress 192.0.2.77"], "taken back: .*`bindaddress 192.0.2.77` names no address"),
+        (["allow 0.0.0.0/0", "bindaddress 192.0.2.77"], "rolled back: .*`bindaddress 192.0.2.77` names no address"),
     ],
 )
 def test_a_server_that_answers_nobody_is_refused_by_the_directive(server: Host, lines: list[str], message: str) -> None:
@@ -290,7 +290,7 @@ def test_a_program_that_disappears_during_the_change(client: Host) -> None:
     try:
         before = state(client)
         result = change(client, {"path": DROP_IN, "content": hide})
-        assert "was taken back: chronyc cannot be run (chronyc: No such file" in result["msg"], result
+        assert "was rolled back: chronyc cannot be run (chronyc: No such file" in result["msg"], result
     finally:
         client.check_output("mv /usr/bin/chronyc.hidden /usr/bin/chronyc")
     assert state(client) == before
@@ -386,7 +386,7 @@ def test_another_time_daemon_is_masked_only_with_a_chronyd_that_works(client: Ho
     refused(client, "at line", {"path": CONFIG, "content": f"{before}nonsense\n"}, rivals=[rival])
     assert set(client.check_output(now).split()) == runs
     broken = {"path": OPTIONS, "content": 'DAEMON_OPTS="--no-such-option"\n'}
-    refused(client, "was taken back", broken, rivals=[rival])
+    refused(client, "was rolled back", broken, rivals=[rival])
     assert set(client.check_output(now).split()) == runs
     result = change(client, {"path": CONFIG, "content": before}, rivals=[rival])
     assert result["actions"] == ["stop-rivals", "mask-rivals"]
@@ -501,11 +501,11 @@ def test_a_configuration_behind_a_symbolic_link(client: Host) -> None:
         assert (client.check_output(f"readlink {CONFIG}"), config(client)) == ("/srv/fault/hop", changed["content"])
         assert client.check_output("ls /srv/fault").split() == ["chrony.conf", "hop"]
         assert not change(client, changed)["changed"]
-        # Refused by chronyd, and taken back after its start.
+        # Refused by chronyd, and rolled back after its start.
         refused(client, "Invalid directive", {"path": CONFIG, "content": f"{before}nonsense\n"})
         refused(
             client,
-            "was taken back",
+            "was rolled back",
             {"path": CONFIG, "content": f"{before}bindaddress 198.51.100.7\nallow\n"},
             verify="synchronised",
             verify_timeout=1,

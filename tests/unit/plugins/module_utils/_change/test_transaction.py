@@ -320,9 +320,9 @@ def test_owned_files_that_are_not_wanted_are_removed(client, tmp_path):
 
 def test_a_rollback_restores_the_cookies(client, tmp_path):
     def refuse():
-        raise TransactionError("the clock follows nobody")
+        raise TransactionError("the clock follows no source")
 
-    with pytest.raises(TransactionError, match="taken back: the clock follows nobody"):
+    with pytest.raises(TransactionError, match="rolled back: the clock follows no source"):
         client([("ca-2.pem", OTHER, "nothing")], verify=refuse)
     assert (tmp_path / "ca-2.pem").read_text() == ANCHOR
     assert sorted(os.listdir(str(tmp_path / "dump"))) == ["192.0.2.1.nts", "ntskeys"]
@@ -416,10 +416,10 @@ def test_rivals_are_stopped_first_and_masked_last(client, tmp_path):
 
 def test_a_rollback_restores_rivals(client):
     def refuse():
-        raise TransactionError("the clock follows nobody")
+        raise TransactionError("the clock follows no source")
 
     done = []
-    with pytest.raises(TransactionError, match=r"taken back: the clock follows nobody"):
+    with pytest.raises(TransactionError, match=r"rolled back: the clock follows no source"):
         client([("chrony.conf", "", "restart")], rivals=[RIVAL], verify=refuse, log=done)
     assert not [step for step in done if step.startswith("systemctl mask")]
     assert done[-3:] == [f"systemctl {step} {RIVAL}" for step in ("unmask", "enable", "start")]
@@ -818,7 +818,7 @@ def test_a_rollback_removes_the_undo_drop_in_last(client, host, tmp_path, monkey
         put_back_file(path, existed)
 
     monkeypatch.setattr(files, "put_back", record)
-    with pytest.raises(TransactionError, match="taken back: refused"):
+    with pytest.raises(TransactionError, match="rolled back: refused"):
         client(listed, verify=refuse, owns=[])
     assert swapped == [str(tmp_path / path) for path in (drop_in, "z", "chrony.conf")]
     assert undone == swapped[::-1]
