@@ -351,9 +351,9 @@ def _check_paths(directives: Directives, reader: Reader, sandbox: Sandbox) -> No
 def _path_problem(use: PathUse, reader: Reader, sandbox: Sandbox) -> Optional[Tuple[str, str]]:
     """Return why chronyd cannot use a path, and the remedy; None if it can."""
     real = os.path.realpath(use.path)
-    elsewhere = f"Set {use.directive} to a place that chronyd can read."
+    elsewhere = f"Set {use.directive} to a path that chronyd can read."
     if use.writes:
-        elsewhere = f"Set {use.directive} to a place of {reader.name}'s own, as below /var/lib/chrony."
+        elsewhere = f"Set {use.directive} to a path that {reader.name} owns, such as one below /var/lib/chrony."
     hidden = sandbox.hides(real)
     if hidden:
         return f"is hidden from chronyd by {hidden} of {sandbox.unit}", elsewhere
@@ -399,7 +399,7 @@ def _socket_problem(folder: str, reader: Reader) -> Optional[Tuple[str, str]]:
         return None
     return (
         f"is in {folder}, which is not a folder of {reader.name} alone",
-        "Name a socket in a folder that chronyd makes, as /run/chrony/chronyd.sock.",
+        "Name a socket in a folder that chronyd creates, such as /run/chrony/chronyd.sock.",
     )
 
 

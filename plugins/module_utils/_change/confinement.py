@@ -251,9 +251,7 @@ def _update_apparmor(
         return
     reads, writes = [*uses.folders, *uses.files], [*uses.state, *uses.logs, *uses.sockets]
     accesses = [f"{verb} {', '.join(found)}" for verb, found in (("read", reads), ("write", writes)) if found]
-    outcome.changes.append(
-        f"AppArmor lets chronyd {' and '.join(accesses) or 'read what its profile says and no more'}"
-    )
+    outcome.changes.append(f"AppArmor lets chronyd {' and '.join(accesses) or 'read only what its profile allows'}")
     header = {"before_header": host_paths.override, "after_header": host_paths.override}
     outcome.diff.append({**header, "before": text, "after": wanted})
     if check_mode:
@@ -414,8 +412,8 @@ def _assert_labelled(sockets: Sequence[str]) -> None:
     for path in sockets:
         if os.path.dirname(path.rstrip("/")) not in SOCKET_FOLDERS:
             raise TransactionError(
-                f"SELinux keeps chronyd from making {path} at its start; nothing was changed. Name a place directly in"
-                " /run, as /run/chrony.NAME.sock, here and for the program that uses it."
+                f"SELinux keeps chronyd from making {path} at its start; nothing was changed. Name a path directly in"
+                " /run, such as /run/chrony.NAME.sock, here and for the program that uses it."
             )
 
 
@@ -440,7 +438,7 @@ def _update_rules(
 ) -> None:
     """Add the missing rules and delete the spare ones; the record names a rule for as long as it may exist."""
     outcome.changes.extend(f"SELinux lets chronyd {rules.access} {each} ({rules.type})" for each in missing)
-    outcome.changes.extend(f"SELinux lets chronyd {rules.access} {each} no more" for each in obsolete)
+    outcome.changes.extend(f"SELinux no longer lets chronyd {rules.access} {each}" for each in obsolete)
     if check_mode:
         return
     if missing:

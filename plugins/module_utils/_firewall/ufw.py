@@ -95,7 +95,7 @@ def _has_port(text: str, port: int) -> bool:
 
 
 def command(opening: Opening, delete: bool = False) -> List[str]:
-    """Return the command that adds or deletes a rule of ours."""
+    """Return the command that adds or deletes one of our rules."""
     # `any` would mean both families.
     anywhere = "::/0" if opening.family == 6 else "0.0.0.0/0"
     rule = ["allow", "proto", opening.protocol, "from", opening.network, "to", anywhere, "port", str(opening.port)]

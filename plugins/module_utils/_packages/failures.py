@@ -46,7 +46,7 @@ RULES = (
     Rule(
         "interrupted",
         r"dpkg was interrupted",
-        "an earlier installation was cut",
+        "an earlier installation was interrupted",
         "Run `dpkg --configure -a` on the host.",
     ),
     Rule(

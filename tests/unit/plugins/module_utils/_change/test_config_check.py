@@ -143,7 +143,7 @@ def test_a_server_without_possible_clients_is_refused(names, monkeypatch):
 
 
 @pytest.fixture
-def place():
+def parent_folder():
     """Return a folder that every user can enter. The parents of tmp_path are private."""
     with tempfile.TemporaryDirectory(dir="/var/lib" if os.getuid() == 0 else None) as parent:
         os.chmod(parent, 0o755)
@@ -166,24 +166,24 @@ def problem_of(text, reader=OTHER, **shown):
 @pytest.mark.parametrize(
     "line", ["driftfile {}/d/drift", "dumpdir {}/d", "ntsdumpdir {}/d", "logdir {}/d", "rtcfile {}/d/r"]
 )
-def test_written_folders_must_be_writable_for_chronyds_user(place, line):
-    line = line.format(place)
-    folder = place / "d"
+def test_written_folders_must_be_writable_for_chronyds_user(parent_folder, line):
+    line = line.format(parent_folder)
+    folder = parent_folder / "d"
     # A run creates the missing folder.
     assert problem_of(line) == ""
     folder.mkdir()
     folder.chmod(0o755)
-    said = problem_of(line)
-    assert f"cannot be written by chrony, the user of chronyd, because of the permissions of {folder}" in said
-    assert "to a place of chrony's own, as below /var/lib/chrony." in said
+    problem = problem_of(line)
+    assert f"cannot be written by chrony, the user of chronyd, because of the permissions of {folder}" in problem
+    assert "to a path that chrony owns, such as one below /var/lib/chrony." in problem
     os.chmod(folder, 0o757)
     assert f"is in {folder}, and all users can write there" in problem_of(line)
     if os.getuid() == 0:
         os.chown(folder, OTHER.uid, OTHER.gid)
         os.chmod(folder, 0o750)
         assert problem_of(line) == ""
-        os.chmod(place, 0o750)
-        assert re.search(f"permissions of {place}, .*; nothing was changed. Let that user in", problem_of(line))
+        os.chmod(parent_folder, 0o750)
+        assert re.search(f"permissions of {parent_folder}, .*; nothing was changed. Let that user in", problem_of(line))
 
 
 @pytest.mark.parametrize(
@@ -232,17 +232,17 @@ def test_written_folders_must_be_writable_for_chronyds_user(place, line):
         ("bindcmdaddress {}/none/socket", {}, ""),
     ],
 )
-def test_the_reason_for_an_unusable_path_is_reported(place, line, shown, message):
-    (place / "file").touch(0o644)
-    (place / "secret").touch(0o600)
-    said = problem_of(line.format(place), **shown)
-    assert message.format(place) in said
-    assert bool(said) == bool(message)
-    assert "nothing was changed" in said or not said
+def test_the_reason_for_an_unusable_path_is_reported(parent_folder, line, shown, message):
+    (parent_folder / "file").touch(0o644)
+    (parent_folder / "secret").touch(0o600)
+    problem = problem_of(line.format(parent_folder), **shown)
+    assert message.format(parent_folder) in problem
+    assert bool(problem) == bool(message)
+    assert "nothing was changed" in problem or not problem
 
 
-def test_the_remedy_names_the_file_or_the_folder_that_denies_access(place):
-    folder = place / "private"
+def test_the_remedy_names_the_file_or_the_folder_that_denies_access(parent_folder):
+    folder = parent_folder / "private"
     folder.mkdir(0o700)
     key = folder / "server.key"
     key.touch(0o600)

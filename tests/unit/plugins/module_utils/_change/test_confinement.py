@@ -196,8 +196,8 @@ def test_apparmor_rules_escape_patterns_in_paths():
 
 def test_a_socket_that_the_profile_allows_needs_no_rule(host, host_paths, tmp_path):
     uses = Requirements(sockets=["/run/chrony.pps0.sock"])
-    said = confinement.prune(host, uses, True, host_paths).changes
-    assert said == ["AppArmor lets chronyd write /run/chrony.pps0.sock"]
+    found = confinement.prune(host, uses, True, host_paths).changes
+    assert found == ["AppArmor lets chronyd write /run/chrony.pps0.sock"]
     (tmp_path / "usr.sbin.chronyd").write_text("  @{run}/chrony.*.sock rw,\n")
     assert confinement.prune(host, uses, True, host_paths).changes == []
 
@@ -249,8 +249,8 @@ def policy(host, tmp_path, monkeypatch):
 def test_each_requirement_gets_its_selinux_rule_and_loses_it(host, host_paths, policy, tmp_path):
     host_paths = host_paths._replace(selinux=str(tmp_path / "selinux"), profile=str(tmp_path / "none"))
     uses = Requirements([4461], [], [10123], ["/srv/state"], ["/srv/logs"], ["/srv/conf/chrony.conf"])
-    said = confinement.allow(host, uses, False, host_paths).changes
-    assert said == [
+    found = confinement.allow(host, uses, False, host_paths).changes
+    assert found == [
         "SELinux lets chronyd use TCP port 4461 (ntske_port_t)",
         "SELinux lets chronyd use UDP port 10123 (ntp_port_t)",
         "SELinux lets chronyd read /srv/conf/chrony.conf (etc_t)",
@@ -280,7 +280,7 @@ def test_a_udp_port_of_another_service_warns(host, host_paths, policy, tmp_path,
 def test_a_socket_that_selinux_denies_is_refused(host, host_paths, policy, tmp_path):
     host_paths = host_paths._replace(selinux=str(tmp_path / "selinux"))
     with pytest.raises(
-        TransactionError, match=r"keeps chronyd from making /srv/gps\.sock.*Name a place directly in /run"
+        TransactionError, match=r"keeps chronyd from making /srv/gps\.sock.*Name a path directly in /run"
     ):
         confinement.allow(host, Requirements(sockets=["/srv/gps.sock"]), False, host_paths)
     for usual in ("/run/chrony.gps.sock", "/run/mine/"):

@@ -32,8 +32,8 @@ def test_another_file_for_the_same_logs_is_named(tmp_path, name, text, found):
     (tmp_path / "chrony").write_text(OURS)
     (tmp_path / name).write_text(text)
     (tmp_path / "folder").mkdir()
-    said = find_duplicates(str(tmp_path / "chrony"), OURS)
-    assert [sentence.split()[0] for sentence in said] == ([str(tmp_path / name)] if found else [])
+    sentences = find_duplicates(str(tmp_path / "chrony"), OURS)
+    assert [sentence.split()[0] for sentence in sentences] == ([str(tmp_path / name)] if found else [])
 
 
 def test_no_file_is_named_without_rotation_or_folder(tmp_path):

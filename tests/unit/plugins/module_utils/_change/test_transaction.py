@@ -579,23 +579,23 @@ def test_an_interrupted_finish_does_not_undo_the_change(client, host, tmp_path, 
 
 @pytest.mark.parametrize("existed", [True, False])
 @pytest.mark.parametrize(
-    "there",
+    "existing",
     ["", "path", "old", "new", "path old", "path new", "path old new", "linked", "link", "folder", "folder old new"],
 )
-def test_the_script_does_what_undo_does(tmp_path, planted, existed, there):
+def test_the_script_does_what_undo_does(tmp_path, planted, existed, existing):
     # Long: the interrupted state and both ways to undo it, which are compared at the end.
     def files(folder):
         """Create the files that an interrupted run leaves, and return the path of the changed file."""
         folder.mkdir()
         path = folder / "it's a file"
         paths = {"path": path, "old": folder / (path.name + OLD), "new": folder / (path.name + NEW)}
-        if there.startswith("folder"):
+        if existing.startswith("folder"):
             path.mkdir()
-        for name in there.replace("linked", "path").replace("link", "").replace("folder", "").split():
+        for name in existing.replace("linked", "path").replace("link", "").replace("folder", "").split():
             paths[name].write_text(name)
-        if there == "linked":
+        if existing == "linked":
             os.link(paths["path"], paths["old"])
-        if there == "link":
+        if existing == "link":
             paths["path"].write_text("new")
             paths["old"].symlink_to("/nowhere")
         (folder / ("192.0.2.1.nts" + OLD)).write_text("cookies")
@@ -620,7 +620,7 @@ def test_the_script_does_what_undo_does(tmp_path, planted, existed, there):
     own.write_text(undo.undo_script(plan, str(own)))
     status = subprocess.run(["sh", str(own)], check=False).returncode
     assert not os.path.exists(made[0])
-    fails = there == "folder old new" or (there == "folder" and not existed)
+    fails = existing == "folder old new" or (existing == "folder" and not existed)
     with pytest.raises(IsADirectoryError) if fails else contextlib.ExitStack():
         put_back(str(files(by_undo)), existed)
     put_back_cookies(str(by_undo))
@@ -759,14 +759,14 @@ def test_the_next_restore_finishes_an_interrupted_one(client, host, tmp_path, mo
     client([("mine", "of the role\n", "nothing")], owns=[])
     options = settings.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
 
-    def cut(path, ignore_errors):
+    def interrupt(path, ignore_errors):
         """Delete one file and raise, before the manifest: the order of a directory is arbitrary."""
         if os.path.isdir(path):
             os.unlink(os.path.join(path, "original/000"))
             raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(originals.shutil, "rmtree", cut)
+        patched.setattr(originals.shutil, "rmtree", interrupt)
         with pytest.raises(ZeroDivisionError):
             transaction.restore(host, options)
     assert transaction.restore(host, options)["changed"] is False
