@@ -242,67 +242,88 @@ def _apply(
     changes = [item for item in wanted if differs(item, before[item.path])]
     relabelled = _relabelled(host, [item for item in wanted if item not in changes], before)
     state = unit.show()
-    if state.get("LoadState") == "not-found" and not options.check_mode:
-        raise TransactionError(
-            f"There is no unit {options.service} on this host, so nothing was changed. Install chrony first."
-        )
+    _assert_unit_exists(state, options)
     loaded = {item.path: digest(item.data) for item in wanted if item.data is not None}
     opened = _grant_access(host, _main_directives(wanted, options), options)
-    current = _current_directives(host, changes, options)
-    if options.check_mode and options.log_dir in opened:
-        # Check mode leaves the folder with its old owner, which check_reach() would report.
-        current = {name: words for name, words in current.items() if name != "logdir"}
+    current = _current_directives(host, changes, opened, options)
     decision = _decision(host, wanted, changes, loaded, state, options)
     if current and state.get("ActiveState") == "active":
         decision = _add_restart(host, decision, opened, current, options)
-    actions, reasons = decision
     sandbox = _sandbox(unit, state, changes)
     staged = Staged(False, NOTHING_LOST, [], current)
-    if changes or reasons:
+    if changes or decision.reasons:
         staged = _stage_and_check(host, changes, before, options, sandbox)
     elif current:
         check_reach(host, current, sandbox, options.daemon_options)
     needs, more = _confine(host, wanted, options, staged.directives)
-    if staged.lost.trust and options.run:
-        # A restart includes what reload-sources and rekey do.
-        actions = [action for action in actions if action not in ("reload-sources", "rekey", "restart")]
-        actions = [name for name in COMMANDS if name in (*actions, "drop-cookies", "restart")]
-        reasons = reasons + staged.lost.trust
+    actions, reasons = _drop_revoked_cookies(decision, staged.revoked, options)
     warnings = []  # type: List[str]
     if (changes or actions) and not options.check_mode:
         warnings = _commit(host, unit, changes, actions, staged, state, options)
     if reasons and not options.check_mode:
-        try:
-            # Keep the other entries: another program applies other files and records them here.
-            save(host, LOADED, {**load(host, LOADED), **loaded, SOURCES_LOADED: _missing_sources(host, options)})
-        except OSError as problem:
-            warnings.append(
-                f"The change is in force, but {os.path.join(host.state, LOADED)} could not be written"
-                f" ({problem.strerror}). Remove the cause; the next run lets chronyd read its files once more."
-            )
-    warnings += [
-        warning
-        for item in wanted
-        if item.path.startswith(rotation.FOLDER)
-        for warning in rotation.find_duplicates(item.path, item.content)
-    ]
+        warnings += _record_loaded(host, loaded, options)
     result = _result(
         changed=bool(changes or relabelled or opened or actions or recovered),
         changed_files=[item.path for item in changes] + relabelled + opened,
         actions=(["recover"] if recovered else []) + actions,
         reasons=reasons,
         checked=staged.checked,
-        warnings=warnings,
+        warnings=warnings + _rotation_warnings(wanted),
         diff=[pair for item in changes for pair in diffs(item, before[item.path])],
     )
     return _merge_confinement(result, more), needs
 
 
-def _current_directives(host: System, changes: Sequence[FileSpec], options: Options) -> Directives:
+def _assert_unit_exists(state: Dict[str, str], options: Options) -> None:
+    """Raise TransactionError if systemd has no such unit. Check mode may precede the installation of chrony."""
+    if state.get("LoadState") == "not-found" and not options.check_mode:
+        raise TransactionError(
+            f"There is no unit {options.service} on this host, so nothing was changed. Install chrony first."
+        )
+
+
+def _record_loaded(host: System, loaded: Dict[str, str], options: Options) -> List[str]:
+    """Record the digests of what chronyd has loaded; return a warning if that fails, as on a full disk."""
+    try:
+        # Keep the other entries: another program applies other files and records them here.
+        save(host, LOADED, {**load(host, LOADED), **loaded, SOURCES_LOADED: _missing_sources(host, options)})
+    except OSError as problem:
+        path = os.path.join(host.state, LOADED)
+        remedy = "Remove the cause; the next run lets chronyd read its files once more."
+        return [f"The change is in force, but {path} could not be written ({problem.strerror}). {remedy}"]
+    return []
+
+
+def _rotation_warnings(wanted: Sequence[FileSpec]) -> List[str]:
+    """Return a warning for each other logrotate file that names the logs of a desired one."""
+    return [
+        warning
+        for item in wanted
+        if item.path.startswith(rotation.FOLDER)
+        for warning in rotation.find_duplicates(item.path, item.content)
+    ]
+
+
+def _drop_revoked_cookies(decision: Decision, revoked: RevokedTrust, options: Options) -> Decision:
+    """Return a decision that drops the saved cookies if the change removes a trust anchor."""
+    if not revoked.trust or not options.run:
+        return decision
+    # A restart includes what reload-sources and rekey do.
+    actions = set(decision.actions) - {"reload-sources", "rekey"} | {"drop-cookies", "restart"}
+    return Decision([name for name in COMMANDS if name in actions], decision.reasons + revoked.trust)
+
+
+def _current_directives(
+    host: System, changes: Sequence[FileSpec], opened: Sequence[str], options: Options
+) -> Directives:
     """Return the directives if the main configuration does not change; none if it does, or if chronyd is to stop."""
     if not options.run or any(_is_main(item, options) for item in changes) or not find_chronyd():
         return {}
-    return effective_directives(host, options.config_file)
+    directives = effective_directives(host, options.config_file)
+    if options.check_mode and options.log_dir in opened:
+        # Check mode leaves the folder with its old owner, which check_reach() would report.
+        return {name: words for name, words in directives.items() if name != "logdir"}
+    return directives
 
 
 def _add_restart(
@@ -430,7 +451,7 @@ class Staged(NamedTuple):
     """Result of the checks: whether chronyd parsed the candidate, revoked trust, new folders, and the directives."""
 
     checked: bool
-    lost: RevokedTrust
+    revoked: RevokedTrust
     folders: Sequence[str]
     directives: Directives
 
@@ -546,7 +567,7 @@ def _commit(
         "order": [item.write_path for item in swaps],
         "folders": list(staged.folders),
         "actions": list(actions),
-        "cookies": list(staged.lost.folders),
+        "cookies": list(staged.revoked.folders),
         "rivals": rivals.read_states(host, options.rivals),
         "was_active": state.get("ActiveState") == "active",
     }
