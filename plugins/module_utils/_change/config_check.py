@@ -261,10 +261,10 @@ def _check_pairs(directives: Directives, staged: Dict[str, FileSpec], reader: Re
         _assert_valid(certificate, _current_path(certificate, staged), names.get(certificate, ()))
 
 
-def _assert_pair_matches(certificate: str, certificate_now: str, key: str, key_now: str) -> None:
+def _assert_pair_matches(certificate: str, current_certificate: str, key: str, current_key: str) -> None:
     try:
         # Without this, OpenSSL would prompt for the passphrase of a key. chronyd cannot use such a key either.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_now, key_now, password=lambda: b"")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(current_certificate, current_key, password=lambda: b"")
     except (ssl.SSLError, OSError) as error:
         reason = "do not belong together" if "MISMATCH" in str(error) else f"cannot be used ({error})"
         raise TransactionError(
@@ -272,8 +272,8 @@ def _assert_pair_matches(certificate: str, certificate_now: str, key: str, key_n
         ) from None
 
 
-def _assert_valid(path: str, now: str, names: Sequence[str]) -> None:
-    chain = list(_decode(path, now))
+def _assert_valid(path: str, current: str, names: Sequence[str]) -> None:
+    chain = list(_decode(path, current))
     clock = time.time()
     for holder, certificate in zip(("server's certificate", "certificate of its CA"), chain):
         for word, when, wrong in (("expired", "notAfter", -1), ("is not valid before", "notBefore", 1)):
@@ -291,17 +291,17 @@ def _assert_valid(path: str, now: str, names: Sequence[str]) -> None:
                 f"The certificates in {path} are not a chain: each must be followed by the one that signed it; nothing"
                 " was changed."
             )
-    carried = {value for _kind, value in chain[0].get("subjectAltName", ())}
-    missing = [name for name in names if not carries(carried, name)]
+    carried_names = {value for _kind, value in chain[0].get("subjectAltName", ())}
+    missing = [name for name in names if not carries(carried_names, name)]
     if missing:
         raise TransactionError(
-            f"The certificate in {path} is not for {', '.join(missing)} (it is for {', '.join(sorted(carried))});"
+            f"The certificate in {path} is not for {', '.join(missing)} (it is for {', '.join(sorted(carried_names))});"
             " nothing was changed."
         )
 
 
-def _decode(path: str, now: str) -> Iterator[Dict[str, Any]]:
-    found = CERTIFICATE.findall(_text(now))
+def _decode(path: str, current: str) -> Iterator[Dict[str, Any]]:
+    found = CERTIFICATE.findall(_text(current))
     if not found:
         raise TransactionError(f"{path} holds no certificate; nothing was changed.")
     return map(decode, found)
@@ -319,22 +319,22 @@ def _text(path: str) -> str:
 
 
 def _assert_readable(path: str, staged: Dict[str, FileSpec], reader: Reader, directive: str) -> None:
-    now = _current_path(path, staged)
-    if not os.path.exists(now):
+    current = _current_path(path, staged)
+    if not os.path.exists(current):
         raise TransactionError(
             f"{path} ({directive}) is not on this host, and without it chronyd could not do NTS; nothing was changed."
         )
     folder = os.path.dirname(path)
-    for item, right in [(now, READ), *((parent, ENTER) for parent in _parents(folder))]:
+    for item, right in [(current, READ), *((parent, ENTER) for parent in _parents(folder))]:
         if not has_permission(reader, os.stat(item), right):
             remedy = (
                 "Let the file belong to the group of that user (chronyd drops its other groups), with mode 0640."
-                if item == now
+                if item == current
                 else _access_remedy(item, reader)
             )
             raise TransactionError(
                 f"{path} ({directive}) cannot be read by {reader.name}, the user of chronyd, because of the permissions"
-                f" of {path if item == now else item}; nothing was changed. {remedy}"
+                f" of {path if item == current else item}; nothing was changed. {remedy}"
             )
 
 
@@ -351,42 +351,42 @@ def _check_paths(directives: Directives, reader: Reader, sandbox: Sandbox) -> No
 def _path_problem(use: PathUse, reader: Reader, sandbox: Sandbox) -> Optional[Tuple[str, str]]:
     """Return why chronyd cannot use a path, and the remedy; None if it can."""
     real = os.path.realpath(use.path)
-    elsewhere = f"Set {use.directive} to a path that chronyd can read."
+    other_path = f"Set {use.directive} to a path that chronyd can read."
     if use.writes:
-        elsewhere = f"Set {use.directive} to a path that {reader.name} owns, such as one below /var/lib/chrony."
+        other_path = f"Set {use.directive} to a path that {reader.name} owns, such as one below /var/lib/chrony."
     hidden = sandbox.hides(real)
     if hidden:
-        return f"is hidden from chronyd by {hidden} of {sandbox.unit}", elsewhere
+        return f"is hidden from chronyd by {hidden} of {sandbox.unit}", other_path
     if use.directive == "pidfile":
         expected = sandbox.shown.get("PIDFile", "")
         if expected and sandbox.shown.get("Type") == "forking" and os.path.realpath(expected) != real:
             return f"is not {expected}, where {sandbox.unit} looks for it (PIDFile)", "Leave the directive out."
     if use.writes:
-        return _write_problem(use, real, reader, sandbox, elsewhere)
+        return _write_problem(use, real, reader, sandbox, other_path)
     if use.directive in ("leapseclist", "tempcomp"):
         return _read_problem(use, reader)
     return None
 
 
 def _write_problem(
-    use: PathUse, real: str, reader: Reader, sandbox: Sandbox, elsewhere: str
+    use: PathUse, real: str, reader: Reader, sandbox: Sandbox, other_path: str
 ) -> Optional[Tuple[str, str]]:
     folder = real if use.kind == paths.FOLDER else os.path.dirname(real)
     setting = sandbox.denies_writing(folder)
     if setting:
         return (
             f"is read-only for chronyd by {setting} of {sandbox.unit}",
-            f"{elsewhere} Or let the unit write there: a drop-in with `ReadWritePaths={folder}`.",
+            f"{other_path} Or let the unit write there: a drop-in with `ReadWritePaths={folder}`.",
         )
     if not os.path.isdir(folder):
         if os.path.lexists(folder):
-            return f"needs the folder {folder}, which is not a folder", elsewhere
+            return f"needs the folder {folder}, which is not a folder", other_path
         if use.as_root and not use.makes and folder != os.path.dirname(sandbox.shown.get("PIDFile", "")):
-            return f"needs the folder {folder}, which does not exist", f"Make the folder. {elsewhere}"
+            return f"needs the folder {folder}, which does not exist", f"Make the folder. {other_path}"
         return None
     if use.kind == paths.SOCKET and use.makes:
         return _socket_problem(folder, reader)
-    return None if use.as_root else _folder_problem(folder, reader, elsewhere)
+    return None if use.as_root else _folder_problem(folder, reader, other_path)
 
 
 def _socket_problem(folder: str, reader: Reader) -> Optional[Tuple[str, str]]:
@@ -403,13 +403,13 @@ def _socket_problem(folder: str, reader: Reader) -> Optional[Tuple[str, str]]:
     )
 
 
-def _folder_problem(folder: str, reader: Reader, elsewhere: str) -> Optional[Tuple[str, str]]:
+def _folder_problem(folder: str, reader: Reader, other_path: str) -> Optional[Tuple[str, str]]:
     """Return why chronyd's user cannot safely write to a folder, and the remedy; None if it can."""
     if os.stat(folder).st_mode & stat.S_IWOTH:
-        return f"is in {folder}, and all users can write there", elsewhere
+        return f"is in {folder}, and all users can write there", other_path
     for item, right in [(folder, WRITE | ENTER), *((parent, ENTER) for parent in _parents(os.path.dirname(folder)))]:
         if not has_permission(reader, os.stat(item), right):
-            remedy = elsewhere if item == folder else _access_remedy(item, reader)
+            remedy = other_path if item == folder else _access_remedy(item, reader)
             return (
                 f"cannot be written by {reader.name}, the user of chronyd, because of the permissions of {item}",
                 remedy,

@@ -196,8 +196,8 @@ def _reconcile(
     host: System, uses: Requirements, record: Dict[str, Any], check_mode: bool, host_paths: HostPaths
 ) -> Outcome:
     outcome = Outcome([], [], [])
-    elsewhere = [folder for folder in uses.folders if not paths.below(folder, (host_paths.usual,))]
-    uses = uses._replace(folders=elsewhere, ports=[port for port in uses.ports if port != NTSKE_PORT])
+    extra_folders = [folder for folder in uses.folders if not paths.below(folder, (host_paths.usual,))]
+    uses = uses._replace(folders=extra_folders, ports=[port for port in uses.ports if port != NTSKE_PORT])
     is_selinux = os.path.exists(host_paths.selinux)
     if is_selinux:
         _assert_labelled(uses.sockets)
@@ -339,13 +339,13 @@ def _label_ports(
     # Check mode may precede the installation of semanage, which the real run has by then.
     unknown = check_mode and find_program("semanage") is None
     types = [] if unknown else port_types(_semanage(host, "port", "--list", "--noheading"), protocol.name)
-    now = {port: type_of(port, types) for port in {*ports, *ours}}
-    called = protocol.name.upper()
+    current_types = {port: type_of(port, types) for port in {*ports, *ours}}
+    protocol_name = protocol.name.upper()
     outcome.warnings.extend(
-        f"{called} port {port} is {now[port]} in this host's SELinux policy, which may keep chronyd from using it for"
-        f" {protocol.use}. Take a port that no other service has, or let the policy allow it."
+        f"{protocol_name} port {port} is {current_types[port]} in this host's SELinux policy, which may keep chronyd"
+        f" from using it for {protocol.use}. Take a port that no other service has, or let the policy allow it."
         for port in ports
-        if now[port] not in ("", *FREE_TYPES, protocol.type)
+        if current_types[port] not in ("", *FREE_TYPES, protocol.type)
     )
     words = ("--type", protocol.type, "--proto", protocol.name)
 
@@ -354,11 +354,11 @@ def _label_ports(
 
     def delete(port: int) -> None:
         # The rule may be gone already: an administrator can remove it.
-        if now[port] == protocol.type:
+        if current_types[port] == protocol.type:
             _semanage(host, "port", "--delete", *words, str(port))
 
-    rules = _RuleKind(protocol.record, f"use {called} port", protocol.type, add, delete)
-    missing = [port for port in ports if now[port] in ("", *FREE_TYPES)]
+    rules = _RuleKind(protocol.record, f"use {protocol_name} port", protocol.type, add, delete)
+    missing = [port for port in ports if current_types[port] in ("", *FREE_TYPES)]
     _update_rules(host, rules, ours, missing, [port for port in ours if port not in ports], check_mode, outcome)
 
 
@@ -382,7 +382,12 @@ PATH_KINDS = (
 
 
 def _label_paths(
-    host: System, kind: _PathKind, paths_now: Sequence[str], record: Dict[str, Any], check_mode: bool, outcome: Outcome
+    host: System,
+    kind: _PathKind,
+    wanted_paths: Sequence[str],
+    record: Dict[str, Any],
+    check_mode: bool,
+    outcome: Outcome,
 ) -> None:
     def add(path: str) -> None:
         # The rule exists already if a run was interrupted after it wrote the record.
@@ -399,8 +404,8 @@ def _label_paths(
 
     ours = record.get(kind.name, [])
     rules = _RuleKind(kind.name, kind.access, kind.type, add, delete)
-    missing = [path for path in paths_now if path not in ours and not _is_labelled(host, path, kind)]
-    _update_rules(host, rules, ours, missing, [path for path in ours if path not in paths_now], check_mode, outcome)
+    missing = [path for path in wanted_paths if path not in ours and not _is_labelled(host, path, kind)]
+    _update_rules(host, rules, ours, missing, [path for path in ours if path not in wanted_paths], check_mode, outcome)
 
 
 def _restore_labels(host: System, path: str) -> None:

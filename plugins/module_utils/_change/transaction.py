@@ -192,13 +192,13 @@ def _apply_confined(host: System, wanted: Sequence[FileSpec], options: Options, 
     # Allow what the old and the new files need before the change, and only what the new ones need after it.
     before = confinement.recorded(host)
     try:
-        more = confinement.allow(host, _needs(wanted, options, _main_directives(wanted, options)) or options.uses)
+        allowed = confinement.allow(host, _needs(wanted, options, _main_directives(wanted, options)) or options.uses)
         result, needs = _apply(host, wanted, options, recovered)
     except (TransactionError, OSError):
         with contextlib.suppress(TransactionError, OSError):
             confinement.prune(host, before)
         raise
-    return _merge_confinement(result, more, confinement.prune(host, needs or options.uses))
+    return _merge_confinement(result, allowed, confinement.prune(host, needs or options.uses))
 
 
 def _needs(wanted: Sequence[FileSpec], options: Options, directives: Directives) -> Optional[confinement.Requirements]:
@@ -255,7 +255,7 @@ def _apply(
         staged = _stage_and_check(host, changes, before, options, sandbox)
     elif current:
         check_reach(host, current, sandbox, options.daemon_options)
-    needs, more = _confine(host, wanted, options, staged.directives)
+    needs, confined = _confine(host, wanted, options, staged.directives)
     actions, reasons = _drop_revoked_cookies(decision, staged.revoked, options)
     warnings = []  # type: List[str]
     if (changes or actions) and not options.check_mode:
@@ -271,7 +271,7 @@ def _apply(
         warnings=warnings + _rotation_warnings(wanted),
         diff=[pair for item in changes for pair in diffs(item, before[item.path])],
     )
-    return _merge_confinement(result, more), needs
+    return _merge_confinement(result, confined), needs
 
 
 def _assert_unit_exists(state: Dict[str, str], options: Options) -> None:
@@ -357,8 +357,8 @@ def _sandbox(unit: Unit, state: Dict[str, str], changes: Sequence[FileSpec]) -> 
     """Return the sandbox of the unit, with the writable paths that drop-ins of this change add."""
     drop_ins = [item.content or "" for item in changes if f"/systemd/system/{unit.name}.d/" in item.path]
     added = [line.partition("=")[2] for text in drop_ins for line in text.splitlines() if WRITES.match(line)]
-    more = " ".join([state.get("ReadWritePaths", ""), *added]).replace("%%", "%")
-    return paths.Sandbox(unit.name, {**state, "ReadWritePaths": more})
+    writable = " ".join([state.get("ReadWritePaths", ""), *added]).replace("%%", "%")
+    return paths.Sandbox(unit.name, {**state, "ReadWritePaths": writable})
 
 
 def _grant_access(host: System, directives: Directives, options: Options) -> List[str]:
