@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check the variables of a host, read its facts, and plan it: one task, so that it costs a host of a fleet one task."""
+"""Check the variables of a host, read its facts, and plan it, all in one task, because each task costs a fleet time."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class ActionModule(HostAction):
         after = time.time()
         chrony = read.get("ansible_facts", {}).pop("chrony", None)
         if read.get("failed") or not isinstance(chrony, dict):
-            # Nothing else of it: a result by the name of the plan would be taken for the plan.
+            # Return the failure alone: the role would take a result with other keys for the plan.
             return _answers.failure(read)
-        # Warnings, and the interpreter that was found.
+        # Pass on the warnings, and the interpreter that Ansible discovered.
         more: dict[str, Any] = {
             name: read[name] for name in ("warnings", "deprecations", "ansible_facts") if name in read
         }
@@ -69,18 +69,18 @@ class ActionModule(HostAction):
         _clock.add(planned, inputs, chrony, before, after)
         if planned["problems"]:
             return {**more, "failed": True, "msg": _rules.message(planned["problems"])}
-        # Not as a message of the result, with which Ansible would print the whole plan.
+        # Display each note directly: with a message in the result, Ansible would print the whole plan.
         for note in planned["notes"]:
             Display().display(f"{host}: {note}")
-        # Not the facts: stored twice for each host, they would be most of what a fleet takes of memory.
-        # Plain values: those of the variables carry where they come from, which would be kept for each host.
+        # Leave out the facts: stored twice for each host, they would take most of the memory of a fleet's run.
+        # Convert to plain values: Ansible's values carry their origin, which Ansible would keep for each host.
         return {**more, "changed": False, "plan": json.loads(json.dumps(planned))}
 
 
 def _mistakes(host: str, variables: Mapping[str, Any], task_vars: Mapping[str, Any]) -> list[str]:
-    """Return every mistake in the variables of the role; warn of names that it does not know."""
+    """Return every mistake in the variables of the role; warn of unknown names."""
     if "chrony_nts_sources" not in variables:
-        # Before ansible-core 2.19, a date or .inf in a variable makes text of all of them.
+        # Before ansible-core 2.19, a date or .inf in one variable turns all of them into one text.
         return ["A chrony_nts_ variable holds a date or .inf in YAML: quote it."]
     names = [name for name in task_vars if isinstance(name, str)]
     for warning in _rules.unknown_names(names, variables):
@@ -91,7 +91,7 @@ def _mistakes(host: str, variables: Mapping[str, Any], task_vars: Mapping[str, A
 
 
 def _warnings(host: str, inputs: Inputs, variables: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the operator should know of several hosts together, though no one of them has a mistake."""
+    """Yield warnings about several hosts together, which no single host shows."""
     hostvars = variables.get("hostvars", {})
     for path in _requests.left_over(str(inputs["ca_dir"]), hostvars):
         yield (

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the facts of a host, and take no others of it."""
+"""Gather the facts of chrony from a host, and accept no other facts from it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Have a server read, seal or use shared keys, unless it has replaced variables of the operator."""
+"""Read, seal or apply shared keys on a server; refuse where its facts shadow variables of the operator."""
 
 from __future__ import annotations
 

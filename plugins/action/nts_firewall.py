@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Open the ports of an NTS server, unless the host has replaced variables of the operator."""
+"""Open the ports of an NTS server; refuse where facts of the host shadow variables of the operator."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Have a server make its keys and CSRs, and check on the controller what it sends, before anything is signed."""
+"""Make keys and CSRs on a server, and check its answer on the controller before the controller signs anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ActionModule(HostAction):
     refuses_shadowed_variables = True
 
     def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the server sent, as far as it is what the variables ask for."""
+        """Return the server's CSRs and chains; fail with each difference from the variables."""
         _checked, given = self.validate_argument_spec(
             {
                 "pairs": {"type": "list", "elements": "dict", "required": True},

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Probe a server from a host, and take no facts of the host."""
+"""Probe a server from a host, and accept no facts from the host."""
 
 from __future__ import annotations
 

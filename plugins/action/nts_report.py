@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the report of a fleet: a page, a document and a table on the controller."""
+"""Write the report of a fleet on the controller: a page, a document and a table."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class ActionModule(HostAction):
     """Ansible's entry point."""
 
     _supports_async = False
-    # It writes files of the controller, by the operator's variables.
+    # The operator's variables choose the files that this plugin writes on the controller.
     refuses_shadowed_variables = True
 
     def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Return where the report is; see the documentation of the module of the same name."""
+        """Return the paths and totals of the report; see the documentation of the module of the same name."""
         _checked, given = self.validate_argument_spec(
             {
                 "hosts": {"type": "list", "elements": "str", "required": True},
@@ -37,7 +37,7 @@ class ActionModule(HostAction):
         )
         folder = Path(os.path.abspath(given["dir"]))
         try:
-            # Before it is replaced.
+            # Read the earlier report first: files.write() can replace it.
             earlier = files.earlier(given["earlier"])
             fleet = files.fleet(given["hosts"], set(given["servers"]), task_vars["hostvars"], given["register"])
             report = document(fleet, time.time(), earlier)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the facts of a host and keep what its report needs, checked: the facts themselves stay with no host."""
+"""Gather the facts of a host and return the checked part that its report needs; store no facts for the host."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class ActionModule(HostAction):
     facts = ("chrony",)
 
     def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the report keeps of the host; see the documentation of the module of the same name."""
+        """Return the row of the host in the report; see the documentation of the module of the same name."""
         _checked, given = self.validate_argument_spec({"names": {"type": "list", "elements": "str", "default": []}})
         sent = self.ask(task_vars, FACTS, {"reports": ["clients"], "certificates": True})
         facts = sent.get("ansible_facts", {}).pop("chrony", None)
         if sent.get("failed") or not isinstance(facts, dict):
-            # Without unreachable, Ansible would take a lost connection for a failed module.
+            # Pass on `unreachable`, or Ansible would take a lost connection for a failed module.
             return {**_answers.failure(sent), **({"unreachable": True} if sent.get("unreachable") else {})}
         more: dict[str, Any] = {
             name: sent[name] for name in ("warnings", "deprecations", "ansible_facts") if name in sent

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters of the roles of securetime.nts, for nobody else: they can change in any release."""
+"""Filters that are private to the roles and playbooks of securetime.nts; they can change in any release."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inpu
 
 
 def proof(variables: Mapping[str, Any], skip_for: str = "") -> dict[str, Any]:
-    """Return what is to be proven of a host, without what chronyd of this version does not know."""
+    """Return the goal of verification for a host, without features that this version of chronyd lacks."""
     return _plan.proof(Inputs(variables), skip_for)
 
 
 def change(variables: Mapping[str, Any], planned: dict[str, Any], anchors: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the files of trust anchors and of a server's pairs as chrony_config is given them."""
+    """Return the files of trust anchors and of a server's pairs, as parameters of chrony_config."""
     return _plan.change(Inputs(variables), planned, anchors)
 
 

@@ -87,7 +87,7 @@ ARGUMENTS = {
 
 
 class Verification:
-    """Whether the certificates are served and the clock reaches the goal, of which it keeps the facts."""
+    """Check that chronyd serves the certificates and that the clock reaches its goal; keep the facts of the clock."""
 
     def __init__(self, wanted: Dict[str, Any], host: System) -> None:
         self.wanted = wanted
@@ -108,7 +108,7 @@ class Verification:
         return list(dict.fromkeys(warnings))
 
     def idle_problems(self) -> List[str]:
-        """Return why the certificates are not served by a chronyd whose files have not changed."""
+        """Return why a chronyd whose files have not changed does not serve the certificates."""
         try:
             self.assert_certificates_served()
         except TransactionError as problem:
@@ -146,7 +146,7 @@ class Verification:
             raise TransactionError(str(error)) from error
 
     def result(self) -> Dict[str, Any]:
-        """Return what the module returns of it."""
+        """Return the part of the module's result that is about the verification."""
         if not self.seen:
             return {"reached": None, "waited_seconds": None}
         result = {"reached": self.seen.reached, "waited_seconds": self.seen.waited_seconds}  # type: Dict[str, Any]
@@ -155,9 +155,9 @@ class Verification:
         return result
 
 
-# ansible-core does not ship py.typed, so that mypy takes AnsibleModule for Any.
+# ansible-core does not ship py.typed, so mypy takes AnsibleModule for Any.
 class Module(AnsibleModule):  # type: ignore[misc]
-    """A module that logs its invocation without the contents of files, which can be keys."""
+    """A module that logs its invocation without the contents of files, because they can be keys."""
 
     params: Dict[str, Any]
 
@@ -188,12 +188,12 @@ def main() -> None:
 
 
 def host_of(module: AnsibleModule) -> System:
-    """Return this host, as the transaction needs it."""
+    """Return the system calls of this host that the transaction needs."""
     return System(run=lambda argv: run_program(module, argv), label=lambda file, path: give_label(module, file, path))
 
 
 def options_of(module: AnsibleModule, verification: Verification) -> Options:
-    """Return how the change is carried out."""
+    """Return the options of the transaction."""
     wanted = module.params
     return Options(
         config_file=wanted["config_file"],
@@ -217,13 +217,13 @@ def options_of(module: AnsibleModule, verification: Verification) -> Options:
 
 
 def restored(options: Options, before: Dict[str, Any]) -> Options:
-    """Return how chronyd is brought to what it was before the first change."""
+    """Return the options that restore the state of chronyd before the first change."""
     active = boolean(before.get("active", True))
     return options._replace(run=active, enabled=boolean(before.get("enabled", active)), remember={}, rivals=())
 
 
 def specs_of(module: AnsibleModule, host: System) -> List[FileSpec]:
-    """Return the wanted files; raise TransactionError where one cannot be read."""
+    """Return the desired files; raise TransactionError or ValueError where a content is unreadable or missing."""
     wanted = module.params
     found = []
     for item in wanted["files"]:
@@ -238,7 +238,7 @@ def specs_of(module: AnsibleModule, host: System) -> List[FileSpec]:
 
 
 def exit_with(module: AnsibleModule, result: Dict[str, Any]) -> None:
-    """Return the result to Ansible, the warnings as such, and the diff without what is secret."""
+    """Return the result to Ansible, with the warnings as Ansible's own and without secrets in the diff."""
     for warning in result.pop("warnings"):
         module.warn(warning)
     secrets = module.params["secrets"]
@@ -247,12 +247,12 @@ def exit_with(module: AnsibleModule, result: Dict[str, Any]) -> None:
 
 
 def uses_of(wanted: Dict[str, Any]) -> Requirements:
-    """Return what the confinement must allow."""
+    """Return the ports and folders that SELinux and AppArmor must allow."""
     return Requirements(sorted(set(wanted["ntske_ports"])), sorted(set(wanted["certificate_dirs"])))
 
 
 def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:
-    """Return the wanted content of a file, or null where it is to be absent."""
+    """Return the desired content of a file; None for an absent one. Raise ValueError or TransactionError."""
     if item["state"] == "absent":
         return None
     content = secrets.get(item["path"], item["content"])
@@ -265,7 +265,10 @@ def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:
 
 
 def copied(path: str, is_public: bool) -> str:
-    """Return what of a file on the host is copied, of a public one the certificates; or raise TransactionError."""
+    """Return the content to copy from a file on the host; raise TransactionError.
+
+    Copy only the certificates where all users can read the copy.
+    """
     try:
         text = read_text(path)
         return certificates_of(text, path) if is_public else text.rstrip("\n") + "\n"
@@ -274,7 +277,7 @@ def copied(path: str, is_public: bool) -> str:
 
 
 def text_of(path: str) -> str:
-    """Return what is in a file, or raise TransactionError."""
+    """Return the content of a file; raise TransactionError where it is missing."""
     found = read(path)
     if found is None:
         raise TransactionError(f"{path} is not on this host, so nothing was changed.")
@@ -282,7 +285,7 @@ def text_of(path: str) -> str:
 
 
 def is_secret(pair: Dict[str, str], secrets: Dict[str, str]) -> bool:
-    """Say whether a pair of the diff is of a secret, or of a private key."""
+    """Return whether one entry of the diff shows a secret or a private key."""
     return pair["before_header"] in secrets or "PRIVATE KEY" in pair["before"] + pair["after"]
 
 

@@ -16,7 +16,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.programs import run_program
 
-# The program loads cli and server by their names: they are imported here so that Ansible brings them.
+# The program imports cli and server by name at run time. Import them here, or Ansible would not send them to the host.
 from ansible_collections.securetime.nts.plugins.module_utils._monitor import cli, collector, server
 from ansible_collections.securetime.nts.plugins.module_utils._monitor.installation import (
     CHRONY_USERS,
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def problems(params: Dict[str, Any]) -> List[str]:
-    """Return what is wrong with the parameters, in sentences."""
+    """Return the problems of the parameters, in sentences."""
     found = [
         f"{name} is {params[name]}: set it to {low} to {high}"
         for name, (low, high) in RANGES.items()
@@ -109,7 +109,7 @@ def absent(module: AnsibleModule, host: System) -> Dict[str, Any]:
 
 
 def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
-    """Install what differs, and see that the timer runs; return the result of the module."""
+    """Install the files that differ and start the timer; return the result of the module."""
     params = module.params
     wrong = problems(params)
     if wrong:
@@ -155,7 +155,7 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
 
 
 def settings_of(params: Dict[str, Any]) -> Tuple[Settings, List[str]]:
-    """Return the settings of the program, and notes."""
+    """Return the settings of the program, and notes; raise TransactionError where the textfile folder is missing."""
     folder, note = params["textfile_directory"].rstrip("/"), ""
     if folder == "auto":
         folder, note = textfile_directory()
@@ -170,7 +170,10 @@ def settings_of(params: Dict[str, Any]) -> Tuple[Settings, List[str]]:
 
 
 def user_of(module: AnsibleModule) -> User:
-    """Return who runs the monitor. A check mode has not installed the packages that it predicts."""
+    """Return the user that runs the monitor; raise TransactionError without one.
+
+    In check mode, return the likely user, because the role may only have predicted the installation of chrony.
+    """
     user = user_of_monitor()
     if user is None and not module.check_mode:
         raise TransactionError(
@@ -180,7 +183,10 @@ def user_of(module: AnsibleModule) -> User:
 
 
 def interpreter(module: AnsibleModule, host: System) -> str:
-    """Return the Python for the program. A check mode has not installed the packages that it predicts."""
+    """Return the Python for the program; raise TransactionError without one.
+
+    In check mode, return the likely path, because the role may only have predicted the installation of Python.
+    """
     try:
         return platform_python(host, "nts-monitor")
     except TransactionError:
@@ -190,7 +196,7 @@ def interpreter(module: AnsibleModule, host: System) -> str:
 
 
 def make_folder(module: AnsibleModule, folder: Folder) -> bool:
-    """Make a folder where it is missing, and give the monitor its own; return whether that is a change."""
+    """Make a missing folder, and give the monitor its own ones; return whether that is a change."""
     if os.path.isdir(folder.path) and not folder.own:
         return False
     missing = not os.path.isdir(folder.path)
@@ -199,13 +205,13 @@ def make_folder(module: AnsibleModule, folder: Folder) -> bool:
     if missing:
         os.makedirs(folder.path, 0o755)
     options = module.load_file_common_arguments({"path": folder.path})
-    # A folder for logs as chronyd makes it.
+    # A log folder gets the mode that chronyd gives its own.
     wanted = dict(options, owner=folder.user, group=None, mode="0755" if folder.own else "0750")
     return bool(module.set_fs_attributes_if_different(wanted, missing))
 
 
 def hand_over(module: AnsibleModule, path: str, user: User) -> bool:
-    """Give a state log of an earlier run to the user that runs the monitor now; return whether that is a change."""
+    """Give the state log of an earlier run to the monitor's current user; return whether that is a change."""
     if not path or not os.path.isfile(path) or os.path.islink(path):
         return False
     options = module.load_file_common_arguments({"path": path})
@@ -213,7 +219,7 @@ def hand_over(module: AnsibleModule, path: str, user: User) -> bool:
 
 
 def is_current(file: File, magic: str) -> bool:
-    """Say whether a file on the host has the wanted content."""
+    """Return whether a file on the host has the desired content."""
     if file.link:
         return os.path.islink(file.path) and os.readlink(file.path) == file.link
     found = read(file.path)
@@ -225,7 +231,7 @@ def is_current(file: File, magic: str) -> bool:
 
 
 def put(module: AnsibleModule, host: System, file: File, python: str) -> None:
-    """Write a file at once, or a link; the program with its bytecode."""
+    """Write a file or a link atomically, and the program with its bytecode; raise TransactionError."""
     if file.link:
         staged = f"{file.path}.new"
         if os.path.lexists(staged):
@@ -247,7 +253,7 @@ def put(module: AnsibleModule, host: System, file: File, python: str) -> None:
 
 
 def diff_of(file: File) -> Dict[str, str]:
-    """Return Ansible's before and after; of the program, that it changes."""
+    """Return a file's diff for Ansible; for the program and links, only the note that they change."""
     if file.path == PROGRAM or file.link:
         return {"prepared": f"{file.path} changes\n"}
     found = read(file.path)
@@ -260,7 +266,7 @@ def diff_of(file: File) -> Dict[str, str]:
 
 
 def start(module: AnsibleModule, host: System, changed: List[str]) -> bool:
-    """Enable and start the timer, and run the service once after a change; return whether the timer had to be."""
+    """Enable and start the timer, and run the service once after a change; return whether the timer did not run yet."""
     shown = host.run(["systemctl", "show", "--property=ActiveState,UnitFileState", UNITS[0]]).stdout.split()
     runs = {"ActiveState=active", "UnitFileState=enabled"} <= set(shown)
     if module.check_mode or (runs and not changed):

@@ -11,7 +11,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.verdict impo
 
 
 def main() -> None:
-    """Return the facts."""
+    """Gather the facts, poll until the condition of wait_for holds, and return them."""
     module = AnsibleModule(
         argument_spec={
             "wait_for": {"type": "str", "choices": ["authenticated", "synchronised", "reachable"]},

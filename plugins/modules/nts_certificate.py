@@ -56,7 +56,7 @@ def absent(module: AnsibleModule, host: System) -> Dict[str, Any]:
 
 
 def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
-    """Write the program and remove what no pair uses; return the result of the module."""
+    """Write the program and remove the files that no pair uses; return the result of the module."""
     path = module.params["path"]
     python = interpreter(module, host)
     wanted = program(python)
@@ -84,7 +84,10 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
 
 
 def interpreter(module: AnsibleModule, host: System) -> str:
-    """Return the Python for the program. A check mode has not installed the packages that it predicts."""
+    """Return the Python for the program; raise TransactionError without one.
+
+    In check mode, return the likely path, because the role may only have predicted the installation of Python.
+    """
     try:
         return platform_python(host)
     except TransactionError:
@@ -94,7 +97,7 @@ def interpreter(module: AnsibleModule, host: System) -> str:
 
 
 def program(interpreter: str) -> bytes:
-    """Return the program: this module's own utilities as an archive that Python runs."""
+    """Return the program, an archive of this module's own utilities that Python runs."""
     return archive.program(interpreter, manager.__name__)
 
 

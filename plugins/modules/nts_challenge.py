@@ -11,7 +11,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.below impor
 
 
 def main() -> None:
-    """Write or remove the answers."""
+    """Write or remove the answers to the challenges."""
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "required": True},

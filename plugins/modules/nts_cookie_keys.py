@@ -37,12 +37,12 @@ PRIVATE = "ntskeys.pem"
 
 
 def main() -> None:
-    """Do what the state says."""
+    """Run the operation that the parameter state names."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["read", "prepare", "seal", "applied"], "required": True},
             "name": {"type": "str", "required": True},
-            # Neither is a secret.
+            # The salt is not a secret.
             "salt": {"type": "str", "default": "", "no_log": False},
             "action": {"type": "str", "choices": ["share", "rotate", "replace"], "default": "share"},
             "recipients": {"type": "dict", "default": {}},
@@ -85,7 +85,7 @@ def run(module: AnsibleModule, host: System) -> Row:
 
 
 def prepare(module: AnsibleModule, host: System) -> Row:
-    """Make the key pair of one run."""
+    """Make the key pair of one run, and store its private key in run_dir."""
     if module.check_mode:
         return {"changed": False, "public": ""}
     folder = module.params["run_dir"]
@@ -96,7 +96,7 @@ def prepare(module: AnsibleModule, host: System) -> Row:
 
 
 def seal(module: AnsibleModule, host: System, place: sharing.Place) -> Row:
-    """Seal the keys for the recipients."""
+    """Seal the current, rotated or new keys for the recipients; raise TransactionError."""
     given = module.params
     if module.check_mode:
         return {"changed": False, "sealed": {}}
@@ -112,9 +112,9 @@ def seal(module: AnsibleModule, host: System, place: sharing.Place) -> Row:
 
 
 def applied(module: AnsibleModule, host: System, place: sharing.Place, options: Options) -> Row:
-    """Bring what was sealed for this host into use."""
+    """Open the keys that were sealed for this host, and let chronyd use them; raise TransactionError."""
     if module.check_mode:
-        # The controller knows by the tags that the keys differ; no keys were made.
+        # Check mode has made no keys, but the controller has already found different tags.
         return {"changed": True, "changed_files": [place.path]}
     given = module.params
     path = os.path.join(given["run_dir"], PRIVATE)
@@ -130,7 +130,7 @@ def applied(module: AnsibleModule, host: System, place: sharing.Place, options: 
 
 
 def crypto(module: AnsibleModule, host: System, kind: str, given: Row) -> Row:
-    """Do this here, or by the platform's Python where that has cryptography."""
+    """Run an operation of sealing here or, where this Python lacks cryptography, by the platform's Python."""
     python = None if HAS_CRYPTOGRAPHY else python_with_cryptography(host)
     if python is None:
         return sealing.work(kind, given)

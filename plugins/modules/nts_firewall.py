@@ -19,7 +19,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._firewall.openings 
 
 
 def main() -> None:
-    """Open or close the ports."""
+    """Open or close the ports of an NTS server."""
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def run(module: AnsibleModule) -> Report:
-    """Return what was done, or would be."""
+    """Return the report of the change, in check mode of the predicted one."""
     host = System(
         run=lambda argv: run_program(module, argv, environment=IN_ENGLISH),
         label=lambda file, path: give_label(module, file, path),
@@ -74,7 +74,7 @@ def run(module: AnsibleModule) -> Report:
 
 
 def valid(module: AnsibleModule, text: str) -> str:
-    """Return a network, or end the module."""
+    """Return a valid network; end the module with an error for an invalid one."""
     try:
         ipaddress.ip_network(text)
     except ValueError as problem:

@@ -37,7 +37,7 @@ def main() -> None:
         given["cache_seconds"],
         given["lock_seconds"],
     )
-    # A question would wait for ever.
+    # An interactive prompt of debconf would wait for ever.
     environment = {**IN_ENGLISH, "DEBIAN_FRONTEND": "noninteractive"}
     try:
         report = manage(

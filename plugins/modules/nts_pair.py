@@ -22,7 +22,7 @@ LOCK_TIMEOUT_SECONDS = 60.0
 
 
 def main() -> None:
-    """Prepare the pairs, or deliver what was signed."""
+    """Prepare the pairs, or store the signed chains."""
     module = AnsibleModule(
         argument_spec={
             "pairs": {"type": "list", "elements": "dict", "required": True},
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def run(module: AnsibleModule, host: System) -> Dict[str, Any]:
-    """Return the result of the module."""
+    """Return the result of the module, by this Python or by the platform's one where this one lacks cryptography."""
     python = None if HAS_CRYPTOGRAPHY else python_with_cryptography(host)
     if python is None:
         return work(module.params, module.check_mode)

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. These module utilities as one program, which runs without Ansible.
+"""Private to securetime.nts. Pack these module utilities into one program, which runs without Ansible.
 
-A program that runs often also holds the bytecode of one Python, which reads it instead of the source as long as the
-version fits. That saves it two thirds of its time.
+A program that runs often also holds the bytecode for one version of Python. That version reads the bytecode instead of
+the source, which saves two thirds of the program's time.
 """
 
 import importlib.util
@@ -15,12 +15,12 @@ import zipfile
 from typing import Any, Dict
 
 PACKAGE = __name__.rsplit(".", 2)[0]
-# Files of an archive have a date; with a fixed one, the same program is the same file.
+# Files in an archive have a date. With a fixed one, the same sources always make the same archive.
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def program(interpreter: str, module: str) -> bytes:
-    """Return an archive that Python runs: every module utility that is here, and a call of main() of one of them."""
+    """Return an archive that Python runs: every available module utility, and a call of one module's main()."""
     files = {"__main__.py": f"from {module} import main\n\nraise SystemExit(main())\n".encode()}
     parts = PACKAGE.split(".")
     for count in range(1, len(parts) + 1):
@@ -30,7 +30,7 @@ def program(interpreter: str, module: str) -> bytes:
         files[f"{path}/__init__.py" if found.ispkg else f"{path}.py"] = source(found.name)
     archive = io.BytesIO()
     archive.write(f"#!{interpreter}\n".encode())
-    # Not compressed: that would depend on the library that does it.
+    # Compressed bytes would depend on the version of the compression library.
     with zipfile.ZipFile(archive, "a") as opened:
         for name, content in sorted(files.items()):
             opened.writestr(zipfile.ZipInfo(name, LONG_AGO), content)
@@ -38,12 +38,12 @@ def program(interpreter: str, module: str) -> bytes:
 
 
 def source(name: str) -> bytes:
-    """Return the source of a module, also out of the archive in which Ansible brings it."""
+    """Return the source of a module, also from the archive in which Ansible sends it."""
     loader: Any = getattr(importlib.util.find_spec(name), "loader", None)
     return str(loader.get_source(name)).encode()
 
 
-# Run by the Python that the bytecode is for, with the path of an archive: adds the bytecode of each module to it.
+# Adds the bytecode of each module to an archive. The Python that the bytecode is for runs it, with the archive's path.
 COMPILE = """
 import importlib.util, marshal, struct, sys, time, zipfile
 date = (1980, 1, 1, 0, 0, 0)
@@ -60,12 +60,12 @@ with zipfile.ZipFile(sys.argv[1], "a") as archive:
         data = importlib.util.MAGIC_NUMBER + header + marshal.dumps(code)
         archive.writestr(zipfile.ZipInfo(name + "c", date), data)
 """
-# Prints the number of the bytecode of a Python in hexadecimal.
+# Prints a Python's magic number of bytecode in hexadecimal.
 MAGIC = "import importlib.util; print(importlib.util.MAGIC_NUMBER.hex())"
 
 
 def is_current(found: bytes, wanted: bytes, magic: str) -> bool:
-    """Say whether a program is this archive with bytecode of the Python of this number, and whole."""
+    """Return whether a program is this archive, undamaged, with bytecode of this magic number."""
     try:
         parts = _parts(found)
     except (zipfile.BadZipFile, ValueError, EOFError):

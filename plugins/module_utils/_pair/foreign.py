@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Files that another program keeps, and whose user need not be root.
+"""Private to securetime.nts. Read files that another program manages, possibly as another user than root.
 
-Root copies their content to where other users read it, so a user must not choose a file that only root can read.
+Root copies their content into files that other users can read. So no user may make root read a file that only root can
+read.
 """
 
 import errno
@@ -16,19 +17,20 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
 
 # A chain of ten certificates with RSA 4096 has 30 KiB.
 MAX_BYTES = 1 << 20
-# As many as Linux follows (path_resolution(7)).
+# The limit of Linux (path_resolution(7)).
 MAX_LINKS = 40
 NOT_REGULAR = "{} is not a regular file. Name the file that holds the PEM blocks."
 
 
 class ForeignFileError(Exception):
-    """The file is not used; the text is a sentence that says why."""
+    """A file is refused; the text is a sentence that gives the reason."""
 
 
 def read_text(path: str) -> str:
     """Return the content of a regular file of at most MAX_BYTES; raise ForeignFileError.
 
-    Refuse a file that a user other than root can have put there and that belongs to another user than that one.
+    Where a user other than root owns a folder or a symbolic link of the path, refuse a file of another owner than the
+    outermost of these users.
     """
     try:
         walk = _Walk(path)
@@ -57,9 +59,9 @@ def read_text(path: str) -> str:
 
 
 def certificates_of(text: str, path: str) -> str:
-    """Return the certificates of a text in PEM, without what else is in it.
+    """Return the certificates in a text, in PEM, and drop everything else.
 
-    Raise ForeignFileError where it has none, or has a private key; path is the file's, for the message.
+    Raise ForeignFileError where the text has none, or has a private key; path names the file in the message.
     """
     if "PRIVATE KEY" in text:
         raise ForeignFileError(
@@ -73,10 +75,10 @@ def certificates_of(text: str, path: str) -> str:
 
 
 class _Walk:
-    """The way to a file, step by step from open folders, so that nobody changes it meanwhile.
+    """Resolve a path step by step from open folders, so that no user can change it during the walk.
 
-    users own a folder or a symbolic link on the way, and so decide where it leads: all but root, outermost first.
-    is_shared says whether a group, or everybody, can write to the last folder.
+    users are the owners of folders and symbolic links on the path, without root, outermost first: each of them decides
+    where the path leads. is_shared says whether the group or all users can write to the last folder.
     """
 
     def __init__(self, path: str) -> None:
@@ -87,7 +89,7 @@ class _Walk:
         self.folder = os.open("/" if path.startswith("/") else ".", os.O_PATH)
 
     def open(self) -> int:
-        """Return a descriptor of the regular file at the end; raise ForeignFileError or OSError."""
+        """Return a descriptor of the regular file at the end of the path; raise ForeignFileError or OSError."""
         try:
             left = self.path.split("/")
             while left:
@@ -96,7 +98,7 @@ class _Walk:
                 try:
                     kind = os.fstat(found).st_mode
                     if not stat.S_ISLNK(kind) and not stat.S_ISDIR(kind):
-                        # A device can act when it is opened, and a FIFO waits for a writer.
+                        # Opening a device can have side effects, and opening a FIFO waits for a writer.
                         if left or not stat.S_ISREG(kind):
                             raise ForeignFileError(NOT_REGULAR.format(self.path))
                         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -109,7 +111,7 @@ class _Walk:
         raise ForeignFileError(NOT_REGULAR.format(self.path))
 
     def _follow(self, found: int) -> List[str]:
-        """Enter a folder, or return the steps of a symbolic link."""
+        """Enter a folder, or return the path components of a symbolic link's target."""
         status = os.fstat(found)
         if status.st_uid not in (0, *self.users):
             self.users.append(status.st_uid)

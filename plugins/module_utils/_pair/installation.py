@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What nts-certificate needs on a host, and what it leaves there."""
+"""Private to securetime.nts. Find the Python for nts-certificate, and find and remove its files on a host."""
 
 import os
 import shutil
@@ -18,9 +18,9 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.server_files
     kept_pairs,
 )
 
-# The interpreters of the distributions' own programs. The first is that of Enterprise Linux 8 and 9.
+# The interpreters of the distributions' own programs. Enterprise Linux 8 and 9 have the first.
 PLATFORM_PYTHONS = ("/usr/libexec/platform-python", "/usr/bin/python3")
-# Without a new Python's syntax, so that an old one reports its version.
+# Avoids new syntax, so that an old Python can report its version.
 TEST_PYTHON = """
 import sys
 if sys.version_info < (3, 6):
@@ -34,7 +34,7 @@ except ImportError:
 
 
 def platform_python(host: System, program: str = "nts-certificate") -> str:
-    """Return the first of PLATFORM_PYTHONS that runs the program, preferably with cryptography.
+    """Return the first of PLATFORM_PYTHONS that runs the program, preferably one with cryptography.
 
     The choice does not depend on Ansible's interpreter, which can be below /home and differs between versions.
     """
@@ -48,12 +48,12 @@ def platform_python(host: System, program: str = "nts-certificate") -> str:
 
 
 def python_with_cryptography(host: System) -> Optional[str]:
-    """Return the first of PLATFORM_PYTHONS with cryptography, if there is one."""
+    """Return the first of PLATFORM_PYTHONS with cryptography; None without one."""
     return next(iter(_platform_pythons(host)[0]), None)
 
 
 def _platform_pythons(host: System) -> Tuple[List[str], List[str], List[str]]:
-    """Return the paths of those with cryptography and of those without, and why others cannot be used."""
+    """Return the paths of Pythons with cryptography, of those without, and why the others are unusable."""
     complete, usable, reports = [], [], []  # type: List[str], List[str], List[str]
     for path in PLATFORM_PYTHONS:
         done = host.run([path, "-I", "-c", TEST_PYTHON])
@@ -67,7 +67,7 @@ def _platform_pythons(host: System) -> Tuple[List[str], List[str], List[str]]:
 
 
 def unused(staging: Sequence[str], root: str = "") -> List[str]:
-    """Return the staging folders, and the pairs kept for a rollback, of no pair; staging are the folders in use."""
+    """Return the staging folders and stored previous pairs that no pair uses; staging lists the folders in use."""
     in_use = {os.path.basename(os.path.dirname(path)): path for path in staging}
     found = []
     for name in _entries(root + STAGING):
@@ -81,18 +81,18 @@ def unused(staging: Sequence[str], root: str = "") -> List[str]:
 
 
 def installed(program: str = PROGRAM, root: str = "") -> List[str]:
-    """Return everything of the renewal that is on the host, in the order of its removal."""
-    # The settings are the last one: as long as they are there, the next run of Ansible removes the rest.
+    """Return the files and folders of the renewal on the host, in the order of their removal."""
+    # Remove the settings last: as long as they exist, the next run of Ansible removes the rest.
     paths = [TIMER, SERVICE, CERTBOT_HOOK, program, *kept_pairs(root), STAGING, SETTINGS]
     return [path for path in paths if os.path.lexists(root + path)]
 
 
 def uninstall(host: System, paths: Sequence[str]) -> None:
-    """Stop the renewal, which rolls back a change in progress, and remove what installed() has returned."""
+    """Stop the renewal, which rolls back a change in progress, and remove the paths that installed() returned."""
     units = [os.path.basename(path) for path in paths if path in (TIMER, SERVICE)]
     if units:
         for command in (["disable", "--now", *units], ["stop", *units]):
-            # `disable` fails where a power cut emptied a unit.
+            # `disable` fails where a power cut emptied a unit file, so the status of `stop` decides.
             done = host.run(["systemctl", *command])
         if done.status:
             raise TransactionError(f"`systemctl stop {' '.join(units)}` failed: {done.stderr.strip()}")

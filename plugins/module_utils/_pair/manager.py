@@ -1,13 +1,15 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The program nts-certificate: an NTS server's pair of certificate and key, and its life.
+"""Private to securetime.nts. The program nts-certificate manages an NTS server's pair of certificate and key.
 
-However a new pair arrives, it ends in deploy: checked as chronyd will read it, swapped as one, chronyd restarted (it
-reads a pair only at its start), and asked by a key exchange for what it serves. If it does not serve the new one, the
-old one comes back.
+Every new pair passes through deploy(), whatever its origin. deploy() checks the pair as chronyd will read it, swaps
+both files in one transaction, and restarts chronyd, which reads a pair only at its start. A key exchange then shows
+which certificate chronyd serves. If that is not the new one, deploy() rolls back to the old pair.
 
-The program starts, restarts and enables nothing that an administrator has stopped or disabled.
+The program neither starts, restarts nor enables a unit that an administrator has stopped or disabled.
+
+Long: status, renewal, repair and rollback of a pair share one class, of which the command line is a thin layer.
 """
 
 import argparse
@@ -66,20 +68,20 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.request impor
 
 Row = Dict[str, Any]
 
-# Below the state folder of the transactions, behind the pair's id: the pair before the last one.
+# Suffixes of the previous pair's files, after the pair's ID, in the state folder of the transactions.
 PREVIOUS = (".previous.pem", ".previous.key")
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_SERVING, EXIT_LEFT_ALONE, EXIT_STOPPED = range(6)
 # Exit statuses by severity. The program returns the worst one of its pairs.
 SEVERITY = (EXIT_OK, EXIT_LEFT_ALONE, EXIT_FAILED, EXIT_NOT_SERVING, EXIT_STOPPED, EXIT_USAGE)
-# An issuing CA must be renewed by whoever has its root's key: that takes people, and time.
+# Only the operator who holds the root CA's key can renew an issuing CA, so the warning comes early.
 ISSUER_WARNING_DAYS = 60.0
-# The unit of the program has no time limit, so that an ACME client that hangs needs one.
+# The unit of the program has no time limit, so an ACME client that hangs needs one.
 ACME_CLIENT_MINUTES = 30
 TRANSITIONS = ("activating", "deactivating", "reloading")
 
 
 class Settings(NamedTuple):
-    """What the role has written down of one pair."""
+    """The settings of one pair, which the role writes."""
 
     id: str
     names: List[str]
@@ -90,21 +92,21 @@ class Settings(NamedTuple):
     service: str
     provider: str
     lifetime_days: float = 90.0
-    # Renewed when this part of the lifetime is left.
+    # A renewal is due when this fraction of the lifetime is left.
     renew_fraction: float = 1 / 3
     key_type: str = "ECDSA P-256"
     new_key: bool = False
-    # Where whoever makes the pair leaves it: the files of the chain, and the key.
+    # The staged files of a new pair, which its provider writes: the files of the chain, and the key.
     staged_certificate: Sequence[str] = ()
     staged_key: str = ""
-    # The key of the server's own issuing CA, whose certificate is the last of the chain.
+    # The key of the server's own issuing CA, whose certificate ends the chain.
     issuing_key: str = ""
-    # Makes a new pair there, if somebody else does it on this host: an ACME client.
+    # The command line of the ACME client that makes a new pair in the staged files; empty for other providers.
     command: Sequence[str] = ()
 
 
 class CertificateError(Exception):
-    """What could not be done; status is the exit status."""
+    """An operation on a pair failed; status is the exit status of the program."""
 
     def __init__(self, message: str, status: int = EXIT_FAILED) -> None:
         super().__init__(message)
@@ -121,25 +123,25 @@ def read_settings(path: str) -> List[Settings]:
 
 
 class CertificateManager:
-    """The pair of one server."""
+    """Manage one pair of the server: report its status, renew, deploy and roll back."""
 
     def __init__(self, settings: Settings, host: System) -> None:
         self.settings = settings
         self.host = host
 
-    # --- What is there ---
+    # --- Status ---
 
     def chain(self) -> List[Row]:
-        """Describe the certificates in the file, the server's first."""
+        """Describe the certificates in the file, the server's certificate first."""
         return describe_all(_text(self.settings.certificate))
 
     @property
     def server(self) -> Server:
-        """Return chronyd on this host as its configuration is now."""
+        """Return chronyd on this host, with its current configuration."""
         return server_of(self.host, self.settings.config_file, self.settings.service)
 
     def served(self) -> Row:
-        """Ask chronyd on this host for a key exchange and the time."""
+        """Probe chronyd on this host by a key exchange and an NTP request; return the row of the probe."""
         return ask(self.server, self.settings.names[0], _text(self.settings.certificate))
 
     def assert_served(self, certificate: str) -> List[str]:
@@ -147,7 +149,7 @@ class CertificateManager:
         return assert_served(self.server, self.settings.names, certificate)
 
     def status(self) -> Row:
-        """Return everything that is known of the pair, and what is wrong with it, in sentences."""
+        """Return the state of the pair, with problems and warnings in sentences."""
         settings = self.settings
         now = time.time()
         chain = self.chain()
@@ -162,7 +164,7 @@ class CertificateManager:
             "names": settings.names,
             "file": leaf,
             "served": served,
-            # What is refused because it is not what the file says is still served.
+            # A probe that refuses another certificate than the file's still proves that chronyd serves NTS.
             "serves_nts": probe["ok"] or is_another(probe, leaf),
             "probe_error": probe["error"],
             "remaining_days": left / 86400,
@@ -178,16 +180,16 @@ class CertificateManager:
         }
 
     def is_due(self, leaf: Row, left: float) -> bool:
-        """Say whether a certificate with so many seconds left is to be renewed."""
+        """Return whether a certificate that is valid for `left` more seconds is due for renewal."""
         return left <= self.lifetime(leaf) * self.settings.renew_fraction
 
     @staticmethod
     def lifetime(leaf: Row) -> float:
-        """Return for how many seconds a certificate was made."""
+        """Return the lifetime of a certificate in seconds."""
         return seconds_left(leaf, 0) - seconds_left(dict(leaf, not_after=leaf["not_before"]), 0)
 
     def problems(self, leaf: Row, left: float, probe: Row) -> List[str]:
-        """Return what is wrong, the worst first."""
+        """Return the problems of the pair in sentences, the worst first."""
         found = []
         if is_another(probe, leaf):
             serial = (certificate_of(probe) or {})["serial"]
@@ -200,7 +202,7 @@ class CertificateManager:
         if left < 0:
             found.append(f"The certificate has expired on {leaf['not_after']}.")
         if left > self.lifetime(leaf):
-            # Made when this host's clock was ahead.
+            # This host's clock was ahead when it made the certificate.
             found.append(f"The certificate is not valid before {leaf['not_before']}.")
         missing = self.missing(leaf)
         if missing:
@@ -208,13 +210,13 @@ class CertificateManager:
         return found
 
     def missing(self, leaf: Row) -> List[str]:
-        """Return the names that a certificate should carry, and does not."""
+        """Return the names in the settings that a certificate lacks."""
         carried = [text.partition(":")[2] for text in leaf["subject_alt_names"]]
         return [name for name in self.settings.names if not carries(carried, name)]
 
     @staticmethod
     def warnings(issuer_left: Optional[float]) -> List[str]:
-        """Return what will be wrong."""
+        """Return a warning where the issuing CA expires soon; issuer_left is in seconds."""
         if issuer_left is None or issuer_left >= ISSUER_WARNING_DAYS * 86400:
             return []
         days = issuer_left / 86400
@@ -222,7 +224,10 @@ class CertificateManager:
         return [f"{what}: run the playbook securetime.nts.site where the root CA's key is."]
 
     def out_of_service(self) -> str:
-        """Return why this chronyd is not to be touched: an administrator took it, or the pair, out of service."""
+        """Return why an administrator has taken chronyd or this pair out of service; empty where both are in service.
+
+        Wait, up to start_timeout, while the unit changes its state or systemd has a job for it.
+        """
         settings = self.settings
         unit = Unit(self.host, settings.service)
         deadline = time.monotonic() + self.options("").start_timeout
@@ -244,12 +249,12 @@ class CertificateManager:
         return ""
 
     def has_job(self, unit: Unit) -> bool:
-        """Return whether systemd is to start or stop a unit, as while the host boots."""
+        """Return whether systemd has queued a job for a unit, as it does while the host boots."""
         job = self.host.run(["systemctl", "show", "--value", "--property=Job", unit.name]).stdout.strip()
         return job.isdigit() and job != "0"
 
     def obstacle(self) -> str:
-        """Return why this host could not make the next certificate."""
+        """Return what prevents this host from making the next certificate; empty where nothing does."""
         settings = self.settings
         if settings.issuing_key and not HAS_CRYPTOGRAPHY:
             return f"To make a new certificate, Python's cryptography must be installed for {sys.executable}."
@@ -259,25 +264,25 @@ class CertificateManager:
             return f"{settings.command[0]}, which gets new certificates, is not installed: run securetime.nts.site."
         return ""
 
-    # --- What is done ---
+    # --- Changes ---
 
     def recover(self) -> bool:
-        """Undo an interrupted change and return whether there was one; raise CertificateError where that fails."""
+        """Undo an interrupted change; return whether there was one. Raise CertificateError where that fails."""
         return bool(self.alone(lambda options: transaction.recover_alone(self.host, options)))
 
     def begin(self) -> None:
-        """Undo an interrupted change; raise CertificateError where chronyd is not to be touched."""
+        """Undo an interrupted change; raise CertificateError where chronyd or the pair is out of service."""
         self.recover()
         self.assert_in_service()
 
     def assert_in_service(self) -> None:
-        """Raise CertificateError where chronyd is not to be touched."""
+        """Raise CertificateError where an administrator has taken chronyd or the pair out of service."""
         reason = self.out_of_service()
         if reason:
             raise CertificateError(reason, EXIT_LEFT_ALONE)
 
     def deploy(self, certificate: str, key: str) -> Row:
-        """Bring a new pair into use, or raise CertificateError, and the old one is in use."""
+        """Deploy a new pair in one transaction, or roll back to the old pair and raise CertificateError."""
         settings = self.settings
         _certificates(certificate, "The new certificate")
         new = describe_all(certificate)[0]
@@ -287,14 +292,14 @@ class CertificateManager:
             FileSpec(settings.certificate, certificate, "root", "root", 0o644),
         ]
         if settings.issuing_key:
-            # Ansible compares with these: what it did not make itself must not look like a change to it.
+            # Also update the staged copies, or the next Ansible run would see a change.
             leaf = CERTIFICATE.findall(certificate)[0] + "\n"
             wanted.append(FileSpec(settings.staged_certificate[0], leaf, "root", "root", 0o644, "nothing"))
             wanted.append(FileSpec(settings.staged_key, key, "root", "root", 0o600, "nothing"))
         running = RunningOnly(self.host, settings.service)
 
         def specs() -> List[FileSpec]:
-            # An ACME client, or the lock, can have taken minutes since begin().
+            # An ACME client or a wait for the lock can have taken minutes since begin().
             self.assert_in_service()
             running.is_on = True
             return wanted
@@ -310,7 +315,7 @@ class CertificateManager:
         return {"changed": done["changed"], "served": new, "actions": done["actions"], "warnings": warnings}
 
     def options(self, certificate: str) -> Options:
-        """Return how a new pair comes into use."""
+        """Return the options of the transaction that deploys a pair."""
         settings = self.settings
         return Options(
             config_file=settings.config_file,
@@ -321,17 +326,17 @@ class CertificateManager:
         )
 
     def silent_or_failed(self) -> int:
-        """Return the exit status of a failure: worse if nothing is served any more."""
+        """Return the exit status of a failure, a worse one where chronyd no longer serves NTS."""
         with contextlib.suppress(CertificateError, OSError, DerError, IndexError):
             return EXIT_FAILED if self.status()["serves_nts"] else EXIT_NOT_SERVING
         return EXIT_NOT_SERVING
 
     def keep(self, pair: Sequence[Optional[files.FileState]]) -> List[str]:
-        """Keep the pair that was in use until now, for rollback; return a warning where that fails."""
+        """Store the pair that the new one replaced, for rollback(); return a warning where that fails."""
         places = [(existing, self.previous(name)) for existing, name in zip(pair, PREVIOUS) if existing is not None]
         try:
             os.makedirs(self.host.state, mode=0o700, exist_ok=True)
-            # Both before the first rename, so that a full disk leaves the pair whole that was kept before.
+            # Write both files before the first rename: a full disk then leaves the stored pair complete.
             for existing, place in places:
                 files.write(place + files.NEW, existing.content, 0o600, 0, 0)
             for _existing, place in places:
@@ -348,16 +353,16 @@ class CertificateManager:
         return []
 
     def previous(self, name: str) -> str:
-        """Return where one of PREVIOUS is."""
+        """Return the path of a file of the previous pair, by its suffix in PREVIOUS."""
         return os.path.join(self.host.state, self.settings.id + name)
 
     def rollback(self) -> Row:
-        """Bring back the pair before the last one."""
+        """Deploy the previous pair."""
         certificate, key = (_text(self.previous(name)) for name in PREVIOUS)
         return self.deploy(certificate, key)
 
     def staged(self) -> Tuple[str, str]:
-        """Return the pair that whoever makes it has left on this host."""
+        """Return the staged pair, chain and key, as its issuer left it on this host; raise CertificateError."""
         try:
             chain = "".join(_certificates(read_text(path), path) for path in self.settings.staged_certificate)
             return chain, read_text(self.settings.staged_key)
@@ -365,11 +370,11 @@ class CertificateManager:
             raise CertificateError(str(error)) from None
 
     def renew(self, force: bool = False) -> Row:
-        """Make a new pair if it is time to, and deploy it; mend what is served otherwise."""
+        """Make and deploy a new pair where a renewal is due; otherwise repair a pair that chronyd does not serve."""
         settings = self.settings
         others_renew = settings.command or settings.provider == "host_path"
         if others_renew and self.staged()[0] != _text(settings.certificate):
-            # The program that keeps the pair has renewed it, and no hook has deployed that.
+            # Another program has renewed the pair, and its hook has not deployed it.
             return self.deploy(*self.staged())
         status = self.status()
         wanted = status["due"] or self.must_be_made_anew(status)
@@ -377,9 +382,9 @@ class CertificateManager:
             if not status["problems"]:
                 obstacle = self.obstacle()
                 if obstacle:
-                    # Now, and not when the certificate is due.
+                    # Report the obstacle now, while there is still time until the renewal.
                     raise CertificateError(obstacle)
-                # Of a chronyd that this host may not ask, the file says what it has read.
+                # Where this host may not probe chronyd, the file stands for the served certificate.
                 return {"changed": False, "served": status["served"] or status["file"], "actions": []}
             try:
                 return self.repair(status)
@@ -396,7 +401,7 @@ class CertificateManager:
         return self.make(status)
 
     def make(self, status: Row) -> Row:
-        """Make a new pair, or have it made, and deploy it."""
+        """Make a new pair, by this host or its ACME client, and deploy it; raise CertificateError."""
         settings = self.settings
         if settings.command:
             self.run_acme_client(status)
@@ -425,17 +430,20 @@ class CertificateManager:
         return self.deploy(leaf + above, key)
 
     def alone(self, do: Callable[[Options], Any]) -> Any:
-        """Do something to the state of the transactions, which waits for a run of Ansible; return its result."""
+        """Return the result of `do`, which takes the lock of the transactions; raise CertificateError.
+
+        The lock can wait for a run of Ansible.
+        """
         try:
             return do(self.options(""))
         except (TransactionError, OSError) as error:
             raise CertificateError(str(error), self.silent_or_failed()) from None
 
     def repair(self, status: Row) -> Row:
-        """Bring the pair that is there into use: swapped by hand, or with a key that chronyd may not read any more.
+        """Deploy the pair that is in the files, for example after a manual swap or a loss of the key's permissions.
 
-        Restart a chronyd that serves nothing for another reason, as one that hangs or found its port in use, and one
-        that serves another certificate than the file's, also where the record says that it has read the file.
+        Restart a chronyd that serves no NTS for another reason, such as a hang or a port in use. Also restart one that
+        serves another certificate than the file's, even where the record of loaded files says that it has read it.
         """
         served = status["served"]
         serves_another = served is not None and served["fingerprint_sha256"] != status["file"]["fingerprint_sha256"]
@@ -449,7 +457,7 @@ class CertificateManager:
         return done
 
     def run_acme_client(self, status: Row) -> None:
-        """Let the ACME client get a new pair, or raise CertificateError: what is served is not touched."""
+        """Run the ACME client, which stages a new pair; raise CertificateError. The served pair does not change."""
         done = self.host.run(["timeout", f"{ACME_CLIENT_MINUTES}m", *self.settings.command])
         if done.status:
             said = " | ".join(line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip())
@@ -460,14 +468,14 @@ class CertificateManager:
             )
 
     def must_be_made_anew(self, status: Row) -> bool:
-        """Say whether the certificate is not what the settings ask for, and this host can make one that is."""
+        """Return whether the certificate differs from the settings and this host can make one that matches them."""
         leaf = status["file"]
         early = status["remaining_days"] > status["lifetime_days"]
         other = early or leaf["key_type"] != self.settings.key_type or self.missing(leaf)
         return bool((self.settings.issuing_key and other) or (self.settings.command and early))
 
     def clock_problem(self) -> str:
-        """Return why certificates cannot be made by this host's clock; nothing where chronyd has synchronised it."""
+        """Return why this host's clock must not date a certificate; empty where chronyd has synchronised it."""
         rows = parse(TRACKING, self.host.run(["chronyc", "-c", "tracking"]).stdout).rows
         if not rows:
             return "of which nobody knows whether it is right, because chronyd does not answer"
@@ -476,7 +484,7 @@ class CertificateManager:
 
 
 def describe_all(text: str) -> List[Row]:
-    """Describe every certificate of a text, or raise CertificateError."""
+    """Describe every certificate in a PEM text; raise CertificateError where it has none."""
     found = CERTIFICATE.findall(text)
     if not found:
         raise CertificateError("There is no certificate in the file.")
@@ -508,7 +516,7 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def this_host() -> System:
-    """Return this host, as the transactions need it."""
+    """Return the system calls of this host that the transactions need."""
 
     def run(argv: List[str]) -> CommandResult:
         environment = dict(os.environ, LC_ALL="C", PATH=PATH)
@@ -528,7 +536,7 @@ def this_host() -> System:
 
     def label(staged: str, path: str) -> None:
         if os.path.exists("/sys/fs/selinux/enforce"):
-            # What the policy says and not what the file there has, which may have come from elsewhere.
+            # Take the label from the policy: the existing file may carry the label of another folder.
             context = run(["matchpathcon", "-n", path]).stdout.strip()
             if context.count(":") > 1:
                 run(["chcon", context, staged])
@@ -554,16 +562,17 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def act_on_all(keepers: Sequence[CertificateManager], words: Any, received: Sequence[str]) -> int:
-    """Do what the command line asks for of each pair until a signal is received; return the worst exit status."""
+    """Run the command for each pair until a signal arrives; return the worst exit status."""
     codes = [EXIT_OK]
     for keeper in keepers:
         try:
-            # One pair that cannot be helped does not keep the others from being renewed.
+            # A failure of one pair does not prevent the renewal of the others.
             codes.append(act(keeper, words))
         except TransactionError as error:
             sys.stderr.write(f"nts-certificate {words.command}: {keeper.settings.id}: {error}.\n")
         if received:
-            # A signal between two steps of a transaction can leave its plan. The plan of another run is locked.
+            # A signal between two steps of a transaction can leave its plan behind. Another run holds the lock on its
+            # own plan, so do not wait for the lock.
             options = keeper.options("")._replace(lock_timeout=0.0)
             with contextlib.suppress(TransactionError, OSError):
                 transaction.recover_alone(keeper.host, options)
@@ -572,7 +581,7 @@ def act_on_all(keepers: Sequence[CertificateManager], words: Any, received: Sequ
 
 
 def read_arguments(arguments: Optional[Sequence[str]]) -> Any:
-    """Return what the command line says."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="nts-certificate",
         description="Keep the certificate of this host's NTS server.",
@@ -597,7 +606,7 @@ def read_arguments(arguments: Optional[Sequence[str]]) -> Any:
     deploy.add_argument("--key", metavar="FILE")
     deploy.add_argument("--lineage", metavar="FOLDER", help="certbot's $RENEWED_LINEAGE, in the place of the two")
     command("rollback", "bring back the pair before the last one")
-    # The interrupted change is the host's, not a pair's.
+    # An interrupted change belongs to the host, not to one pair.
     commands.add_parser("recover", help="undo an interrupted change of chronyd's files").set_defaults(pair=None)
     words = parser.parse_args(arguments)
     if words.command == "deploy" and not words.lineage and not (words.certificate and words.key):
@@ -606,10 +615,10 @@ def read_arguments(arguments: Optional[Sequence[str]]) -> Any:
 
 
 def chosen(words: Any, keepers: Sequence[CertificateManager]) -> Sequence[CertificateManager]:
-    """Return the keepers of the pairs that a command is about."""
+    """Return the managers of the pairs that a command selects; raise CertificateError for an unknown pair."""
     if words.command == "deploy" and words.lineage:
         folder = os.path.join(os.path.abspath(words.lineage), "")
-        # certbot calls its hook for every certificate on the host: most are none of ours.
+        # certbot calls its hook for every certificate on the host; most do not belong to a pair.
         return [keeper for keeper in keepers if keeper.settings.staged_key.startswith(folder)]
     if not words.pair:
         return keepers[:1] if words.command in ("deploy", "recover") else keepers
@@ -621,7 +630,7 @@ def chosen(words: Any, keepers: Sequence[CertificateManager]) -> Sequence[Certif
 
 
 def act(keeper: CertificateManager, words: Any) -> int:
-    """Do what the command line asks for of one pair, tell it, and return the exit status."""
+    """Run the command for one pair, print the result or the error, and return the exit status."""
     try:
         text, code = run(keeper, words)
     except CertificateError as error:
@@ -632,7 +641,7 @@ def act(keeper: CertificateManager, words: Any) -> int:
 
 
 def run(keeper: CertificateManager, words: Any) -> Tuple[str, int]:
-    """Do what the command line asks for; return what to print, and the exit status."""
+    """Run the command for one pair; return the text to print and the exit status."""
     if words.command == "recover":
         return "An interrupted change of chronyd's files was undone." if keeper.recover() else "", EXIT_OK
     if words.command in ("check", "status"):
@@ -660,7 +669,7 @@ def run(keeper: CertificateManager, words: Any) -> Tuple[str, int]:
 
 
 def format_status(status: Row) -> str:
-    """Return the status in lines."""
+    """Return the status as text, one fact a line."""
     leaf = status["file"]
     lines = [
         f"certificate {leaf['serial']} for {', '.join(leaf['subject_alt_names'])}",

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What the module nts_pair does, also as a program that another Python runs.
+"""Private to securetime.nts. The work of the module nts_pair, which another Python can run as a program.
 
-The interpreter of Ansible can lack cryptography where the platform's own Python has it: on Enterprise Linux 8 the one
-is of AppStream, and the other is 3.6.
+Ansible's interpreter can lack cryptography while the platform's own Python has it. On Enterprise Linux 8, the former
+comes from AppStream, and the latter is 3.6.
 """
 
 import json
@@ -24,7 +24,7 @@ Row = Dict[str, Any]
 
 
 def work(params: Mapping[str, Any], check_mode: bool) -> Row:
-    """Prepare the pairs, or deliver what was signed; return the result of the module."""
+    """Prepare the pairs, or store the signed chains; return the result of the module."""
     pairs, changes = [], []  # type: List[Row], List[str]
     for pair in (staged_pair(planned, params) for planned in params["pairs"]):
         if pair.id in params["chains"]:
@@ -44,7 +44,7 @@ def work_by(
     params: Mapping[str, Any],
     check_mode: bool,
 ) -> Row:
-    """Do the same by another Python; raise StagingError with what it says where that fails.
+    """Run the same work by another Python; raise StagingError with its last error line where that fails.
 
     run(argv, input) executes a program. folder is private to this run, which removes it.
     """

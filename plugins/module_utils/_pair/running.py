@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. A host on which a change restarts chronyd, and neither starts nor enables it.
+"""Private to securetime.nts. Let a change restart a running chronyd, but neither start nor enable it.
 
-A renewal takes minutes. An administrator, or the role's restoration, can stop chronyd meanwhile.
+A renewal takes minutes. An administrator, or the playbook securetime.nts.restore, can stop chronyd during that time.
 """
 
 from typing import List
@@ -13,9 +13,9 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.unit import
 
 
 class RunningOnly:
-    """Passes on the commands of a change to a host, but for those that start a stopped unit or enable it.
+    """Run the commands of a change on a host, but refuse those that start a stopped unit or enable it.
 
-    `system` is the host as the change is given it. `refused` says why a command was not passed on.
+    Give `system` to the change as its host. `refused` is the reason of the last refusal; empty without one.
     """
 
     def __init__(self, host: System, service: str) -> None:
@@ -28,12 +28,12 @@ class RunningOnly:
         self.refused = ""
 
     def run(self, argv: List[str]) -> CommandResult:
-        """Run a program, or fail where it would start or enable the unit."""
+        """Run a program; return a failure instead where it would start or enable the unit."""
         argv = list(argv)
         if not self.is_on or argv[0] != "systemctl" or argv[-1] != self.service:
             return self.host.run(argv)
         if argv[1] == "reset-failed":
-            # Afterwards the unit is inactive, as a stopped one.
+            # reset-failed leaves the unit inactive, like a stopped one, so remember the failure.
             self.has_failed = self.has_failed or self.state() == "failed"
         if argv[1] == "enable":
             return self.refuse(f"{self.service} is disabled, and nts-certificate does not enable it")
@@ -44,9 +44,9 @@ class RunningOnly:
             if state not in ("active", "reloading"):
                 return self.refuse(f"{self.service} is {state}, and nts-certificate does not start it")
             self.has_restarted, self.has_failed = True, False
-            # One that is stopped at this moment stays stopped.
+            # try-restart does not start a unit that stops at this moment.
             return self.host.run(["systemctl", "try-restart", self.service])
-        # The rollback: what the new pair made fail is started again, and what was stopped is not.
+        # The second restart is the rollback: it starts a unit that failed with the new pair, but no stopped one.
         if state == "inactive" and not self.has_failed:
             return self.refuse(f"{self.service} was stopped, and nts-certificate does not start it")
         return self.host.run(argv)
@@ -56,6 +56,6 @@ class RunningOnly:
         return Unit(self.host, self.service).show().get("ActiveState") or "not found"
 
     def refuse(self, reason: str) -> CommandResult:
-        """Return the result of a command that is not passed on."""
+        """Record the reason and return the result of a refused command."""
         self.refused = reason
         return CommandResult(1, "", reason)

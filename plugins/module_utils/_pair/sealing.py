@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Texts that one host seals for another, so that the controller carries ciphertext alone.
+"""Private to securetime.nts. Seal texts from one host to another, so that the controller carries ciphertext alone.
 
 Each recipient makes a key pair for one run. The sender agrees on a key with it (ECDH on P-256, HKDF with SHA-256) and
-encrypts (AES-256-GCM). FIPS 140 approves all of it. The purpose is authenticated: what is sealed for one set of keys
-opens as no other.
+encrypts the text (AES-256-GCM). FIPS 140 approves all three. The purpose is authenticated data: a text that is sealed
+for one set of keys does not open for another.
 
-Also a program that another Python runs, because the interpreter of Ansible can lack cryptography.
+Another Python can run this module as a program, because Ansible's interpreter can lack cryptography.
 """
 
 import base64
@@ -40,7 +40,7 @@ CANNOT_OPEN = (
 
 
 class SealingError(Exception):
-    """What could not be sealed or opened."""
+    """A text cannot be sealed or opened."""
 
 
 def make() -> Row:
@@ -53,7 +53,7 @@ def make() -> Row:
 
 
 def seal(text: str, recipients: Mapping[str, str], purpose: str) -> Row:
-    """Return a text sealed for each recipient, by their names; recipients are their public keys."""
+    """Return a text sealed for each recipient, by name; recipients maps each name to a public key."""
     return {"sealed": {name: _seal(text, name, public, purpose) for name, public in recipients.items()}}
 
 
@@ -70,10 +70,10 @@ def _seal(text: str, name: str, public: str, purpose: str) -> str:
 
 
 def open_sealed(private: str, sealed: str, purpose: str) -> Row:
-    """Return the text that was sealed for a private key."""
+    """Return the text that a sender sealed for this private key; raise SealingError."""
     try:
         data = base64.b64decode(sealed, validate=True)
-        # A union of every type of key, for mypy.
+        # mypy would infer a union of every type of key.
         key: Any = serialization.load_pem_private_key(private.encode(), None, default_backend())
         sender = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), data[:POINT_BYTES])
         shared = _derived(key.exchange(ec.ECDH(), sender), data[:POINT_BYTES] + _point(key))
@@ -84,7 +84,7 @@ def open_sealed(private: str, sealed: str, purpose: str) -> Row:
 
 
 def _point(key: Any) -> bytes:
-    """Return the public half of a key."""
+    """Return the public key of a private key, as an uncompressed point."""
     form = serialization.PublicFormat.UncompressedPoint
     return bytes(key.public_key().public_bytes(serialization.Encoding.X962, form))
 
@@ -102,7 +102,7 @@ WORK = {"make": make, "seal": seal, "open": open_sealed}  # type: Dict[str, Call
 
 
 def work(kind: str, given: Mapping[str, Any]) -> Row:
-    """Do one of WORK."""
+    """Run one operation of WORK; raise SealingError."""
     if not HAS_CRYPTOGRAPHY:
         raise SealingError("Python's cryptography must be installed on this host: it encrypts the keys on their way.")
     return WORK[kind](**given)
@@ -111,7 +111,7 @@ def work(kind: str, given: Mapping[str, Any]) -> Row:
 def work_by(
     python: str, run: Callable[[List[str], str], Tuple[int, str, str]], folder: str, kind: str, given: Mapping[str, Any]
 ) -> Row:
-    """Do the same by another Python, with everything on its standard input and output.
+    """Run the same operation by another Python, over its standard input and output; raise SealingError.
 
     run(argv, input) executes a program. folder is private to this run, which removes it.
     """
@@ -125,7 +125,7 @@ def work_by(
 
 
 def main() -> int:
-    """Read what to do from the standard input, and print the result."""
+    """Read the operation from the standard input, and print the result."""
     asked = json.load(sys.stdin)
     try:
         sys.stdout.write(json.dumps(work(asked["kind"], asked["given"])) + "\n")

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What chronyd on this host serves, asked as a client does: key exchange, then NTP.
+"""Private to securetime.nts. Probe chronyd on this host as a client does: key exchange, then NTP.
 
-A file says nothing of it: chronyd reads its pairs once, at its start, and with one that it cannot use it runs on,
-listens, and serves no NTS. The operator's own limits say nothing of it either: a server that they keep from answering
-this host is a good one.
+The files do not show what chronyd serves. chronyd reads its pairs once, at its start; with a pair that it cannot use,
+it keeps running and listening but serves no NTS. A refusal by the operator's own access rules or rate limits is no
+fault of the server: such a probe ends well, with a note.
 """
 
 import contextlib
@@ -41,18 +41,18 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
 
 Row = Dict[str, Any]
 
-# A busy chronyd answers late, or closes a connection that is one too many (maxntsconnections): that says nothing of its
-# pair, for which it must not be restarted.
+# A busy chronyd answers late, or closes a connection above its limit (maxntsconnections). Neither shows a bad pair, so
+# neither may restart chronyd.
 PATIENCE_SECONDS = 30.0
 REPLY_SECONDS = 5.0
 CLOSED = ("tls_closed", "ke_closed")
 UNANSWERED = ("ntp_unanswered", "ntp_kiss", "ntp_not_authentic")
 PAUSES_SECONDS = (1.0, 2.0)
-# From an address whose rate is limited, one question in 2 (leak 1) to 16 (leak 4) is answered all the same.
+# chronyd still answers one request in 2 (leak 1) to 16 (leak 4) from an address above its rate limit.
 LIMITED_PAUSES_SECONDS = (0.02,) * 12
-# The directive that limits the rate of each service, and the counter of what chronyd dropped because of it.
+# The directive that limits the rate of each service, and the counter of the requests that chronyd dropped for it.
 LIMITS = {"ntsratelimit": "nts_ke_dropped", "ratelimit": "ntp_dropped"}
-# Options of chronyd that close a family.
+# Options of chronyd that leave one address family alone, and that family.
 ONLY = {"-4": IPV4, "-6": IPV6}
 SIOCGIFCONF = 0x8912
 NOT_ASKED = "chronyd was not asked for its certificate"
@@ -66,11 +66,11 @@ class HostAddress(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where this host asks its own chronyd, and from which address; an empty source lets the kernel choose."""
+    """The address at which this host probes chronyd, and the source address; the kernel chooses an empty source."""
 
     address: str
     source: str
-    # Whether the source is one that chronyd has not seen yet, so that no limit of rate applies.
+    # Whether chronyd has not seen the source yet, so that no rate limit applies.
     fresh: bool = False
 
 
@@ -79,24 +79,24 @@ def _ignore(_row: Row) -> None:
 
 
 class Server(NamedTuple):
-    """chronyd on this host, as it can be asked for what it serves."""
+    """chronyd on this host, with all that a probe of it needs."""
 
     serving: Serving
     addresses: Sequence[HostAddress] = ()
-    # Of the running daemon.
+    # The command line options of the running daemon.
     options: Sequence[str] = ()
-    # Returns how many requests chronyd has dropped, by the name of the counter; empty where that is not known.
+    # Returns how many requests chronyd has dropped, by the name of the counter; empty where chronyc reports none.
     dropped: Callable[[], Dict[str, int]] = dict
-    # Asked only there, if not empty.
+    # Probe at this address alone; empty for every address at which chronyd listens.
     address: str = ""
-    # How far a probe goes; by default to an answer of NTP, where chronyd gives any.
+    # The last stage of a probe; by default ntp where chronyd answers NTP, otherwise ke.
     last_stage: str = ""
-    # Is given the row of each single probe.
+    # Receives the row of each single probe.
     note_probe: Callable[[Row], None] = _ignore
 
 
 def server_of(host: System, config_file: str, service: str) -> Server:
-    """Return chronyd on this host by the directives of its configuration."""
+    """Return chronyd on this host, from its configuration and its running unit."""
 
     def dropped() -> Dict[str, int]:
         with contextlib.suppress(ChronycError):
@@ -109,7 +109,7 @@ def server_of(host: System, config_file: str, service: str) -> Server:
 
 
 def own_addresses() -> List[HostAddress]:
-    """Return the addresses of this host. Netlink is closed to nts-certificate by its unit."""
+    """Return the addresses of this host, without netlink, which the unit of nts-certificate denies."""
     return [*_ipv4_addresses(), *_ipv6_addresses()]
 
 
@@ -148,7 +148,7 @@ def _place(server: Server, family: int) -> Optional[Place]:
     bound = serving.bound[family].address
     own = [item for item in server.addresses if item.address.version == family]
     if serving.device and not server.address:
-        # The socket takes packets to addresses of its interface alone, and answers through it, not through lo.
+        # A socket with binddevice receives packets for addresses of its interface alone, and never answers over lo.
         own = [item for item in own if item.device == serving.device]
         for item in sorted(own, key=lambda item: item.address.is_link_local):
             if bound in (None, item.address) and is_allowed(serving.rules, item.address):
@@ -157,7 +157,7 @@ def _place(server: Server, family: int) -> Optional[Place]:
         return None
     address = server.address or str(bound or LOOPBACK[family].network_address + (1 if family == IPV4 else 0))
     if family == IPV4 and any(limit in serving.lines for limit in LIMITS):
-        # Each address has its own limit, and all of 127.0.0.0/8 is this host's.
+        # chronyd limits each address by itself, and all of 127.0.0.0/8 belongs to this host.
         for _try in range(8):
             source = LOOPBACK[IPV4].network_address + 2**16 + secrets.randbelow(2**23)
             if is_allowed(serving.rules, source):
@@ -168,10 +168,10 @@ def _place(server: Server, family: int) -> Optional[Place]:
 
 
 def ask(server: Server, name: str, certificates: str) -> Row:
-    """Return what nts_probe says of this chronyd for a name; trusted is the last of the certificates in PEM.
+    """Return the row of a probe of this chronyd for a name, which trusts the last of the certificates in PEM.
 
-    That one stands for the root, which need not be on this host. In addition, `notes` says in sentences what could not
-    be proven because of the operator's own directives; `tls` is null where chronyd could not be asked at all.
+    That certificate replaces the root, which this host need not have. In addition to the row of nts_probe, `notes`
+    states in sentences what the operator's own directives kept from a proof. `tls` is null where no probe was possible.
     """
     families = _open_families(server)
     problem = why_closed(server, families)
@@ -192,7 +192,7 @@ def ask(server: Server, name: str, certificates: str) -> Row:
 
 
 def why_closed(server: Server, families: Sequence[int]) -> Optional[Obstacle]:
-    """Return why chronyd serves no client by what it was given; nothing where it can."""
+    """Return the directive or option with which chronyd serves no client; None where it can serve."""
     found = obstacle(server.serving)
     if found or families:
         return found
@@ -217,7 +217,10 @@ def _not_asked(server: Server, problem: Optional[Obstacle]) -> Row:
 
 
 def _ask_in(server: Server, family: int, name: str, certificates: str) -> Optional[Row]:
-    """Ask in one family, again where a limit or a busy chronyd may be why there is no answer."""
+    """Return the row of a probe over one address family; None where this host has no permitted source address.
+
+    Repeat a probe that a rate limit or a busy chronyd may have dropped.
+    """
     pauses = list(PAUSES_SECONDS)
     before = {}  # type: Dict[str, int]
     place = _place(server, family)
@@ -225,7 +228,7 @@ def _ask_in(server: Server, family: int, name: str, certificates: str) -> Option
         pauses = [*LIMITED_PAUSES_SECONDS, *pauses]
         before = server.dropped()
     while True:
-        # Another one, where the sources are fresh.
+        # Choose a new source for each probe, where fresh ones exist.
         place = _place(server, family)
         if place is None:
             return None
@@ -233,7 +236,7 @@ def _ask_in(server: Server, family: int, name: str, certificates: str) -> Option
         if row["ok"] or not pauses or row["error"]["kind"] not in CLOSED + UNANSWERED:
             break
         if row["stage"] == "ntp":
-            # Each costs the time of an answer that does not come.
+            # An unanswered NTP request costs REPLY_SECONDS, so repeat it less often.
             pauses = pauses[-len(PAUSES_SECONDS) :]
         time.sleep(pauses.pop(0))
     return row if row["ok"] else _excused(server, place, row, before)
@@ -248,16 +251,16 @@ def _ask_once(server: Server, place: Place, name: str, certificates: str) -> Row
         port=serving.port,
         trusted_certs_content=CERTIFICATE.findall(certificates)[-1],
         system_certs=False,
-        # Where chronyd answers no NTP itself, ntsntpserver names who does.
+        # With `port 0`, ntsntpserver names the server that answers NTP instead of chronyd.
         last_stage=server.last_stage or ("ntp" if serving.port else "ke"),
         timeout=PATIENCE_SECONDS,
-        # More could be one too many for ratelimit.
+        # Further packets could exceed ratelimit.
         packets=1,
         source=place.source,
         ntp_here=True,
         reply_timeout=REPLY_SECONDS,
     )
-    # Without the library, a key exchange offers every AEAD, also one that this host could not use.
+    # Without the library, the key exchange also offers AEADs that this host cannot use.
     row = Probe(question, None if server.last_stage == "ke" else gnutls.load()).run()
     server.note_probe(row)
     row["notes"] = []
@@ -265,7 +268,7 @@ def _ask_once(server: Server, place: Place, name: str, certificates: str) -> Row
         reason = f"`{serving.lines['port']}`" if not serving.port else "this host lacks libgnutls.so.30"
         row["notes"] = [_no_time(reason)]
     elif not row["ok"] and row["error"]["kind"] == "ntp_unsynchronised":
-        # The answer is authentic. What the server follows is another question.
+        # The answer is authentic, which is the proof. Whether the server is synchronised does not matter here.
         row.update(ok=True, error=None)
     return row
 
@@ -275,7 +278,7 @@ def _no_time(reason: str) -> str:
 
 
 def _excused(server: Server, place: Place, row: Row, before: Dict[str, int]) -> Row:
-    """Return the row of a server that is kept from answering by the operator's own directives as that of a good one."""
+    """Turn a failed probe into a passed one, with a note, where the operator's own directive explains the failure."""
     lines, kind = server.serving.lines, row["error"]["kind"]
     limit = "ntsratelimit" if kind in CLOSED else "ratelimit" if kind in UNANSWERED else ""
     note = ""
@@ -291,12 +294,12 @@ def _excused(server: Server, place: Place, row: Row, before: Dict[str, int]) -> 
 
 def _has_dropped(server: Server, before: Dict[str, int], counter: str) -> bool:
     now = server.dropped()
-    # chronyc is refused its report where the operator closed the socket.
+    # chronyc gets no report where the operator has closed the socket; then assume a drop.
     return counter not in now or counter not in before or now[counter] > before[counter]
 
 
 def in_the_way(server: Server, row: Row) -> str:
-    """Return what to do about the directive that keeps chronyd from an answer, as far as it is known."""
+    """Return the remedy for the directive that prevents an answer; empty where no directive explains it."""
     serving, kind = server.serving, row["error"]["kind"]
     own = {item.address for item in server.addresses}
     if row["stage"] in ("dns", "tcp") or kind == "ntp_refused":
@@ -323,20 +326,20 @@ def _look_at(lines: Sequence[Optional[str]], otherwise: str) -> str:
 
 
 def certificate_of(probe: Row) -> Optional[Row]:
-    """Return the server's certificate as it was served, also where it was refused; null if there was none."""
+    """Return the certificate that chronyd served, also where the probe refused it; None without one."""
     return probe["tls"]["certificates"][0] if probe["tls"] and probe["tls"]["certificates"] else None
 
 
 def is_another(probe: Row, leaf: Row) -> bool:
-    """Say whether what is served is not this certificate."""
+    """Return whether chronyd serves another certificate than this one."""
     served = certificate_of(probe)
     return served is not None and served["fingerprint_sha256"] != leaf["fingerprint_sha256"]
 
 
 def assert_served(server: Server, names: Sequence[str], certificates: str) -> List[str]:
-    """Raise TransactionError unless chronyd serves the first of the certificates, and answers NTP with its cookies.
+    """Raise TransactionError unless chronyd serves the first of the certificates and answers NTP with its cookies.
 
-    Return in sentences what the operator's own directives kept from being proven.
+    Return notes, in sentences, about what the operator's own directives kept from a proof.
     """
     probe = ask(server, names[0], certificates)
     if is_another(probe, describe(pem_to_der(CERTIFICATE.findall(certificates)[0]))):

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The shared keys of an NTS server: what it has, and the change to others.
+"""Private to securetime.nts. Report and replace the shared cookie keys of an NTS server.
 
-The change is a transaction as every other one: chronyd reads the file by `chronyc rekey`, without a restart, and the
-host asks it for a cookie, which begins with the ID of the key that encrypted it. Otherwise the old file comes back.
+The replacement is a transaction: `chronyc rekey` makes chronyd read the file, without a restart. Then the host requests
+a cookie, which begins with the ID of the key that encrypted it. If that is not the new key, the old file is restored.
 """
 
 import os
@@ -34,14 +34,14 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
 
 Row = Dict[str, Any]
 
-# Four keys have less than 400 bytes, in each format of chrony.
+# Four keys take less than 400 bytes in each of chrony's formats.
 LONGEST_FILE_BYTES = 4096
 MODE = 0o600
 SITE = "Run the playbook securetime.nts.site for this host."
 
 
 class Place(NamedTuple):
-    """Where chronyd reads its keys, and the certificate by which it is asked; problem says why it would not."""
+    """The path of chronyd's key file and of the certificate for probes; problem says why chronyd reads no keys."""
 
     path: str = ""
     certificate: str = ""
@@ -49,12 +49,12 @@ class Place(NamedTuple):
 
 
 def place_of(host: System, config_file: str, service: str) -> Place:
-    """Return where chronyd of this host reads keys that somebody else manages."""
+    """Return the path from which chronyd on this host reads keys that it does not manage itself."""
     return place_in(effective_directives(host, config_file), Unit(host, service).show().get("ActiveState") == "active")
 
 
 def place_in(directives: Mapping[str, List[List[str]]], is_active: bool) -> Place:
-    """Return the place by the directives of a configuration."""
+    """Return the same path, from the directives of a configuration; is_active says whether chronyd runs."""
     folders = directives.get("ntsdumpdir", []) + directives.get("ntscachedir", [])
     rotations, certificates = directives.get("ntsrotate", []), directives.get("ntsservercert", [])
     if not certificates or not certificates[0]:
@@ -71,7 +71,7 @@ def place_in(directives: Mapping[str, List[List[str]]], is_active: bool) -> Plac
 def keys_in(path: str) -> Optional[CookieKeys]:
     """Return the shared keys in a file; None where it has none.
 
-    chronyd's user owns the folder, so that a link in the place of the file is not followed, nor a FIFO waited for.
+    chronyd's user owns the folder and could replace the file, so do not follow a link and do not wait for a FIFO.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -88,9 +88,9 @@ def keys_in(path: str) -> Optional[CookieKeys]:
 
 
 def report(place: Place, server: Optional[Server], salt: str, now: float) -> Row:
-    """Return what the controller decides by: the name, the age and the tags of the keys, and nothing of the keys.
+    """Return the name, the age and the tags of the keys for the controller's decision, but no key.
 
-    A server agrees on the AEAD that a client likes best. What that is for this one, a key exchange says.
+    A server agrees on the AEAD that the client prefers among its own. A key exchange shows which one that is.
     """
     found = keys_in(place.path) if place.path else None
     problem, aead = place.problem, None
@@ -98,7 +98,7 @@ def report(place: Place, server: Optional[Server], salt: str, now: float) -> Row
         certificates = certificate_text(place.certificate)
         row = _ask(server._replace(last_stage="ke"), certificates)
         if not row["ok"]:
-            # Where Python's own TLS library refuses what chronyd's does not.
+            # Python's TLS library can refuse what chronyd's accepts, so repeat the probe with GnuTLS.
             row = _ask(server, certificates)
         problem = "" if row["ok"] else _unserved("chronyd serves no NTS", row)
         aead = row["ke"]["aead"] if row["ke"] else None
@@ -112,10 +112,10 @@ def report(place: Place, server: Optional[Server], salt: str, now: float) -> Row
 
 
 def replace_keys(host: System, place: Place, keys: CookieKeys, options: Options) -> Row:
-    """Let chronyd use these keys, or roll back and raise TransactionError; return the result of the transaction."""
+    """Replace chronyd's keys and return the result of the transaction, or roll back and raise TransactionError."""
     if os.path.lexists(place.path) and not stat.S_ISREG(os.lstat(place.path).st_mode):
         raise TransactionError(f"{place.path} is no regular file, so nothing was changed. Remove it.")
-    # The file is chronyd's own: where the host leaves the set, chronyd writes it again.
+    # Give the file to the folder's owner: once the host leaves the set, chronyd must be able to write it.
     folder = os.stat(os.path.dirname(place.path))
     owner, group = user_name(folder.st_uid), group_name(folder.st_gid)
     wanted = FileSpec(place.path, keys.text(), owner, group, MODE, KEYS)
@@ -124,12 +124,12 @@ def replace_keys(host: System, place: Place, keys: CookieKeys, options: Options)
         server = server_of(host, options.config_file, options.service)
         return assert_used(server, certificate_text(place.certificate), keys)
 
-    # Without originals: keys that are kept are keys that can be stolen.
+    # Store no original: stored keys could be stolen.
     return apply(host, [wanted], options._replace(originals=False, verify=verify))
 
 
 def certificate_text(path: str) -> str:
-    """Return what is in a file, or raise TransactionError."""
+    """Return the content of a certificate file; raise TransactionError where it holds no certificate."""
     found = read(path)
     if found is None or not CERTIFICATE.findall(found.content.decode("utf-8", "replace")):
         raise TransactionError(f"{path}, which chrony.conf names, has no certificate")
@@ -137,9 +137,9 @@ def certificate_text(path: str) -> str:
 
 
 def assert_used(server: Server, certificates: str, keys: CookieKeys) -> List[str]:
-    """Raise TransactionError unless chronyd gives cookies of the current key, and takes them.
+    """Raise TransactionError unless chronyd issues cookies of the current key and accepts them.
 
-    Return in sentences what the operator's own directives kept from being proven.
+    Return notes, in sentences, about what the operator's own directives kept from a proof.
     """
     row = _ask(server, certificates)
     if not row["ok"]:

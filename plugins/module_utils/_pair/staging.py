@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The staging folder of a pair: keys, CSRs, and what was signed.
+"""Private to securetime.nts. Manage the staging folder of a pair: keys, CSRs and signed certificates.
 
-A pair has one certificate that somebody else signs: that of its issuing CA, or that of the server itself. A new CSR
-waits as next.csr beside next.key until its chain arrives, and the server works on with the old ones meanwhile.
+The host requests one certificate of a pair from a CA: that of its issuing CA, or that of the server itself. A new CSR
+waits as next.csr beside next.key until the signed chain arrives. Until then the server keeps the old files.
 """
 
 import contextlib
@@ -38,20 +38,20 @@ with contextlib.suppress(ImportError):
 
 
 DUE = "the certificate is due"
-# Both are backdated: one that is early was made while a clock was ahead.
+# Issuers backdate both certificates, so a clock was ahead when an early one was made.
 EARLY = "is not valid yet"
 
 
 class StagingError(Exception):
-    """What could not be done; nothing that is in use was changed."""
+    """An operation on a staged pair failed. The files that chronyd uses have not changed."""
 
 
 class StagedPair(NamedTuple):
-    """A pair, as far as its staging folder is about it; lifetimes are in days.
+    """The settings of a pair that its staging folder depends on; lifetimes are in days.
 
-    requests is 'issuing', 'leaf', or nothing where another program makes the pair. chain is the file of the certificate
-    that is requested, and of those between it and the root. root is the certificate of the CA that signs it, in PEM,
-    where it is known; label is what the controller calls the pair.
+    requests is 'issuing' or 'leaf', the kind of the CSR; it is empty where another program makes the pair. chain is the
+    file of the requested certificate and of those between it and the root. root is the certificate of the CA that signs
+    it, in PEM; empty where it is unknown. label is the controller's name of the pair.
     """
 
     id: str
@@ -65,13 +65,13 @@ class StagedPair(NamedTuple):
     new_key: bool = False
     lifetime_days: float = 90.0
     issuing_ca_lifetime_days: float = 1825.0
-    # A certificate is due when this part of its lifetime is left.
+    # A certificate is due when this fraction of its lifetime is left.
     renew_fraction: float = 1 / 3
     root: str = ""
 
     @property
     def request(self) -> Request:
-        """What the CSR asks for: on the controller, what it compares the CSR with."""
+        """Return the content of the CSR, with which the controller compares the one that it receives."""
         if self.requests == "issuing":
             return issuing_request(self.names, self.label)
         return leaf_request(self.names, self.key_type)
@@ -82,7 +82,7 @@ class StagedPair(NamedTuple):
 
 
 def staged_pair(planned: Mapping[str, Any], given: Mapping[str, Any]) -> StagedPair:
-    """Return a pair of the plan with the parameters that are the same for all pairs of a server."""
+    """Return a pair of the plan, with the parameters that all pairs of a server share."""
     return StagedPair(
         id=planned["id"],
         names=planned["names"],
@@ -101,7 +101,7 @@ def staged_pair(planned: Mapping[str, Any], given: Mapping[str, Any]) -> StagedP
 
 
 class Prepared(NamedTuple):
-    """What prepare() found and did: why a new certificate is needed, the CSR, the chain that is there, the changes."""
+    """The result of prepare(): the reasons for a new certificate, the CSR, the current chain, and the changes."""
 
     reasons: List[str]
     csr: str
@@ -110,9 +110,9 @@ class Prepared(NamedTuple):
 
 
 def prepare(pair: StagedPair, check_mode: bool = False) -> Prepared:
-    """Make the CSR of a pair, and a new certificate where the server signs itself.
+    """Make the CSR of a pair, and a new certificate where the server signs itself; raise StagingError.
 
-    In check mode nothing is written: what a run would make anew is not there, and neither is what it would replace.
+    Check mode writes nothing: the result lacks the files that a run would make and those that it would replace.
     """
     if not HAS_CRYPTOGRAPHY:
         if check_mode:
@@ -138,9 +138,9 @@ def prepare(pair: StagedPair, check_mode: bool = False) -> Prepared:
 
 
 def deliver(pair: StagedPair, chain: str, check_mode: bool = False) -> List[str]:
-    """Put a signed chain into its place, with the key that it belongs to; return what changed.
+    """Store a signed chain together with its key; return the changes.
 
-    Raise StagingError where the key is not here.
+    Raise StagingError where the chain is unreadable or this host does not have its key.
     """
     chain = chain.rstrip("\n") + "\n"
     if _text(pair.chain) == chain:
@@ -168,7 +168,7 @@ def deliver(pair: StagedPair, chain: str, check_mode: bool = False) -> List[str]
 
 
 def why_new(pair: StagedPair) -> List[str]:
-    """Return why the pair needs a new certificate of whoever signs it; nothing where it does not."""
+    """Return why the pair needs a new certificate from its CA; empty where it needs none."""
     chain = _certificates(pair.chain)
     if not chain:
         return ["there is no certificate"]
@@ -186,7 +186,7 @@ def why_new(pair: StagedPair) -> List[str]:
 
 
 def why_new_leaf(pair: StagedPair) -> List[str]:
-    """Return why the issuing CA of a pair must sign a new certificate of the server; nothing where it must not."""
+    """Return why the issuing CA of a pair must sign a new server certificate; empty where it need not."""
     found = _certificates(pair.path("leaf.pem"))
     issuing = _certificates(pair.chain)
     if not found or not issuing:
@@ -208,7 +208,7 @@ def why_new_leaf(pair: StagedPair) -> List[str]:
 
 
 def make_folders(pair: StagedPair) -> None:
-    """Make the staging folder, for root alone, and those above it, whatever the umask is."""
+    """Make the staging folder, which root alone can read, and its parents, independent of the umask."""
     private = os.path.dirname(os.path.dirname(pair.staging))
     for path in reversed([pair.staging, *_above(pair.staging)]):
         with contextlib.suppress(FileExistsError):
@@ -236,7 +236,7 @@ def _safely(why: Any, pair: StagedPair) -> List[str]:
 
 
 def _make_next(pair: StagedPair) -> None:
-    """Make next.key and next.csr, unless they are there and as wanted."""
+    """Make next.key and next.csr, unless valid ones exist."""
     request = pair.request
     key, csr = _text(pair.path("next.key")), _text(pair.path("next.csr"))
     if not check_csr(csr, request).problems and public_bytes(load_csr(csr).public_key()) == _public(
@@ -251,7 +251,7 @@ def _make_next(pair: StagedPair) -> None:
 
 
 def _make_leaf(pair: StagedPair) -> None:
-    """Let the issuing CA sign a new certificate of the server, if it must."""
+    """Issue a new server certificate from the issuing CA, where why_new_leaf() has a reason."""
     reasons = _safely(why_new_leaf, pair) if pair.requests == "issuing" else []
     if not reasons:
         return
@@ -284,7 +284,7 @@ def _type_of(key_pem: str) -> str:
 
 
 def _public(path: str) -> Optional[bytes]:
-    """Return the public half of the key in a file; None where there is no key."""
+    """Return the public key of the private key in a file; None where it holds no readable key."""
     try:
         return public_bytes(load_key(_text(path)).public_key())
     except UNREADABLE:
@@ -292,7 +292,7 @@ def _public(path: str) -> Optional[bytes]:
 
 
 def _certificates(path: str) -> List[Any]:
-    """Return the certificates in a file; a file that a power cut has emptied has none."""
+    """Return the certificates in a file; empty for an unreadable file, such as one that a power cut emptied."""
     try:
         return certificates(_text(path))
     except UNREADABLE:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What a certificate says (RFC 5280), by Python's standard library alone."""
+"""Private to securetime.nts. Read certificates (RFC 5280) with Python's standard library alone."""
 
 import calendar
 import contextlib
@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterable, List, Tuple
 
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
-# RFC 4514, section 3; what is not there keeps OpenSSL's name.
+# RFC 4514, section 3. Other attributes keep OpenSSL's name.
 SHORT_NAMES = {
     "commonName": "CN",
     "organizationName": "O",
@@ -24,7 +24,7 @@ SHORT_NAMES = {
 }
 SEQUENCE, BIT_STRING, OBJECT_IDENTIFIER, INTEGER, VERSION = 0x30, 0x03, 0x06, 0x02, 0xA0
 RSA = "2a864886f70d010101"
-# The algorithm's identifier or, after id-ecPublicKey, the curve's (RFC 3279, RFC 5480, RFC 8410).
+# The identifier of the algorithm or, after id-ecPublicKey, of the curve (RFC 3279, RFC 5480, RFC 8410).
 KEY_TYPES = {
     "2a8648ce3d030107": "ECDSA P-256",
     "2b81040022": "ECDSA P-384",
@@ -35,7 +35,7 @@ KEY_TYPES = {
 
 
 def _ssl() -> Any:
-    """Return the module ssl. It and hashlib load OpenSSL, for 15 ms, which most users of this module do not need."""
+    """Return the module ssl, imported late: it and hashlib load OpenSSL (15 ms), which most callers do not need."""
     return importlib.import_module("ssl")
 
 
@@ -45,21 +45,21 @@ def sha256(data: bytes) -> str:
 
 
 class DerError(ValueError):
-    """The bytes are no certificate in DER."""
+    """The bytes are not a certificate in DER."""
 
 
 def decode(pem: str) -> Dict[str, Any]:
-    """Return a certificate as SSLSocket.getpeercert does, by what Python's own tests read one; raise ssl.SSLError."""
+    """Return the fields of a certificate in the form of SSLSocket.getpeercert; raise ssl.SSLError."""
     with importlib.import_module("tempfile").NamedTemporaryFile("w", suffix=".pem") as file:
         file.write(pem + "\n")
         file.flush()
-        # Python has no public reader. This private one exists from 3.6 to 3.14; typeshed does not list it, so mypy does
-        # not know it.
+        # Python has no public certificate reader. This private one, which Python's own tests use, exists from 3.6 to
+        # 3.14. typeshed does not list it, so mypy does not know it.
         return dict(_ssl()._ssl._test_decode_cert(file.name))
 
 
 def pem_to_der(pem: str) -> bytes:
-    """Return the bytes of a certificate in PEM; raise DerError."""
+    """Return the DER bytes of a certificate in PEM; raise DerError."""
     try:
         return bytes(_ssl().PEM_cert_to_DER_cert(pem.strip()))
     except ValueError as error:
@@ -67,9 +67,9 @@ def pem_to_der(pem: str) -> bytes:
 
 
 def describe(der: bytes) -> Dict[str, Any]:
-    """Return what is told of a certificate: names, dates (UTC), serial and fingerprint in hexadecimal, type of key.
+    """Describe a certificate: names, dates (UTC), serial number and fingerprint in hexadecimal, key type.
 
-    Raise DerError if it cannot be read.
+    Raise DerError for an unreadable certificate.
     """
     try:
         fields = decode(_ssl().DER_cert_to_PEM_cert(der))
@@ -92,7 +92,7 @@ def _name(sequence: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text for a terminal or a log: whoever made a certificate chose its names."""
+    """Replace unprintable characters, because the names in a foreign certificate may not control a terminal or log."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
@@ -101,12 +101,12 @@ def _date(text: str) -> str:
 
 
 def seconds_left(description: Dict[str, Any], now: float) -> float:
-    """Return for how many seconds a described certificate will be valid."""
+    """Return the seconds until a described certificate expires; now is Unix time."""
     return calendar.timegm(time.strptime(description["not_after"], "%Y-%m-%dT%H:%M:%SZ")) - now
 
 
 def carries(alt_names: Iterable[str], name: str) -> bool:
-    """Say whether the names of a certificate are for a name or address.
+    """Return whether the names of a certificate match a host name or an address.
 
     A wildcard stands for the whole first label of a host name, and for one label only (RFC 6125, section 6.4.3).
     """
@@ -118,7 +118,7 @@ def carries(alt_names: Iterable[str], name: str) -> bool:
 
 
 def is_address(name: str) -> bool:
-    """Whether a name is an IPv4 or IPv6 address."""
+    """Return whether a name is an IPv4 or IPv6 address."""
     try:
         ip_address(name)
     except ValueError:
@@ -127,8 +127,9 @@ def is_address(name: str) -> bool:
 
 
 def plain_name(name: str) -> str:
-    """Return a name or an address in the form in which it is compared: the DNS knows no case, and an IPv6 address has
-    several spellings.
+    """Normalise a name or an address for comparison.
+
+    DNS names ignore case, and IPv6 addresses have several spellings.
     """
     with contextlib.suppress(ValueError):
         return str(ip_address(name.strip()))
@@ -144,9 +145,9 @@ def key_type(der: bytes) -> str:
 
 
 def _key_type(der: bytes) -> str:
-    """Walk to the key (RFC 5280, section 4.1)."""
+    """Parse a certificate up to its key (RFC 5280, section 4.1); raise LookupError or DerError."""
     fields = parts(parts(parts(der)[0][1])[0][1])
-    # The version can be missing. Before the key come serial, signature, issuer, validity and subject.
+    # The version is optional. The key follows serial, signature, issuer, validity and subject.
     key = parts(fields[6 if fields[0][0] == VERSION else 5][1])
     identifiers = [body.hex() for tag, body in parts(key[0][1]) if tag == OBJECT_IDENTIFIER]
     if identifiers[0] == RSA:
@@ -156,7 +157,7 @@ def _key_type(der: bytes) -> str:
 
 
 def parts(der: bytes) -> List[Tuple[int, bytes]]:
-    """Return the values that stand one after the other, each with its tag (X.690, section 8.1)."""
+    """Split DER bytes into their consecutive values, each with its tag (X.690, section 8.1); raise DerError."""
     parts = []
     while der:
         if len(der) < 2:

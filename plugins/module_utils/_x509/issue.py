@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The certificates that a server makes by itself.
+"""Private to securetime.nts. Make the certificates that a server signs by itself.
 
-One maker for the first certificate and for every renewal, by the distribution's cryptography (3.2 and newer).
+The first certificate and every renewal share this code. It needs the distribution's cryptography, 3.2 or newer.
 """
 
 import datetime
@@ -26,15 +26,15 @@ try:
 except ImportError:
     pass
 
-# Clients whose clocks are a little behind must accept what was made now.
+# Clients whose clocks are slightly behind must accept a new certificate at once.
 LEAF_BACKDATED = datetime.timedelta(hours=1)
 ISSUING_CA_BACKDATED = datetime.timedelta(days=1)
 
 
 def issue_leaf(request: Request, key_pem: str, issuing_chain: str, issuing_key_pem: str, lifetime_days: float) -> str:
-    """Return the certificate of a server in PEM, without the chain above it.
+    """Issue a server certificate and return it in PEM, without the chain above it.
 
-    It ends no later than its issuer. Raise ValueError or TypeError where that has ended, or a key cannot be read.
+    It expires no later than its issuer. Raise one of UNREADABLE where the issuer has expired or a key is unreadable.
     """
     issuer = certificates(issuing_chain)[0]
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -48,7 +48,7 @@ def issue_leaf(request: Request, key_pem: str, issuing_chain: str, issuing_key_p
 
 
 def self_sign(request: Request, key_pem: str, lifetime_days: float) -> str:
-    """Return the certificate of a CA that signs itself, in PEM."""
+    """Return the self-signed certificate of a CA, in PEM."""
     key = load_key(key_pem)
     now = datetime.datetime.now(datetime.timezone.utc)
     dates = (now - ISSUING_CA_BACKDATED, now + datetime.timedelta(days=lifetime_days))

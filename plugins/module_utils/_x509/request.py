@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What a CSR of an NTS server asks for: made on the server, checked on the controller.
+"""Private to securetime.nts. Make the CSR of an NTS server on the server, and check it on the controller.
 
-Both sides derive the extensions from the same function, so that a CSR is either exactly what the controller would have
-asked for, or is refused. Needs cryptography 3.2 or newer, which the distributions package.
+Both sides derive the extensions from the same function. So the controller refuses every CSR that differs from the one
+that it would have made. Needs cryptography 3.2 or newer, which the distributions package.
 """
 
 import calendar
@@ -21,7 +21,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
     printable,
 )
 
-# What reading hostile PEM and DER raises, over the versions of cryptography.
+# The errors that the versions of cryptography raise for hostile PEM and DER.
 UNREADABLE: Tuple[Type[Exception], ...] = (ValueError, TypeError)
 try:
     from cryptography import x509
@@ -42,13 +42,13 @@ else:
 LONGEST_COMMON_NAME = 64
 # In characters. A CSR of an RSA 4096 key with 50 names has less than 6,000.
 LONGEST_TEXT = 65536
-# The clocks of the controller and of a server may differ by as much.
+# The clocks of the controller and of a server may differ by this much.
 CLOCKS_DIFFER_BY_SECONDS = 86400.0
-# OpenSSL reads all three as certificates.
+# OpenSSL reads all three labels as certificates.
 BEGINS = re.compile(r"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
-# A domain that exists nowhere (RFC 6761, section 6.4). A kind of name without a permitted subtree is not restricted
-# (RFC 5280, section 4.2.1.10), and an empty excluded e-mail or URI subtree excludes everything for GnuTLS 3.7.9 only,
-# nothing for OpenSSL 3.0.
+# A domain that exists nowhere (RFC 6761, section 6.4). RFC 5280, section 4.2.1.10, does not restrict a kind of name
+# without a permitted subtree. An empty excluded e-mail or URI subtree excludes every name for GnuTLS 3.7.9, and none
+# for OpenSSL 3.0.
 NOWHERE = ".invalid"
 CURVES = {"secp256r1": "ECDSA P-256", "secp384r1": "ECDSA P-384", "secp521r1": "ECDSA P-521"}
 KEY_USAGES = (
@@ -67,10 +67,10 @@ Extensions = List[Tuple[Any, bool]]
 
 
 class Request(NamedTuple):
-    """What a CSR asks for.
+    """The content of a CSR.
 
-    names are host names and addresses; an issuing CA is for nothing else. An empty common_name is an empty subject.
-    key_type is as in chrony_nts_certificate_key_type.
+    names are host names and addresses; an issuing CA may issue for no others. An empty common_name makes an empty
+    subject. key_type is a value of chrony_nts_certificate_key_type.
     """
 
     names: Sequence[str]
@@ -80,17 +80,17 @@ class Request(NamedTuple):
 
 
 def leaf_request(names: Sequence[str], key_type: str) -> Request:
-    """Return what the certificate of a server is to be.
+    """Return the request for a server certificate.
 
-    The subject is empty where no host name fits into it. GnuTLS applies the constraints on DNS names to a common name
-    if the certificate has no DNS name, and refuses an address there.
+    The subject is empty where no host name fits into it. Without a DNS name in the certificate, GnuTLS applies the
+    constraints on DNS names to the common name, and refuses an address there.
     """
     fitting = [name for name in names if not is_address(name) and len(name) <= LONGEST_COMMON_NAME]
     return Request(names, key_type, False, fitting[0] if fitting else "")
 
 
 def issuing_request(names: Sequence[str], label: str) -> Request:
-    """Return what the issuing CA of one server is to be; label is what the controller calls the pair."""
+    """Return the request for the issuing CA of one server; label is the controller's name of the pair."""
     return Request(names, "ECDSA P-256", True, f"NTS issuing CA of {label}"[:LONGEST_COMMON_NAME])
 
 
@@ -100,13 +100,13 @@ def general_name(name: str) -> Any:
 
 
 def subject(request: Request) -> Any:
-    """Return the subject."""
+    """Return the X.509 subject of a request."""
     named = [x509.NameAttribute(NameOID.COMMON_NAME, request.common_name)] if request.common_name else []
     return x509.Name(named)
 
 
 def extensions(request: Request) -> Extensions:
-    """Return each extension with its criticality (RFC 5280, section 4.2.1)."""
+    """Return the extensions of a request, each with its criticality (RFC 5280, section 4.2.1)."""
     usages = ("key_cert_sign", "crl_sign") if request.is_ca else ("digital_signature",)
     common = [
         (x509.KeyUsage(**{usage: usage in usages for usage in KEY_USAGES}), True),
@@ -115,12 +115,12 @@ def extensions(request: Request) -> Extensions:
     if request.is_ca:
         return [(x509.BasicConstraints(ca=True, path_length=0), True), *common, (name_constraints(request.names), True)]
     names = x509.SubjectAlternativeName([general_name(name) for name in request.names])
-    # Section 4.2.1.6: critical where the subject is empty.
+    # Section 4.2.1.6 requires a critical extension where the subject is empty.
     return [(x509.BasicConstraints(ca=False, path_length=None), True), *common, (names, not request.common_name)]
 
 
 def name_constraints(names: Sequence[str]) -> Any:
-    """Return the constraint to these names alone: no name below them, and no other kind of name."""
+    """Return name constraints that permit these names alone: no name below them, and no other kind of name."""
     dns = [name for name in names if not is_address(name)]
     addresses = [ip_network(name) for name in names if is_address(name)]
     below = [name for name in dns if not any(other.endswith(f".{name}") for other in dns)]
@@ -137,7 +137,7 @@ def name_constraints(names: Sequence[str]) -> Any:
 
 
 def key_type_of(public_key: Any) -> str:
-    """Return the type of a key as chrony_nts_certificate_key_type names it."""
+    """Return the type of a key, in the values of chrony_nts_certificate_key_type."""
     if isinstance(public_key, rsa.RSAPublicKey):
         return f"RSA {public_key.key_size}"
     if isinstance(public_key, ec.EllipticCurvePublicKey):
@@ -148,7 +148,7 @@ def key_type_of(public_key: Any) -> str:
 
 
 def new_key(key_type: str) -> str:
-    """Make a key of a type of chrony_nts_certificate_key_type, in PEM (PKCS #8)."""
+    """Generate a private key and return it in PEM (PKCS #8); key_type is as in chrony_nts_certificate_key_type."""
     curves = {"ECDSA P-256": ec.SECP256R1, "ECDSA P-384": ec.SECP384R1}
     if key_type in curves:
         key = ec.generate_private_key(curves[key_type](), default_backend())  # type: Any
@@ -167,18 +167,18 @@ def load_key(pem: str, passphrase: Optional[str] = None) -> Any:
 
 
 def signature_hash(key: Any) -> Any:
-    """Return the hash that a key signs with: none of its own for Ed25519 (RFC 8410)."""
+    """Return the hash algorithm for signatures of a key; None for Ed25519, which has its own (RFC 8410)."""
     return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
 def public_bytes(public_key: Any) -> bytes:
-    """Return a public key as SubjectPublicKeyInfo in DER, to compare keys."""
+    """Return a public key as SubjectPublicKeyInfo in DER, in which keys can be compared."""
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return bytes(public_key.public_bytes(*form))
 
 
 def make_csr(request: Request, key_pem: str) -> str:
-    """Return a CSR in PEM."""
+    """Make a CSR, sign it with its key, and return it in PEM."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject(request))
     for value, critical in extensions(request):
         builder = builder.add_extension(value, critical=critical)
@@ -193,14 +193,14 @@ def load_csr(pem: str) -> Any:
 
 
 class Checked(NamedTuple):
-    """What a check found: sentences, and, where there are none, what was checked and nothing else, in PEM."""
+    """The result of a check: problems in sentences and, without any, the checked CSR or certificate alone in PEM."""
 
     problems: List[str]
     pem: str = ""
 
 
 def check_csr(text: str, request: Request) -> Checked:
-    """Compare the CSR of a host that may be hostile with what it is to ask for."""
+    """Compare the CSR of a possibly hostile host with the expected request."""
     if len(text) > LONGEST_TEXT:
         return Checked([f"It is longer than {LONGEST_TEXT} characters."])
     try:
@@ -217,7 +217,7 @@ def check_csr(text: str, request: Request) -> Checked:
 
 
 def check_self_signed(text: str, request: Request, longest_days: float) -> Checked:
-    """Compare the certificate of an issuing CA that has signed itself with what it is to be."""
+    """Compare the certificate of a self-signed issuing CA with the expected request."""
     if len(text) > LONGEST_TEXT:
         return Checked([f"It is longer than {LONGEST_TEXT} characters."])
     if len(BEGINS.findall(text)) != 1:
@@ -230,7 +230,7 @@ def check_self_signed(text: str, request: Request, longest_days: float) -> Check
             problems.append("It has not signed itself.")
         begins, ends = validity(certificate)
         days = (ends - begins) / 86400
-        # The beginning is backdated by a day.
+        # The server backdates the certificate by a day.
         if days > longest_days + 1.01:
             problems.append(f"It is valid for {days:.0f} days instead of {longest_days:g}.")
         if not begins <= time.time() + CLOCKS_DIFFER_BY_SECONDS or ends <= time.time():
@@ -243,9 +243,9 @@ def check_self_signed(text: str, request: Request, longest_days: float) -> Check
 
 
 def _is_encoded_as_ours(csr: Any, request: Request) -> bool:
-    """Whether a CSR has, but for the key, the bytes of the one that this code makes (RFC 2986, section 4.1).
+    """Return whether a CSR has, apart from the key, the bytes of the one that this code makes (RFC 2986, section 4.1).
 
-    What is only compared after it was read can still hold what no reader here sees, and another program does.
+    A comparison of parsed fields alone would miss content that cryptography ignores and another program reads.
     """
     ours = load_csr(make_csr(request, new_key("ECDSA P-256")))
     version, name, key, *attributes = parts(parts(csr.tbs_certrequest_bytes)[0][1])
@@ -255,7 +255,7 @@ def _is_encoded_as_ours(csr: Any, request: Request) -> bool:
 
 
 def _is_certificate_as_ours(certificate: Any, request: Request) -> bool:
-    """Whether a self-signed certificate has the bytes of the one that this code makes of its key, serial and dates."""
+    """Return whether a self-signed certificate has the bytes that this code makes of its key, serial and dates."""
     begins, ends = (datetime.datetime.fromtimestamp(at, datetime.timezone.utc) for at in validity(certificate))
     builder = certificate_builder(request, certificate.public_key(), subject(request), (begins, ends))
     key = load_key(new_key("ECDSA P-256"))
@@ -267,7 +267,7 @@ def _is_certificate_as_ours(certificate: Any, request: Request) -> bool:
 def certificate_builder(
     request: Request, public_key: Any, issuer: Any, dates: Tuple[datetime.datetime, datetime.datetime]
 ) -> Any:
-    """Return the builder of a certificate, to which a serial number and what its issuer adds are still to be given."""
+    """Return the builder of a certificate, which still lacks the serial number and the issuer's own extensions."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject(request))
@@ -283,7 +283,10 @@ def certificate_builder(
 
 
 def is_issued_by(certificate: Any, issuer: Any) -> bool:
-    """Whether a certificate names an issuer and the issuer's key, as far as both say it (RFC 5280, section 4.2.1.1)."""
+    """Return whether a certificate names this issuer and, where both carry key identifiers, the issuer's key.
+
+    Source: RFC 5280, section 4.2.1.1.
+    """
     named = _extension(certificate, x509.AuthorityKeyIdentifier)
     own = _extension(issuer, x509.SubjectKeyIdentifier)
     same_key = named is None or own is None or named.key_identifier in (None, own.digest)
@@ -298,7 +301,7 @@ def _extension(certificate: Any, kind: Any) -> Any:
 
 
 def _has_signed_itself(certificate: Any) -> bool:
-    """Whether a certificate of an ECDSA key is signed by this key."""
+    """Return whether a certificate of an ECDSA key is self-signed."""
     key = certificate.public_key()
     try:
         key.verify(
@@ -310,9 +313,9 @@ def _has_signed_itself(certificate: Any) -> bool:
 
 
 def validity(certificate: Any) -> Tuple[float, float]:
-    """Return the first and the last moment of a certificate, in seconds of Unix time."""
+    """Return the start and the end of a certificate's validity, in seconds of Unix time."""
     if hasattr(certificate, "not_valid_after_utc"):
-        # cryptography 42 and newer warn of the other names.
+        # cryptography 42 and newer deprecate the attributes without `_utc`.
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     else:
         begins, ends = certificate.not_valid_before, certificate.not_valid_after
@@ -325,12 +328,15 @@ def pem_of(certificate: Any) -> str:
 
 
 def certificates(text: str) -> List[Any]:
-    """Return every certificate in a text, in its order; raise one of UNREADABLE."""
+    """Return every certificate in a text, in order; raise one of UNREADABLE."""
     return [x509.load_pem_x509_certificate(pem.encode(), default_backend()) for pem in CERTIFICATE.findall(text)]
 
 
 def differences(found: Any, request: Request, more: Extensions) -> List[str]:
-    """Compare subject, key and extensions of a CSR or a certificate; more are wanted besides those of the request."""
+    """Compare subject, key and extensions of a CSR or a certificate with a request; return the differences.
+
+    `more` are the expected extensions in addition to those of the request.
+    """
     problems = []
     if found.subject != subject(request):
         wanted = f"CN={request.common_name}" if request.common_name else "empty"

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Whom a client trusts, and whom it does not trust any more after a change.
+"""Private to securetime.nts. Find the trust anchors of a client, and those that a change removes.
 
-chronyd asks for no certificate as long as it has cookies (up to ntsrefresh, four weeks, also over a restart). Whoever
-is not trusted any more is believed until then, unless the cookies are taken away, too.
+chronyd checks no certificate while it has cookies: up to ntsrefresh (four weeks by default), also over a restart. Until
+then it follows a server whose trust anchor was removed, unless the change also drops the cookies.
 """
 
 from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Sequence
@@ -17,23 +17,23 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
     sha256,
 )
 
-# The arguments of each directive, in their order, by the directive in lower case.
+# Maps each directive, in lower case, to the arguments of its lines, in order.
 Directives = Dict[str, List[List[str]]]
 SOURCES = ("server", "pool")
-# The line above each root CA that the role gave a client. Readers of PEM ignore it.
+# The role writes this line above each root CA in a client's file. PEM readers ignore it.
 ROOT_MARK = "# Root CA of NTS servers, from chrony_nts_ca_dir of the controller"
-# In set 0, unless there is nosystemcert.
+# Set 0 holds them, unless the configuration has nosystemcert.
 SYSTEM = "the authorities of the system"
 
 
 def marked_roots(text: str) -> List[str]:
-    """Return the SHA-256 fingerprints of the root CAs of the role in a file of trust anchors, in hexadecimal."""
+    """Return the SHA-256 fingerprints, in hexadecimal, of the role's root CAs in a file of trust anchors."""
     found = [CERTIFICATE.search(part) for part in text.split(ROOT_MARK)[1:]]
     return [fingerprint(match.group()) for match in found if match]
 
 
 def fingerprint(pem: str) -> str:
-    """Return the SHA-256 fingerprint of a certificate in hexadecimal; empty where it cannot be read."""
+    """Return the SHA-256 fingerprint of a certificate in hexadecimal; empty for an unreadable one."""
     try:
         return sha256(pem_to_der(pem))
     except DerError:
@@ -41,14 +41,14 @@ def fingerprint(pem: str) -> str:
 
 
 class Trust(NamedTuple):
-    """The anchors of each set as people name them, and the set of each NTS source."""
+    """The readable names of the anchors in each set, and the set of each NTS source."""
 
     sets: Dict[int, FrozenSet[str]]
     sources: Dict[str, int]
 
 
 def words_of(text: str) -> Directives:
-    """Return the arguments of each directive in a text of chrony's."""
+    """Parse the directives in a configuration text of chrony."""
     directives = {}  # type: Directives
     for line in text.splitlines():
         words = line.split()
@@ -60,10 +60,10 @@ def words_of(text: str) -> Directives:
 def trust_of(
     directives: Directives, texts_of: Callable[[str], Iterable[str]], more: Sequence[Directives] = ()
 ) -> Trust:
-    """Return whom a configuration trusts.
+    """Return the trust anchors and the NTS sources of a configuration.
 
-    texts_of returns the texts behind a path of ntstrustedcerts: one of a file, several of a folder, none if there is
-    none. more are files of sources.
+    texts_of returns the contents for a path of ntstrustedcerts: one for a file, several for a folder, none for a
+    missing path. more are the directives of source files.
     """
     system = [] if "nosystemcert" in directives else [SYSTEM]
     sets = {0: frozenset(system)}  # type: Dict[int, FrozenSet[str]]
@@ -76,7 +76,7 @@ def trust_of(
 
 
 def anchors(text: str) -> Iterator[str]:
-    """Yield the name of each certificate in a text, with its fingerprint, because names are used twice."""
+    """Yield the subject of each certificate in a text with its fingerprint, because subjects are not unique."""
     for pem in CERTIFICATE.findall(text):
         try:
             der = pem_to_der(pem)
@@ -87,7 +87,7 @@ def anchors(text: str) -> Iterator[str]:
 
 
 def removed_anchors(old: Trust, new: Trust) -> List[str]:
-    """Return a sentence for each set, and each source that changes its set, which trusts somebody no more."""
+    """Return a sentence for each set that loses trust anchors, and for each source that loses some by a new set."""
     found = [(f"set {number} of trust anchors", old.sets[number], new.sets.get(number)) for number in sorted(old.sets)]
     for name in sorted(set(old.sources) & set(new.sources)):
         was, becomes = old.sources[name], new.sources[name]
@@ -98,7 +98,7 @@ def removed_anchors(old: Trust, new: Trust) -> List[str]:
 
 
 def dump_folders(*configurations: Directives) -> List[str]:
-    """Return the folders in which chronyd keeps cookies over a restart, each once."""
+    """Return the folders in which chronyd saves cookies over a restart, without duplicates."""
     named = [each.get("ntsdumpdir", []) + each.get("ntscachedir", []) for each in configurations]
     return sorted({arguments[0] for lines in named for arguments in lines if arguments})
 
@@ -112,7 +112,7 @@ def _sources(directives: Directives) -> Iterator["Source"]:
 
 
 class Source(NamedTuple):
-    """An NTS source, and the set of anchors that its certificate is held against."""
+    """An NTS source, and the set of trust anchors that verifies its certificate."""
 
     name: str
     certset: int
