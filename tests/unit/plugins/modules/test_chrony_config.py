@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module's result shows no secret."""
+"""The result and the log of chrony_config contain no secret."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PEM = "-----BEGIN PRIVATE KEY-----\nAA\n-----END PRIVATE KEY-----\n"
 
 
 def returned(secrets: dict[str, str], *pairs: dict[str, str]) -> dict[str, Any]:
-    """Return what the module gives to Ansible for these pairs of a diff."""
+    """Return the module's result for these entries of a diff."""
     results: list[dict[str, Any]] = []
     module = SimpleNamespace(
         params={"secrets": secrets}, warn=lambda text: None, exit_json=lambda **result: results.append(result)
@@ -78,7 +78,7 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"
 
 
 def copied(mode: str, *paths: Path) -> str | None:
-    """Return the content of a file that is copied from others."""
+    """Return the content of a file that the module copies from other files."""
     wanted = {"path": "/copy", "state": "present", "content": None, "from": [str(path) for path in paths]}
     return chrony_config.content_of({**wanted, "mode": mode}, {})
 

@@ -31,7 +31,7 @@ PROGRESS = ["a: failed, unusable, reach 000", "b: pending, selected, reach 377"]
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Return a function that runs the module, and returns its exit status, its result and what see() was asked."""
+    """Return a function that runs the module and returns its exit status, its result and the options of gather()."""
 
     def run_module(seen, **parameters):
         asked = []
@@ -120,7 +120,7 @@ def test_senseless_numbers_are_refused(run, parameters, message):
 
 
 def differences(path, documented, value):
-    """Yield where the documentation of a value, and what is in it, differ from the value."""
+    """Yield the differences between a value and its documentation, recursively."""
     value = value[0] if isinstance(value, list) and "contains" in documented else value
     kinds = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
     if value is not None and not isinstance(value, dict) and value.__class__ is not kinds[documented["type"]]:
@@ -143,7 +143,7 @@ def test_every_fact_is_documented_and_every_documented_fact_is_there(monkeypatch
     monkeypatch.setattr(host, "find_program", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(host, "find_daemon", lambda _pid: os.getpid())
     answers = json.loads(CAPTURE.read_text(encoding="utf-8"))["answers"]
-    # No controller of the tests has a real-time clock that chronyd may read.
+    # On no controller of the tests may chronyd read a real-time clock.
     answers["rtcdata"] = ["1795420100.000000000,15,8,560,0.310000,-1.200"]
     reports = chronyc.take(
         lambda commands: ["\n".join(answers[command]) for command in commands], pytest.fail, list(chronyc.OPTIONAL)

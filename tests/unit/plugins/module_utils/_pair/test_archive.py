@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A program with bytecode: what it is compared with, and that Python runs it."""
+"""A program with bytecode: Python runs it, and is_current() compares it."""
 
 import io
 import subprocess
@@ -29,7 +29,7 @@ def compiled(tmp_path):
 
 
 def magic():
-    """Return the number of this Python's bytecode."""
+    """Return the magic number of this Python's bytecode, in hexadecimal."""
     command = [sys.executable, "-IS", "-c", archive.MAGIC]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode().strip()
 
@@ -54,7 +54,7 @@ def test_it_is_current_with_the_same_source_and_the_same_python(compiled):
 
 
 def changed(content, name, text):
-    """Return an archive with another content of one file."""
+    """Return an archive in which one file has another content, or is missing where text is None."""
     out = io.BytesIO()
     out.write(content.partition(b"\n")[0] + b"\n")
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "a") as new:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets of keys that several servers share: their text, their rotation, and what is no set."""
+"""Sets of shared cookie keys: their format, their rotation, and the rejection of invalid texts."""
 
 import hashlib
 import itertools
@@ -24,7 +24,7 @@ def seeded():
 
 KEYS = new_keys("pool", 1000.5, seeded())
 LINES = KEYS.text().splitlines(keepends=True)
-# What chronyd 4.9 and 4.3 write themselves.
+# The headers that chronyd 4.9 and 4.3 write.
 OWN = ["NKS1\n3.2\n", "NKS0\n15 3.2\n"]
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A user who is not root chooses no file that root publishes."""
+"""Root does not publish a file that another user has chosen."""
 
 import os
 
@@ -20,7 +20,7 @@ USER, OTHER = 12345, 12346
 
 
 class Owners:
-    """Gives files to users. Where the tests do not run as root, their user stands for root."""
+    """Change the owners of files. Where the tests do not run as root, their user stands for root."""
 
     def __init__(self, monkeypatch):
         self.given = {}
@@ -51,7 +51,7 @@ def owners(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, owners):
-    """Return the folder of a user, with a file of theirs; next to it is root's, with a file of root's."""
+    """Return a user's folder with a file of that user; a folder of root with a file of root is beside it."""
     for name, owner in (("theirs", USER), ("roots", 0)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "cert.pem").write_text(name)
@@ -72,7 +72,7 @@ def test_a_file_of_the_folder_s_owner_is_read(folder, owners):
 
 
 def test_a_link_of_root_to_a_file_of_root_is_read(folder, owners):
-    """As certbot's live/NAME/cert.pem leads to archive/NAME/cert1.pem."""
+    """certbot's live/NAME/cert.pem leads to archive/NAME/cert1.pem in this way."""
     roots = folder.parent / "roots"
     assert read_text(owners.link(roots / "link.pem", "../roots/./cert.pem", 0)) == "roots"
     assert read_text(owners.link(roots / "absolute.pem", str(roots / "cert.pem"), 0)) == "roots"
@@ -93,7 +93,7 @@ def test_a_user_s_hard_link_to_a_file_of_root_is_refused(folder, owners):
 
 
 def test_a_user_s_folder_above_a_folder_of_root_is_refused(folder, owners):
-    """The user can put another folder in its place."""
+    """The user can replace the folder by another one."""
     owners.link(folder / "folder", "../roots")
     assert "leads to a file of the user root" in refused(folder / "folder" / "cert.pem")
     owners.link(folder.parent / "way", "theirs/folder", 0)

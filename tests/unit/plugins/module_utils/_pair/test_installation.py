@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which Python runs nts-certificate, and which files it leaves."""
+"""The choice of the Python for nts-certificate, and the removal of the program's files."""
 
 import pytest
 

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What nts-certificate says of what it finds. What it does: extensions/molecule/certificate."""
+"""Status, decisions and rollback of nts-certificate; extensions/molecule/certificate tests it on hosts.
+
+Long: one file for one program, whose tests share the pair's settings and a fake chronyd.
+"""
 
 import json
 import os
@@ -48,7 +51,7 @@ LEAF = {
 }
 SERVED = {"ok": True, "error": None, "tls": {"certificates": [LEAF]}}
 CLOSED = {"ok": False, "error": {"cause": "the server closed it", "remedy": "look at the key"}, "tls": None}
-# What somebody has put into the file does not vouch for what is served: the key exchange is refused.
+# chronyd serves another certificate than the file has, so the probe refuses the key exchange.
 OTHER = {**CLOSED, "tls": {"certificates": [{**LEAF, "serial": "CD", "fingerprint_sha256": "00cd"}]}}
 
 
@@ -134,7 +137,7 @@ def test_settings(tmp_path):
 
 
 class Words:
-    """A command line as argparse reads it."""
+    """A parsed command line."""
 
     def __init__(self, command, pair=None, lineage=None):
         self.command, self.pair, self.lineage = command, pair, lineage
@@ -157,7 +160,7 @@ KEEPERS = [
         (Words("deploy", pair="other"), ["other"]),
         (Words("deploy", lineage="/etc/letsencrypt/live/server"), ["server"]),
         (Words("deploy", lineage="/etc/letsencrypt/live/server-2/"), ["server-2"]),
-        # certbot tells of every certificate of the host.
+        # certbot calls its hook for every certificate of the host.
         (Words("deploy", lineage="/etc/letsencrypt/live/www"), []),
     ],
 )
@@ -282,7 +285,7 @@ def test_the_unit_recovers_outside_of_its_sandbox_before_it_renews():
 
 
 def test_a_previous_pair_that_cannot_be_kept_is_a_warning_of_that_pair(tmp_path, capsys, monkeypatch):
-    """The first pair is in force; a full disk afterwards keeps the second one from nothing."""
+    """A full disk after the deployment of the first pair does not prevent that of the second one."""
     pem = tmp_path / "server.pem"
     pem.write_text("old")
     keepers = [
@@ -323,7 +326,7 @@ KEY = "-----BEGIN PRIVATE KEY-----\nAA\n-----END PRIVATE KEY-----\n"
 
 
 def staged_by_others(tmp_path, certificate):
-    """Return the manager of a pair that another program has left in a folder."""
+    """Return the manager of a pair that another program has staged in a folder."""
     (tmp_path / "cert.pem").write_text(certificate)
     (tmp_path / "key.pem").write_text(KEY)
     paths = {"staged_certificate": [str(tmp_path / "cert.pem")], "staged_key": str(tmp_path / "key.pem")}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one host seals for another opens there alone, and for its purpose alone."""
+"""Only the recipient opens a sealed text, and only for the purpose of the sender."""
 
 import base64
 import subprocess

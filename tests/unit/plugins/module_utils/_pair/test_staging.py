@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The staging folder of a pair: when a new certificate is needed, and what happens until it is there."""
+"""The staging folder of a pair: the reasons for a new certificate, and its files until the signed chain arrives."""
 
 import os
 import time
@@ -44,7 +44,7 @@ def read(pair, name):
 
 
 def sign(csr, days=365, key=ROOT_KEY, root=ROOT, backdated_days=1):
-    """Return what a CA makes of a CSR: it copies the extensions."""
+    """Sign a CSR as a CA that copies its extensions; return the certificate in PEM."""
     found = request.load_csr(csr)
     builder = request.x509.CertificateBuilder().subject_name(found.subject).public_key(found.public_key())
     (issuer,) = request.certificates(root)
@@ -61,7 +61,7 @@ def sign(csr, days=365, key=ROOT_KEY, root=ROOT, backdated_days=1):
 
 
 def settled(pair):
-    """Return the pair when it is complete and needs nothing."""
+    """Complete the pair, assert that it needs no new certificate, and return it."""
     staging.deliver(pair, sign(staging.prepare(pair).csr))
     found = staging.prepare(pair)
     assert (found.reasons, found.changes) == ([], [])
@@ -115,7 +115,7 @@ def test_a_new_issuing_certificate_comes_with_a_new_key(pair, change, reason):
     changed = change(pair)
     found = staging.prepare(changed)
     assert reason in found.reasons[0]
-    # The server works on with the old one until the new one is there.
+    # The server keeps the old key until the new certificate arrives.
     assert read(pair, "issuing.key") == old
     staging.deliver(changed, sign(found.csr))
     assert read(pair, "issuing.key") != old
@@ -177,7 +177,7 @@ def test_a_renewal_keeps_the_key_of_the_leaf_unless_a_new_one_is_wanted(leaf_pai
     anew = leaf_pair._replace(new_key=True)
     staging.deliver(anew, sign(staging.prepare(anew).csr))
     assert read(leaf_pair, "leaf.key") != old
-    # The next key waits, so that an unchanged run changes nothing.
+    # prepare() has already staged the next key, so a run without changes makes none.
     before = {name: read(anew, name) for name in os.listdir(anew.staging)}
     assert staging.prepare(anew).changes == []
     assert {name: read(anew, name) for name in os.listdir(anew.staging)} == before

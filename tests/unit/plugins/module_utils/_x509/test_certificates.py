@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a certificate says, on every Python. tests/functional/test_probe.py reads more types of keys."""
+"""Read certificates, on every Python. tests/functional/test_probe.py reads more types of keys."""
 
 import ssl
 
@@ -53,7 +53,7 @@ def test_what_is_no_certificate_is_not_described():
 
 
 def test_names_and_addresses_are_found_in_any_form():
-    # As OpenSSL writes them.
+    # The spelling of OpenSSL.
     carried = ["NTS1.example.org", "2001:DB8:0:0:0:0:0:1\n"]
     assert certificates.carries(carried, "nts1.EXAMPLE.org")
     assert certificates.carries(carried, "2001:db8::1")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a CSR asks for, and every lie that the controller must notice before it signs one."""
+"""The content of a CSR, and every deviation that the controller must refuse before it signs one."""
 
 import base64
 import datetime
@@ -27,7 +27,7 @@ STOLEN = "time.cloudflare.com"
 
 
 def csr(asked=ISSUING, extensions=None, subject=None, key=KEY, attribute=None):
-    """Return a CSR in PEM, with what is given in the place of what is asked for."""
+    """Return a CSR in PEM for a request; the other arguments replace parts of it."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(
         request.subject(asked) if subject is None else subject
     )
@@ -40,7 +40,7 @@ def csr(asked=ISSUING, extensions=None, subject=None, key=KEY, attribute=None):
 
 
 def instead(kind, value, critical=True, asked=ISSUING):
-    """Return the extensions with one of them replaced, or left out where value is None."""
+    """Return the extensions of a request with one of them replaced; leave it out where value is None."""
     kept = [(found, is_critical) for found, is_critical in request.extensions(asked) if not isinstance(found, kind)]
     return kept if value is None else [*kept, (value, critical)]
 
@@ -54,7 +54,8 @@ def usage(*names):
 
 
 def lies():
-    """Yield the name of each lie, the CSR, and what the controller says of it."""
+    """Yield the name of each deviation, the CSR, and a part of the problem that the controller reports."""
+    # Long: one table of all deviations, which is read as a whole.
     found = {type(value): value for value, _critical in request.extensions(ISSUING)}
     own = found[x509.NameConstraints]
     yield "no constraints", csr(extensions=instead(x509.NameConstraints, None)), "lacks the extension nameConstraints"
@@ -94,7 +95,7 @@ def lies():
     yield "no CSR", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", "cannot be read"
     yield "a certificate", issue.self_sign(ISSUING, KEY, 1), "cannot be read"
     yield "nothing", "", "cannot be read"
-    # The same name for the reader, and another form of text (UTF8String, IA5String).
+    # The names read alike, but have different string types (UTF8String, IA5String).
     name = ISSUING.common_name.encode()
     head, other_head = (bytes([tag, len(name)]) + name for tag in (0x0C, 0x16))
     yield "another form of text", with_bytes(csr(), KEY, other_head, head), "encoding is not the one"
@@ -107,7 +108,7 @@ def lies():
 
 
 def with_bytes(pem, key, replacement, old):
-    """Return a CSR with other bytes in what is signed, signed by its key."""
+    """Return a CSR with `old` replaced in its signed part, signed again by its key."""
     found = request.load_csr(pem)
     body = found.tbs_certrequest_bytes
     assert old in body
@@ -121,7 +122,7 @@ def with_bytes(pem, key, replacement, old):
 
 
 def with_other_key(pem):
-    """Return a CSR with another public key of the same type in it, which has not signed it."""
+    """Return a CSR that holds another public key of the same type, which has not signed it."""
     own, other = (
         request.public_bytes(request.load_key(key).public_key()) for key in (KEY, request.new_key(ISSUING.key_type))
     )
@@ -144,7 +145,7 @@ def test_what_a_server_makes_is_what_the_controller_asks_for(names, key_type):
 
 
 def test_only_the_csr_itself_is_passed_on():
-    """A person or a program that reads the file must not find another CSR in it."""
+    """No reader of the file, a person or a program, may find another CSR in it."""
     made = csr()
     checked = request.check_csr(f"evil\n{made}-----BEGIN X509 REQ-----\n", ISSUING)
     assert checked == ([], made)
@@ -173,7 +174,7 @@ def self_signed_lies():
 
 
 def at(pem, begins_days, ends_days):
-    """Return the certificate with other dates, counted from now, signed by its key."""
+    """Return the certificate with other dates, in days from now, signed again by its key."""
     now = datetime.datetime.now(datetime.timezone.utc)
     dates = [now + datetime.timedelta(days=days) for days in (begins_days, ends_days)]
     return issue._signed(
@@ -183,7 +184,7 @@ def at(pem, begins_days, ends_days):
 
 
 def of_version_1(pem):
-    """Return the certificate without its version, which is then the first one, signed by its key."""
+    """Return the certificate without its version field, which makes it version 1, signed again by its key."""
     (found,) = request.certificates(pem)
     fields = request.parts(found.tbs_certificate_bytes)[0][1]
     body = b"\x30\x82" + (len(fields) - 5).to_bytes(2, "big") + fields[5:]
@@ -196,7 +197,7 @@ def of_version_1(pem):
 
 
 def by_another(pem):
-    """Return the certificate as another key has signed it."""
+    """Return the certificate, signed by another key."""
     found = x509.load_pem_x509_certificate(pem.encode(), default_backend())
     now = datetime.datetime(2026, 1, 1)
     builder = x509.CertificateBuilder().subject_name(found.subject).issuer_name(found.subject)

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whom a client trusts by its files, and whom no more after a change; what chronyd does then is tested on the hosts."""
+"""The trust anchors of a client, and those that a change removes. Tests on hosts cover chronyd's reaction."""
 
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import trust
 
-# What the tests call certificates: none can be read, so that each is named by its fingerprint.
+# None of these certificates is readable, so trust names each by its fingerprint.
 A, B, C = ("-----BEGIN CERTIFICATE-----\n" + name + "\n-----END CERTIFICATE-----\n" for name in "ABC")
 BEFORE = {"/t.pem": [A + B], "/t-2.pem": [C], "/t.d": [A, B]}
 
@@ -42,13 +42,13 @@ def test_only_nts_sources_have_a_set():
 @pytest.mark.parametrize(
     ("config", "files", "lost"),
     [
-        # Nothing is lost where nothing changes, somebody is added, or moves to another file of the set.
+        # The set loses no anchor: no change, an additional anchor, or another file of the same set.
         ("ntstrustedcerts /t.pem", BEFORE, 0),
         ("ntstrustedcerts /t.pem", dict(BEFORE, **{"/t.pem": [B + A + C]}), 0),
         ("ntstrustedcerts /t.d", BEFORE, 0),
         ("ntstrustedcerts /t-2.pem\nntstrustedcerts 0 /t.pem", BEFORE, 0),
         ("ntstrustedcerts /t.pem\nntstrustedcerts 2 /t-2.pem", BEFORE, 0),
-        # Somebody is: out of the file, the file, the line, the set, the system.
+        # The set loses an anchor: from its file, with its file, its line, its set, or the system's certificates.
         ("ntstrustedcerts /t.pem", dict(BEFORE, **{"/t.pem": [B]}), 1),
         ("ntstrustedcerts /t.pem", {}, 1),
         ("", BEFORE, 1),
