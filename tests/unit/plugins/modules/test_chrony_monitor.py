@@ -27,12 +27,12 @@ GOOD = {
         {"thresholds": {"offset": [0.1, 1], "cookies": [8, 4]}},
     ],
 )
-def test_good_values_are_taken(given):
+def test_valid_values_are_accepted(given):
     assert chrony_monitor.problems(dict(GOOD, **given)) == []
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "problem"),
     [
         ({"interval_seconds": 9}, "interval_seconds is 9: set it to 10 to 86400"),
         ({"interval_seconds": 86401}, "interval_seconds is 86401: set it to 10 to 86400"),
@@ -44,9 +44,9 @@ def test_good_values_are_taken(given):
         ({"hook": ["notify"]}, "hook is 'notify': begin it with the absolute path of a program"),
     ],
 )
-def test_a_wrong_value_is_explained(given, said):
-    assert said in ". ".join(chrony_monitor.problems(dict(GOOD, **given)))
+def test_an_invalid_value_is_reported_with_its_remedy(given, problem):
+    assert problem in ". ".join(chrony_monitor.problems(dict(GOOD, **given)))
 
 
-def test_all_that_is_wrong_is_said_at_once():
+def test_all_problems_are_reported_at_once():
     assert len(chrony_monitor.problems(dict(GOOD, interval_seconds=1, log="x", hook=["y"]))) == 3

@@ -33,33 +33,33 @@ PROGRESS = ["a: failed, unusable, reach 000", "b: pending, selected, reach 377"]
 def run(monkeypatch, capsys):
     """Return a function that runs the module and returns its exit status, its result and the options of gather()."""
 
-    def run_module(seen, **parameters):
-        asked = []
+    def run_module(gathered, **parameters):
+        options = []
 
         def gather(wanted):
-            asked.append(wanted)
-            if isinstance(seen, Exception):
-                raise seen
-            return seen
+            options.append(wanted)
+            if isinstance(gathered, Exception):
+                raise gathered
+            return gathered
 
         monkeypatch.setattr(chronyc_facts, "gather", gather)
         with testing.patch_module_args(parameters), pytest.raises(SystemExit) as ended:
             chronyc_facts.main()
-        return ended.value.code, json.loads(capsys.readouterr().out), asked
+        return ended.value.code, json.loads(capsys.readouterr().out), options
 
     return run_module
 
 
 def test_facts_are_returned_and_nothing_is_changed(run):
-    code, result, asked = run(GatherResult(FACTS, None, 0.01, []))
+    code, result, options = run(GatherResult(FACTS, None, 0.01, []))
     assert code == 0
     assert result["changed"] is False
     assert result["ansible_facts"] == {"chrony": FACTS}
     assert (result["reached"], result["waited_seconds"]) == (None, 0.01)
-    assert asked == [GatherOptions(None, 1, None, 10.0, 5.0, True, [], [])]
+    assert options == [GatherOptions(None, 1, None, 10.0, 5.0, True, [], [])]
 
 
-def test_parameters_reach_the_look(run):
+def test_parameters_become_the_options_of_gather(run):
     parameters = {
         "wait_for": "synchronised",
         "min_sources": 3,
@@ -74,7 +74,7 @@ def test_parameters_reach_the_look(run):
     assert run(GatherResult(FACTS, True, 0.0, []), **parameters)[2] == [GatherOptions(**parameters)]
 
 
-def test_it_works_in_check_mode(run):
+def test_check_mode_returns_the_facts(run):
     assert run(GatherResult(FACTS, None, 0.0, []), _ansible_check_mode=True)[1]["ansible_facts"] == {"chrony": FACTS}
 
 
@@ -83,8 +83,8 @@ def test_warnings_are_shown(run):
 
 
 @pytest.mark.parametrize(("fail", "code"), [(True, 1), (False, 0)])
-def test_a_condition_that_is_not_reached_fails_only_when_told_so(run, fail, code):
-    ended, result, _asked = run(GatherResult(FACTS, False, 10.02, []), wait_for="authenticated", fail_on_timeout=fail)
+def test_an_unreached_condition_fails_only_with_fail_on_timeout(run, fail, code):
+    ended, result, _options = run(GatherResult(FACTS, False, 10.02, []), wait_for="authenticated", fail_on_timeout=fail)
     assert ended == code
     assert result["ansible_facts"] == {"chrony": FACTS}
     assert result["reached"] is False
@@ -97,8 +97,8 @@ def test_a_reached_condition_does_not_fail(run):
     assert run(GatherResult(FACTS, True, 1.0, []), wait_for="authenticated", fail_on_timeout=True)[0] == 0
 
 
-def test_what_is_not_understood_fails_with_the_line(run):
-    code, result, _asked = run(ChronycError("chronyc sources printed a line that is no report", "boom"))
+def test_an_unreadable_report_fails_with_its_line(run):
+    code, result, _options = run(ChronycError("chronyc sources printed a line that is no report", "boom"))
     assert code == 1
     assert result["msg"] == "chronyc sources printed a line that is no report: 'boom'"
 
@@ -114,9 +114,9 @@ def test_what_is_not_understood_fails_with_the_line(run):
         ({"command_timeout": 0}, "command_timeout must be more than 0 seconds."),
     ],
 )
-def test_senseless_numbers_are_refused(run, parameters, message):
-    code, result, asked = run(GatherResult(FACTS, None, 0.0, []), **parameters)
-    assert (code, result["msg"], asked) == (1, message, [])
+def test_numbers_out_of_range_are_refused(run, parameters, message):
+    code, result, options = run(GatherResult(FACTS, None, 0.0, []), **parameters)
+    assert (code, result["msg"], options) == (1, message, [])
 
 
 def differences(path, documented, value):
@@ -133,13 +133,13 @@ def differences(path, documented, value):
             yield from differences(f"{path}.{name}", inner[name], value[name])
 
 
-def test_every_fact_is_documented_and_every_documented_fact_is_there(monkeypatch, tmp_path):
+def test_the_documentation_lists_exactly_the_returned_facts(monkeypatch, tmp_path):
     shown = (
         f"Id={name}.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled"
         for name in ("chrony", "ntpsec")
     )
-    said = {"systemctl": "\n\n".join(shown), "chronyd": "chronyd (chrony) version 4.6.1 (+NTS)"}
-    monkeypatch.setattr(host, "run_together", lambda _commands, _timeout: said)
+    outputs = {"systemctl": "\n\n".join(shown), "chronyd": "chronyd (chrony) version 4.6.1 (+NTS)"}
+    monkeypatch.setattr(host, "run_together", lambda _commands, _timeout: outputs)
     monkeypatch.setattr(host, "find_program", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(host, "find_daemon", lambda _pid: os.getpid())
     answers = json.loads(CAPTURE.read_text(encoding="utf-8"))["answers"]

@@ -20,9 +20,9 @@ def test_the_program_runs_without_ansible(tmp_path: Path) -> None:
     path = tmp_path / "nts-certificate"
     path.write_bytes(program(sys.executable))
     path.chmod(0o755)
-    told = subprocess.run([path, "--help"], check=True, capture_output=True, text=True, env={}).stdout
+    usage = subprocess.run([path, "--help"], check=True, capture_output=True, text=True, env={}).stdout
     for command in ("check", "status", "renew", "deploy", "rollback"):
-        assert f"    {command} " in told
+        assert f"    {command} " in usage
     done = subprocess.run([path, "--settings", "/none", "check"], check=False, capture_output=True, text=True, env={})
     assert (done.returncode, done.stdout) == (2, "")
     assert "The settings /none cannot be read" in done.stderr
@@ -46,6 +46,6 @@ def test_the_program_contains_every_module_that_it_imports() -> None:
         assert set(imported) <= set(archive.namelist())
 
 
-def test_the_program_is_always_the_same() -> None:
+def test_the_program_is_reproducible() -> None:
     assert program("/usr/bin/python3") == program("/usr/bin/python3")
     assert program("/usr/bin/python3").startswith(b"#!/usr/bin/python3\nPK")

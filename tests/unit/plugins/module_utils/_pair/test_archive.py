@@ -78,7 +78,7 @@ def test_a_file_that_a_power_cut_damaged_is_not_current(compiled, damage):
     assert archive.is_current(damage(compiled.read_bytes()), PLAIN, magic()) is False
 
 
-def test_a_flipped_bit_is_seen(compiled):
+def test_a_file_with_a_flipped_bit_is_not_current(compiled):
     data = bytearray(compiled.read_bytes())
     data[len(data) // 3] ^= 1
     assert archive.is_current(bytes(data), PLAIN, magic()) is False

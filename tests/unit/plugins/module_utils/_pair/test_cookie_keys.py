@@ -28,7 +28,7 @@ LINES = KEYS.text().splitlines(keepends=True)
 OWN = ["NKS1\n3.2\n", "NKS0\n15 3.2\n"]
 
 
-def test_what_is_written_is_read():
+def test_read_keys_restores_what_text_writes():
     assert read_keys(KEYS.text()) == KEYS
     assert KEYS.since == 1000
     assert len({key for _number, key in new_keys("pool", 0).keys}) == 4
@@ -43,14 +43,14 @@ def test_a_rotation_makes_the_next_key_the_current_one():
     assert after.keys[3][1] not in [key for _number, key in KEYS.keys]
 
 
-def test_numbers_go_on_after_the_largest():
+def test_key_ids_wrap_around_after_the_largest():
     last = CookieKeys("pool", 0, tuple((number, bytes(32)) for number in range(2**32 - 4, 2**32)))
     after = last.rotated(0)
     assert after.keys[-1][0] == 0
     assert read_keys(after.text()) == after
 
 
-def test_tags_tell_the_keys_and_not_what_they_are():
+def test_tags_identify_the_keys_without_revealing_them():
     tags = KEYS.tags("salt")
     assert KEYS.rotated(0).tags("salt")[:3] == tags[1:]
     assert not set(KEYS.tags("another")) & set(tags)
@@ -73,6 +73,6 @@ def test_tags_tell_the_keys_and_not_what_they_are():
         KEYS.text().lower(),
     ],
 )
-def test_another_text_is_no_set(text):
+def test_an_invalid_text_is_refused_as_a_set_of_keys(text):
     with pytest.raises(CookieKeysError):
         read_keys(text)

@@ -123,7 +123,7 @@ def test_a_fifo_is_refused_at_once(folder, owners):
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/", "/dev/zero/cert.pem"])
-def test_what_is_no_regular_file_is_refused(path):
+def test_a_path_that_is_not_a_regular_file_is_refused(path):
     assert "is not a regular file" in refused(path)
 
 
@@ -167,6 +167,6 @@ def test_only_the_certificates_of_a_text_are_kept():
         ("", "c.pem holds no certificate"),
     ],
 )
-def test_a_text_that_is_no_chain_is_refused(text, reason):
+def test_a_text_without_certificates_or_with_a_key_is_refused(text, reason):
     with pytest.raises(ForeignFileError, match=reason):
         certificates_of(text, "c.pem")

@@ -63,7 +63,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_what_no_pair_uses_is_found(root):
+def test_unused_finds_the_folders_and_files_of_no_pair(root):
     kept = "/var/lib/securetime-nts"
     assert unused([f"{STAGING}/server/ownca"], str(root)) == [
         f"{STAGING}/public",
@@ -103,7 +103,7 @@ def test_a_symlink_is_removed_and_not_followed(tmp_path):
     assert not target.exists()
 
 
-def test_a_renewal_that_does_not_stop_stays(tmp_path):
+def test_uninstall_removes_nothing_while_the_renewal_does_not_stop(tmp_path):
     host = System(lambda _argv: CommandResult(1, "", "refused"), lambda *_paths: None)
     place = tmp_path / "file"
     place.touch()

@@ -56,8 +56,8 @@ OTHER = {**CLOSED, "tls": {"certificates": [{**LEAF, "serial": "CD", "fingerprin
 
 
 def problems(leaf, left=86400.0, probe=None, **settings):
-    keeper = CertificateManager(Settings(**dict(SETTINGS, **settings)), None)
-    return keeper.problems(leaf, left, probe or SERVED)
+    pair_manager = CertificateManager(Settings(**dict(SETTINGS, **settings)), None)
+    return pair_manager.problems(leaf, left, probe or SERVED)
 
 
 def test_a_pair_that_is_served_has_no_problems():
@@ -65,7 +65,7 @@ def test_a_pair_that_is_served_has_no_problems():
 
 
 @pytest.mark.parametrize(
-    ("told", "arguments"),
+    ("message", "arguments"),
     [
         ("serves no NTS: the server closed it; look at the key.", {"probe": CLOSED}),
         ("another certificate (CD)", {"probe": OTHER}),
@@ -73,28 +73,28 @@ def test_a_pair_that_is_served_has_no_problems():
         ("is not for nts2.example.org.", {"names": ["nts1.example.org", "nts2.example.org"]}),
     ],
 )
-def test_what_is_wrong_is_told(told, arguments):
+def test_each_problem_of_a_pair_is_reported(message, arguments):
     (problem,) = problems(LEAF, **arguments)
-    assert told in problem
+    assert message in problem
 
 
 @pytest.mark.parametrize(("days", "number"), [(None, 0), (60.0, 0), (59.0, 1), (-1.0, 1)])
-def test_the_end_of_the_issuing_ca_is_warned_of_in_time(days, number):
+def test_an_issuing_ca_that_expires_soon_is_a_warning(days, number):
     assert len(CertificateManager.warnings(None if days is None else days * 86400)) == number
 
 
 @pytest.mark.parametrize(
-    ("status", "printed", "told"),
+    ("status", "printed", "message"),
     [
         (0, "7F7F0101,,10,1795800000.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,16.0,Normal\n", ""),
         (0, "00000000,,0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,Not synchronised\n", "has not synchronised"),
         (1, "506 Cannot talk to daemon\n", "chronyd does not answer"),
     ],
 )
-def test_a_clock_is_doubted_for_its_reason(status, printed, told):
+def test_clock_problem_names_why_the_clock_must_not_date_a_certificate(status, printed, message):
     host = System(run=lambda _argv: CommandResult(status, printed, ""), label=lambda *_paths: None)
-    doubt = CertificateManager(Settings(**SETTINGS), host).clock_problem()
-    assert (told in doubt, bool(doubt)) == (True, bool(told))
+    problem = CertificateManager(Settings(**SETTINGS), host).clock_problem()
+    assert (message in problem, bool(problem)) == (True, bool(message))
 
 
 def test_lifetime_is_from_the_first_to_the_last_second():
@@ -106,12 +106,12 @@ def test_lifetime_is_from_the_first_to_the_last_second():
     [(1 / 3, 30.0, True), (1 / 3, 30.01, False), (1 / 3, -1.0, True), (0.5, 44.9, True), (0.1, 9.1, False)],
 )
 def test_a_certificate_is_due_when_a_fraction_of_its_lifetime_is_left(fraction, days_left, is_due):
-    keeper = CertificateManager(Settings(**dict(SETTINGS, renew_fraction=fraction)), None)
-    assert keeper.is_due(LEAF, days_left * 86400) == is_due
+    pair_manager = CertificateManager(Settings(**dict(SETTINGS, renew_fraction=fraction)), None)
+    assert pair_manager.is_due(LEAF, days_left * 86400) == is_due
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (None, "No such file"),
         ("{", "cannot be read"),
@@ -120,30 +120,30 @@ def test_a_certificate_is_due_when_a_fraction_of_its_lifetime_is_left(fraction, 
         ("[]", "cannot"),
     ],
 )
-def test_settings_that_cannot_be_read_are_told(text, told, tmp_path):
+def test_unreadable_settings_are_a_usage_error(text, message, tmp_path):
     path = tmp_path / "certificate.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(CertificateError, match=told) as caught:
+    with pytest.raises(CertificateError, match=message) as caught:
         manager.read_settings(str(path))
     assert caught.value.status == 2
 
 
-def test_settings(tmp_path):
+def test_settings_are_read_with_their_defaults(tmp_path):
     path = tmp_path / "certificate.json"
     path.write_text(json.dumps({"pairs": [SETTINGS]}))
     (found,) = manager.read_settings(str(path))
     assert (found.names, found.renew_fraction) == (SETTINGS["names"], 1 / 3)
 
 
-class Words:
+class Arguments:
     """A parsed command line."""
 
     def __init__(self, command, pair=None, lineage=None):
         self.command, self.pair, self.lineage = command, pair, lineage
 
 
-KEEPERS = [
+MANAGERS = [
     CertificateManager(
         Settings(**dict(SETTINGS, id=name, staged_key=f"/etc/letsencrypt/live/{name}/privkey.pem")), None
     )
@@ -152,35 +152,35 @@ KEEPERS = [
 
 
 @pytest.mark.parametrize(
-    ("words", "ids"),
+    ("arguments", "ids"),
     [
-        (Words("renew"), ["server", "server-2", "other"]),
-        (Words("renew", pair="other"), ["other"]),
-        (Words("deploy"), ["server"]),
-        (Words("deploy", pair="other"), ["other"]),
-        (Words("deploy", lineage="/etc/letsencrypt/live/server"), ["server"]),
-        (Words("deploy", lineage="/etc/letsencrypt/live/server-2/"), ["server-2"]),
+        (Arguments("renew"), ["server", "server-2", "other"]),
+        (Arguments("renew", pair="other"), ["other"]),
+        (Arguments("deploy"), ["server"]),
+        (Arguments("deploy", pair="other"), ["other"]),
+        (Arguments("deploy", lineage="/etc/letsencrypt/live/server"), ["server"]),
+        (Arguments("deploy", lineage="/etc/letsencrypt/live/server-2/"), ["server-2"]),
         # certbot calls its hook for every certificate of the host.
-        (Words("deploy", lineage="/etc/letsencrypt/live/www"), []),
+        (Arguments("deploy", lineage="/etc/letsencrypt/live/www"), []),
     ],
 )
-def test_a_command_is_about_the_pairs_that_it_names(words, ids):
-    assert [keeper.settings.id for keeper in manager.chosen(words, KEEPERS)] == ids
+def test_a_command_selects_the_pairs_that_its_arguments_name(arguments, ids):
+    assert [pair_manager.settings.id for pair_manager in manager.chosen(arguments, MANAGERS)] == ids
 
 
-def test_a_pair_that_is_not_there_is_told():
+def test_an_unknown_pair_is_a_usage_error_that_lists_the_pairs():
     with pytest.raises(CertificateError, match="no pair new, only server, server-2, other") as caught:
-        manager.chosen(Words("renew", pair="new"), KEEPERS)
+        manager.chosen(Arguments("renew", pair="new"), MANAGERS)
     assert caught.value.status == 2
 
 
-@pytest.mark.parametrize("words", [["status", "--json"], ["status"], ["check"], ["renew"], ["rollback"]])
-def test_a_pair_that_is_not_there_is_a_sentence_and_no_traceback(words, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("arguments", [["status", "--json"], ["status"], ["check"], ["renew"], ["rollback"]])
+def test_a_missing_certificate_file_is_an_error_without_traceback(arguments, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(manager.transaction, "recover_alone", lambda *_arguments: False)
     monkeypatch.setattr(CertificateManager, "out_of_service", lambda _self: "")
     path = tmp_path / "certificate.json"
     path.write_text(json.dumps({"pairs": [dict(SETTINGS, id="none", certificate=str(tmp_path / "none.pem"))]}))
-    assert manager.main(["--settings", str(path), *words]) == 1
+    assert manager.main(["--settings", str(path), *arguments]) == 1
     assert "cannot be read: No such file" in capsys.readouterr().err
 
 
@@ -199,7 +199,7 @@ CERTIFICATE_LINE = f"ntsservercert {SETTINGS['certificate']}\n"
         ({"UnitFileState": "masked-runtime"}, CERTIFICATE_LINE, "chrony.service is masked-runtime"),
     ],
 )
-def test_what_an_administrator_took_out_of_service_is_named(shown, text, reason, tmp_path, monkeypatch):
+def test_out_of_service_names_the_state_of_the_unit_or_the_missing_line(shown, text, reason, tmp_path, monkeypatch):
     monkeypatch.setattr(manager, "effective_directives", lambda _host, path: words_of((tmp_path / path).read_text()))
     (tmp_path / "chrony.conf").write_text(text)
     printed = "".join(f"{name}={value}\n" for name, value in dict(SHOWN, **shown).items())
@@ -218,7 +218,7 @@ def test_what_an_administrator_took_out_of_service_is_named(shown, text, reason,
         ({"command": ["no-such-client"]}, "no-such-client, which gets new certificates, is not installed"),
     ],
 )
-def test_an_obstacle_to_the_next_renewal_is_named(settings, reason, monkeypatch):
+def test_obstacle_names_what_prevents_the_next_renewal(settings, reason, monkeypatch):
     monkeypatch.setattr(manager, "HAS_CRYPTOGRAPHY", True)
     found = CertificateManager(Settings(**dict(SETTINGS, **settings)), None).obstacle()
     assert (reason in found, bool(found)) == (True, bool(reason))
@@ -230,21 +230,21 @@ def test_an_obstacle_to_the_next_renewal_is_named(settings, reason, monkeypatch)
 def test_the_worst_exit_status_of_several_pairs_is_returned(monkeypatch):
     codes = iter([0, 4, 3, 1, 0])
     monkeypatch.setattr(manager, "act", lambda _keeper, _words: next(codes))
-    assert manager.act_on_all(KEEPERS + KEEPERS[:2], Words("renew"), []) == 3
+    assert manager.act_on_all(MANAGERS + MANAGERS[:2], Arguments("renew"), []) == 3
 
 
 def test_a_signal_ends_the_program_before_the_next_pair(monkeypatch, capsys):
     done, recovered = [], []
 
-    def act(keeper, _words):
-        done.append(keeper.settings.id)
+    def act(pair_manager, _words):
+        done.append(pair_manager.settings.id)
         os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("the signal raises no error")
 
     monkeypatch.setattr(manager, "act", act)
     monkeypatch.setattr(manager.transaction, "recover_alone", lambda _host, options: recovered.append(options))
     with rollback_on_signals() as received:
-        assert manager.act_on_all(KEEPERS, Words("renew"), received) == 5
+        assert manager.act_on_all(MANAGERS, Arguments("renew"), received) == 5
         # The second signal interrupts no rollback.
         os.kill(os.getpid(), signal.SIGTERM)
     assert (done, len(recovered), recovered[0].lock_timeout) == (["server"], 1, 0.0)
@@ -284,11 +284,11 @@ def test_the_unit_recovers_outside_of_its_sandbox_before_it_renews():
     assert recover < lines.index("ExecStart=/usr/local/sbin/nts-certificate renew")
 
 
-def test_a_previous_pair_that_cannot_be_kept_is_a_warning_of_that_pair(tmp_path, capsys, monkeypatch):
+def test_a_failure_to_store_the_previous_pair_is_a_warning(tmp_path, capsys, monkeypatch):
     """A full disk after the deployment of the first pair does not prevent that of the second one."""
     pem = tmp_path / "server.pem"
     pem.write_text("old")
-    keepers = [
+    managers = [
         CertificateManager(
             Settings(**dict(SETTINGS, id=name, certificate=str(pem), key=str(pem))),
             System(
@@ -311,9 +311,9 @@ def test_a_previous_pair_that_cannot_be_kept_is_a_warning_of_that_pair(tmp_path,
     monkeypatch.setattr(CertificateManager, "begin", lambda _self: None)
     monkeypatch.setattr(CertificateManager, "status", lambda _self: {"warnings": []})
     monkeypatch.setattr(CertificateManager, "renew", lambda self, _force: self.deploy(PEM, "new"))
-    words = Words("renew")
-    words.force = False
-    assert manager.act_on_all(keepers, words, []) == 0
+    arguments = Arguments("renew")
+    arguments.force = False
+    assert manager.act_on_all(managers, arguments, []) == 0
     shown = capsys.readouterr()
     assert shown.out.count("chronyd now serves the certificate AB") == 2
     assert shown.err.count("The previous pair could not be kept in") == 2
@@ -338,17 +338,17 @@ def test_of_a_staged_certificate_only_the_certificates_are_used(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "reason"), [(PEM + KEY, "holds a private key"), ("root:x", "holds no certificate")])
-def test_a_staged_file_that_is_no_chain_is_refused(text, reason, tmp_path):
+def test_a_staged_file_without_certificates_or_with_a_key_is_refused(text, reason, tmp_path):
     with pytest.raises(CertificateError, match=rf"cert\.pem {reason}"):
         staged_by_others(tmp_path, text).staged()
 
 
 def test_a_staged_fifo_does_not_hang_the_renewal(tmp_path):
-    keeper = staged_by_others(tmp_path, PEM)
+    pair_manager = staged_by_others(tmp_path, PEM)
     (tmp_path / "key.pem").unlink()
     os.mkfifo(str(tmp_path / "key.pem"))
     with pytest.raises(CertificateError, match=r"key\.pem is not a regular file"):
-        keeper.staged()
+        pair_manager.staged()
 
 
 def test_a_private_key_is_never_deployed_as_a_certificate(tmp_path, monkeypatch):
@@ -402,7 +402,7 @@ class Chronyd:
 
 
 @pytest.fixture
-def deployed(tmp_path, monkeypatch):
+def deploy_pair(tmp_path, monkeypatch):
     """Return a function that deploys a pair on a host, and returns the exit status and the message."""
     me = user_name(os.getuid()), group_name(os.getgid())
     config, paths = tmp_path / "chrony.conf", [str(tmp_path / name) for name in ("server.pem", "server.key")]
@@ -443,29 +443,29 @@ def staged_only(host, changes, _before, _options, _sandbox):
     return transaction.Staged(False, lost_trust.NOTHING_LOST, [], {})
 
 
-def test_a_deployment_restarts_a_chronyd_that_runs(deployed, tmp_path):
+def test_a_deployment_restarts_a_chronyd_that_runs(deploy_pair, tmp_path):
     chronyd = Chronyd(tmp_path / "state")
-    assert (deployed(chronyd), chronyd.done) == ((0, ""), ["try-restart"])
+    assert (deploy_pair(chronyd), chronyd.done) == ((0, ""), ["try-restart"])
 
 
 @pytest.mark.parametrize("stop_at", ["show", "reset-failed", "try-restart"])
-def test_a_deployment_starts_no_chronyd_that_was_stopped_meanwhile(stop_at, deployed, tmp_path):
+def test_a_deployment_starts_no_chronyd_that_was_stopped_meanwhile(stop_at, deploy_pair, tmp_path):
     chronyd = Chronyd(tmp_path / "state", stop_at)
-    status, text = deployed(chronyd)
+    status, text = deploy_pair(chronyd)
     assert (status, chronyd.done, chronyd.active) == (4, [], "inactive"), text
     assert "nts-certificate does not start it" in text
 
 
-def test_a_deployment_enables_no_chronyd_that_was_disabled_meanwhile(deployed, tmp_path, monkeypatch):
+def test_a_deployment_enables_no_chronyd_that_was_disabled_meanwhile(deploy_pair, tmp_path, monkeypatch):
     chronyd = Chronyd(tmp_path / "state")
     chronyd.enabled = "disabled"
     monkeypatch.setattr(CertificateManager, "out_of_service", lambda _self: "")
-    status, text = deployed(chronyd)
+    status, text = deploy_pair(chronyd)
     assert (status, "does not enable it" in text) == (4, True)
     assert "enable" not in chronyd.done
 
 
-def test_a_rollback_starts_a_chronyd_that_the_new_pair_made_fail(deployed, tmp_path):
+def test_a_rollback_starts_a_chronyd_that_the_new_pair_made_fail(deploy_pair, tmp_path):
     chronyd = Chronyd(tmp_path / "state", fails=True)
-    status, text = deployed(chronyd)
+    status, text = deploy_pair(chronyd)
     assert (status, chronyd.done, chronyd.active) == (3, ["try-restart", "restart"], "active"), text

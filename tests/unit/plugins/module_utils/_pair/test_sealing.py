@@ -30,7 +30,7 @@ def test_each_recipient_opens_its_own():
     assert not any(b"secret" in base64.b64decode(text) for text in sealed.values())
 
 
-def test_nobody_else_opens_it():
+def test_another_key_purpose_or_text_does_not_open():
     pairs, sealed = sealed_for("nts1", "nts2")
     damaged = base64.b64encode(base64.b64decode(sealed["nts1"])[:-1]).decode()
     for private, text, purpose in (
@@ -45,7 +45,7 @@ def test_nobody_else_opens_it():
 
 
 @pytest.mark.parametrize("public", ["", "AAAA", "no base64", base64.b64encode(b"\4" + bytes(64)).decode()])
-def test_what_is_no_public_key_is_refused(public):
+def test_an_invalid_public_key_is_refused(public):
     with pytest.raises(SealingError, match="nts1 has sent no public key"):
         work("seal", {"text": TEXT, "recipients": {"nts1": public}, "purpose": "pool"})
 

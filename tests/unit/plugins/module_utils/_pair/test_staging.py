@@ -81,7 +81,7 @@ def test_a_server_is_set_up_in_two_steps(pair):
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
-def test_only_root_reads_keys_and_everybody_reaches_what_is_beside_them(pair, umask):
+def test_only_root_can_enter_the_staging_folders_and_read_keys(pair, umask):
     before = os.umask(umask)
     try:
         settled(pair)
@@ -124,7 +124,7 @@ def test_a_new_issuing_certificate_comes_with_a_new_key(pair, change, reason):
 
 @pytest.mark.parametrize("lost", ["issuing.key", "issuing.csr", "issuing.pem"])
 @pytest.mark.parametrize("how", ["removed", "emptied"])
-def test_what_a_power_cut_took_is_made_anew(pair, lost, how):
+def test_a_file_lost_in_a_power_cut_leads_to_a_new_request(pair, lost, how):
     settled(pair)
     if how == "removed":
         os.remove(pair.path(lost))
@@ -136,7 +136,7 @@ def test_what_a_power_cut_took_is_made_anew(pair, lost, how):
 
 
 @pytest.mark.parametrize("lost", ["leaf.key", "leaf.pem"])
-def test_a_leaf_that_is_lost_is_made_anew_without_the_controller(pair, lost):
+def test_a_lost_leaf_is_issued_again_without_the_controller(pair, lost):
     settled(pair)
     os.remove(pair.path(lost))
     found = staging.prepare(pair)
@@ -144,14 +144,14 @@ def test_a_leaf_that_is_lost_is_made_anew_without_the_controller(pair, lost):
     assert staging.why_new_leaf(pair) == []
 
 
-def test_a_leaf_of_another_key_type_is_made_anew_with_another_key(pair):
+def test_a_leaf_of_another_key_type_is_issued_again_with_a_new_key(pair):
     settled(pair)
     changed = pair._replace(key_type="Ed25519")
     assert staging.prepare(changed).reasons == []
     assert request.key_type_of(request.load_key(read(pair, "leaf.key")).public_key()) == "Ed25519"
 
 
-def test_a_leaf_made_by_a_clock_that_was_ahead_is_made_anew_by_the_right_one(pair, monkeypatch):
+def test_a_leaf_that_is_not_valid_yet_is_issued_again(pair, monkeypatch):
     with monkeypatch.context() as ahead:
         ahead.setattr(issue, "LEAF_BACKDATED", issue.datetime.timedelta(days=-30))
         staging.deliver(pair, sign(staging.prepare(pair).csr))
@@ -163,7 +163,7 @@ def test_a_leaf_made_by_a_clock_that_was_ahead_is_made_anew_by_the_right_one(pai
     assert staging.prepare(pair).changes == []
 
 
-def test_an_issuing_certificate_of_a_controller_that_was_ahead_is_signed_anew(pair):
+def test_an_issuing_certificate_that_is_not_valid_yet_is_requested_again(pair):
     staging.deliver(pair, sign(staging.prepare(pair).csr, days=365, backdated_days=-30))
     assert staging.prepare(pair).reasons == ["the certificate is not valid yet"]
 
@@ -184,7 +184,7 @@ def test_a_renewal_keeps_the_key_of_the_leaf_unless_a_new_one_is_wanted(leaf_pai
 
 
 @pytest.mark.parametrize("chain", ["", "text", ROOT])
-def test_a_chain_that_is_none_or_of_another_key_changes_nothing(pair, chain):
+def test_an_invalid_chain_or_one_for_another_key_changes_no_file(pair, chain):
     settled(pair)
     before = {name: read(pair, name) for name in os.listdir(pair.staging)}
     with pytest.raises(staging.StagingError):
@@ -192,7 +192,7 @@ def test_a_chain_that_is_none_or_of_another_key_changes_nothing(pair, chain):
     assert {name: read(pair, name) for name in os.listdir(pair.staging)} == before
 
 
-def test_a_server_that_signs_itself_needs_nobody(pair):
+def test_a_self_signing_server_needs_no_signature_of_another_ca(pair):
     alone = pair._replace(signs_itself=True, root="")
     found = staging.prepare(alone)
     assert found.reasons == []
@@ -200,7 +200,7 @@ def test_a_server_that_signs_itself_needs_nobody(pair):
     assert staging.prepare(alone).changes == []
 
 
-def test_a_check_writes_nothing(pair):
+def test_check_mode_writes_no_file(pair):
     found = staging.prepare(pair, check_mode=True)
     assert found.changes != []
     assert not os.path.exists(pair.staging)
@@ -210,7 +210,7 @@ def test_a_check_writes_nothing(pair):
     assert {name: read(pair, name) for name in os.listdir(pair.staging)} == before
 
 
-def test_a_check_sends_nothing_that_a_run_would_replace(pair):
+def test_check_mode_returns_no_csr_or_chain_that_a_run_would_replace(pair):
     settled(pair)
     renamed = pair._replace(names=["b.example"])
     assert staging.prepare(pair, check_mode=True).csr != ""
@@ -224,7 +224,7 @@ def test_a_check_sends_nothing_that_a_run_would_replace(pair):
     assert staging.prepare(alone._replace(names=["b.example"]), check_mode=True).chain == ""
 
 
-def test_without_the_library_a_check_predicts_and_a_run_says_what_is_missing(pair, monkeypatch):
+def test_without_cryptography_check_mode_predicts_and_a_run_fails(pair, monkeypatch):
     monkeypatch.setattr(staging, "HAS_CRYPTOGRAPHY", False)
     assert staging.prepare(pair, check_mode=True).changes != []
     with pytest.raises(staging.StagingError, match="cryptography must be installed"):

@@ -13,7 +13,7 @@ from ansible_collections.securetime.nts.tests.unit.plugins.module_utils.pem_inpu
 DER = ssl.PEM_cert_to_DER_cert(PEM.strip())
 
 
-def test_certificate_is_described():
+def test_describe_returns_names_dates_serial_and_key_type():
     assert certificates.describe(DER) == {
         "subject": "C=DE, O=Example, CN=nts1.example.org",
         "subject_alt_names": ["DNS:nts1.example.org", "IP Address:192.0.2.1", "IP Address:2001:DB8:0:0:0:0:0:1"],
@@ -26,14 +26,14 @@ def test_certificate_is_described():
     }
 
 
-def test_what_is_left_of_its_life():
+def test_seconds_left_counts_until_the_expiry():
     found = {"not_after": "2026-11-23T00:00:10Z"}
     assert certificates.seconds_left(found, 1795392000.0) == 10
     assert certificates.seconds_left(found, 1795392020.0) == -10
 
 
 @pytest.mark.parametrize(
-    ("der", "told"),
+    ("der", "message"),
     [
         (b"", "missing"),
         (b"\x30", "in its header"),
@@ -42,12 +42,12 @@ def test_what_is_left_of_its_life():
         (b"\x30\x02\x30\x00", "missing"),
     ],
 )
-def test_what_is_no_certificate_has_no_key(der, told):
-    with pytest.raises(certificates.DerError, match=told):
+def test_key_type_refuses_invalid_der(der, message):
+    with pytest.raises(certificates.DerError, match=message):
         certificates.key_type(der)
 
 
-def test_what_is_no_certificate_is_not_described():
+def test_describe_refuses_a_truncated_certificate():
     with pytest.raises(certificates.DerError):
         certificates.describe(DER[:-1])
 

@@ -26,12 +26,12 @@ KEY = request.new_key("ECDSA P-256")
 STOLEN = "time.cloudflare.com"
 
 
-def csr(asked=ISSUING, extensions=None, subject=None, key=KEY, attribute=None):
+def csr(wanted=ISSUING, extensions=None, subject=None, key=KEY, attribute=None):
     """Return a CSR in PEM for a request; the other arguments replace parts of it."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(
-        request.subject(asked) if subject is None else subject
+        request.subject(wanted) if subject is None else subject
     )
-    for value, critical in request.extensions(asked) if extensions is None else extensions:
+    for value, critical in request.extensions(wanted) if extensions is None else extensions:
         builder = builder.add_extension(value, critical=critical)
     if attribute:
         builder = builder.add_attribute(*attribute)
@@ -39,9 +39,9 @@ def csr(asked=ISSUING, extensions=None, subject=None, key=KEY, attribute=None):
     return signed.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def instead(kind, value, critical=True, asked=ISSUING):
+def instead(kind, value, critical=True, wanted=ISSUING):
     """Return the extensions of a request with one of them replaced; leave it out where value is None."""
-    kept = [(found, is_critical) for found, is_critical in request.extensions(asked) if not isinstance(found, kind)]
+    kept = [(found, is_critical) for found, is_critical in request.extensions(wanted) if not isinstance(found, kind)]
     return kept if value is None else [*kept, (value, critical)]
 
 
@@ -53,7 +53,7 @@ def usage(*names):
     return x509.KeyUsage(**{name: name in names for name in request.KEY_USAGES})
 
 
-def lies():
+def rejected_csrs():
     """Yield the name of each deviation, the CSR, and a part of the problem that the controller reports."""
     # Long: one table of all deviations, which is read as a whole.
     found = {type(value): value for value, _critical in request.extensions(ISSUING)}
@@ -131,14 +131,14 @@ def with_other_key(pem):
     return changed.public_bytes(serialization.Encoding.PEM).decode()
 
 
-@pytest.mark.parametrize(("text", "said"), [pytest.param(*case[1:], id=case[0]) for case in lies()])
-def test_a_csr_that_asks_for_anything_else_is_refused(text, said):
-    assert said in " ".join(request.check_csr(text, ISSUING).problems)
+@pytest.mark.parametrize(("text", "problem"), [pytest.param(*case[1:], id=case[0]) for case in rejected_csrs()])
+def test_a_csr_that_asks_for_anything_else_is_refused(text, problem):
+    assert problem in " ".join(request.check_csr(text, ISSUING).problems)
 
 
 @pytest.mark.parametrize("key_type", ["ECDSA P-256", "ECDSA P-384", "Ed25519", "RSA 2048"])
 @pytest.mark.parametrize("names", [["nts1.example.org"], ["192.0.2.1"], ["2001:db8::1", "a.example", "b.a.example"]])
-def test_what_a_server_makes_is_what_the_controller_asks_for(names, key_type):
+def test_the_controller_accepts_the_csr_that_a_server_makes(names, key_type):
     for asked in (request.leaf_request(names, key_type), request.issuing_request(names, "nts1")):
         made = request.make_csr(asked, request.new_key(asked.key_type))
         assert request.check_csr(made, asked) == ([], made)
@@ -151,13 +151,13 @@ def test_only_the_csr_itself_is_passed_on():
     assert checked == ([], made)
 
 
-def test_text_of_the_host_reaches_no_terminal():
+def test_unprintable_text_of_a_host_is_replaced():
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "\x1b[2Jx\u202e")])
-    (said,) = request.check_csr(csr(subject=subject), ISSUING).problems
-    assert said.isprintable()
+    (problem,) = request.check_csr(csr(subject=subject), ISSUING).problems
+    assert problem.isprintable()
 
 
-def self_signed_lies():
+def rejected_certificates():
     other = request.issuing_request([STOLEN], "nts1")
     good = issue.self_sign(ISSUING, KEY, 365)
     yield "another name", issue.self_sign(other, KEY, 365), "extension nameConstraints is"
@@ -209,12 +209,12 @@ def by_another(pem):
     return builder.sign(key, hashes.SHA256(), default_backend()).public_bytes(serialization.Encoding.PEM).decode()
 
 
-@pytest.mark.parametrize(("text", "said"), [pytest.param(*case[1:], id=case[0]) for case in self_signed_lies()])
-def test_an_issuing_ca_that_signed_itself_for_anything_else_is_refused(text, said):
-    assert re.search(said, " ".join(request.check_self_signed(text, ISSUING, 365).problems))
+@pytest.mark.parametrize(("text", "problem"), [pytest.param(*case[1:], id=case[0]) for case in rejected_certificates()])
+def test_an_issuing_ca_that_signed_itself_for_anything_else_is_refused(text, problem):
+    assert re.search(problem, " ".join(request.check_self_signed(text, ISSUING, 365).problems))
 
 
-def test_an_issuing_ca_that_signed_itself_as_asked_is_taken():
+def test_a_self_signed_issuing_ca_that_matches_the_request_is_accepted():
     good = issue.self_sign(ISSUING, KEY, 365)
     assert request.check_self_signed(f"# mine\n{good}", ISSUING, 365) == ([], good)
 
@@ -240,7 +240,7 @@ def test_a_server_known_by_no_short_host_name_has_an_empty_subject(names, subjec
     assert ends - begins == 7 * 86400 + 3600
 
 
-def test_a_leaf_ends_with_its_issuer():
+def test_a_leaf_expires_no_later_than_its_issuer():
     chain = issue.self_sign(ISSUING, KEY, 2)
     (issuer,) = request.certificates(chain)
     (leaf,) = request.certificates(issue.issue_leaf(LEAF, KEY, chain, KEY, 90))

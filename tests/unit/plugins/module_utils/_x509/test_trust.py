@@ -28,7 +28,7 @@ def test_sets_hold_their_files_and_set_0_the_system():
     assert trusted(config + "nosystemcert\n", BEFORE).sets[0] == names(A, B)
 
 
-def test_nobody_is_behind_what_is_not_there():
+def test_a_missing_file_of_trust_anchors_adds_no_anchor():
     assert trusted("ntstrustedcerts /none\nntstrustedcerts\nnosystemcert", {}).sets == {0: frozenset()}
 
 
@@ -40,7 +40,7 @@ def test_only_nts_sources_have_a_set():
 
 
 @pytest.mark.parametrize(
-    ("config", "files", "lost"),
+    ("config", "files", "removed"),
     [
         # The set loses no anchor: no change, an additional anchor, or another file of the same set.
         ("ntstrustedcerts /t.pem", BEFORE, 0),
@@ -56,19 +56,19 @@ def test_only_nts_sources_have_a_set():
         ("ntstrustedcerts /t.pem\nnosystemcert", BEFORE, 1),
     ],
 )
-def test_who_is_not_trusted_any_more_is_said(config, files, lost):
-    said = trust.removed_anchors(trusted("ntstrustedcerts /t.pem", BEFORE), trusted(config, files))
-    assert len(said) == lost, said
-    assert all(text.startswith("set 0 of trust anchors does not trust ") for text in said)
+def test_each_removed_trust_anchor_is_reported(config, files, removed):
+    sentences = trust.removed_anchors(trusted("ntstrustedcerts /t.pem", BEFORE), trusted(config, files))
+    assert len(sentences) == removed, sentences
+    assert all(text.startswith("set 0 of trust anchors does not trust ") for text in sentences)
 
 
-def test_a_set_that_is_gone_is_said_by_its_number():
-    (said,) = trust.removed_anchors(trusted("ntstrustedcerts 2 /t-2.pem", BEFORE), trusted("", BEFORE))
-    assert said == f"set 2 of trust anchors does not trust {next(iter(names(C)))} any more"
+def test_a_removed_set_is_reported_by_its_number():
+    (sentence,) = trust.removed_anchors(trusted("ntstrustedcerts 2 /t-2.pem", BEFORE), trusted("", BEFORE))
+    assert sentence == f"set 2 of trust anchors does not trust {next(iter(names(C)))} any more"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "lost"),
+    ("old", "new", "removed"),
     [
         ("server a nts", "server a nts certset 2", [trust.SYSTEM]),
         ("server a nts certset 2", "server a nts", [*names(C)]),
@@ -78,13 +78,13 @@ def test_a_set_that_is_gone_is_said_by_its_number():
         ("server a nts certset 4", "server a nts certset 2", []),
     ],
 )
-def test_a_source_that_changes_its_set_may_lose_somebody(old, new, lost):
+def test_a_source_that_changes_its_set_reports_the_anchors_that_it_loses(old, new, removed):
     config = "ntstrustedcerts 2 /t-2.pem\nntstrustedcerts 3 /t-2.pem\nntstrustedcerts 3 /t.pem"
-    said = trust.removed_anchors(trusted(config, BEFORE, old), trusted(config, BEFORE, new))
-    assert said == [f"a does not trust {name} any more" for name in lost]
+    sentences = trust.removed_anchors(trusted(config, BEFORE, old), trusted(config, BEFORE, new))
+    assert sentences == [f"a does not trust {name} any more" for name in removed]
 
 
-def test_cookies_may_be_in_the_old_folder_and_in_the_new_one():
+def test_dump_folders_of_the_old_and_the_new_configuration_are_found():
     old, new = trust.words_of("ntsdumpdir /a\nntsdumpdir"), trust.words_of("ntscachedir /b\nntsdumpdir /a")
     assert trust.dump_folders(old, new) == ["/a", "/b"]
     assert trust.dump_folders(trust.words_of("")) == []
