@@ -78,10 +78,10 @@ MUTATIONS = {
     ),
     "trust removal": Mutation(
         "plugins/module_utils/_x509/trust.py",
-        "for who, gone in lost if gone]",
-        "for who, gone in lost if not gone]",
+        "for name, names in removed if names]",
+        "for name, names in removed if not names]",
         UNIT,
-        "FAILED .*(test_trust|not_trusted)",
+        "FAILED .*(test_trust|not_trusted|removed_trust_anchor)",
     ),
     "renewal": Mutation(
         "plugins/module_utils/_pair/manager.py",
@@ -95,7 +95,7 @@ MUTATIONS = {
         'if active != "active":',
         'if active == "not found":',
         UNIT,
-        "FAILED .*out_of_service_is_named",
+        "FAILED .*out_of_service_names",
     ),
     "signal": Mutation(
         "plugins/module_utils/_change/signals.py",

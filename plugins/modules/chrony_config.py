@@ -92,18 +92,18 @@ class Verification:
     def __init__(self, wanted: Dict[str, Any], host: System) -> None:
         self.wanted = wanted
         self.host = host
-        self.seen: Optional[GatherResult] = None
+        self.gathered: Optional[GatherResult] = None
 
     def check(self) -> List[str]:
         """Raise TransactionError where the change must be rolled back; return warnings."""
         wanted = self.wanted
         warnings = self.assert_certificates_served()
         if wanted["verify_rollback"]:
-            self.observe()
-        if self.seen and not self.seen.reached:
-            reasons = " ".join(self.seen.facts["nts"]["reasons"])
+            self.wait_for_goal()
+        if self.gathered and not self.gathered.reached:
+            reasons = " ".join(self.gathered.facts["nts"]["reasons"])
             raise TransactionError(
-                f"the clock is not {wanted['verify']} after {self.seen.waited_seconds:g} s: {reasons}"
+                f"the clock is not {wanted['verify']} after {self.gathered.waited_seconds:g} s: {reasons}"
             )
         return list(dict.fromkeys(warnings))
 
@@ -126,12 +126,12 @@ class Verification:
                 warnings += assert_served(server, pair["names"], text_of(pair["certificate"]))
         return warnings
 
-    def observe(self) -> None:
+    def wait_for_goal(self) -> None:
         """Wait for the goal, once; raise TransactionError where chronyc's reports cannot be read."""
         wanted = self.wanted
-        if self.seen or wanted["verify"] == "none":
+        if self.gathered or wanted["verify"] == "none":
             return
-        look = GatherOptions(
+        options = GatherOptions(
             wanted["verify"],
             wanted["verify_min_sources"],
             None,
@@ -141,17 +141,17 @@ class Verification:
             reports=(),
         )
         try:
-            self.seen = gather(look)
+            self.gathered = gather(options)
         except ChronycError as error:
             raise TransactionError(str(error)) from error
 
     def result(self) -> Dict[str, Any]:
         """Return the part of the module's result that is about the verification."""
-        if not self.seen:
+        if not self.gathered:
             return {"reached": None, "waited_seconds": None}
-        result = {"reached": self.seen.reached, "waited_seconds": self.seen.waited_seconds}  # type: Dict[str, Any]
-        if not self.seen.reached:
-            result["ansible_facts"] = {"chrony": self.seen.facts}
+        result = {"reached": self.gathered.reached, "waited_seconds": self.gathered.waited_seconds}  # type: Dict[str, Any]
+        if not self.gathered.reached:
+            result["ansible_facts"] = {"chrony": self.gathered.facts}
         return result
 
 
@@ -177,11 +177,11 @@ def main() -> None:
         before = remembered(host)
         options = options_of(module, verification)
         if original:
-            result = restore(host, restored(options, before))
+            result = restore(host, restore_options(options, before))
         else:
             result = apply_read(host, lambda: specs_of(module, host), options)
             if not (module.check_mode and result["changed"]):
-                verification.observe()
+                verification.wait_for_goal()
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
     exit_with(module, {**result, "remembered": before, **verification.result()})
@@ -211,12 +211,12 @@ def options_of(module: AnsibleModule, verification: Verification) -> Options:
         folders=wanted["folders"],
         log_dir=wanted["log_dir"],
         idle_problems=verification.idle_problems,
-        uses=uses_of(wanted),
+        uses=requirements_of(wanted),
         daemon_options=wanted["daemon_options"],
     )
 
 
-def restored(options: Options, before: Dict[str, Any]) -> Options:
+def restore_options(options: Options, before: Dict[str, Any]) -> Options:
     """Return the options that restore the state of chronyd before the first change."""
     active = boolean(before.get("active", True))
     return options._replace(run=active, enabled=boolean(before.get("enabled", active)), remember={}, rivals=())
@@ -246,7 +246,7 @@ def exit_with(module: AnsibleModule, result: Dict[str, Any]) -> None:
     module.exit_json(**result, diff=diff)
 
 
-def uses_of(wanted: Dict[str, Any]) -> Requirements:
+def requirements_of(wanted: Dict[str, Any]) -> Requirements:
     """Return the ports and folders that SELinux and AppArmor must allow."""
     return Requirements(sorted(set(wanted["ntske_ports"])), sorted(set(wanted["certificate_dirs"])))
 

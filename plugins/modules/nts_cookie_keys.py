@@ -72,16 +72,16 @@ def run(module: AnsibleModule, host: System) -> Row:
     service = given["service"] or SERVICES.get(config_file, "chronyd.service")
     if given["state"] == "prepare":
         return prepare(module, host)
-    place = sharing.place_of(host, config_file, service)
+    location = sharing.place_of(host, config_file, service)
     if given["state"] == "read":
-        server = None if place.problem else server_of(host, config_file, service)
-        return {"changed": False, **sharing.report(place, server, given["salt"], time.time())}
-    if place.problem:
-        raise TransactionError(place.problem)
+        server = None if location.problem else server_of(host, config_file, service)
+        return {"changed": False, **sharing.report(location, server, given["salt"], time.time())}
+    if location.problem:
+        raise TransactionError(location.problem)
     if given["state"] == "seal":
-        return seal(module, host, place)
+        return seal(module, host, location)
     options = Options(config_file=config_file, service=service, check_mode=module.check_mode)
-    return applied(module, host, place, options)
+    return applied(module, host, location, options)
 
 
 def prepare(module: AnsibleModule, host: System) -> Row:
@@ -89,52 +89,52 @@ def prepare(module: AnsibleModule, host: System) -> Row:
     if module.check_mode:
         return {"changed": False, "public": ""}
     folder = module.params["run_dir"]
-    made = crypto(module, host, "make", {})
+    pair = crypto(module, host, "make", {})
     make_private(folder)
-    write(os.path.join(folder, PRIVATE), made["private"].encode(), 0o600, 0, 0)
-    return {"changed": False, "public": made["public"]}
+    write(os.path.join(folder, PRIVATE), pair["private"].encode(), 0o600, 0, 0)
+    return {"changed": False, "public": pair["public"]}
 
 
-def seal(module: AnsibleModule, host: System, place: sharing.Place) -> Row:
+def seal(module: AnsibleModule, host: System, location: sharing.KeyLocation) -> Row:
     """Seal the current, rotated or new keys for the recipients; raise TransactionError."""
     given = module.params
     if module.check_mode:
         return {"changed": False, "sealed": {}}
-    found = sharing.keys_in(place.path)
+    found = sharing.keys_in(location.path)
     if given["action"] == "replace":
         keys = new_keys(given["name"], time.time())
     elif found is None or found.name != given["name"]:
-        raise TransactionError(f"{place.path} has no keys of {given['name']} any more. Run the playbook again.")
+        raise TransactionError(f"{location.path} has no keys of {given['name']} any more. Run the playbook again.")
     else:
         keys = found.rotated(time.time()) if given["action"] == "rotate" else found
-    asked = {"text": keys.text(), "recipients": given["recipients"], "purpose": given["name"]}
-    return {"changed": False, **crypto(module, host, "seal", asked)}
+    arguments = {"text": keys.text(), "recipients": given["recipients"], "purpose": given["name"]}
+    return {"changed": False, **crypto(module, host, "seal", arguments)}
 
 
-def applied(module: AnsibleModule, host: System, place: sharing.Place, options: Options) -> Row:
+def applied(module: AnsibleModule, host: System, location: sharing.KeyLocation, options: Options) -> Row:
     """Open the keys that were sealed for this host, and let chronyd use them; raise TransactionError."""
     if module.check_mode:
         # Check mode has made no keys, but the controller has already found different tags.
-        return {"changed": True, "changed_files": [place.path]}
+        return {"changed": True, "changed_files": [location.path]}
     given = module.params
     path = os.path.join(given["run_dir"], PRIVATE)
     private = read(path)
     if private is None:
         raise TransactionError(f"{path} is not there, so nothing can be opened. Run the playbook again.")
     remove(path)
-    asked = {"private": private.content.decode(), "sealed": given["sealed"], "purpose": given["name"]}
-    keys = read_keys(crypto(module, host, "open", asked)["text"])
+    arguments = {"private": private.content.decode(), "sealed": given["sealed"], "purpose": given["name"]}
+    keys = read_keys(crypto(module, host, "open", arguments)["text"])
     if keys.name != given["name"]:
         raise TransactionError(f"What was sealed for this host are keys of {keys.name}; nothing was changed.")
-    return sharing.replace_keys(host, place, keys, options)
+    return sharing.replace_keys(host, location, keys, options)
 
 
 def crypto(module: AnsibleModule, host: System, kind: str, given: Row) -> Row:
     """Run an operation of sealing here or, where this Python lacks cryptography, by the platform's Python."""
     python = None if HAS_CRYPTOGRAPHY else python_with_cryptography(host)
     if python is None:
-        return sealing.work(kind, given)
-    return sealing.work_by(python, lambda argv, text: run_program(module, argv, text), module.tmpdir, kind, given)
+        return sealing.perform(kind, given)
+    return sealing.perform_with(python, lambda argv, text: run_program(module, argv, text), module.tmpdir, kind, given)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 from ansible_collections.securetime.nts.plugins.module_utils._change.lock import locked
 from ansible_collections.securetime.nts.plugins.module_utils._change.programs import run_program
 from ansible_collections.securetime.nts.plugins.module_utils._pair.installation import python_with_cryptography
-from ansible_collections.securetime.nts.plugins.module_utils._pair.preparation import work, work_by
+from ansible_collections.securetime.nts.plugins.module_utils._pair.preparation import perform, perform_with
 from ansible_collections.securetime.nts.plugins.module_utils._pair.staging import StagingError
 from ansible_collections.securetime.nts.plugins.module_utils._x509.request import HAS_CRYPTOGRAPHY
 
@@ -54,8 +54,8 @@ def run(module: AnsibleModule, host: System) -> Dict[str, Any]:
     """Return the result of the module, by this Python or by the platform's one where this one lacks cryptography."""
     python = None if HAS_CRYPTOGRAPHY else python_with_cryptography(host)
     if python is None:
-        return work(module.params, module.check_mode)
-    return work_by(
+        return perform(module.params, module.check_mode)
+    return perform_with(
         python,
         lambda argv, text: run_program(module, argv, text),
         module.tmpdir,

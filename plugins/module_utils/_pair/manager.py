@@ -268,7 +268,7 @@ class CertificateManager:
 
     def recover(self) -> bool:
         """Undo an interrupted change; return whether there was one. Raise CertificateError where that fails."""
-        return bool(self.alone(lambda options: transaction.recover_alone(self.host, options)))
+        return bool(self.run_locked(lambda options: transaction.recover_alone(self.host, options)))
 
     def begin(self) -> None:
         """Undo an interrupted change; raise CertificateError where chronyd or the pair is out of service."""
@@ -309,9 +309,11 @@ class CertificateManager:
             if not done["actions"]:
                 done["warnings"] += self.assert_served(certificate)
         except TransactionError as error:
-            status = EXIT_LEFT_ALONE if running.refused else self.silent_or_failed()
+            status = EXIT_LEFT_ALONE if running.refused else self.failure_status()
             raise CertificateError(str(error), status) from None
-        warnings = done["warnings"] + (self.keep(before) if settings.certificate in done["changed_files"] else [])
+        warnings = done["warnings"] + (
+            self.store_previous(before) if settings.certificate in done["changed_files"] else []
+        )
         return {"changed": done["changed"], "served": new, "actions": done["actions"], "warnings": warnings}
 
     def options(self, certificate: str) -> Options:
@@ -325,26 +327,26 @@ class CertificateManager:
             originals=False,
         )
 
-    def silent_or_failed(self) -> int:
+    def failure_status(self) -> int:
         """Return the exit status of a failure, a worse one where chronyd no longer serves NTS."""
         with contextlib.suppress(CertificateError, OSError, DerError, IndexError):
             return EXIT_FAILED if self.status()["serves_nts"] else EXIT_NOT_SERVING
         return EXIT_NOT_SERVING
 
-    def keep(self, pair: Sequence[Optional[files.FileState]]) -> List[str]:
+    def store_previous(self, pair: Sequence[Optional[files.FileState]]) -> List[str]:
         """Store the pair that the new one replaced, for rollback(); return a warning where that fails."""
-        places = [(existing, self.previous(name)) for existing, name in zip(pair, PREVIOUS) if existing is not None]
+        targets = [(existing, self.previous(name)) for existing, name in zip(pair, PREVIOUS) if existing is not None]
         try:
             os.makedirs(self.host.state, mode=0o700, exist_ok=True)
             # Write both files before the first rename: a full disk then leaves the stored pair complete.
-            for existing, place in places:
-                files.write(place + files.NEW, existing.content, 0o600, 0, 0)
-            for _existing, place in places:
-                os.replace(place + files.NEW, place)
+            for existing, target in targets:
+                files.write(target + files.NEW, existing.content, 0o600, 0, 0)
+            for _existing, target in targets:
+                os.replace(target + files.NEW, target)
         except OSError as problem:
-            for _existing, place in places:
+            for _existing, target in targets:
                 with contextlib.suppress(OSError):
-                    files.remove(place + files.NEW)
+                    files.remove(target + files.NEW)
             warning = (
                 f"The previous pair could not be kept in {self.host.state} ({problem.strerror}), and nts-certificate"
                 " rollback cannot bring it back: remove the cause before the next renewal."
@@ -372,13 +374,13 @@ class CertificateManager:
     def renew(self, force: bool = False) -> Row:
         """Make and deploy a new pair where a renewal is due; otherwise repair a pair that chronyd does not serve."""
         settings = self.settings
-        others_renew = settings.command or settings.provider == "host_path"
-        if others_renew and self.staged()[0] != _text(settings.certificate):
+        is_renewed_externally = settings.command or settings.provider == "host_path"
+        if is_renewed_externally and self.staged()[0] != _text(settings.certificate):
             # Another program has renewed the pair, and its hook has not deployed it.
             return self.deploy(*self.staged())
         status = self.status()
-        wanted = status["due"] or self.must_be_made_anew(status)
-        if not force and not wanted:
+        must_renew = force or status["due"] or self.needs_replacement(status)
+        if not must_renew:
             if not status["problems"]:
                 obstacle = self.obstacle()
                 if obstacle:
@@ -391,10 +393,10 @@ class CertificateManager:
             except CertificateError:
                 if not (settings.command or settings.issuing_key):
                     raise
-        doubt = "" if force else self.clock_problem()
-        if doubt:
+        problem = "" if force else self.clock_problem()
+        if problem:
             raise CertificateError(
-                f"The certificate would be renewed by this host's clock, {doubt}: its dates could be such that no"
+                f"The certificate would be renewed by this host's clock, {problem}: its dates could be such that no"
                 " client accepts it. It is tried again later; --force does it now.",
                 EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING,
             )
@@ -416,7 +418,7 @@ class CertificateManager:
             raise CertificateError(
                 f"The certificate has {status['remaining_days']:.1f} days left, and this host cannot make a new one by"
                 f" itself: {remedy}.",
-                EXIT_LEFT_ALONE if not status["problems"] else self.silent_or_failed(),
+                EXIT_LEFT_ALONE if not status["problems"] else self.failure_status(),
             )
         if not HAS_CRYPTOGRAPHY:
             raise CertificateError(self.obstacle())
@@ -429,15 +431,15 @@ class CertificateManager:
             raise CertificateError(f"A new certificate could not be made: {error}.") from None
         return self.deploy(leaf + above, key)
 
-    def alone(self, do: Callable[[Options], Any]) -> Any:
-        """Return the result of `do`, which takes the lock of the transactions; raise CertificateError.
+    def run_locked(self, operation: Callable[[Options], Any]) -> Any:
+        """Return the result of an operation, which takes the lock of the transactions; raise CertificateError.
 
         The lock can wait for a run of Ansible.
         """
         try:
-            return do(self.options(""))
+            return operation(self.options(""))
         except (TransactionError, OSError) as error:
-            raise CertificateError(str(error), self.silent_or_failed()) from None
+            raise CertificateError(str(error), self.failure_status()) from None
 
     def repair(self, status: Row) -> Row:
         """Deploy the pair that is in the files, for example after a manual swap or a loss of the key's permissions.
@@ -449,25 +451,25 @@ class CertificateManager:
         serves_another = served is not None and served["fingerprint_sha256"] != status["file"]["fingerprint_sha256"]
         if serves_another or not status["serves_nts"]:
             pair = [self.settings.certificate, self.settings.key]
-            self.alone(lambda options: transaction.read_again(self.host, options, pair))
+            self.run_locked(lambda options: transaction.read_again(self.host, options, pair))
         done = self.deploy(_text(self.settings.certificate), _text(self.settings.key))
-        left = self.status()["problems"]
-        if left:
-            raise CertificateError(" ".join(left))
+        problems = self.status()["problems"]
+        if problems:
+            raise CertificateError(" ".join(problems))
         return done
 
     def run_acme_client(self, status: Row) -> None:
         """Run the ACME client, which stages a new pair; raise CertificateError. The served pair does not change."""
         done = self.host.run(["timeout", f"{ACME_CLIENT_MINUTES}m", *self.settings.command])
         if done.status:
-            said = " | ".join(line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip())
+            output = " | ".join(line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip())
             raise CertificateError(
                 f"{os.path.basename(self.settings.command[0])} got no new certificate, and the one in use has"
-                f" {status['remaining_days']:.1f} days left. It says: {said[-600:]}",
+                f" {status['remaining_days']:.1f} days left. It says: {output[-600:]}",
                 EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING,
             )
 
-    def must_be_made_anew(self, status: Row) -> bool:
+    def needs_replacement(self, status: Row) -> bool:
         """Return whether the certificate differs from the settings and this host can make one that matches them."""
         leaf = status["file"]
         early = status["remaining_days"] > status["lifetime_days"]
@@ -546,36 +548,36 @@ def this_host() -> System:
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the program and return its exit status."""
-    words = read_arguments(arguments)
+    args = read_arguments(arguments)
     try:
-        keepers = chosen(
-            words, [CertificateManager(settings, this_host()) for settings in read_settings(words.settings)]
+        managers = select(
+            args, [CertificateManager(settings, this_host()) for settings in read_settings(args.settings)]
         )
-        if words.command == "status" and words.json:
-            sys.stdout.write(json.dumps([keeper.status() for keeper in keepers], indent=2, sort_keys=True) + "\n")
+        if args.command == "status" and args.json:
+            sys.stdout.write(json.dumps([manager.status() for manager in managers], indent=2, sort_keys=True) + "\n")
             return EXIT_OK
     except CertificateError as error:
-        sys.stderr.write(f"nts-certificate {words.command}: {error}\n")
+        sys.stderr.write(f"nts-certificate {args.command}: {error}\n")
         return error.status
     with rollback_on_signals() as received:
-        return act_on_all(keepers, words, received)
+        return run_for_all(managers, args, received)
 
 
-def act_on_all(keepers: Sequence[CertificateManager], words: Any, received: Sequence[str]) -> int:
+def run_for_all(managers: Sequence[CertificateManager], args: Any, received: Sequence[str]) -> int:
     """Run the command for each pair until a signal arrives; return the worst exit status."""
     codes = [EXIT_OK]
-    for keeper in keepers:
+    for manager in managers:
         try:
             # A failure of one pair does not prevent the renewal of the others.
-            codes.append(act(keeper, words))
+            codes.append(run_for_pair(manager, args))
         except TransactionError as error:
-            sys.stderr.write(f"nts-certificate {words.command}: {keeper.settings.id}: {error}.\n")
+            sys.stderr.write(f"nts-certificate {args.command}: {manager.settings.id}: {error}.\n")
         if received:
             # A signal between two steps of a transaction can leave its plan behind. Another run holds the lock on its
             # own plan, so do not wait for the lock.
-            options = keeper.options("")._replace(lock_timeout=0.0)
+            options = manager.options("")._replace(lock_timeout=0.0)
             with contextlib.suppress(TransactionError, OSError):
-                transaction.recover_alone(keeper.host, options)
+                transaction.recover_alone(manager.host, options)
             return EXIT_STOPPED
     return max(codes, key=SEVERITY.index)
 
@@ -604,65 +606,65 @@ def read_arguments(arguments: Optional[Sequence[str]]) -> Any:
     deploy = command("deploy", "bring a new pair into use")
     deploy.add_argument("--certificate", metavar="FILE", help="the chain, in PEM")
     deploy.add_argument("--key", metavar="FILE")
-    deploy.add_argument("--lineage", metavar="FOLDER", help="certbot's $RENEWED_LINEAGE, in the place of the two")
+    deploy.add_argument("--lineage", metavar="FOLDER", help="certbot's $RENEWED_LINEAGE, in the target of the two")
     command("rollback", "bring back the pair before the last one")
     # An interrupted change belongs to the host, not to one pair.
     commands.add_parser("recover", help="undo an interrupted change of chronyd's files").set_defaults(pair=None)
-    words = parser.parse_args(arguments)
-    if words.command == "deploy" and not words.lineage and not (words.certificate and words.key):
+    args = parser.parse_args(arguments)
+    if args.command == "deploy" and not args.lineage and not (args.certificate and args.key):
         parser.error("deploy needs --certificate and --key, or --lineage")
-    return words
+    return args
 
 
-def chosen(words: Any, keepers: Sequence[CertificateManager]) -> Sequence[CertificateManager]:
+def select(args: Any, managers: Sequence[CertificateManager]) -> Sequence[CertificateManager]:
     """Return the managers of the pairs that a command selects; raise CertificateError for an unknown pair."""
-    if words.command == "deploy" and words.lineage:
-        folder = os.path.join(os.path.abspath(words.lineage), "")
+    if args.command == "deploy" and args.lineage:
+        folder = os.path.join(os.path.abspath(args.lineage), "")
         # certbot calls its hook for every certificate on the host; most do not belong to a pair.
-        return [keeper for keeper in keepers if keeper.settings.staged_key.startswith(folder)]
-    if not words.pair:
-        return keepers[:1] if words.command in ("deploy", "recover") else keepers
-    found = [keeper for keeper in keepers if keeper.settings.id == words.pair]
+        return [manager for manager in managers if manager.settings.staged_key.startswith(folder)]
+    if not args.pair:
+        return managers[:1] if args.command in ("deploy", "recover") else managers
+    found = [manager for manager in managers if manager.settings.id == args.pair]
     if not found:
-        known = ", ".join(keeper.settings.id for keeper in keepers)
-        raise CertificateError(f"There is no pair {words.pair}, only {known}.", EXIT_USAGE)
+        known = ", ".join(manager.settings.id for manager in managers)
+        raise CertificateError(f"There is no pair {args.pair}, only {known}.", EXIT_USAGE)
     return found
 
 
-def act(keeper: CertificateManager, words: Any) -> int:
+def run_for_pair(manager: CertificateManager, args: Any) -> int:
     """Run the command for one pair, print the result or the error, and return the exit status."""
     try:
-        text, code = run(keeper, words)
+        text, code = run_command(manager, args)
     except CertificateError as error:
-        sys.stderr.write(f"nts-certificate {words.command}: {keeper.settings.id}: {error}\n")
+        sys.stderr.write(f"nts-certificate {args.command}: {manager.settings.id}: {error}\n")
         return error.status
     sys.stdout.write(f"{text}\n" if text else "")
     return code
 
 
-def run(keeper: CertificateManager, words: Any) -> Tuple[str, int]:
+def run_command(manager: CertificateManager, args: Any) -> Tuple[str, int]:
     """Run the command for one pair; return the text to print and the exit status."""
-    if words.command == "recover":
-        return "An interrupted change of chronyd's files was undone." if keeper.recover() else "", EXIT_OK
-    if words.command in ("check", "status"):
-        status = keeper.status()
+    if args.command == "recover":
+        return "An interrupted change of chronyd's files was undone." if manager.recover() else "", EXIT_OK
+    if args.command in ("check", "status"):
+        status = manager.status()
         broken = EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING
-        return format_status(status), broken if status["problems"] and words.command == "check" else EXIT_OK
-    acts: Dict[str, Callable[[], Row]] = {
-        "renew": lambda: keeper.renew(words.force),
-        "deploy": lambda: keeper.deploy(
+        return format_status(status), broken if status["problems"] and args.command == "check" else EXIT_OK
+    commands: Dict[str, Callable[[], Row]] = {
+        "renew": lambda: manager.renew(args.force),
+        "deploy": lambda: manager.deploy(
             *(
-                keeper.staged()
-                if words.lineage
-                else (_certificates(_text(words.certificate), words.certificate), _text(words.key))
+                manager.staged()
+                if args.lineage
+                else (_certificates(_text(args.certificate), args.certificate), _text(args.key))
             )
         ),
-        "rollback": keeper.rollback,
+        "rollback": manager.rollback,
     }
-    keeper.begin()
-    done = acts[words.command]()
-    for warning in dict.fromkeys(done.get("warnings", []) + keeper.status()["warnings"]):
-        sys.stderr.write(f"nts-certificate {words.command}: {warning}\n")
+    manager.begin()
+    done = commands[args.command]()
+    for warning in dict.fromkeys(done.get("warnings", []) + manager.status()["warnings"]):
+        sys.stderr.write(f"nts-certificate {args.command}: {warning}\n")
     leaf = done["served"]
     what = "now serves" if done["changed"] else "serves, as before,"
     return f"chronyd {what} the certificate {leaf['serial']}, valid until {leaf['not_after']}.", EXIT_OK
@@ -676,5 +678,5 @@ def format_status(status: Row) -> str:
         f"valid until {leaf['not_after']} ({status['remaining_days']:.1f} of {status['lifetime_days']:.1f} days left)",
         f"renewed {'now' if status['due'] else 'later'} by {status['provider']}",
     ]
-    well = ["chronyd serves it."] if status["served"] else []
-    return "\n".join(lines + (status["problems"] or well) + status["warnings"])
+    confirmation = ["chronyd serves it."] if status["served"] else []
+    return "\n".join(lines + (status["problems"] or confirmation) + status["warnings"])

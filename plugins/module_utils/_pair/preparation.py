@@ -23,7 +23,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.staging impor
 Row = Dict[str, Any]
 
 
-def work(params: Mapping[str, Any], check_mode: bool) -> Row:
+def perform(params: Mapping[str, Any], check_mode: bool) -> Row:
     """Prepare the pairs, or store the signed chains; return the result of the module."""
     pairs, changes = [], []  # type: List[Row], List[str]
     for pair in (staged_pair(planned, params) for planned in params["pairs"]):
@@ -37,7 +37,7 @@ def work(params: Mapping[str, Any], check_mode: bool) -> Row:
     return {"changed": changes != [], "pairs": pairs, "diff": diff}
 
 
-def work_by(
+def perform_with(
     python: str,
     run: Callable[[List[str], str], Tuple[int, str, str]],
     folder: str,
@@ -59,9 +59,9 @@ def work_by(
 
 def main() -> int:
     """Read the parameters from the standard input, and print the result."""
-    given = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     try:
-        sys.stdout.write(json.dumps(work(given["params"], given["check_mode"])) + "\n")
+        sys.stdout.write(json.dumps(perform(request["params"], request["check_mode"])) + "\n")
     except StagingError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -98,17 +98,17 @@ def _encode(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-WORK = {"make": make, "seal": seal, "open": open_sealed}  # type: Dict[str, Callable[..., Row]]
+OPERATIONS = {"make": make, "seal": seal, "open": open_sealed}  # type: Dict[str, Callable[..., Row]]
 
 
-def work(kind: str, given: Mapping[str, Any]) -> Row:
-    """Run one operation of WORK; raise SealingError."""
+def perform(kind: str, given: Mapping[str, Any]) -> Row:
+    """Run one operation of OPERATIONS; raise SealingError."""
     if not HAS_CRYPTOGRAPHY:
         raise SealingError("Python's cryptography must be installed on this host: it encrypts the keys on their way.")
-    return WORK[kind](**given)
+    return OPERATIONS[kind](**given)
 
 
-def work_by(
+def perform_with(
     python: str, run: Callable[[List[str], str], Tuple[int, str, str]], folder: str, kind: str, given: Mapping[str, Any]
 ) -> Row:
     """Run the same operation by another Python, over its standard input and output; raise SealingError.
@@ -126,9 +126,9 @@ def work_by(
 
 def main() -> int:
     """Read the operation from the standard input, and print the result."""
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     try:
-        sys.stdout.write(json.dumps(work(asked["kind"], asked["given"])) + "\n")
+        sys.stdout.write(json.dumps(perform(request["kind"], request["given"])) + "\n")
     except SealingError as error:
         sys.stderr.write(f"{error}\n")
         return 1

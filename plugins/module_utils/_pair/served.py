@@ -55,7 +55,7 @@ LIMITS = {"ntsratelimit": "nts_ke_dropped", "ratelimit": "ntp_dropped"}
 # Options of chronyd that leave one address family alone, and that family.
 ONLY = {"-4": IPV4, "-6": IPV6}
 SIOCGIFCONF = 0x8912
-NOT_ASKED = "chronyd was not asked for its certificate"
+NOT_PROBED = "chronyd was not asked for its certificate"
 
 
 class HostAddress(NamedTuple):
@@ -65,7 +65,7 @@ class HostAddress(NamedTuple):
     address: Address
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
     """The address at which this host probes chronyd, and the source address; the kernel chooses an empty source."""
 
     address: str
@@ -119,9 +119,9 @@ def _ipv4_addresses() -> Iterator[HostAddress]:
     buffer = bytearray(size * 1024)
     room = (ctypes.c_char * len(buffer)).from_buffer(buffer)
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        asked = bytearray(struct.pack("iP", len(buffer), ctypes.addressof(room)))
-        fcntl.ioctl(any_socket, SIOCGIFCONF, asked)
-        for start in range(0, struct.unpack_from("i", asked)[0], size):
+        request = bytearray(struct.pack("iP", len(buffer), ctypes.addressof(room)))
+        fcntl.ioctl(any_socket, SIOCGIFCONF, request)
+        for start in range(0, struct.unpack_from("i", request)[0], size):
             name = bytes(buffer[start : start + 16]).partition(b"\0")[0].decode().partition(":")[0]
             yield HostAddress(name, ipaddress.IPv4Address(bytes(buffer[start + 20 : start + 24])))
 
@@ -143,7 +143,7 @@ def _open_families(server: Server) -> List[int]:
     ]
 
 
-def _place(server: Server, family: int) -> Optional[Place]:
+def _endpoint(server: Server, family: int) -> Optional[Endpoint]:
     serving = server.serving
     bound = serving.bound[family].address
     own = [item for item in server.addresses if item.address.version == family]
@@ -153,7 +153,7 @@ def _place(server: Server, family: int) -> Optional[Place]:
         for item in sorted(own, key=lambda item: item.address.is_link_local):
             if bound in (None, item.address) and is_allowed(serving.rules, item.address):
                 zone = f"%{item.device}" if item.address.is_link_local and family == IPV6 else ""
-                return Place(f"{item.address}{zone}", "")
+                return Endpoint(f"{item.address}{zone}", "")
         return None
     address = server.address or str(bound or LOOPBACK[family].network_address + (1 if family == IPV4 else 0))
     if family == IPV4 and any(limit in serving.lines for limit in LIMITS):
@@ -161,10 +161,10 @@ def _place(server: Server, family: int) -> Optional[Place]:
         for _try in range(8):
             source = LOOPBACK[IPV4].network_address + 2**16 + secrets.randbelow(2**23)
             if is_allowed(serving.rules, source):
-                return Place(address, str(source), True)
+                return Endpoint(address, str(source), True)
     loopback = ipaddress.ip_address("127.0.0.1" if family == IPV4 else "::1")
     sources = [loopback, *(item.address for item in own if not item.address.is_link_local)]
-    return next((Place(address, str(source)) for source in sources if is_allowed(serving.rules, source)), None)
+    return next((Endpoint(address, str(source)) for source in sources if is_allowed(serving.rules, source)), None)
 
 
 def ask(server: Server, name: str, certificates: str) -> Row:
@@ -174,24 +174,24 @@ def ask(server: Server, name: str, certificates: str) -> Row:
     states in sentences what the operator's own directives kept from a proof. `tls` is null where no probe was possible.
     """
     families = _open_families(server)
-    problem = why_closed(server, families)
+    problem = serving_obstacle(server, families)
     if problem:
-        return _not_asked(server, problem)
+        return _unprobed(server, problem)
     rows = []
     for family in families:
-        row = _ask_in(server, family, name, certificates)
+        row = _probe_family(server, family, name, certificates)
         if row is not None:
             if row["ok"]:
                 return row
             rows.append(row)
     if not rows:
-        return _not_asked(server, None)
+        return _unprobed(server, None)
     row = max(rows, key=lambda row: STAGES.index(row["stage"]))
-    row["error"]["remedy"] = in_the_way(server, row) or row["error"]["remedy"]
+    row["error"]["remedy"] = directive_remedy(server, row) or row["error"]["remedy"]
     return row
 
 
-def why_closed(server: Server, families: Sequence[int]) -> Optional[Obstacle]:
+def serving_obstacle(server: Server, families: Sequence[int]) -> Optional[Obstacle]:
     """Return the directive or option with which chronyd serves no client; None where it can serve."""
     found = obstacle(server.serving)
     if found or families:
@@ -200,7 +200,7 @@ def why_closed(server: Server, families: Sequence[int]) -> Optional[Obstacle]:
     return Obstacle(f"chronyd's option {closing} closes the family of its clients", "take it out")
 
 
-def _not_asked(server: Server, problem: Optional[Obstacle]) -> Row:
+def _unprobed(server: Server, problem: Optional[Obstacle]) -> Row:
     row = {"ok": not problem, "stage": None, "error": None, "tls": None, "ke": None, "ntp": None, "notes": []}  # type: Row
     if problem:
         row["error"] = {"kind": "not_served", "cause": problem.cause, "remedy": problem.remedy}
@@ -212,40 +212,40 @@ def _not_asked(server: Server, problem: Optional[Obstacle]) -> Row:
         if rule and not rule.allow and not (serving.device and item.device != serving.device):
             what = f"`{rule.line}`"
             break
-    row["notes"] = [f"{NOT_ASKED}: {what} lets no question of this host through. Ask it from a client (nts_probe)."]
+    row["notes"] = [f"{NOT_PROBED}: {what} lets no question of this host through. Ask it from a client (nts_probe)."]
     return row
 
 
-def _ask_in(server: Server, family: int, name: str, certificates: str) -> Optional[Row]:
+def _probe_family(server: Server, family: int, name: str, certificates: str) -> Optional[Row]:
     """Return the row of a probe over one address family; None where this host has no permitted source address.
 
     Repeat a probe that a rate limit or a busy chronyd may have dropped.
     """
     pauses = list(PAUSES_SECONDS)
     before = {}  # type: Dict[str, int]
-    place = _place(server, family)
-    if place is not None and not place.fresh and any(limit in server.serving.lines for limit in LIMITS):
+    endpoint = _endpoint(server, family)
+    if endpoint is not None and not endpoint.fresh and any(limit in server.serving.lines for limit in LIMITS):
         pauses = [*LIMITED_PAUSES_SECONDS, *pauses]
         before = server.dropped()
     while True:
         # Choose a new source for each probe, where fresh ones exist.
-        place = _place(server, family)
-        if place is None:
+        endpoint = _endpoint(server, family)
+        if endpoint is None:
             return None
-        row = _ask_once(server, place, name, certificates)
+        row = _probe_once(server, endpoint, name, certificates)
         if row["ok"] or not pauses or row["error"]["kind"] not in CLOSED + UNANSWERED:
             break
         if row["stage"] == "ntp":
             # An unanswered NTP request costs REPLY_SECONDS, so repeat it less often.
             pauses = pauses[-len(PAUSES_SECONDS) :]
         time.sleep(pauses.pop(0))
-    return row if row["ok"] else _excused(server, place, row, before)
+    return row if row["ok"] else _accept_operator_limits(server, endpoint, row, before)
 
 
-def _ask_once(server: Server, place: Place, name: str, certificates: str) -> Row:
+def _probe_once(server: Server, endpoint: Endpoint, name: str, certificates: str) -> Row:
     serving = server.serving
-    question = ProbeOptions(
-        place.address,
+    options = ProbeOptions(
+        endpoint.address,
         name=name,
         ntsport=serving.ntsport,
         port=serving.port,
@@ -256,37 +256,37 @@ def _ask_once(server: Server, place: Place, name: str, certificates: str) -> Row
         timeout=PATIENCE_SECONDS,
         # Further packets could exceed ratelimit.
         packets=1,
-        source=place.source,
+        source=endpoint.source,
         ntp_here=True,
         reply_timeout=REPLY_SECONDS,
     )
     # Without the library, the key exchange also offers AEADs that this host cannot use.
-    row = Probe(question, None if server.last_stage == "ke" else gnutls.load()).run()
+    row = Probe(options, None if server.last_stage == "ke" else gnutls.load()).run()
     server.note_probe(row)
     row["notes"] = []
     if row["ok"] and not row["ntp"]:
         reason = f"`{serving.lines['port']}`" if not serving.port else "this host lacks libgnutls.so.30"
-        row["notes"] = [_no_time(reason)]
+        row["notes"] = [_ntp_unproven(reason)]
     elif not row["ok"] and row["error"]["kind"] == "ntp_unsynchronised":
         # The answer is authentic, which is the proof. Whether the server is synchronised does not matter here.
         row.update(ok=True, error=None)
     return row
 
 
-def _no_time(reason: str) -> str:
+def _ntp_unproven(reason: str) -> str:
     return f"chronyd made a key exchange, and was not proven to answer NTP: {reason}."
 
 
-def _excused(server: Server, place: Place, row: Row, before: Dict[str, int]) -> Row:
+def _accept_operator_limits(server: Server, endpoint: Endpoint, row: Row, before: Dict[str, int]) -> Row:
     """Turn a failed probe into a passed one, with a note, where the operator's own directive explains the failure."""
     lines, kind = server.serving.lines, row["error"]["kind"]
     limit = "ntsratelimit" if kind in CLOSED else "ratelimit" if kind in UNANSWERED else ""
     note = ""
-    if limit in lines and not place.fresh and _has_dropped(server, before, LIMITS[limit]):
-        note = f"`{lines[limit]}` drops the questions of {place.source or place.address}"
-        note = _no_time(note) if limit == "ratelimit" else f"{NOT_ASKED}: {note}."
+    if limit in lines and not endpoint.fresh and _has_dropped(server, before, LIMITS[limit]):
+        note = f"`{lines[limit]}` drops the questions of {endpoint.source or endpoint.address}"
+        note = _ntp_unproven(note) if limit == "ratelimit" else f"{NOT_PROBED}: {note}."
     elif row["stage"] == "ntp" and "ntsntpserver" in lines:
-        note = _no_time(f"`{lines['ntsntpserver']}` names the server that does")
+        note = _ntp_unproven(f"`{lines['ntsntpserver']}` names the server that does")
     if note:
         row.update(ok=True, error=None, notes=[note])
     return row
@@ -298,7 +298,7 @@ def _has_dropped(server: Server, before: Dict[str, int], counter: str) -> bool:
     return counter not in now or counter not in before or now[counter] > before[counter]
 
 
-def in_the_way(server: Server, row: Row) -> str:
+def directive_remedy(server: Server, row: Row) -> str:
     """Return the remedy for the directive that prevents an answer; empty where no directive explains it."""
     serving, kind = server.serving, row["error"]["kind"]
     own = {item.address for item in server.addresses}
@@ -310,17 +310,17 @@ def in_the_way(server: Server, row: Row) -> str:
             return f"`{serving.lines['binddevice']}` names no interface of this host that has an address"
         lines = [serving.lines.get("port" if row["stage"] == "ntp" else "ntsport")]
         lines += [bound.line for bound in serving.bound.values()]
-        return _look_at(lines, "see whether another program has the port (ss -lntup)")
+        return _inspect_lines(lines, "see whether another program has the port (ss -lntup)")
     if kind in CLOSED:
         lines = [serving.lines.get(name) for name in ("maxntsconnections", "ntsprocesses", "ntsratelimit")]
-        return _look_at(lines, "")
+        return _inspect_lines(lines, "")
     if kind in UNANSWERED:
         otherwise = f"see whether another program has UDP port {serving.port} (ss -lntup), or a firewall drops it"
-        return _look_at([serving.lines.get("ratelimit"), serving.lines.get("port")], otherwise)
+        return _inspect_lines([serving.lines.get("ratelimit"), serving.lines.get("port")], otherwise)
     return ""
 
 
-def _look_at(lines: Sequence[Optional[str]], otherwise: str) -> str:
+def _inspect_lines(lines: Sequence[Optional[str]], otherwise: str) -> str:
     given = [f"`{line}`" for line in lines if line]
     return f"look at {' and '.join(given)}" if given else otherwise
 

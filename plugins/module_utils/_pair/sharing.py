@@ -40,7 +40,7 @@ MODE = 0o600
 SITE = "Run the playbook securetime.nts.site for this host."
 
 
-class Place(NamedTuple):
+class KeyLocation(NamedTuple):
     """The path of chronyd's key file and of the certificate for probes; problem says why chronyd reads no keys."""
 
     path: str = ""
@@ -48,24 +48,24 @@ class Place(NamedTuple):
     problem: str = ""
 
 
-def place_of(host: System, config_file: str, service: str) -> Place:
+def place_of(host: System, config_file: str, service: str) -> KeyLocation:
     """Return the path from which chronyd on this host reads keys that it does not manage itself."""
     return place_in(effective_directives(host, config_file), Unit(host, service).show().get("ActiveState") == "active")
 
 
-def place_in(directives: Mapping[str, List[List[str]]], is_active: bool) -> Place:
+def place_in(directives: Mapping[str, List[List[str]]], is_active: bool) -> KeyLocation:
     """Return the same path, from the directives of a configuration; is_active says whether chronyd runs."""
     folders = directives.get("ntsdumpdir", []) + directives.get("ntscachedir", [])
     rotations, certificates = directives.get("ntsrotate", []), directives.get("ntsservercert", [])
     if not certificates or not certificates[0]:
-        return Place(problem=f"chronyd serves no NTS: chrony.conf has no ntsservercert. {SITE}")
+        return KeyLocation(problem=f"chronyd serves no NTS: chrony.conf has no ntsservercert. {SITE}")
     if not folders or not folders[-1]:
-        return Place(problem=f"chrony.conf has no ntsdumpdir, so chronyd reads no keys. {SITE}")
+        return KeyLocation(problem=f"chrony.conf has no ntsdumpdir, so chronyd reads no keys. {SITE}")
     if not rotations or rotations[-1] != ["0"]:
-        return Place(problem=f"chrony.conf has no `ntsrotate 0`, so chronyd makes its own keys. {SITE}")
+        return KeyLocation(problem=f"chrony.conf has no `ntsrotate 0`, so chronyd makes its own keys. {SITE}")
     if not is_active:
-        return Place(problem=f"chronyd does not run. {SITE}")
-    return Place(os.path.join(folders[-1][0], FILE), certificates[0][0])
+        return KeyLocation(problem=f"chronyd does not run. {SITE}")
+    return KeyLocation(os.path.join(folders[-1][0], FILE), certificates[0][0])
 
 
 def keys_in(path: str) -> Optional[CookieKeys]:
@@ -87,20 +87,20 @@ def keys_in(path: str) -> Optional[CookieKeys]:
         return None
 
 
-def report(place: Place, server: Optional[Server], salt: str, now: float) -> Row:
+def report(location: KeyLocation, server: Optional[Server], salt: str, now: float) -> Row:
     """Return the name, the age and the tags of the keys for the controller's decision, but no key.
 
     A server agrees on the AEAD that the client prefers among its own. A key exchange shows which one that is.
     """
-    found = keys_in(place.path) if place.path else None
-    problem, aead = place.problem, None
+    found = keys_in(location.path) if location.path else None
+    problem, aead = location.problem, None
     if server is not None and not problem:
-        certificates = certificate_text(place.certificate)
-        row = _ask(server._replace(last_stage="ke"), certificates)
+        certificates = certificate_text(location.certificate)
+        row = _probe(server._replace(last_stage="ke"), certificates)
         if not row["ok"]:
             # Python's TLS library can refuse what chronyd's accepts, so repeat the probe with GnuTLS.
-            row = _ask(server, certificates)
-        problem = "" if row["ok"] else _unserved("chronyd serves no NTS", row)
+            row = _probe(server, certificates)
+        problem = "" if row["ok"] else _format_probe_error("chronyd serves no NTS", row)
         aead = row["ke"]["aead"] if row["ke"] else None
     return {
         "problem": problem,
@@ -111,18 +111,18 @@ def report(place: Place, server: Optional[Server], salt: str, now: float) -> Row
     }
 
 
-def replace_keys(host: System, place: Place, keys: CookieKeys, options: Options) -> Row:
+def replace_keys(host: System, location: KeyLocation, keys: CookieKeys, options: Options) -> Row:
     """Replace chronyd's keys and return the result of the transaction, or roll back and raise TransactionError."""
-    if os.path.lexists(place.path) and not stat.S_ISREG(os.lstat(place.path).st_mode):
-        raise TransactionError(f"{place.path} is no regular file, so nothing was changed. Remove it.")
+    if os.path.lexists(location.path) and not stat.S_ISREG(os.lstat(location.path).st_mode):
+        raise TransactionError(f"{location.path} is no regular file, so nothing was changed. Remove it.")
     # Give the file to the folder's owner: once the host leaves the set, chronyd must be able to write it.
-    folder = os.stat(os.path.dirname(place.path))
+    folder = os.stat(os.path.dirname(location.path))
     owner, group = user_name(folder.st_uid), group_name(folder.st_gid)
-    wanted = FileSpec(place.path, keys.text(), owner, group, MODE, KEYS)
+    wanted = FileSpec(location.path, keys.text(), owner, group, MODE, KEYS)
 
     def verify() -> List[str]:
         server = server_of(host, options.config_file, options.service)
-        return assert_used(server, certificate_text(place.certificate), keys)
+        return assert_used(server, certificate_text(location.certificate), keys)
 
     # Store no original: stored keys could be stolen.
     return apply(host, [wanted], options._replace(originals=False, verify=verify))
@@ -141,9 +141,9 @@ def assert_used(server: Server, certificates: str, keys: CookieKeys) -> List[str
 
     Return notes, in sentences, about what the operator's own directives kept from a proof.
     """
-    row = _ask(server, certificates)
+    row = _probe(server, certificates)
     if not row["ok"]:
-        raise TransactionError(_unserved("chronyd serves no NTS with the new keys", row))
+        raise TransactionError(_format_probe_error("chronyd serves no NTS with the new keys", row))
     if row["ke"] and row["ke"]["cookie_key"] != keys.current_id:
         raise TransactionError(
             "chronyd did not take the new keys: its cookies are of another one. See whether its user can read ntskeys"
@@ -152,11 +152,11 @@ def assert_used(server: Server, certificates: str, keys: CookieKeys) -> List[str
     return list(row["notes"])
 
 
-def _ask(server: Server, certificates: str) -> Row:
+def _probe(server: Server, certificates: str) -> Row:
     leaf = describe(pem_to_der(CERTIFICATE.findall(certificates)[0]))
     names = [name.partition(":")[2] for name in leaf["subject_alt_names"]]
     return ask(server, names[0] if names else "localhost", certificates)
 
 
-def _unserved(what: str, row: Row) -> str:
+def _format_probe_error(what: str, row: Row) -> str:
     return f"{what} ({row['error']['cause']}; {row['error']['remedy']})"

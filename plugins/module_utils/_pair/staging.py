@@ -224,15 +224,15 @@ def _above(path: str) -> List[str]:
 def _leaf_changes(pair: StagedPair, reasons: List[str]) -> List[str]:
     if pair.requests != "issuing":
         return []
-    return [f"{pair.staging}: {reason}" for reason in (reasons or _safely(why_new_leaf, pair))]
+    return [f"{pair.staging}: {reason}" for reason in (reasons or _leaf_reasons(pair))]
 
 
-def _safely(why: Any, pair: StagedPair) -> List[str]:
+def _leaf_reasons(pair: StagedPair) -> List[str]:
+    """Return why_new_leaf(), also for an unreadable certificate."""
     try:
-        found = why(pair)  # type: List[str]
+        return why_new_leaf(pair)
     except UNREADABLE:
         return ["the server's certificate cannot be read"]
-    return found
 
 
 def _make_next(pair: StagedPair) -> None:
@@ -244,15 +244,15 @@ def _make_next(pair: StagedPair) -> None:
     ):
         return
     current = _text(pair.path(f"{pair.requests}.key"))
-    keep = pair.requests == "leaf" and not pair.new_key and _type_of(current) == request.key_type
-    key = current if keep else new_key(request.key_type)
+    reuses_key = pair.requests == "leaf" and not pair.new_key and _type_of(current) == request.key_type
+    key = current if reuses_key else new_key(request.key_type)
     _put(pair.path("next.key"), key, 0o600)
     _put(pair.path("next.csr"), make_csr(request, key), 0o600)
 
 
 def _make_leaf(pair: StagedPair) -> None:
     """Issue a new server certificate from the issuing CA, where why_new_leaf() has a reason."""
-    reasons = _safely(why_new_leaf, pair) if pair.requests == "issuing" else []
+    reasons = _leaf_reasons(pair) if pair.requests == "issuing" else []
     if not reasons:
         return
     key = _text(pair.path("leaf.key"))

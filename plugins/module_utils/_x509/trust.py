@@ -93,8 +93,8 @@ def removed_anchors(old: Trust, new: Trust) -> List[str]:
         was, becomes = old.sources[name], new.sources[name]
         if was != becomes:
             found.append((name, old.sets.get(was, frozenset()), new.sets.get(becomes)))
-    lost = [(who, before - (after or frozenset())) for who, before, after in found]
-    return [f"{who} does not trust {', '.join(sorted(gone))} any more" for who, gone in lost if gone]
+    removed = [(name, before - (after or frozenset())) for name, before, after in found]
+    return [f"{name} does not trust {', '.join(sorted(names))} any more" for name, names in removed if names]
 
 
 def dump_folders(*configurations: Directives) -> List[str]:

@@ -165,12 +165,12 @@ MANAGERS = [
     ],
 )
 def test_a_command_selects_the_pairs_that_its_arguments_name(arguments, ids):
-    assert [pair_manager.settings.id for pair_manager in manager.chosen(arguments, MANAGERS)] == ids
+    assert [pair_manager.settings.id for pair_manager in manager.select(arguments, MANAGERS)] == ids
 
 
 def test_an_unknown_pair_is_a_usage_error_that_lists_the_pairs():
     with pytest.raises(CertificateError, match="no pair new, only server, server-2, other") as caught:
-        manager.chosen(Arguments("renew", pair="new"), MANAGERS)
+        manager.select(Arguments("renew", pair="new"), MANAGERS)
     assert caught.value.status == 2
 
 
@@ -229,22 +229,22 @@ def test_obstacle_names_what_prevents_the_next_renewal(settings, reason, monkeyp
 
 def test_the_worst_exit_status_of_several_pairs_is_returned(monkeypatch):
     codes = iter([0, 4, 3, 1, 0])
-    monkeypatch.setattr(manager, "act", lambda _keeper, _words: next(codes))
-    assert manager.act_on_all(MANAGERS + MANAGERS[:2], Arguments("renew"), []) == 3
+    monkeypatch.setattr(manager, "run_for_pair", lambda _keeper, _arguments: next(codes))
+    assert manager.run_for_all(MANAGERS + MANAGERS[:2], Arguments("renew"), []) == 3
 
 
 def test_a_signal_ends_the_program_before_the_next_pair(monkeypatch, capsys):
     done, recovered = [], []
 
-    def act(pair_manager, _words):
+    def run_for_pair(pair_manager, _arguments):
         done.append(pair_manager.settings.id)
         os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("the signal raises no error")
 
-    monkeypatch.setattr(manager, "act", act)
+    monkeypatch.setattr(manager, "run_for_pair", run_for_pair)
     monkeypatch.setattr(manager.transaction, "recover_alone", lambda _host, options: recovered.append(options))
     with rollback_on_signals() as received:
-        assert manager.act_on_all(MANAGERS, Arguments("renew"), received) == 5
+        assert manager.run_for_all(MANAGERS, Arguments("renew"), received) == 5
         # The second signal interrupts no rollback.
         os.kill(os.getpid(), signal.SIGTERM)
     assert (done, len(recovered), recovered[0].lock_timeout) == (["server"], 1, 0.0)
@@ -313,7 +313,7 @@ def test_a_failure_to_store_the_previous_pair_is_a_warning(tmp_path, capsys, mon
     monkeypatch.setattr(CertificateManager, "renew", lambda self, _force: self.deploy(PEM, "new"))
     arguments = Arguments("renew")
     arguments.force = False
-    assert manager.act_on_all(managers, arguments, []) == 0
+    assert manager.run_for_all(managers, arguments, []) == 0
     shown = capsys.readouterr()
     assert shown.out.count("chronyd now serves the certificate AB") == 2
     assert shown.err.count("The previous pair could not be kept in") == 2
@@ -414,8 +414,8 @@ def deploy_pair(tmp_path, monkeypatch):
     monkeypatch.setattr(manager, "describe_all", lambda _text: [LEAF])
     monkeypatch.setattr(manager, "assert_served", lambda *_arguments: None)
     monkeypatch.setattr(transaction, "_stage_and_check", staged_only)
-    monkeypatch.setattr(CertificateManager, "silent_or_failed", lambda _self: 3)
-    monkeypatch.setattr(CertificateManager, "keep", lambda _self, _pair: [])
+    monkeypatch.setattr(CertificateManager, "failure_status", lambda _self: 3)
+    monkeypatch.setattr(CertificateManager, "store_previous", lambda _self, _pair: [])
     options = CertificateManager.options
     monkeypatch.setattr(
         CertificateManager,

@@ -42,16 +42,16 @@ def params(tmp_path):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to root")
 def test_another_python_does_the_same(params, tmp_path):
-    result = preparation.work_by(sys.executable, run, str(tmp_path), params, False)
+    result = preparation.perform_with(sys.executable, run, str(tmp_path), params, False)
     assert result["changed"]
     (pair,) = result["pairs"]
     assert pair["reasons"] == ["there is no certificate"]
     assert pair["csr"].startswith("-----BEGIN CERTIFICATE REQUEST-----")
-    assert preparation.work(params, False)["pairs"][0]["csr"] == pair["csr"]
+    assert preparation.perform(params, False)["pairs"][0]["csr"] == pair["csr"]
 
 
 def test_another_python_writes_nothing_in_check_mode(params, tmp_path):
-    result = preparation.work_by(sys.executable, run, str(tmp_path), params, True)
+    result = preparation.perform_with(sys.executable, run, str(tmp_path), params, True)
     assert (result["changed"], result["pairs"][0]["csr"]) == (True, "")
     assert not (tmp_path / "nts").exists()
 
@@ -59,6 +59,6 @@ def test_another_python_writes_nothing_in_check_mode(params, tmp_path):
 def test_the_reason_of_another_python_is_passed_on(params, tmp_path):
     params["chains"] = {"server": "no certificate"}
     with pytest.raises(StagingError, match="signed for server cannot be read as certificates"):
-        preparation.work_by(sys.executable, run, str(tmp_path), params, False)
+        preparation.perform_with(sys.executable, run, str(tmp_path), params, False)
     with pytest.raises(StagingError, match="ended with the status 1"):
-        preparation.work_by("/bin/false", run, str(tmp_path), params, False)
+        preparation.perform_with("/bin/false", run, str(tmp_path), params, False)

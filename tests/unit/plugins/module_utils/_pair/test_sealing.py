@@ -9,19 +9,19 @@ import sys
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils._pair.sealing import SealingError, work, work_by
+from ansible_collections.securetime.nts.plugins.module_utils._pair.sealing import SealingError, perform, perform_with
 
 TEXT = "NKS0\n15 0.0\nsecret\n"
 
 
 def sealed_for(*names):
-    pairs = {name: work("make", {}) for name in names}
+    pairs = {name: perform("make", {}) for name in names}
     recipients = {name: pair["public"] for name, pair in pairs.items()}
-    return pairs, work("seal", {"text": TEXT, "recipients": recipients, "purpose": "pool"})["sealed"]
+    return pairs, perform("seal", {"text": TEXT, "recipients": recipients, "purpose": "pool"})["sealed"]
 
 
 def opened(private, sealed, purpose="pool"):
-    return work("open", {"private": private, "sealed": sealed, "purpose": purpose})["text"]
+    return perform("open", {"private": private, "sealed": sealed, "purpose": purpose})["text"]
 
 
 def test_each_recipient_opens_its_own():
@@ -47,7 +47,7 @@ def test_another_key_purpose_or_text_does_not_open():
 @pytest.mark.parametrize("public", ["", "AAAA", "no base64", base64.b64encode(b"\4" + bytes(64)).decode()])
 def test_an_invalid_public_key_is_refused(public):
     with pytest.raises(SealingError, match="nts1 has sent no public key"):
-        work("seal", {"text": TEXT, "recipients": {"nts1": public}, "purpose": "pool"})
+        perform("seal", {"text": TEXT, "recipients": {"nts1": public}, "purpose": "pool"})
 
 
 def run(argv, text):
@@ -60,6 +60,6 @@ def run(argv, text):
 def test_another_python_does_the_same(tmp_path):
     pairs, sealed = sealed_for("nts1")
     given = {"private": pairs["nts1"]["private"], "sealed": sealed["nts1"], "purpose": "pool"}
-    assert work_by(sys.executable, run, str(tmp_path), "open", given) == {"text": TEXT}
+    assert perform_with(sys.executable, run, str(tmp_path), "open", given) == {"text": TEXT}
     with pytest.raises(SealingError, match=r"^What was sealed"):
-        work_by(sys.executable, run, str(tmp_path), "open", {**given, "purpose": "another"})
+        perform_with(sys.executable, run, str(tmp_path), "open", {**given, "purpose": "another"})
