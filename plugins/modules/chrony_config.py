@@ -100,11 +100,10 @@ class Verification:
         warnings = self.assert_certificates_served()
         if wanted["verify_rollback"]:
             self.wait_for_goal()
-        if self.gathered and not self.gathered.reached:
-            reasons = " ".join(self.gathered.facts["nts"]["reasons"])
-            raise TransactionError(
-                f"the clock is not {wanted['verify']} after {self.gathered.waited_seconds:g} s: {reasons}"
-            )
+        found = self.gathered
+        if found and not found.reached:
+            reasons = " ".join(found.facts["nts"]["reasons"])
+            raise TransactionError(f"the clock is not {wanted['verify']} after {found.waited_seconds:g} s: {reasons}")
         return list(dict.fromkeys(warnings))
 
     def idle_problems(self) -> List[str]:
@@ -147,11 +146,12 @@ class Verification:
 
     def result(self) -> Dict[str, Any]:
         """Return the part of the module's result that is about the verification."""
-        if not self.gathered:
+        found = self.gathered
+        if not found:
             return {"reached": None, "waited_seconds": None}
-        result = {"reached": self.gathered.reached, "waited_seconds": self.gathered.waited_seconds}  # type: Dict[str, Any]
-        if not self.gathered.reached:
-            result["ansible_facts"] = {"chrony": self.gathered.facts}
+        result = {"reached": found.reached, "waited_seconds": found.waited_seconds}  # type: Dict[str, Any]
+        if not found.reached:
+            result["ansible_facts"] = {"chrony": found.facts}
         return result
 
 
@@ -169,6 +169,7 @@ class Module(AnsibleModule):  # type: ignore[misc]
 
 
 def main() -> None:
+    """Apply or undo the change, and verify it."""
     module = Module(argument_spec=ARGUMENTS, supports_check_mode=True)
     host = host_of(module)
     verification = Verification(module.params, host)

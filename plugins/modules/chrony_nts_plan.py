@@ -12,11 +12,11 @@ author:
 description:
   - The first task of the role P(securetime.nts.chrony_nts#role), and made for it alone. Its parameters and its result
     can change in any release.
-  - Checks the variables of the host against each other and against what chrony takes. Fails with every mistake at once,
-    before it connects to the host.
-  - Reads the facts of the host, as M(securetime.nts.chronyc_facts) does, and fails where the host cannot run what the
-    variables ask for.
-  - Returns the wanted state of the host.
+  - Checks the variables of the host against each other and against chrony's valid values. Fails with every mistake at
+    once, before it connects to the host.
+  - Reads the facts of the host, as M(securetime.nts.chronyc_facts) does, and fails where the host does not support the
+    variables.
+  - Returns the desired state of the host.
 attributes:
   action:
     description: Has a plugin on the controller.
@@ -43,7 +43,7 @@ options:
     type: dict
     required: true
   platforms:
-    description: What the platforms call things, by the identifiers of os-release(5).
+    description: The names of packages, files and units of each platform, by the identifiers of os-release(5).
     type: dict
     required: true
   first_seen:
@@ -63,18 +63,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: The wanted state, without a secret.
+  description: The desired state of the host, without secrets.
   returned: success
   type: dict
   contains:
     problems:
-      description: Why the host cannot run what the variables ask for, in sentences. The module fails with them, so that
-        it is empty.
+      description: Why the host does not support the variables, in sentences. The module fails with them, so a returned
+        plan has none.
       returned: always
       type: list
       elements: str
     first_seen:
-      description: What the host was like before the role changed it.
+      description: The state of the host before the role changed it.
       returned: always
       type: dict
     clock:

@@ -12,11 +12,11 @@ author:
 description:
   - The last task of the playbook C(securetime.nts.report), and made for it alone. Its parameters can change in any
     release.
-  - Writes C(report.html), a page that loads nothing, C(report.json) and C(report.csv) on the controller, from what
-    M(securetime.nts.nts_report_host) has returned of each host.
+  - Writes C(report.html), a self-contained page, C(report.json) and C(report.csv) on the controller, from the result of
+    M(securetime.nts.nts_report_host) for each host.
 attributes:
   action:
-    description: Has a plugin on the controller, which does all of it there.
+    description: Runs as a plugin on the controller alone.
     support: full
   async:
     description: Cannot run in the background.
@@ -25,10 +25,10 @@ attributes:
     description: Writes nothing.
     support: full
   diff_mode:
-    description: Shows no difference, because the page is long and all of it is new.
+    description: Shows no difference, because the page is long and entirely new.
     support: none
   idempotent:
-    description: A report has the time of its making.
+    description: A report contains the time of its creation.
     support: none
   platform:
     description: The controller.
@@ -41,20 +41,20 @@ options:
     elements: str
     required: true
   servers:
-    description: Those of them that are servers.
+    description: The hosts among them that are servers.
     type: list
     elements: str
     default: []
   register:
-    description: The name of the variable in which each host has the result of M(securetime.nts.nts_report_host).
+    description: The name of the variable that holds the result of M(securetime.nts.nts_report_host) on each host.
     type: str
     required: true
   dir:
-    description: The folder of the controller to write the files into. It is made where it is missing.
+    description: The folder on the controller for the files. The module makes a missing one.
     type: path
     required: true
   earlier:
-    description: A C(report.json) to compare with. It can be the one that this task replaces.
+    description: An earlier C(report.json) to compare with. It can be the one that this task replaces.
     type: path
   templates:
     description: The folder with the template, the style and the script of the page.
@@ -76,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: The files that were written, or would be in check mode - the page, the document, and the table.
+  description: The written files, which are the page, the document and the table; in check mode, the predicted ones.
   returned: success
   type: dict
   contains:
@@ -93,11 +93,11 @@ files:
       returned: always
       type: str
 totals:
-  description: How many hosts there are, how many follow authenticated time, and how many are in which state.
+  description: The number of hosts, of hosts that follow authenticated time, and of hosts in each state.
   returned: success
   type: dict
 summary:
-  description: What the report says, in a sentence.
+  description: The summary of the report in one sentence.
   returned: success
   type: str
   sample: 4 of 5 clocks follow authenticated time.

@@ -5,16 +5,16 @@
 
 DOCUMENTATION = r"""
 module: nts_report_host
-short_description: Read what the report of a fleet says of a host
+short_description: Read the data of a host for the report of a fleet
 version_added: 1.0.0
 author:
   - securetime.nts contributors (@securetime)
 description:
   - The first task of the playbook C(securetime.nts.report), and made for it alone. Its parameters and its result can
     change in any release.
-  - Reads the facts of the host, as M(securetime.nts.chronyc_facts) does, and returns what M(securetime.nts.nts_report)
-    needs of them, with every value checked for its type, range and length. The facts themselves are not kept, which
-    would take most of the memory of a run on a large fleet.
+  - Reads the facts of the host, as M(securetime.nts.chronyc_facts) does, and returns the part that
+    M(securetime.nts.nts_report) needs, after a check of the type, range and length of every value. It does not store
+    the facts themselves, which would take most of the memory of a run on a large fleet.
 attributes:
   action:
     description: Has a plugin on the controller.
@@ -53,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 row:
-  description: What the report keeps of the host, as in C(hosts) of docs/report.schema.json.
+  description: The entry of the host in the report, as in C(hosts) of docs/report.schema.json.
   returned: success
   type: dict
 names:
