@@ -126,15 +126,11 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
     for file in wanted_files(settings, user, journal_groups(), program):
         current = is_current(file, magic)
         if not current:
-            changed.append(file.path)
             diffs.append(diff_of(file))
             if not module.check_mode:
                 put(module, host, file, python)
-        if not file.link and (not module.check_mode or os.path.exists(file.path)):
-            options = dict(module.load_file_common_arguments({"path": file.path}), owner="root", group="root")
-            options["mode"] = f"{file.mode:04o}"
-            if module.set_fs_attributes_if_different(options, False) and current:
-                changed.append(file.path)
+        if set_attributes(module, file) or not current:
+            changed.append(file.path)
     old = left_over(settings)
     for path in old if not module.check_mode else ():
         remove(path)
@@ -250,6 +246,15 @@ def put(module: AnsibleModule, host: System, file: File, python: str) -> None:
             raise TransactionError(f"{python} cannot compile the program {PROGRAM}: {last}")
     os.makedirs(os.path.dirname(file.path), exist_ok=True)
     module.atomic_move(staged_file.name, file.path)
+
+
+def set_attributes(module: AnsibleModule, file: File) -> bool:
+    """Set owner, group and mode of a file; return whether that is a change. Links have none of their own."""
+    if file.link or (module.check_mode and not os.path.exists(file.path)):
+        return False
+    options = dict(module.load_file_common_arguments({"path": file.path}), owner="root", group="root")
+    options["mode"] = f"{file.mode:04o}"
+    return bool(module.set_fs_attributes_if_different(options, False))
 
 
 def diff_of(file: File) -> Dict[str, str]:

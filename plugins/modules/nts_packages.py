@@ -3,6 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+from typing import Any, Dict
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.programs import IN_ENGLISH, run_program
@@ -13,21 +15,20 @@ from ansible_collections.securetime.nts.plugins.module_utils._packages.managers 
     versions_text,
 )
 
+ARGUMENTS: Dict[str, Any] = {
+    "manager": {"type": "str", "choices": list(MANAGERS), "required": True},
+    "name": {"type": "list", "elements": "str", "default": []},
+    "versions": {"type": "dict", "default": {}},
+    "state": {"type": "str", "choices": ["present", "latest"], "default": "present"},
+    "upgrade": {"type": "bool", "default": False},
+    "cache_seconds": {"type": "int", "default": -1},
+    "lock_seconds": {"type": "int", "default": 120},
+}
+
 
 def main() -> None:
     """Install the packages."""
-    module = AnsibleModule(
-        argument_spec={
-            "manager": {"type": "str", "choices": list(MANAGERS), "required": True},
-            "name": {"type": "list", "elements": "str", "default": []},
-            "versions": {"type": "dict", "default": {}},
-            "state": {"type": "str", "choices": ["present", "latest"], "default": "present"},
-            "upgrade": {"type": "bool", "default": False},
-            "cache_seconds": {"type": "int", "default": -1},
-            "lock_seconds": {"type": "int", "default": 120},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     given = module.params
     request = Request(
         given["name"],
