@@ -77,7 +77,7 @@ def main() -> None:
     except TransactionError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or 'A file'}: {error.strerror}; the next run goes on from here.")
+        module.fail_json(msg=f"{error.filename or 'A file'}: {error.strerror}; the next run continues from here.")
     module.exit_json(**result)
 
 
@@ -157,7 +157,7 @@ def settings_of(params: Dict[str, Any]) -> Tuple[Settings, List[str]]:
         folder, note = textfile_directory()
     elif folder and not os.path.isdir(folder):
         raise TransactionError(
-            f"textfile_directory is {folder}, which is not there: install node_exporter first, or correct the path"
+            f"textfile_directory is {folder}, which does not exist: install node_exporter first, or correct the path"
         )
     names = ("interval_seconds", "probe_interval_minutes", "log", "hook", "clients", "goal", "thresholds")
     notes = [f"{note} The metrics are in /var/lib/nts-monitor/metrics.prom."] if note else []

@@ -42,7 +42,7 @@ def main() -> None:
     except TransactionError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(msg=f"{error.strerror} ({error.filename}); the next run goes on from here.")
+        module.fail_json(msg=f"{error.strerror} ({error.filename}); the next run continues from here.")
     module.exit_json(path=module.params["path"], **result)
 
 

@@ -120,12 +120,12 @@ def applied(module: AnsibleModule, host: System, location: sharing.KeyLocation, 
     path = os.path.join(given["run_dir"], PRIVATE)
     private = read(path)
     if private is None:
-        raise TransactionError(f"{path} is not there, so nothing can be opened. Run the playbook again.")
+        raise TransactionError(f"{path} is missing, so the sealed keys cannot be opened. Run the playbook again.")
     remove(path)
     arguments = {"private": private.content.decode(), "sealed": given["sealed"], "purpose": given["name"]}
     keys = read_keys(crypto(module, host, "open", arguments)["text"])
     if keys.name != given["name"]:
-        raise TransactionError(f"What was sealed for this host are keys of {keys.name}; nothing was changed.")
+        raise TransactionError(f"The keys sealed for this host belong to the set {keys.name}, so nothing was changed.")
     return sharing.replace_keys(host, location, keys, options)
 
 

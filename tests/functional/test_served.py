@@ -114,7 +114,7 @@ CASES = {
     "IPv4 limits at an address": Case([CLIENTS4, OWN4, *TIGHT, "bindaddress 192.0.2.1"], times=3),
     "IPv6 limits, four pairs": Case([CLIENTS6, OWN6, *TIGHT], warning="`n?t?s?ratelimit interval 12", times=4),
     "own address alone is allowed": Case(["allow 192.0.2.0/24", "deny 127.0.0.0/8"]),
-    "loopback is denied": Case([CLIENTS4, "deny 127.0.0.0/8"], warning="`deny 127.0.0.0/8` lets no question"),
+    "loopback is denied": Case([CLIENTS4, "deny 127.0.0.0/8"], warning="`deny 127.0.0.0/8` lets no request"),
     "device": Case(["allow 203.0.113.0/24", *DEVICE]),
     "device and its address": Case(["allow 203.0.113.0/24", *DEVICE, "bindaddress 203.0.113.1"]),
     "device with IPv6": Case(["allow 2001:db8:2::/64", *DEVICE]),

@@ -50,7 +50,7 @@ date = (1980, 1, 1, 0, 0, 0)
 with zipfile.ZipFile(sys.argv[1], "a") as archive:
     for name in [name for name in archive.namelist() if name.endswith(".py") and name != "__main__.py"]:
         text = archive.read(name)
-        # Without docstrings, which nobody reads there.
+        # optimize=2 drops the docstrings, which the program does not use.
         code = compile(text, name, "exec", dont_inherit=True, optimize=2)
         if sys.version_info >= (3, 7):
             # Bytecode by the hash of its source (PEP 552), which is not checked at each start.

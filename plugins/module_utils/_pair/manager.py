@@ -396,8 +396,8 @@ class CertificateManager:
         problem = "" if force else self.clock_problem()
         if problem:
             raise CertificateError(
-                f"The certificate would be renewed by this host's clock, {problem}: its dates could be such that no"
-                " client accepts it. It is tried again later; --force does it now.",
+                f"The certificate was not renewed by this host's clock, {problem}: clients could refuse its dates."
+                " nts-certificate tries again later; --force renews it now.",
                 EXIT_FAILED if status["serves_nts"] else EXIT_NOT_SERVING,
             )
         return self.make(status)
@@ -480,7 +480,7 @@ class CertificateManager:
         """Return why this host's clock must not date a certificate; empty where chronyd has synchronised it."""
         rows = parse(TRACKING, self.host.run(["chronyc", "-c", "tracking"]).stdout).rows
         if not rows:
-            return "of which nobody knows whether it is right, because chronyd does not answer"
+            return "which is unverified because chronyd does not answer"
         known = any(row["leap_status"] not in (None, "not_synchronised") for row in rows)
         return "" if known else "which chronyd has not synchronised"
 
@@ -586,9 +586,9 @@ def read_arguments(arguments: Optional[Sequence[str]]) -> Any:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="nts-certificate",
-        description="Keep the certificate of this host's NTS server.",
-        epilog="Exit status: 0 well, 1 failed (what was served is served), 2 wrong call or settings, 3 failed, and no"
-        " NTS is served, 4 left to the administrator, 5 ended by a signal (what had begun was rolled back).",
+        description="Manage the certificate of this host's NTS server.",
+        epilog="Exit status: 0 success, 1 failure (chronyd serves what it served before), 2 wrong call or settings,"
+        " 3 failure and chronyd serves no NTS, 4 left to the administrator, 5 ended by a signal (after a rollback).",
     )
     parser.add_argument("--settings", default=SETTINGS)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -599,15 +599,17 @@ def read_arguments(arguments: Optional[Sequence[str]]) -> Any:
         added.add_argument("--pair", metavar="ID", help="only this one of several pairs (deploy: default the first)")
         return added
 
-    command("check", "say what is wrong with what is served, if anything")
-    command("status", "say what is in the file and what is served").add_argument("--json", action="store_true")
-    renew = command("renew", "make a new pair and deploy it, if it is time to")
-    renew.add_argument("--force", action="store_true", help="also if it is not")
+    command("check", "report problems of the served certificate")
+    command("status", "report the certificate in the file and the served one").add_argument(
+        "--json", action="store_true"
+    )
+    renew = command("renew", "make a new pair and deploy it, if it is due")
+    renew.add_argument("--force", action="store_true", help="also before it is due")
     deploy = command("deploy", "bring a new pair into use")
     deploy.add_argument("--certificate", metavar="FILE", help="the chain, in PEM")
     deploy.add_argument("--key", metavar="FILE")
-    deploy.add_argument("--lineage", metavar="FOLDER", help="certbot's $RENEWED_LINEAGE, in the target of the two")
-    command("rollback", "bring back the pair before the last one")
+    deploy.add_argument("--lineage", metavar="FOLDER", help="certbot's $RENEWED_LINEAGE, instead of both files")
+    command("rollback", "deploy the previous pair again")
     # An interrupted change belongs to the host, not to one pair.
     commands.add_parser("recover", help="undo an interrupted change of chronyd's files").set_defaults(pair=None)
     args = parser.parse_args(arguments)

@@ -35,7 +35,7 @@ Row = Dict[str, Any]
 POINT_BYTES = 65
 NONCE_BYTES = 12
 CANNOT_OPEN = (
-    "What was sealed for this host cannot be opened: it is damaged, or for another run. Run the playbook again."
+    "The keys sealed for this host cannot be opened: they are damaged, or from another run. Run the playbook again."
 )
 
 

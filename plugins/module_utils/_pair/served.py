@@ -212,7 +212,7 @@ def _unprobed(server: Server, problem: Optional[Obstacle]) -> Row:
         if rule and not rule.allow and not (serving.device and item.device != serving.device):
             what = f"`{rule.line}`"
             break
-    row["notes"] = [f"{NOT_PROBED}: {what} lets no question of this host through. Ask it from a client (nts_probe)."]
+    row["notes"] = [f"{NOT_PROBED}: {what} lets no request of this host through. Probe it from a client (nts_probe)."]
     return row
 
 
@@ -283,7 +283,7 @@ def _accept_operator_limits(server: Server, endpoint: Endpoint, row: Row, before
     limit = "ntsratelimit" if kind in CLOSED else "ratelimit" if kind in UNANSWERED else ""
     note = ""
     if limit in lines and not endpoint.fresh and _has_dropped(server, before, LIMITS[limit]):
-        note = f"`{lines[limit]}` drops the questions of {endpoint.source or endpoint.address}"
+        note = f"`{lines[limit]}` drops the requests of {endpoint.source or endpoint.address}"
         note = _ntp_unproven(note) if limit == "ratelimit" else f"{NOT_PROBED}: {note}."
     elif row["stage"] == "ntp" and "ntsntpserver" in lines:
         note = _ntp_unproven(f"`{lines['ntsntpserver']}` names the server that does")

@@ -116,7 +116,7 @@ def prepare(pair: StagedPair, check_mode: bool = False) -> Prepared:
     """
     if not HAS_CRYPTOGRAPHY:
         if check_mode:
-            return Prepared(["nothing was made yet"], "", "", [f"{pair.staging} would be filled"])
+            return Prepared(["no key or CSR exists yet"], "", "", [f"{pair.staging} would be filled"])
         raise StagingError(
             f"Python's cryptography must be installed on this host: it makes the key and the CSR of {pair.id}."
         )
@@ -152,12 +152,12 @@ def deliver(pair: StagedPair, chain: str, check_mode: bool = False) -> List[str]
         first, *_above_it = certificates(chain)
         signed = public_bytes(first.public_key())
     except UNREADABLE as error:
-        raise StagingError(f"What was signed for {pair.id} cannot be read as certificates: {error}.") from None
+        raise StagingError(f"The signed chain of {pair.id} is unreadable: {error}.") from None
     if signed == _public(pair.path("next.key")):
         for end in (".key", ".csr"):
             os.replace(pair.path(f"next{end}"), pair.path(f"{pair.requests}{end}"))
     elif signed != _public(pair.path(f"{pair.requests}.key")):
-        raise StagingError(f"What was signed for {pair.id} is for another key than those of this host.")
+        raise StagingError(f"The signed chain of {pair.id} is for another key than those of this host.")
     _put(pair.chain, chain, 0o644)
     for name in ("next.key", "next.csr"):
         remove(pair.path(name))

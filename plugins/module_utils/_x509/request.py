@@ -348,7 +348,7 @@ def differences(found: Any, request: Request, more: Extensions) -> List[str]:
     found_by_oid = {item.oid: item for item in found.extensions}
     for oid, item in found_by_oid.items():
         if oid not in wanted_by_oid:
-            problems.append(f"It has the extension {_name_of(oid)}, which was not asked for.")
+            problems.append(f"It has the unexpected extension {_name_of(oid)}.")
             continue
         value, critical = wanted_by_oid[oid]
         if item.critical != critical:

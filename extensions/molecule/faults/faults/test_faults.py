@@ -158,7 +158,7 @@ def serving(host: Host, *lines: str) -> dict[str, str]:
     [
         # Of two pairs, each is asked for: one more question than the limits take from one address.
         (["bindaddress ::", "allow 198.51.100.0/24", "allow 127.0.0.0/8", *TIGHT], ""),
-        (["bindaddress 0.0.0.0", "allow 198.51.100.0/24", "deny 127.0.0.0/8"], "`deny 127.0.0.0/8` lets no question"),
+        (["bindaddress 0.0.0.0", "allow 198.51.100.0/24", "deny 127.0.0.0/8"], "`deny 127.0.0.0/8` lets no request"),
         (["binddevice lo", "allow 198.51.100.0/24", "allow 127.0.0.0/8"], ""),
     ],
 )

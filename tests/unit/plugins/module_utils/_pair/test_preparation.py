@@ -58,7 +58,7 @@ def test_another_python_writes_nothing_in_check_mode(params, tmp_path):
 
 def test_the_reason_of_another_python_is_passed_on(params, tmp_path):
     params["chains"] = {"server": "no certificate"}
-    with pytest.raises(StagingError, match="signed for server cannot be read as certificates"):
+    with pytest.raises(StagingError, match="signed chain of server is unreadable"):
         preparation.perform_with(sys.executable, run, str(tmp_path), params, False)
     with pytest.raises(StagingError, match="ended with the status 1"):
         preparation.perform_with("/bin/false", run, str(tmp_path), params, False)

@@ -61,5 +61,5 @@ def test_another_python_does_the_same(tmp_path):
     pairs, sealed = sealed_for("nts1")
     given = {"private": pairs["nts1"]["private"], "sealed": sealed["nts1"], "purpose": "pool"}
     assert perform_with(sys.executable, run, str(tmp_path), "open", given) == {"text": TEXT}
-    with pytest.raises(SealingError, match=r"^What was sealed"):
+    with pytest.raises(SealingError, match=r"^The keys sealed"):
         perform_with(sys.executable, run, str(tmp_path), "open", {**given, "purpose": "another"})

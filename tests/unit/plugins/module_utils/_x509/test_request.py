@@ -82,9 +82,17 @@ def rejected_csrs():
     )
     yield "no purpose", csr(extensions=instead(x509.ExtendedKeyUsage, None)), "lacks the extension extendedKeyUsage"
     name = (x509.SubjectAlternativeName([x509.DNSName(STOLEN)]), False)
-    yield "a name of its own", csr(extensions=[*request.extensions(ISSUING), name]), "subjectAltName, which was not"
+    yield (
+        "a name of its own",
+        csr(extensions=[*request.extensions(ISSUING), name]),
+        "unexpected extension subjectAltName",
+    )
     policy = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00"), False)
-    yield "an unknown extension", csr(extensions=[*request.extensions(ISSUING), policy]), "99999.1, which was not"
+    yield (
+        "an unknown extension",
+        csr(extensions=[*request.extensions(ISSUING), policy]),
+        "extension 1.3.6.1.4.1.99999.1.",
+    )
     yield "another subject", csr(subject=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "root")])), "CN=root"
     two = [*request.subject(ISSUING), x509.NameAttribute(NameOID.COMMON_NAME, STOLEN)]
     yield "a second common name", csr(subject=x509.Name(two)), "Its subject is"
