@@ -82,7 +82,7 @@ def anchors(text: str) -> Iterator[str]:
             der = pem_to_der(pem)
             named = describe(der)["subject"]
         except DerError:
-            der, named = pem.encode(), "what is no certificate"
+            der, named = pem.encode(), "an unreadable certificate"
         yield f"{named} (SHA-256 {sha256(der)})"
 
 

@@ -287,7 +287,7 @@ def trusted_folders(monkeypatch):
 def test_an_anchor_not_trusted_any_more_drops_the_cookies(client):
     result, done, left = client([("ca-2.pem", OTHER, "nothing")])
     assert result["actions"] == ["drop-cookies", "restart"]
-    assert result["reasons"][0].startswith("set 2 of trust anchors does not trust what is no certificate (SHA-256 ")
+    assert result["reasons"][0].startswith("set 2 of trust anchors does not trust an unreadable certificate (SHA-256 ")
     assert done.index("systemctl stop") < done.index("systemctl restart")
     assert left == ["ntskeys"]
 
