@@ -31,6 +31,8 @@ FAILURE = ("msg", "rc", "module_stdout", "module_stderr", "stdout", "stderr", "e
 TOO_OLD = re.compile(r"SyntaxError: |requires Python [0-9.]+ or newer on the target|a minimum of Python version")
 # The status of a shell for a program that is not there.
 NOT_FOUND = 127
+# What begins a template or a comment of Jinja.
+TEMPLATE = re.compile(r"\{(?=[{%#])")
 
 
 class _NoFacts(dict[str, Any]):
@@ -53,6 +55,15 @@ def plain(value: Any, longest: int = LONGEST_TEXT) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item, longest) for item in value]
     return value
+
+
+def quoted(value: Any, longest: int = LONGEST_MESSAGE) -> str:
+    """Return a value of a host as a text that a filter may compose into a sentence.
+
+    Before ansible-core 2.19 Ansible marks what hosts send as unsafe, and no longer what a filter makes of it: it would
+    run the templates in it on the controller.
+    """
+    return TEMPLATE.sub("{ ", plain(str(value), longest))
 
 
 def cleaned(sent: Mapping[str, Any], facts: Collection[str] = ()) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.securetime.nts.plugins.plugin_utils._answers import quoted
+
 Row = dict[str, Any]
 
 ACTIONS = ("due", "now", "replace")
@@ -113,8 +115,8 @@ def _problems(name: str, members: Mapping[str, Mapping[str, Any]], rotation: str
             f"Only {next(iter(members))} has {name} in chrony_nts_shared_keys. Set it on every server that shares the"
             " keys, or take it out: chronyd rotates its own keys by itself."
         )
-    found += [f"{host}: {report['problem']}" for host, report in members.items() if report.get("problem")]
-    aeads = {host: str(report.get("aead")) for host, report in members.items() if not report.get("problem")}
+    found += [f"{host}: {quoted(report['problem'])}" for host, report in members.items() if report.get("problem")]
+    aeads = {host: quoted(report.get("aead"), 100) for host, report in members.items() if not report.get("problem")}
     if len(set(aeads.values())) > 1:
         said = ", ".join(f"{host} on {aead}" for host, aead in aeads.items())
         found.append(

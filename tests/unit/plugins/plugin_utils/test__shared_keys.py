@@ -105,3 +105,15 @@ def test_sets_and_hosts_without_one_do_not_meet() -> None:
     assert [found[host]["targets"] for host in variables] == [[], [], ["nts4"], ["nts4"], [], []]
     assert found["nts5"]["set"] == ""
     assert "has not reported its keys" in " ".join(found["nts6"]["problems"])
+
+
+TEMPLATE = "{{ lookup('pipe', 'id') }}{%- set x = 1 %}{{{# comment"
+
+
+@pytest.mark.parametrize("lie", [{"problem": TEMPLATE}, {"problem": [TEMPLATE]}, {"aead": TEMPLATE}])
+def test_no_text_of_a_server_is_a_template(lie: dict[str, Any]) -> None:
+    """Before ansible-core 2.19, set_fact would make templates of these sentences that the controller runs."""
+    found = problems(has(0), has(0, **lie))
+    assert "lookup" in found
+    assert not re.search(r"\{[{%#]", found)
+    assert len(problems(has(0), has(0, problem="x" * 400000))) < 10000
