@@ -64,10 +64,17 @@ def _plan_of_set(name: str, members: Mapping[str, Mapping[str, Any]], rotation: 
         return row
     if rotation == "replace" or not tags[leader]:
         return {**row, "action": "replace", "targets": [*members]}
+    newer = [
+        host
+        for host in members
+        if tags[host] and _lag(tags[host], tags[leader]) is None and _age(members[host]) < _age(members[leader])
+    ]
+    if newer:
+        return {**row, "problems": [_other_keys(name, newer, leader)]}
     behind = [host for host in members if tags[host] != tags[leader]]
-    age = members[leader].get("age_seconds")
-    age = age if isinstance(age, int) else 0
-    if rotation == "now" or age >= float(days) * DAY_SECONDS - SLACK_SECONDS:
+    age = _age(members[leader])
+    # Keys from the future, by a clock that was wrong, would never be due.
+    if rotation == "now" or not -SLACK_SECONDS <= age < float(days) * DAY_SECONDS - SLACK_SECONDS:
         return {**row, "action": "rotate", "targets": [*members], "first": behind}
     return {**row, "targets": behind}
 
@@ -76,6 +83,20 @@ def _tags(name: str, report: Mapping[str, Any]) -> list[str]:
     """Return the tags of keys of this set; none of keys of another one."""
     tags = report.get("tags")
     return [str(tag) for tag in tags] if report.get("name") == name and isinstance(tags, list) else []
+
+
+def _age(report: Mapping[str, Any]) -> int:
+    """Return the age of the current key of a server in seconds; 0 where it reports none."""
+    age = report.get("age_seconds")
+    return age if isinstance(age, int) else 0
+
+
+def _other_keys(name: str, newer: Sequence[str], leader: str) -> str:
+    """Return why no server gets keys: those of the most servers can be those that a replacement is to end."""
+    return (
+        f"{', '.join(newer)}: other keys of {name} than {leader} and newer ones. A replacement has stopped in the"
+        " middle, or a server is from another site. Run the playbook with -e chrony_nts_ntskeys_rotation=replace."
+    )
 
 
 def _newest(tags: Mapping[str, Sequence[str]]) -> str:
@@ -110,7 +131,8 @@ def _problems(name: str, members: Mapping[str, Mapping[str, Any]], rotation: str
             raise ValueError
     except (TypeError, ValueError):
         found.append(f"chrony_nts_ntskeys_days is {days!r}: set it to a number of days above 0 and up to 3650.")
-    if len(members) < 2:
+    # The last server of a set needs new keys where the others were stolen.
+    if len(members) < 2 and rotation != "replace":
         found.append(
             f"Only {next(iter(members))} has {name} in chrony_nts_shared_keys. Set it on every server that shares the"
             " keys, or take it out: chronyd rotates its own keys by itself."

@@ -62,6 +62,15 @@ ALL = ["nts1", "nts2", "nts3"]
         ([has(0, 1), has(0, 1)], {"days": "1"}, ("rotate", "nts1", ["nts1", "nts2"], [])),
         ([has(1, 8), has(0, 15), has(None)], {}, ("rotate", "nts1", ALL, ["nts2", "nts3"])),
         ([has(0), has(0)], {"rotation": "now"}, ("rotate", "nts1", ["nts1", "nts2"], [])),
+        # By a clock that was wrong.
+        ([has(0, -0.04), has(0, -0.04)], {}, ("share", "nts1", [], [])),
+        ([has(0, -3650), has(0, -3650)], {}, ("rotate", "nts1", ["nts1", "nts2"], [])),
+        # A replacement that stopped near its end, and a server from before it.
+        ([has(50, 0), has(0, 3), has(50, 0)], {}, ("share", "nts1", ["nts2"], [])),
+        ([has(50, 0), has(0, 3)], {}, ("share", "nts1", ["nts2"], [])),
+        # The others were stolen.
+        ([has(0)], {"rotation": "replace"}, ("replace", "nts1", ["nts1"], [])),
+        ([has(50, 0), has(0, 3), has(0, 3)], {"rotation": "replace"}, ("replace", "nts2", ALL, [])),
         # What no module reports.
         ([has(0, age_seconds="old", aead=[30]), has(0, age_seconds=None, aead=[30])], {}, ("share", "nts1", [], [])),
         ([has(0), has(0, tags={"a": 1})], {}, ("share", "nts1", ["nts2"], [])),
@@ -83,6 +92,9 @@ def test_keys_go_to_the_servers_that_lack_them(
         ([has(0), has(0)], {"rotation": "soon"}, "chrony_nts_ntskeys_rotation is 'soon'"),
         ([has(0), has(0)], {"days": "soon"}, "chrony_nts_ntskeys_days is 'soon'"),
         ([has(0), has(0)], {"days": 0}, "chrony_nts_ntskeys_days is 0"),
+        # The next run must not bring back the keys that a replacement was to end.
+        ([has(50, 0), has(0, 3), has(0, 3)], {}, "nts1: other keys of ntp than nts2 and newer ones.*=replace"),
+        ([has(50, 0), has(0, 3), has(0, 3)], {"rotation": "now"}, "A replacement has stopped in the middle"),
     ],
 )
 def test_servers_that_cannot_share_are_named(
