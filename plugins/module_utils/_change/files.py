@@ -103,11 +103,18 @@ class System:
         self.state = state
 
 
-def read(path: str) -> Optional[FileState]:
-    """Return content and metadata of a file, or None if it does not exist."""
+def read(path: str, follow: bool = True) -> Optional[FileState]:
+    """Return content and metadata of a file, or None if it does not exist.
+
+    Raise OSError for a FIFO, on which a read would wait. Without `follow`, also raise it for a symbolic link: another
+    user may have put it there since the last check.
+    """
+    flags = os.O_NONBLOCK if follow else os.O_NONBLOCK | os.O_NOFOLLOW
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=lambda name, given: os.open(name, given | flags)) as file:
             status = os.fstat(file.fileno())
+            if stat.S_ISFIFO(status.st_mode):
+                raise OSError(errno.EINVAL, "It is a FIFO", path)
             return FileState(file.read(), status.st_uid, status.st_gid, status.st_mode & 0o7777)
     except FileNotFoundError:
         return None

@@ -238,7 +238,8 @@ def _apply(
     # Check mode must not write to a path that another run reads.
     suffix = f"{files.CHECK}{os.getpid()}" if options.check_mode else files.NEW
     wanted = [item._replace(suffix=suffix) for item in [*links.resolved(wanted), *_removals(wanted, options)]]
-    before = {item.path: read(item.write_path) for item in wanted}
+    # The links of these are resolved already. chronyd's user can make others in the folder of its keys.
+    before = {item.path: read(item.write_path, follow=item.content is None or item.effect != KEYS) for item in wanted}
     changes = [item for item in wanted if differs(item, before[item.path])]
     relabelled = _relabelled(host, [item for item in wanted if item not in changes], before)
     state = unit.show()

@@ -11,10 +11,14 @@ that script before chronyd starts.
 import contextlib
 import os
 import shlex
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import files, originals, rivals
-from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import forget_cookies, put_back_cookies
+from ansible_collections.securetime.nts.plugins.module_utils._change.cookies import (
+    RACES,
+    forget_cookies,
+    put_back_cookies,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._change.decision import RELOADING_ACTIONS
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     System,
@@ -138,11 +142,12 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
 
     If an administrator has stopped chronyd, leave it stopped. If a file cannot be restored, still restore the other
     files and the time daemons. Then raise TransactionError, which names the file, and leave the plan for the next run.
+    A file in a folder of another user is given up instead: that user could otherwise block every later change.
     """
     unit = Unit(host, plan["service"])
-    failed = []  # type: List[str]
+    failed, given_up = [], []  # type: List[str], List[str]
     for path in _undo_order(plan):
-        with _collect_failures(failed, path):
+        with _collect_failures(failed, path, given_up):
             files.put_back(path, plan["files"][path])
     for folder in plan.get("cookies", []):
         # A running chronyd would overwrite the restored cookies with its present ones when it stops.
@@ -156,6 +161,8 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
         if done in plan["actions"]:
             host.run(["systemctl", opposite, unit.name])
     outcome = _restore_service(host, unit, plan, options, stopped)
+    if given_up:
+        outcome = f", but for {'; '.join(given_up)}, whose folder is another user's{outcome}"
     rivals.bring_back(host, plan.get("rivals", []))
     if failed:
         raise TransactionError(
@@ -164,6 +171,14 @@ def undo(host: System, plan: Dict[str, Any], options: Options, stopped: bool = F
         )
     forget_plan(host)
     return f"The files are as they were{outcome}"
+
+
+def _is_foreign(path: str) -> bool:
+    """Return whether another user than root owns the folder of a file, as chronyd's user owns ntsdumpdir."""
+    try:
+        return os.stat(os.path.dirname(path)).st_uid not in (0, os.geteuid())
+    except OSError:
+        return False
 
 
 def _undo_order(plan: Dict[str, Any]) -> List[str]:
@@ -175,12 +190,13 @@ def _undo_order(plan: Dict[str, Any]) -> List[str]:
 
 
 @contextlib.contextmanager
-def _collect_failures(failed: List[str], path: str) -> Iterator[None]:
-    """Suppress OSError, and add the path with the reason to `failed`."""
+def _collect_failures(failed: List[str], path: str, given_up: Optional[List[str]] = None) -> Iterator[None]:
+    """Suppress OSError, and add the path with the reason to `failed`; to `given_up` if another user can cause it."""
     try:
         yield
     except OSError as problem:
-        failed.append(f"{path} ({problem.strerror})")
+        raced = given_up if problem.errno in RACES and _is_foreign(path) else None
+        (failed if raced is None else raced).append(f"{path} ({problem.strerror})")
 
 
 def _restore_service(host: System, unit: Unit, plan: Dict[str, Any], options: Options, stopped: bool) -> str:
@@ -216,12 +232,14 @@ def _write_undo(host: System, plan: Dict[str, Any]) -> None:
 def undo_script(plan: Dict[str, Any], own_path: str) -> str:
     """Return a shell script that restores the files as undo() does, and leaves the plan.
 
-    The script removes itself after it has restored every file. Failed cookies do not matter: chronyd's user owns their
-    folder, and the next run tries again.
+    The script removes itself after it has restored every file. Failed cookies and keys do not matter: chronyd's user owns
+    their folder, and the next run tries again.
     """
     lines = [SCRIPT.format(old=files.OLD, new=files.NEW)]
-    existed = plan["files"]
-    lines += [f"put_back {shlex.quote(path)} {'old' if existed[path] else 'new'}" for path in _undo_order(plan)]
+    for path in _undo_order(plan):
+        line = f"put_back {shlex.quote(path)} {'old' if plan['files'][path] else 'new'}"
+        # A subshell keeps its own count of what has failed.
+        lines.append(f"({line})" if _is_foreign(path) else line)
     lines += [f"put_back_cookies {shlex.quote(folder)}" for folder in plan["cookies"]]
     lines += [f"rmdir {shlex.quote(folder)} 2>/dev/null" for folder in reversed(plan["folders"])]
     return "\n".join([*lines, "sync", f'[ "$failed" = 1 ] || rm -f {shlex.quote(own_path)}', 'exit "$failed"', ""])

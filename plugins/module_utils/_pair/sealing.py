@@ -61,7 +61,7 @@ def _seal(text: str, name: str, public: str, purpose: str) -> str:
     try:
         point = base64.b64decode(public, validate=True)
         recipient = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-    except (ValueError, binascii.Error):
+    except (TypeError, ValueError, binascii.Error):
         raise SealingError(f"{name} has sent no public key.") from None
     own = ec.generate_private_key(ec.SECP256R1(), default_backend())
     key = _derived(own.exchange(ec.ECDH(), recipient), _point(own) + point)

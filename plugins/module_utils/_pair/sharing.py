@@ -77,10 +77,12 @@ def keys_in(path: str) -> Optional[CookieKeys]:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             return None
-        content = file.read(LONGEST_FILE_BYTES)
+        content = os.read(handle, LONGEST_FILE_BYTES)
+    finally:
+        os.close(handle)
     try:
         return read_keys(content.decode("ascii", "replace"))
     except CookieKeysError:
@@ -113,8 +115,7 @@ def report(location: KeyLocation, server: Optional[Server], salt: str, now: floa
 
 def replace_keys(host: System, location: KeyLocation, keys: CookieKeys, options: Options) -> Row:
     """Replace chronyd's keys and return the result of the transaction, or roll back and raise TransactionError."""
-    if os.path.lexists(location.path) and not stat.S_ISREG(os.lstat(location.path).st_mode):
-        raise TransactionError(f"{location.path} is no regular file, so nothing was changed. Remove it.")
+    _assert_replaceable(location.path)
     # Give the file to the folder's owner: once the host leaves the set, chronyd must be able to write it.
     folder = os.stat(os.path.dirname(location.path))
     owner, group = user_name(folder.st_uid), group_name(folder.st_gid)
@@ -126,6 +127,20 @@ def replace_keys(host: System, location: KeyLocation, keys: CookieKeys, options:
 
     # Store no original: stored keys could be stolen.
     return apply(host, [wanted], options._replace(originals=False, verify=verify))
+
+
+def _assert_replaceable(path: str) -> None:
+    """Raise TransactionError where chronyd's user has replaced the file by something else."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise TransactionError(f"{path} is no regular file, so nothing was changed. Remove it.")
+    if status.st_size > LONGEST_FILE_BYTES:
+        raise TransactionError(
+            f"{path} has {status.st_size} bytes, which are no keys of chronyd, so nothing was changed. Remove it."
+        )
 
 
 def certificate_text(path: str) -> str:

@@ -736,6 +736,49 @@ def test_a_failed_restore_of_one_file_does_not_block_the_others(client, host, tm
     assert files.load(host, undo.PLAN) == {}
 
 
+def test_chronyds_user_keeps_no_plan_open(client, host, tmp_path, monkeypatch):
+    """A folder in the place of ntskeys would otherwise stop each later change, also of the trust."""
+    place = tmp_path / "dump/ntskeys"
+    # os.stat() of a folder that belongs to another user than that of the test.
+    monkeypatch.setattr(undo, "_is_foreign", lambda path: path == str(place))
+
+    def refuse():
+        place.unlink()
+        (place / "below").mkdir(parents=True)
+        script = (tmp_path / "state/undo.sh").read_text()
+        assert subprocess.run(["sh"], input=script.encode(), check=False).returncode == 0
+        raise TransactionError("chronyd serves no NTS")
+
+    message = rf"The files are as they were, but for {place} \(Is a directory\).*chronyd runs"
+    with pytest.raises(TransactionError, match=message):
+        client([("dump/ntskeys", "new keys", "keys"), ("ca-2.pem", ANCHOR + OTHER, "nothing")], verify=refuse)
+    assert (tmp_path / "ca-2.pem").read_text() == ANCHOR
+    assert files.load(host, undo.PLAN) == {}
+    assert client([("ca-2.pem", OTHER, "nothing")])[0]["changed"]
+
+
+@pytest.mark.parametrize("what", ["FIFO", "link"])
+def test_what_chronyds_user_puts_there_meanwhile_holds_up_no_run(client, tmp_path, monkeypatch, what):
+    place = tmp_path / "dump/ntskeys"
+
+    def read(path, follow=True):
+        if path == str(place):
+            # Its last look was at a regular file.
+            place.unlink()
+            os.mkfifo(path) if what == "FIFO" else place.symlink_to("/dev/zero")
+        return files.read(path, follow)
+
+    monkeypatch.setattr(transaction, "read", read)
+    with pytest.raises(TransactionError, match=rf"\({place}\); nothing was changed"):
+        client([("dump/ntskeys", "new keys", "keys")])
+
+
+@pytest.mark.parametrize("owner", [0, os.geteuid(), 12345])
+def test_whose_folder_a_file_is_in(owner, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "stat", lambda path: os.stat_result([0o40755, 1, 1, 1, owner, 0, 0, 0, 0, 0]))
+    assert undo._is_foreign(str(tmp_path / "ntskeys")) == (owner == 12345)
+
+
 @pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), ZeroDivisionError()])
 def test_an_undo_script_without_a_plan_is_removed(client, host, tmp_path, monkeypatch, problem):
     """An OSError removes the script at once. An interruption (any other exception) leaves it to the next run."""

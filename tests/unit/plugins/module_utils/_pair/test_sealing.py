@@ -44,7 +44,9 @@ def test_another_key_purpose_or_text_does_not_open():
             opened(private, text, purpose)
 
 
-@pytest.mark.parametrize("public", ["", "AAAA", "no base64", base64.b64encode(b"\4" + bytes(64)).decode()])
+@pytest.mark.parametrize(
+    "public", ["", "AAAA", "AA==", "no base64", "ä", None, 5, {}, base64.b64encode(b"\4" + bytes(64)).decode()]
+)
 def test_an_invalid_public_key_is_refused(public):
     with pytest.raises(SealingError, match="nts1 has sent no public key"):
         perform("seal", {"text": TEXT, "recipients": {"nts1": public}, "purpose": "pool"})
