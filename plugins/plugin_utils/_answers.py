@@ -10,7 +10,6 @@ the role other variables: names to sign, files of the controller to send, tasks 
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -135,8 +134,10 @@ def shadowed(task_vars: Mapping[str, Any], injected: bool, task: Any = None) -> 
 def _without_facts(task_vars: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
     """Return the variables of the host as they are without its facts."""
     hostvars = task_vars["hostvars"]
-    manager = copy.copy(hostvars._variable_manager)
-    manager._fact_cache = _NoFacts()
+    original = hostvars._variable_manager
+    # copy.copy() would lose the loader, which __setstate__() of ansible-core 2.16 to 2.18 drops.
+    manager = object.__new__(type(original))
+    manager.__dict__.update(vars(original), _fact_cache=_NoFacts())
     host = hostvars._inventory.get_host(task_vars["inventory_hostname"])
     found: Mapping[str, Any] = manager.get_vars(host=host, task=task, include_hostvars=False)
     return found

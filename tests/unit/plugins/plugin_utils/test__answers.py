@@ -80,3 +80,40 @@ def test_a_python_that_runs_no_module_is_named_as_the_reason(sent: dict[str, Any
 )
 def test_another_failure_keeps_its_message(sent: dict[str, Any]) -> None:
     assert _answers.explained(sent, "web1") == sent
+
+
+class Manager:
+    """Ansible's manager of variables, which ansible-core 2.16 to 2.18 copies without its loader."""
+
+    def __init__(self) -> None:
+        self._loader: Any = "loader"
+        self._fact_cache: dict[str, Any] = {"nts1": {"packages": {}, "port": 1}}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_fact_cache": self._fact_cache}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _loader=None)
+
+    def get_vars(self, **_options: Any) -> dict[str, Any]:
+        assert self._loader == "loader"
+        return {"port": 123, **self._fact_cache.get("nts1", {})}
+
+
+class HostVars:
+    """What task_vars has as hostvars."""
+
+    def __init__(self) -> None:
+        self._variable_manager = Manager()
+        self._inventory = self
+
+    def get_host(self, name: str) -> str:
+        return name
+
+
+def test_facts_are_compared_with_the_variables_by_every_ansible_core() -> None:
+    hostvars = HostVars()
+    facts = {"packages": {}, "port": 1}
+    variables = {**facts, "ansible_facts": facts, "hostvars": hostvars, "inventory_hostname": "nts1"}
+    assert _answers.shadowed(variables, injected=True) == ["port"]
+    assert hostvars._variable_manager._fact_cache == {"nts1": facts}
