@@ -264,8 +264,8 @@ def test_every_playbook_works_on_the_hosts(upgrade: dict[str, Any], fleet: Path,
         )
     assert {*arguments, "site", "verify", "restore"} == set(PLAYBOOKS)
     # The module reads the keys of the one server, and the playbook refuses to share them with no other.
+    shared = ("-e", "chrony_nts_shared_keys=example")
     with pytest.raises(AssertionError) as error:
-        shared = ("-e", "chrony_nts_shared_keys=example")
         run("ansible-playbook", "securetime.nts.rotate_ntskeys", *shared, path=new, inventory=fleet)
     assert "Only server has example in chrony_nts_shared_keys" in " ".join(str(error.value).split())
     assert json.loads((BUILD / "report/report.json").read_text())["totals"]

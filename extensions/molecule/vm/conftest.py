@@ -14,7 +14,7 @@ from ansible_collections.securetime.nts.tests.lab.vms import both, prepare
 
 @pytest.fixture(scope="session")
 def frozen() -> Iterator[None]:
-    """Both vms as they are, to come back to with thaw(); both run again afterwards."""
+    """Freeze both VMs, so that tests return to this state with thaw(); afterwards run both again."""
 
     def freeze(each: Vm) -> None:
         if not qemu.is_frozen(each):

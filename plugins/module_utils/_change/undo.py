@@ -232,8 +232,8 @@ def _write_undo(host: System, plan: Dict[str, Any]) -> None:
 def undo_script(plan: Dict[str, Any], own_path: str) -> str:
     """Return a shell script that restores the files as undo() does, and leaves the plan.
 
-    The script removes itself after it has restored every file. Failed cookies and keys do not matter: chronyd's user owns
-    their folder, and the next run tries again.
+    The script removes itself after it has restored every file. Failed cookies and keys do not matter: chronyd's user
+    owns their folder, and the next run tries again.
     """
     lines = [SCRIPT.format(old=files.OLD, new=files.NEW)]
     for path in _undo_order(plan):

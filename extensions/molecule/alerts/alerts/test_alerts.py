@@ -1,11 +1,14 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real faults on several hosts at once, and what a real Prometheus and Alertmanager make of them.
+"""Cause real faults on several hosts at once, and check the reaction of a real Prometheus and Alertmanager.
 
-Prometheus, Alertmanager and node_exporter are Debian's packages. The rules wait and look back a thirtieth of their time
-(`alerts.py --speed-up 30`). No assertion is about seconds: whether an alert came in time follows from the samples that
-Prometheus stored, so that a busy controller changes nothing. The seconds go into docs/alerts.md.
+Prometheus, Alertmanager and node_exporter are Debian's packages. `alerts.py --speed-up 30` divides the rules' waiting
+times and look-back windows by 30. No assertion is about seconds: the tests derive whether an alert fired in time from
+the samples that Prometheus stored, so a busy controller changes nothing. The tests record the seconds in
+docs/alerts.md.
+
+Long: the list of faults and the tests that judge each fault share one lab and one set of queries.
 """
 
 from __future__ import annotations
@@ -34,26 +37,26 @@ from ansible_collections.securetime.nts.tests.stages import run as stages
 SPEED_UP = 30
 COLLECTOR_SECONDS = 10
 SCRAPE_SECONDS = EVALUATION_SECONDS = 5
-# What an alert adds to its own time, on a controller without other work.
+# Delay that collector, scrape and evaluation add to an alert's own waiting time, on an idle controller.
 PIPELINE_SECONDS = COLLECTOR_SECONDS + SCRAPE_SECONDS + EVALUATION_SECONDS
-# Ten times the slowest alert.
+# Ten times the delay of the slowest alert.
 WAIT_SECONDS = 10 * (3600 / SPEED_UP + PIPELINE_SECONDS)
-# Before the first fault, no alert waits or fires for this time.
+# No alert may be pending or firing for this long before the first fault.
 QUIET_SECONDS = 60
 HEALTHY = ("nts1", "nts2", "client-debian12", "client-debian13", "client-el", "client-local")
 RULES = "/etc/prometheus/securetime-nts.yml"
 BY_NAME = {alert.name: alert for alert in alerts.ALERTS}
 LIMITS = {limit.name: limit.default for limit in alerts.LIMITS}
-# How old the last run of the collector may be.
+# Maximum age of the collector's last run.
 STALE_SECONDS = float(LIMITS["missed_runs"]) * COLLECTOR_SECONDS
 RUN_OF_COLLECTOR = "chrony_collector_last_run_timestamp_seconds"
-# Every rule is evaluated at these moments.
+# The samples of this series mark the times at which Prometheus evaluated the rules.
 EVALUATED = "instance:chrony_sources_configured:count"
-# Besides those of a fault: the first two tell the truth about a controller without time for its hosts. A run of the
-# collector that meets a restart of chronyd is the last one for 10 s, for which ChronyDown waits here.
+# Alerts that may fire besides those of a fault. The first two are correct on an overloaded controller. ChronyDown waits
+# 10 s here: a collector run that meets a restart of chronyd is the last run for 10 s.
 TOLERATED = {"ChronyCollectorStale", "ChronyMetricsMissing", "ChronyDown"}
 
-# Runs on the host of Prometheus: each line of the input is a path with a query, each line of the output its answer.
+# Runs on the host of Prometheus. Each input line is a path with a query; each output line is its answer.
 ASK = """
 import json, sys, urllib.request
 for line in sys.stdin.read().splitlines():
@@ -69,7 +72,7 @@ AUTHORITY = "/etc/chrony/nts/staging/server/ownca/issuing"
 TRUSTED = "/etc/chrony/nts/trusted.pem"
 SOURCES = "/etc/chrony/nts-sources.d/*.sources"
 RESTART = "systemctl restart chronyd"
-# As at the first start of a client: without cookies, and without what was measured before.
+# The state of a client's first start: no cookies and no saved measurements.
 START_ANEW = "systemctl stop chronyd; rm -f /var/lib/chrony/*.nts /var/lib/chrony/*.dat; systemctl start chronyd"
 FILTER = "nft add table inet fault; nft add chain inet fault out '{ type filter hook output priority 0; }'; "
 NEW_CERTIFICATE = f"""
@@ -82,10 +85,10 @@ cat /root/new.pem {AUTHORITY}.pem >{SERVER}.pem
 
 
 class Fault(NamedTuple):
-    """A fault of a host: what breaks it, what repairs it, and the alerts that it is to fire.
+    """A fault of a host: the command that causes it, the command that repairs it, and the alerts that it must fire.
 
-    runs is how many runs of the collector it takes until the metrics show the fault: chronyd tries before it fails.
-    others are alerts that can follow from the same fault. text is for docs/alerts.md.
+    `runs` is the number of collector runs until the metrics show the fault, because chronyd retries before it fails.
+    `others` are alerts that the same fault can fire. `text` goes into docs/alerts.md.
     """
 
     text: str
@@ -97,7 +100,7 @@ class Fault(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-# Alerts that a client without its only server can fire besides.
+# Further alerts that a client without its only server can fire.
 WITHOUT_SERVER = (
     "ChronyNotSynchronised",
     "ChronyNotAuthenticated",
@@ -108,7 +111,7 @@ WITHOUT_SERVER = (
     "ChronyClockErrorBoundHigh",
     "ChronyClockErrorBoundCritical",
 )
-# Each host has its faults one after the other, and all hosts have theirs at once.
+# The faults of one host run one after the other; the hosts run in parallel.
 FAULTS = (
     Fault(
         "the server's key unreadable for chronyd",
@@ -204,9 +207,9 @@ FAULTS = (
 
 
 class Outcome(NamedTuple):
-    """When an alert fired and when it ended, in seconds since 1970; None where it did not within WAIT_SECONDS.
+    """Times at which an alert fired and ended, in seconds since 1970; None where it did not within WAIT_SECONDS.
 
-    state is what Alertmanager made of it.
+    `state` is the state of the alert in Alertmanager.
     """
 
     fault: Fault
@@ -224,13 +227,13 @@ def monitor() -> Host:
 
 
 def ask(*paths: str) -> list[Any]:
-    """Return what Prometheus or Alertmanager answers, in JSON, for each port and path."""
+    """Query Prometheus or Alertmanager at each port and path; return the JSON answers."""
     said = hosts.write(monitor(), f"python3 -c {shlex.quote(ASK)}", "".join(f"{path}\n" for path in paths))
     return [json.loads(line) for line in said.splitlines()]
 
 
 def query(*expressions: str) -> list[list[Any]]:
-    """Return the series that Prometheus answers each query with."""
+    """Return the series that Prometheus returns for each query."""
     quoted = [f"9090/api/v1/query?{urlencode({'query': expression})}" for expression in expressions]
     found = []
     for expression, answer in zip(expressions, ask(*quoted), strict=True):
@@ -241,7 +244,7 @@ def query(*expressions: str) -> list[list[Any]]:
 
 
 def samples(selector: str, since: float) -> list[tuple[float, float]]:
-    """Return the times and values that Prometheus has stored of one series since then."""
+    """Return the times and values of one series that Prometheus has stored since a time."""
     seconds = int(time.time() - since) + 60
     (found,) = query(f"{selector}[{seconds}s]")
     rows = [(float(when), float(value)) for series in found for when, value in series["values"]]
@@ -249,13 +252,13 @@ def samples(selector: str, since: float) -> list[tuple[float, float]]:
 
 
 class Firing:
-    """The alerts that fire now, by name and host; at most one query a second for all threads."""
+    """The alerts that fire now, by name and host. All threads together send at most one query a second."""
 
     def __init__(self) -> None:
         self._lock, self._asked, self._found = threading.Lock(), 0.0, set[tuple[str, str]]()
 
     def now(self) -> set[tuple[str, str]]:
-        """Return name and host of each."""
+        """Return the name and host of each firing alert."""
         with self._lock:
             if time.monotonic() - self._asked > 1:
                 (found,) = query('ALERTS{alertstate="firing"}')
@@ -275,19 +278,19 @@ def instance(host: str) -> str:
 
 
 def wait_seconds(alert: str) -> float:
-    """Return how long an alert waits here."""
+    """Return the waiting time of an alert in this lab, in seconds."""
     return max(1.0, BY_NAME[alert].minutes * 60 / SPEED_UP) if BY_NAME[alert].minutes else 0.0
 
 
 def documented_seconds(alert: str) -> float:
-    """Return the longest time from a fault to its alert by docs/alerts.md, with its own part divided."""
+    """Return the longest time in seconds from a fault to its alert by docs/alerts.md, with its waiting time divided."""
     silence = STALE_SECONDS if alert == "ChronyCollectorStale" else 0
     return wait_seconds(alert) + silence + PIPELINE_SECONDS
 
 
 @pytest.fixture(scope="module")
 def firing() -> Firing:
-    """Set Prometheus and Alertmanager up as docs/alerts.md says; wait until every host is well for a while."""
+    """Set up Prometheus and Alertmanager as docs/alerts.md says; wait until every host is healthy for QUIET_SECONDS."""
     host = monitor()
     targets = [f"{name}:9100" for name in HEALTHY]
     content = {
@@ -308,7 +311,7 @@ def firing() -> Firing:
     wait_until(lambda: "error" not in ask("9090/api/v1/rules")[0], "Prometheus answers", WAIT_SECONDS, 1)
 
     def well() -> bool:
-        # Of twelve evaluations, a busy controller may miss a few.
+        # A busy controller may miss a few of the twelve evaluations.
         seen, alerted = query(
             f"count(count_over_time({EVALUATED}[{QUIET_SECONDS}s]) > {QUIET_SECONDS // EVALUATION_SECONDS - 4})",
             f"ALERTS or count_over_time(ALERTS[{QUIET_SECONDS}s])",
@@ -320,7 +323,7 @@ def firing() -> Firing:
 
 
 def cause(fault: Fault, firing: Firing) -> Iterator[Outcome]:
-    """Make a fault, wait for its alerts, repair it, wait for their end; yield what happened."""
+    """Cause a fault, wait for its alerts, repair it and wait for their end; yield an Outcome for each alert."""
     host = get_host(f"ansible://{fault.host}")
     done = host.run(f"set -e; {fault.do}")
     assert done.rc == 0, (fault.text, done.stdout + done.stderr)
@@ -336,7 +339,7 @@ def cause(fault: Fault, firing: Firing) -> Iterator[Outcome]:
 
 
 def _moments(fault: Fault, firing: Firing, present: bool) -> dict[str, float]:
-    """Return when each alert of a fault was first seen to fire, or not to."""
+    """Return the time at which each alert of a fault first fires, or first no longer fires."""
     found: dict[str, float] = {}
     deadline = time.monotonic() + WAIT_SECONDS
     while len(found) < len(fault.alerts) and time.monotonic() < deadline:
@@ -349,7 +352,7 @@ def _moments(fault: Fault, firing: Firing, present: bool) -> dict[str, float]:
 
 
 def _states(fault: Fault) -> dict[str, str]:
-    """Return what Alertmanager makes of the alerts of a fault, once it has decided about each."""
+    """Return Alertmanager's state of each alert of a fault, once it has processed all of them."""
     states: dict[str, str] = {}
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
@@ -364,7 +367,7 @@ def _states(fault: Fault) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def outcomes(firing: Firing) -> dict[tuple[str, str], Outcome]:
-    """Run the faults of all hosts side by side; return what happened by fault and alert."""
+    """Run the faults of all hosts in parallel; return the outcome by fault and alert."""
     problems = list[str]()
     found: dict[tuple[str, str], Outcome] = {}
 
@@ -406,7 +409,7 @@ def test_an_alert_waits_for_its_documented_time_and_no_evaluation_longer(
     outcome = outcomes[fault.text, alert]
     labels = f'{{alertname="{alert}",{instance(fault.host)}'
     fired = samples(f'ALERTS{labels},alertstate="firing"}}', outcome.begun)
-    # Its value is the evaluation that first saw the fault.
+    # The sample's value is the time of the evaluation that first saw the fault.
     since = dict(samples(f"ALERTS_FOR_STATE{labels}}}", outcome.begun))
     moment = fired[0][0]
     began = since[moment]
@@ -418,19 +421,20 @@ def test_an_alert_waits_for_its_documented_time_and_no_evaluation_longer(
 
 
 def missed(evaluated: list[float], shown: float, began: float, scrapes: list[tuple[float, float]]) -> list[float]:
-    """Return the evaluations that had what shows a fault, and came before the alert began to wait.
+    """Return the evaluations that came after the fault showed and before the alert began to wait.
 
-    A failed scrape ends every series of its host, and the host's alerts wait anew: so the scrape after it counts.
+    A failed scrape ends every series of its host, and the host's alerts start to wait again. The next successful scrape
+    then counts.
     """
     failed = [when for when, succeeded in scrapes if not succeeded and shown <= when < began]
     if failed:
         shown = next(when for when, succeeded in scrapes if succeeded and when > failed[-1])
-    # Prometheus keeps milliseconds.
+    # Prometheus stores times in milliseconds.
     return [when for when in evaluated if shown < when < began - 0.001]
 
 
 def shown_at(fault: Fault, alert: str, begun: float) -> float:
-    """Return when Prometheus scraped what shows a fault for the first time."""
+    """Return the time of the first scrape that shows a fault."""
     if alert == "ChronyMetricsMissing":
         return next(when for when, up in samples(f"up{{{instance(fault.host)}}}", begun) if not up)
     runs = samples(f"{RUN_OF_COLLECTOR}{{{instance(fault.host)}}}", begun)
@@ -492,7 +496,7 @@ def test_the_figures_are_recorded(outcomes: dict[tuple[str, str], Outcome]) -> N
 
 
 def figures(outcome: Outcome) -> str:
-    """Return the row of docs/alerts.md."""
+    """Return a row of the table in docs/alerts.md."""
     fired = (outcome.fired or 0) - outcome.begun
     ended = (outcome.ended or 0) - outcome.repaired
     alert = outcome.alert

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a certificate can come from, on real servers: each provider ends in a server that a client accepts."""
+"""Each certificate provider on real servers: a client accepts the resulting certificate."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def client() -> Host:
 
 @pytest.fixture(scope="module", autouse=True)
 def as_found() -> Iterator[None]:
-    """Give the servers their own certificates again, and the client its trust anchors."""
+    """Restore the servers' own certificates and the client's trust anchors after the test."""
     yield
     limit = ("--limit", "nts1,nts2,client-debian13")
     changed(playbook("site", *limit, variables={"chrony_nts_replace_root_ca": True}))
@@ -47,7 +47,7 @@ def as_found() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def acme(debian: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeServer]:
-    """An ACME server on the lab's network, which finds every name at nts1, and which nts1 trusts."""
+    """Run an ACME server on the lab's network; it resolves every name to nts1, and nts1 trusts it."""
     gateway = debian.check_output("ip route show default").split()[2]
     place = "/usr/local/share/ca-certificates/acme.crt"
     with acme_server(tmp_path_factory.mktemp("acme"), gateway, address(debian)) as server:
@@ -61,19 +61,19 @@ def address(host: Host) -> str:
 
 
 def site(*arguments: str, trusts: Path | None = None, **variables: Any) -> str:
-    """Return the output of site.yml, also when it fails."""
+    """Run site.yml; return its output, also when it fails."""
     environment = {"SSL_CERT_FILE": str(trusts)} if trusts else {}
     return playbook("site", *arguments, variables=variables, **environment)
 
 
 def changes(done: str, host: str) -> int:
-    """Return how many tasks changed a host in a run that failed on none."""
+    """Return how many tasks changed a host, in a run without failures."""
     return changed(done)[host]
 
 
 @pytest.fixture(scope="module")
 def lab_ca() -> Iterator[Path]:
-    """The folder of the lab's CA; what the tests add to it is taken away again."""
+    """Yield the folder of the lab's CA; afterwards remove what the test added."""
     folder = Path(os.environ["LAB_STATE"]) / "nts-ca"
     before = {path.name for path in folder.iterdir()}
     yield folder
@@ -83,14 +83,14 @@ def lab_ca() -> Iterator[Path]:
 
 
 def sign(request: Path, root: Path, signed: Path) -> None:
-    """What the operator's company does by hand."""
+    """Sign a CSR as the operator's company does by hand."""
     command = ["openssl", "x509", "-req", "-in", str(request), "-CA", "pem", "-CAkey", "key", "-days", "300"]
     command += ["-copy_extensions", "copy", "-out", str(signed)]
     subprocess.run(command, check=True, cwd=root, capture_output=True)
 
 
 def test_what_a_company_signs_elsewhere(debian: Host, client: Host, tmp_path: Path) -> None:
-    """The root is not ours: a server's CA, and another server's certificate, are signed by hand."""
+    """Sign the server's issuing CA and another certificate by hand, with a root CA of the company."""
     company, folder = tmp_path / "company", tmp_path / "ca"
     root, _key = pair(company, "-addext", "keyUsage=keyCertSign", names="DNS:root")
     folder.mkdir(mode=0o700)
@@ -100,7 +100,7 @@ def test_what_a_company_signs_elsewhere(debian: Host, client: Host, tmp_path: Pa
     wanted["chrony_nts_replace_root_ca"] = True
     before = debian.check_output("sha256sum /etc/chrony/nts/server.*")
     for name in ("nts1", "nts1+other"):
-        # A new issuing CA is asked for, because this root has not signed the one that is there.
+        # This root CA has not signed the existing issuing CA, so the role makes a new CSR.
         done = site("--limit", "nts1", **wanted)
         assert f"Have {folder}/requests/{name}.csr signed" in " ".join(done.split()), done[-3000:]
         assert debian.check_output("sha256sum /etc/chrony/nts/server.*") == before
@@ -111,14 +111,14 @@ def test_what_a_company_signs_elsewhere(debian: Host, client: Host, tmp_path: Pa
 
 
 def test_the_root_comes_from_a_vault(client: Host, tmp_path: Path) -> None:
-    """Signed for another name by content alone: no folder on the controller."""
+    """Take the root CA from variables alone, without a folder on the controller, and sign for one more name."""
     lab = Path(os.environ["LAB_STATE"]) / "nts-ca"
     wanted = {
         "chrony_nts_ca_dir": str(tmp_path / "none"),
         "chrony_nts_ca_certificate_content": (lab / "root.pem").read_text(),
         "chrony_nts_ca_key_content": (lab / "root.key").read_text(),
         "chrony_nts_server_names": ["nts1", "vault.example.org"],
-        # The server trusts the company's root still.
+        # The server still trusts the company's root CA.
         "chrony_nts_replace_root_ca": True,
     }
     done = site("--limit", "nts1", "--diff", **wanted)
@@ -139,17 +139,17 @@ def test_certbot_gets_it_and_its_hook_deploys_it(debian: Host, client: Host, acm
     assert changes(done, "nts1") > 0
     first = leaf(client, "nts1", trusted_certs_content=root)
     assert "Pebble" in first["issuer"]
-    # certbot's own timer would do this.
+    # On an operator's host, certbot's own timer does this.
     debian.check_output("certbot renew --force-renewal --no-random-sleep-on-renew")
     second = leaf(client, "nts1", trusted_certs_content=root)
     assert second["serial"] != first["serial"]
-    # And if it does not, ours does, in its unit.
+    # If certbot does not renew, nts-certificate does, in its unit.
     with renewed_at(debian, 1.0):
         debian.check_output("systemctl start nts-certificate.service")
     third = leaf(client, "nts1", trusted_certs_content=root)
     assert third["serial"] not in (first["serial"], second["serial"])
     assert changes(site("--limit", "nts1", **wanted), "nts1") == 0
-    # Other names, or another type of key, are a new certificate.
+    # Changed names or a changed key type require a new certificate.
     wanted |= {
         "chrony_nts_server_names": ["nts1", "nts1.example.org"],
         "chrony_nts_certificate_key_type": "ECDSA P-384",
@@ -158,7 +158,7 @@ def test_certbot_gets_it_and_its_hook_deploys_it(debian: Host, client: Host, acm
     found = leaf(client, "nts1", trusted_certs_content=root)
     assert set(found["subject_alt_names"]) == {"DNS:nts1", "DNS:nts1.example.org"}
     assert found["key_type"] == "ECDSA P-384"
-    # The ACME server is down: it is told, and the old pair is served.
+    # While the ACME server is down, the program reports it and chronyd serves the old pair.
     acme.stop()
     failed = debian.run("nts-certificate renew --force")
     acme.start()
@@ -221,7 +221,7 @@ def test_the_command_of_certmonger_deploys_each_renewal(debian: Host, client: Ho
 
 @pytest.mark.usefixtures("lab_ca")
 def test_the_controller_gets_it(el: Host, client: Host, acme: AcmeServer) -> None:
-    """By http-01, for a name and an address, of six days, renewed by its lifetime and by the server's wish."""
+    """Use http-01 for a name and an address; renew the six-day certificate when the ACME server suggests it."""
     acme.manage_dns("nts2", address(el))
     wanted = {
         "chrony_nts_certificate_provider": "acme",
@@ -239,7 +239,7 @@ def test_the_controller_gets_it(el: Host, client: Host, acme: AcmeServer) -> Non
     assert set(first["subject_alt_names"]) == {"DNS:nts2", f"IP Address:{address(el)}"}
     assert leaf(client, address(el), trusted_certs_content=root)["serial"] == first["serial"]
     assert changes(site("--limit", "nts2", trusts=acme.listener, **wanted), "nts2") == 0
-    # Six days are not renewed because they are few, but when the ACME server wants them to be (RFC 9773).
+    # A lifetime of six days alone is no reason to renew; the ACME server's renewal window is (RFC 9773).
     acme.want_renewal(el.file("/etc/chrony/nts/server.pem").content_string)
     assert changes(site("--limit", "nts2", trusts=acme.listener, **wanted), "nts2") > 0
     assert leaf(client, "nts2", trusted_certs_content=root)["serial"] != first["serial"]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The root CA changes, and no client loses its servers."""
+"""Rotate the root CA while every client keeps its authenticated servers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CLIENTS = ("client-debian12", "client-debian13", "client-el")
 CA = Path(os.environ["LAB_STATE"]) / "nts-ca"
 SERVED = "/etc/chrony/nts/server.pem"
 TRUSTED = "/etc/chrony/nts/trusted.pem"
-# What every client says of its sources, twice a second.
+# Records every client's authdata and sources twice a second.
 SAMPLE = """
 while :; do echo "@ $(date +%s.%N)"; chronyc -n -c authdata 2>&1; chronyc -n -c sources 2>&1; sleep 0.5; done
 """
 
 
 def playbook(name: str, *arguments: str) -> str:
-    """Return the output of a playbook in one line, because Ansible wraps sentences; also when it fails."""
+    """Return the output of a playbook as one line, because Ansible wraps sentences; also when it fails."""
     return " ".join(hosts.playbook(name, *arguments).split())
 
 
@@ -41,18 +41,18 @@ def rotate(step: str, *arguments: str) -> str:
 
 
 def is_well(output: str, changed: str = r"\d+") -> bool:
-    """Say whether no host failed, and as many tasks changed something on each."""
+    """Return whether no host failed and the number of changed tasks of each host matches the pattern."""
     hosts = re.findall(r" changed=(\d+) unreachable=(\d+) failed=(\d+) ", output)
     return bool(hosts) and all(re.fullmatch(changed, c) and (u, f) == ("0", "0") for c, u, f in hosts)
 
 
 def probe(name: str, server: str) -> dict[str, Any]:
-    """What a client that trusts the role's own CA alone says of a server."""
+    """Return what nts_probe finds on a client that trusts the role's own CA alone."""
     return hosts.probe(get_host(f"ansible://{name}"), server, trusted_certs=TRUSTED, system_certs=False)
 
 
 class Sample:
-    """What a client said of its two sources at a moment."""
+    """One report of a client about its two sources."""
 
     def __init__(self, text: str) -> None:
         lines = text.splitlines()
@@ -63,23 +63,23 @@ class Sample:
 
     @property
     def numbers(self) -> dict[str, str]:
-        """The number of the key of each source, which another key exchange would change."""
+        """Return the key ID of each source; another key exchange would increase it."""
         return {address: words[0] for address, words in self.keys.items()}
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether the clock follows a source, and both have keys and cookies, and none was refused."""
+        """Return whether the clock follows a source, and both have keys and cookies without failed attempts or NAKs."""
         well = [int(words[0]) > 0 and words[4:6] == ["0", "0"] and int(words[6]) > 0 for words in self.keys.values()]
         return self.selected and len(well) == 2 and all(well)
 
     @property
     def has_failed(self) -> bool:
-        """Whether more than the first key exchange was tried, or cookies were refused."""
+        """Return whether a source needed more than one key exchange, or a server refused cookies."""
         return any(int(words[4]) > 1 or words[5] != "0" for words in self.keys.values())
 
 
 class Watch:
-    """Looks at every client all the time."""
+    """Record the sources of every client continuously."""
 
     def __init__(self) -> None:
         self.hosts = {name: get_host(f"ansible://{name}") for name in CLIENTS}
@@ -94,11 +94,11 @@ class Watch:
             host.run("systemctl stop samples; rm -f /run/samples")
 
     def seen(self) -> dict[str, list[Sample]]:
-        """What was seen of each client since this was asked for the last time."""
+        """Return the samples of each client since the previous call."""
         found = {}
         for name, host in self.hosts.items():
             text = host.check_output("cat /run/samples; : >/run/samples")
-            # The first and the last may be cut.
+            # The first and the last sample may be incomplete.
             parts = text.lstrip("\0").split("@ ")[1:-1]
             found[name] = [Sample(part) for part in parts]
             assert len(found[name]) > 2, text
@@ -115,7 +115,7 @@ def watch() -> Iterator[Watch]:
 
 @pytest.fixture
 def ca(tmp_path: Path) -> Iterator[Path]:
-    """The folder of the root CA, which is as before at the end, and with it every host."""
+    """Yield the folder of the root CA; afterwards restore it and every host."""
     shutil.copytree(CA, tmp_path / "nts-ca")
     shutil.rmtree(CA / "retired", ignore_errors=True)
     yield CA
@@ -127,7 +127,7 @@ def ca(tmp_path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def serving(host: Host, chain: str) -> Iterator[None]:
-    """Let a server serve another chain for a while."""
+    """Serve another certificate chain from a server inside the context."""
     own = host.file(SERVED).content_string
     put = f"printf %%s %s >{SERVED}; systemctl restart chronyd; sleep 1"
     host.check_output(put, chain)
@@ -138,7 +138,7 @@ def serving(host: Host, chain: str) -> Iterator[None]:
 
 
 def must_not_notice(seen: dict[str, list[Sample]]) -> None:
-    """Assert that every client was authenticated all the time, with the keys that it had."""
+    """Assert that every client stayed authenticated and kept its keys."""
     for name, samples in seen.items():
         wrong = [sample for sample in samples if not sample.is_authenticated]
         assert wrong == [], (name, [(sample.when, sample.keys, sample.selected) for sample in wrong])
@@ -146,6 +146,7 @@ def must_not_notice(seen: dict[str, list[Sample]]) -> None:
 
 
 def test_the_root_ca_changes_and_no_client_loses_its_servers(watch: Watch, ca: Path) -> None:
+    # Long: the steps of one rotation depend on each other and are read in order.
     servers = [get_host("ansible://nts1"), get_host("ansible://nts2")]
     old_root, old_chain = (ca / "root.pem").read_text(), servers[1].file(SERVED).content_string
     old_key = (ca / "root.key").read_text()
@@ -162,7 +163,7 @@ def test_the_root_ca_changes_and_no_client_loses_its_servers(watch: Watch, ca: P
     assert ((ca / "next.pem").read_text(), (ca / "next.key").read_text()) == (new_root, new_key)
     must_not_notice(watch.seen())
 
-    # One client does not know of it, or was not asked.
+    # One client does not trust the next root CA yet, or --limit excludes it.
     assert "chrony_nts_ca_rotation: switch first" in rotate("finish")
     assert "Run this step without --limit" in rotate("switch", "--limit", "nts1")
     late = watch.hosts["client-el"]
@@ -173,7 +174,7 @@ def test_the_root_ca_changes_and_no_client_loses_its_servers(watch: Watch, ca: P
     assert ((ca / "root.pem").read_text(), (ca / "next.pem").read_text()) == (old_root, new_root)
     assert servers[1].file(SERVED).content_string == old_chain
 
-    # As a run leaves it that was cut between the two files.
+    # The state of a run that was interrupted between the two files.
     shutil.copy(ca / "root.key", ca / "previous.key")
     shutil.copy(ca / "root.pem", ca / "previous.pem")
     (ca / "next.key").rename(ca / "root.key")
@@ -194,7 +195,7 @@ def test_the_root_ca_changes_and_no_client_loses_its_servers(watch: Watch, ca: P
     assert is_well(done), done[-3000:]
     for name, samples in watch.seen().items():
         assert not [sample for sample in samples if sample.has_failed], name
-        # chronyd was started without its cookies, once.
+        # The last step starts chronyd once without its cookies.
         pauses = [list(group) for well, group in groupby(samples, lambda sample: sample.is_authenticated) if not well]
         assert len(pauses) == 1, (name, [[sample.when for sample in pause] for pause in pauses])
         print(name, "was without for", round(pauses[0][-1].when - pauses[0][0].when, 1), "s or a little more")

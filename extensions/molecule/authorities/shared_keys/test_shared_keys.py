@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two servers share their keys by the playbook, which shows them to nobody and goes on after a failure."""
+"""Two servers share their keys by the playbook. The keys stay secret, and the next run completes a failed rotation."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def in_one_line(output: str) -> str:
 
 
 class Watch:
-    """What was in any file of a folder of the controller while a run was at work."""
+    """Record the content of every file below a folder of the controller during a run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._stop = folder, threading.Event()
@@ -66,13 +66,13 @@ class Watch:
     def _read(self) -> None:
         while not self._stop.wait(0.02):
             for path in self.folder.rglob("*"):
-                # Ansible removes it at any moment.
+                # Ansible may remove a file at any moment.
                 with contextlib.suppress(OSError):
                     self.seen.setdefault(path, set()).add(path.read_bytes())
 
 
 class Runs(NamedTuple):
-    """What each run printed, what was in files of the controller, and what the journals of the servers say."""
+    """Output of each run, contents of the controller's files, and journals of the servers."""
 
     without_rotate: str
     checked: str
@@ -124,10 +124,10 @@ def test_no_key_leaves_the_servers(runs: Runs) -> None:
     forms = []
     for _number, key in runs.keys.keys:
         forms += [key, key.hex().encode(), key.hex().upper().encode()]
-        # Base64 of a key that stands anywhere in a longer text, without what its neighbours decide.
+        # Base64 of a key at any offset in a longer text, without the characters that its neighbours determine.
         forms += [base64.b64encode(bytes(shift) + key)[8:-8] for shift in range(3)]
         forms += [base64.b64encode(bytes(shift) + key.hex().upper().encode())[8:-8] for shift in range(3)]
-    # The run was watched, and its output is that of -vvv.
+    # Prove that the files of the run were recorded and that its output is that of -vvv.
     assert b"ansible" in runs.written
     assert '"sealed"' in runs.first
     for text in (runs.first.encode(), runs.written, runs.journal.encode()):
@@ -174,7 +174,7 @@ def test_new_keys_have_nothing_of_the_old_ones() -> None:
 
 
 def probe(server: str) -> str:
-    """Return the ID of the key of a server's cookies, as a client sees them."""
+    """Return the ID of the key of a server's cookies, as a client receives them."""
     found = hosts.run_module(
         host_of(CLIENT), "nts_probe", server=server, trusted_certs="/etc/chrony/nts/trusted.pem", system_certs=False
     )

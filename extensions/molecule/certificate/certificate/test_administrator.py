@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nts-certificate leaves alone what an administrator stopped or disabled, and rolls back when it is stopped itself."""
+"""nts-certificate leaves a stopped or disabled service alone, and rolls back when it is stopped itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.securetime.nts.tests.lab.pairs import renewed_at
 CONFIG = "/etc/chrony/chrony.conf"
 STATE = "/var/lib/securetime-nts"
 SUMS = "sha256sum /etc/chrony/nts/server.pem /etc/chrony/nts/server.key"
-# What the administrator does, and what nts-certificate reports.
+# The administrator's action, and the report of nts-certificate.
 OUT_OF_SERVICE = {
     "stopped": ("systemctl stop chrony", "chrony.service is inactive"),
     "disabled": ("systemctl disable chrony", "chrony.service is disabled"),
@@ -30,7 +30,7 @@ OUT_OF_SERVICE = {
     ),
 }
 BACK_IN_SERVICE = f"sed -i 's/^# ntsserver/ntsserver/' {CONFIG}; systemctl enable chrony; systemctl restart chrony"
-# Ends the program by a signal (9: SIGKILL) as the first of the two files is in its place.
+# Sends a signal (9: SIGKILL) to the program after the swap of the first of the two files.
 ENDED = """
 import os, sys
 sys.path.insert(0, "/usr/local/sbin/nts-certificate")
@@ -62,13 +62,13 @@ def status(host: Host) -> dict[str, Any]:
 
 
 def unit(host: Host) -> str:
-    """Return what systemd says of chronyd's unit, with the start of its process."""
+    """Return the state of chronyd's unit with the start time of its process."""
     wanted = "ActiveState,UnitFileState,ExecMainStartTimestampMonotonic"
     return host.check_output(f"systemctl show --property {wanted} chrony.service")
 
 
 def last_exit(host: Host) -> str:
-    """Return the exit status of the last run of the renewal's service."""
+    """Return the exit status of the last run of nts-certificate.service."""
     return host.check_output("systemctl show --value --property ExecMainStatus nts-certificate.service")
 
 

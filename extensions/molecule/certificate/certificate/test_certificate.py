@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program nts-certificate on real servers, with real clients that must not notice it."""
+"""The program nts-certificate on real servers; their real clients keep authenticated time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ansible_collections.securetime.nts.tests.lab.hosts import (
 PAIR = ("/etc/chrony/nts/server.pem", "/etc/chrony/nts/server.key")
 KEPT = "/var/lib/securetime-nts/server.previous.pem"
 SETTINGS = "/etc/chrony/nts/certificate.json"
-# What makes a new pair for the fault of a test, from the server's own issuing CA; run in a folder of its own.
+# Makes a new pair for the fault of a test with the server's own issuing CA, in the current folder.
 MAKE = """
 cp /etc/chrony/nts/staging/server/ownca/issuing.* .
 openssl ecparam -name prime256v1 -genkey -noout -out key
@@ -41,7 +41,7 @@ openssl x509 -req -in csr -CA issuing.pem -CAkey issuing.key \\
   -CAcreateserial -CAserial serial -extfile ext {dates} -out leaf 2>/dev/null
 cat leaf issuing.pem >chain
 """
-# Who refuses what: before anything is changed, or after the restart, which is then rolled back.
+# The script of each faulty pair and the refusal: before any change, or after the restart with a rollback.
 FAULTS = {
     "key of another": (MAKE + "openssl ecparam -name prime256v1 -genkey -noout -out key", "do not belong together"),
     "no certificate": ("echo none >chain; echo none >key", "holds no certificate in PEM"),
@@ -61,7 +61,7 @@ def server() -> Host:
 
 @contextlib.contextmanager
 def settings(host: Host, **changes: Any) -> Iterator[None]:
-    """Let the program have other settings of its only pair for a while."""
+    """Change settings of the program's only pair inside the context."""
     text = host.file(SETTINGS).content_string
     (pair,) = json.loads(text)["pairs"]
     host.check_output("printf %%s %s >%s", json.dumps({"pairs": [{**pair, **changes}]}), SETTINGS)
@@ -77,7 +77,7 @@ def status(host: Host) -> dict[str, Any]:
 
 
 def started(host: Host) -> str:
-    """When the running chronyd was started."""
+    """Return the start time of the running chronyd."""
     return host.check_output("systemctl show --value --property ExecMainStartTimestampMonotonic chronyd")
 
 
@@ -108,7 +108,7 @@ def test_the_service_renews_and_the_clients_do_not_notice(name: str) -> None:
     now = authenticated(client, name)
     assert now["auth"]["key_id"] == source["auth"]["key_id"]
     assert (now["auth"]["nak"], now["auth"]["ke_attempts"], now["nts"]["state"]) == (False, 0, "authenticated")
-    # One that has no cookies is given the new certificate.
+    # A client without cookies receives the new certificate.
     trusted = {"trusted_certs": "/etc/chrony/nts/trusted.pem", "expected_serial": after["file"]["serial"]}
     found = probe(client, name, **trusted)
     assert found["ok"], found
@@ -130,7 +130,7 @@ def test_servers_are_renewed_one_after_the_other_until_one_fails(server: Host) -
     now = [status(host)["served"]["serial"] for host in (server, other)]
     assert not set(now) & set(serials)
     assert changed(playbook("renew")) == {"nts1": 0, "nts2": 0}
-    # Nobody but this host itself is served any more: the next one is left alone.
+    # The server answers no client any more, so the playbook must not renew the next server.
     conf = "/etc/chrony/chrony.conf"
     server.check_output(f"cp -p {conf} /root/conf; sed -i 's/^allow 0.0.0.0.*/deny all/; /^allow ::/d' {conf}")
     try:
@@ -162,7 +162,7 @@ def test_another_type_of_key_is_a_reason_to_renew(server: Host, key_type: str) -
 
 
 def authenticated(client: Host, name: str) -> dict[str, Any]:
-    """What a client says of a server."""
+    """Return a client's facts about a server."""
     return next(source for source in facts(client)["sources"] if source["name"] == name)
 
 
@@ -195,7 +195,7 @@ def test_a_pair_that_would_not_serve_is_not_deployed(server: Host, fault: str) -
     assert (started(server) == since) == ("rolled back" not in told)
 
 
-# chronyd drops every group but its user's first one.
+# chronyd keeps only the primary group of its user.
 NOT_READABLE = {
     "mode": "chmod 0600 {key}",
     "supplementary group": "groupadd -f nts-keys; usermod -aG nts-keys _chrony; chgrp nts-keys {key}",
@@ -216,7 +216,7 @@ def test_a_key_that_chronyd_cannot_read_is_mended(server: Host, fault: str) -> N
 
 def test_a_chronyd_that_serves_nothing_with_a_good_pair_is_started_anew(server: Host) -> None:
     before = status(server)["file"]
-    # Of both families: chronyd serves as long as one is left.
+    # Take the port of both families, because chronyd serves while one family is left.
     listen = (
         "import socket, time;"
         " taken = socket.create_server(('::', 4460), family=socket.AF_INET6, dualstack_ipv6=True); time.sleep(3600)"
@@ -243,7 +243,7 @@ def test_a_server_without_its_issuing_key_says_so_and_serves_on(server: Host) ->
     assert status(server)["problems"] == []
 
 
-# Kills the program when it has swapped the first of two files.
+# Kills the program after the swap of the first of the two files.
 KILLED = """
 import os, sys
 sys.path.insert(0, "/usr/local/sbin/nts-certificate")
@@ -262,12 +262,12 @@ def test_a_cut_between_the_two_files_is_mended(server: Host) -> None:
     before = status(server)["served"]
     with settings(server, new_key=True):
         assert "137" in server.check_output("python3 -c %s; echo $?", KILLED)
-        # The host boots with what the cut has left, which chronyd's unit undoes.
+        # The host boots after the power cut, and the drop-in of chronyd's unit undoes the change.
         server.check_output("systemctl restart chronyd")
         assert server.run("nts-certificate check").rc == 0
         server.check_output("nts-certificate renew")
         before = status(server)["served"]
-        # Without that, it has another key than the certificate's.
+        # Without the undo script, the key does not match the certificate.
         assert "137" in server.check_output("python3 -c %s; echo $?", KILLED)
         server.check_output("rm /var/lib/securetime-nts/undo.sh; systemctl restart chronyd")
         assert server.run("nts-certificate check").rc == 3
@@ -277,8 +277,8 @@ def test_a_cut_between_the_two_files_is_mended(server: Host) -> None:
     assert server.run("ls /etc/chrony/nts/*securetime-nts-*").rc != 0
 
 
-# rpm and Ansible do not wait until what they write is on the disk, and a cut leaves it empty. Programs are replaced,
-# for one that runs cannot be emptied.
+# rpm and Ansible do not wait until their files are on the disk, so a power cut leaves empty files. The script replaces
+# each file, because nothing can truncate a running program.
 EMPTY = """
 rpm --query --list chrony | grep -v ^/var/ >/root/files
 find /etc/chrony/nts /etc/systemd/system/nts-certificate.* -type f >>/root/files
@@ -293,7 +293,7 @@ systemctl daemon-reload
 
 def test_what_a_power_cut_has_emptied_comes_back() -> None:
     server = get_host("ansible://nts2")
-    # As after the boot.
+    # The state after the boot.
     server.check_output(f"systemctl stop chronyd\n{EMPTY}")
     assert server.check_output("chronyd -v") == ""
     changed(playbook("site", "--limit", "nts2"))
@@ -303,7 +303,7 @@ def test_what_a_power_cut_has_emptied_comes_back() -> None:
 
 
 def test_a_clock_that_nobody_has_set_makes_no_certificate(server: Host) -> None:
-    """Its dates could be years away; a server that starts with such a clock would lock out its clients."""
+    """The dates of a certificate could be years away, and a server with such a clock would lock out its clients."""
     before = status(server)["served"]
     server.check_output("sed -i 's/^local /# local /' /etc/chrony/chrony.conf; systemctl restart chronyd")
     try:
@@ -319,7 +319,7 @@ def test_a_clock_that_nobody_has_set_makes_no_certificate(server: Host) -> None:
 
 
 def test_the_keys_of_one_server_do_not_speak_for_another(server: Host) -> None:
-    """What a thief has of nts2 lets him be nts2, and no other server that the clients know."""
+    """A thief with the keys of nts2 can impersonate nts2, and no other server that the clients know."""
     stolen = get_host("ansible://nts2")
     client = get_host("ansible://client-debian13")
     name = ",".join(f"DNS:{name}" for name in ("nts1",))

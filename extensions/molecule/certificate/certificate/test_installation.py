@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role finds out at once whether a server can renew its certificate."""
+"""The role detects during the run whether a server can renew its certificate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def server() -> Host:
 
 
 def renewal(*arguments: str) -> str:
-    """Return the output of the role's certificate phase on the server, also when it fails."""
+    """Run the role's certificate phase on the server; return its output, also when it fails."""
     return playbook("site", "--limit", "nts1", "--tags", "certificate", *arguments)
 
 
@@ -45,7 +45,7 @@ def test_a_program_that_cannot_run_in_its_unit_stops_the_run(server: Host) -> No
     write(server, f"mkdir -p {DROP_IN}; cat >{DROP_IN}/broken.conf; systemctl daemon-reload", broken)
     server.check_output(f"echo >>{WRITTEN[2]}")
     try:
-        # The second run changes nothing, and the fault is still there.
+        # The second run changes nothing and must still report the fault.
         for _run in range(2):
             done = renewal()
             assert recap(done)["nts1"]["failed"] == 1, done[-3000:]

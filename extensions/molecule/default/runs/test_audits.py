@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What hardening baselines search for, in both layouts of the configuration; docs/coexistence.md has the same controls.
+"""The searches of hardening baselines in both layouts of the configuration; docs/coexistence.md has the same controls.
 
-Each audit is the search of a published check, run by `grep -P` on the host: goss files of ansible-lockdown, Wazuh's SCA
-policies, the OVAL content of ComplianceAsCode, and the script of CIS-CAT for Debian and Ubuntu.
+Each audit is the search of a published check, which `grep -P` runs on the host. The checks are goss files of
+ansible-lockdown, Wazuh's SCA policies, the OVAL content of ComplianceAsCode, and the script of CIS-CAT for Debian and
+Ubuntu.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ansible_collections.securetime.nts.tests.lab.hosts import changed
 
 DEBIAN, EL = ("client-debian12", "client-debian13"), ("client-el",)
 CONFIG = {**dict.fromkeys(DEBIAN, "/etc/chrony/chrony.conf"), **dict.fromkeys(EL, "/etc/chrony.conf")}
-# What docs/coexistence.md tells the operator to set.
+# The variables that docs/coexistence.md recommends to the operator.
 VARIABLES: dict[str, Any] = {
     "chrony_nts_layout": "single",
     "chrony_nts_sources": [{"address": "nts1", "maxpoll": 10}, {"address": "nts2", "maxpoll": 10}],
@@ -35,7 +36,7 @@ SOURCE = r"^(?:server|pool|peer)[\s]+[\S]+[\s]+(.*)"
 
 @dataclass(frozen=True)
 class Audit:
-    """A search of a check: the lines that it finds, and what it wants of them."""
+    """A search of a check, and the result that the check requires."""
 
     control: str
     """The row of docs/coexistence.md."""
@@ -52,7 +53,7 @@ class Audit:
     """Whether it is searched in the whole text, as OVAL does."""
 
     def judge(self, found: str) -> bool:
-        """Say whether the check passes, from what its command prints."""
+        """Return whether the check passes, from the output of its command."""
         if self.multiline:
             return re.search(self.pattern, found, re.MULTILINE) is not None
         lines = found.splitlines()
@@ -60,7 +61,7 @@ class Audit:
 
 
 ALL = (*DEBIAN, *EL)
-# The folders that the main file names, as CIS-CAT's script finds them.
+# The folders that the main file includes, by the method of CIS-CAT's script.
 NAMED = "{config} $(awk '$1~/^\\s*(confdir|sourcedir)$/{{print $2\"/*\"}}' {config})"
 AUDITS = (
     Audit("CIS authorized timeserver", DEBIAN, r"^\h*(server|pool)(\h+|\h*:\h*).+\b", NAMED, split=True),
@@ -98,7 +99,7 @@ AUDITS = (
 
 
 def passed(name: str) -> dict[str, bool]:
-    """Return whether each audit of a host passes, by one command on the host."""
+    """Return whether each audit of a host passes, with one command on the host."""
     mine = [audit for audit in AUDITS if name in audit.names]
     commands = [command(audit, CONFIG[name]) for audit in mine]
     output = hosts.write(get_host(f"ansible://{name}"), f"; echo {END}; ".join(commands) + "; true", "")
@@ -109,7 +110,7 @@ def passed(name: str) -> dict[str, bool]:
 
 
 def command(audit: Audit, config: str) -> str:
-    """Return what prints the lines that a check searches; of files that are not there, nothing."""
+    """Return the command that prints the lines a check searches; missing files print nothing."""
     files = audit.files.format(config=config)
     return f"cat {files}" if audit.multiline else f"grep -Prhsi -- {shlex.quote(audit.pattern)} {files}"
 
@@ -122,7 +123,7 @@ def test_what_the_default_layout_passes(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def role(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Any]], dict[str, int]]:
-    """Return a function that runs the role on the clients, and returns the changes of each."""
+    """Return a function that runs the role on the clients and returns the number of changed tasks of each."""
     playbook = tmp_path_factory.mktemp("audits") / "role.yml"
     task = "ansible.builtin.import_role: {name: securetime.nts.chrony_nts}"
     playbook.write_text(f"- hosts: nts_clients\n  gather_facts: false\n  become: true\n  tasks:\n    - {task}\n")
@@ -131,7 +132,7 @@ def role(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Any]],
 
 @pytest.fixture(scope="module")
 def single(role: Callable[[dict[str, Any]], dict[str, int]]) -> Iterator[None]:
-    """Clients with all in one file, and what baselines ask for."""
+    """Configure the clients with the layout `single` and the variables that baselines require."""
     assert role(VARIABLES) == dict.fromkeys(ALL, 1)
     yield
     assert role({}) == dict.fromkeys(ALL, 1)

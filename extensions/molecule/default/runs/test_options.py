@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""chronyd's options, units and logs are shared with administrators, hardening roles and the distribution."""
+"""Administrators, hardening roles and the distribution share chronyd's options, units and logs with the role."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.options impo
 from ansible_collections.securetime.nts.tests.lab import hosts
 from ansible_collections.securetime.nts.tests.unit.plugins.module_utils.environment_file import TEXT, VALUES
 
-# The file of options, its variable, and the user that a hardening role names there.
+# The file of options, its variable, and the user that a hardening role sets in it.
 SHARED = {
     "client-debian12": ("/etc/default/chrony", "DAEMON_OPTS", "_chrony"),
     "client-debian13": ("/etc/default/chrony", "DAEMON_OPTS", "_chrony"),
@@ -25,21 +25,21 @@ SHARED = {
 
 
 def harden(text: str, variable: str, user: str) -> str:
-    """Return a file as ansible-lockdown's RHEL8-CIS and RHEL9-CIS leave it (lineinfile with backrefs)."""
+    """Edit a file as RHEL8-CIS and RHEL9-CIS of ansible-lockdown do (lineinfile with backrefs)."""
     pattern = rf'^{variable}="(?!.* -u {user}.*)(.*)"'
     return re.sub(pattern, rf'{variable}="\1 -u {user}"', text, flags=re.MULTILINE)
 
 
 def run(variables: dict[str, Any] | None = None) -> set[int]:
-    """Return the numbers of changed tasks of a run on all clients."""
+    """Run the role on all clients; return the distinct numbers of changed tasks."""
     return set(hosts.changed(hosts.playbook("site", "--limit", "nts_clients", variables=variables)).values())
 
 
-# cmdport 0 and the log files are in one run, because each costs half a minute.
+# One run covers both cmdport 0 and the log files, because each run takes half a minute.
 VARIABLES = {"chrony_nts_directives": {"cmdport": 0}, "chrony_nts_logs": True, "chrony_nts_log_rotations": 2}
 ROTATION = "/etc/logrotate.d/chrony"
 LOGS = "/var/log/chrony"
-# chronyd makes the file, also that after a rotation, with the next line.
+# chronyd creates the file, also after a rotation, with its next line.
 MEASURE = f"for _ in $(seq 60); do [ -s {LOGS}/measurements.log ] && break; chronyc burst 1/1 >/dev/null; sleep 1; done"
 SUFFIXES = ("", ".1", ".2.gz")
 FORCED = "logrotate --force /etc/logrotate.conf"
@@ -52,10 +52,10 @@ def clients() -> dict[str, Host]:
 
 @pytest.fixture(scope="module")
 def originals(clients: dict[str, Host]) -> dict[str, str]:
-    """Return the distribution's rotation of each client; leave root the folder of log files."""
+    """Return the distribution's rotation file of each client; give the log folder to root."""
     found = {name: host.file(ROTATION).content_string for name, host in clients.items()}
     assert all("cyclelogs" in text for text in found.values())
-    # systemd gives Debian's back to its user, and el-standin's is what the role finds.
+    # systemd gives Debian's log folder back to its user; on el-standin the role finds root's folder.
     hosts.each(
         lambda host: host.check_output(f"rm -f {LOGS}/*; chown root:root {LOGS}; chmod 0700 {LOGS}"), *clients.values()
     )
@@ -73,7 +73,7 @@ def hardened(clients: dict[str, Host], originals: dict[str, str]) -> dict[str, s
         found[name] = harden(before, variable, user)
         assert found[name] != before
         hosts.write(host, f"cat >{path}; systemctl enable chrony-wait", found[name])
-    # Two where logrotate is missing.
+    # The role changes one task, or two where it installs logrotate.
     assert run(VARIABLES) <= {1, 2}
     return found
 
@@ -81,7 +81,7 @@ def hardened(clients: dict[str, Host], originals: dict[str, str]) -> dict[str, s
 def test_a_hardened_file_of_options_is_left_alone_and_has_its_say(
     clients: dict[str, Host], hardened: dict[str, str]
 ) -> None:
-    """chrony-wait.service, which asks by UDP, waits for a chronyd that answers on its Unix socket alone, too."""
+    """chrony-wait.service uses UDP by default, and must also reach a chronyd that answers only on its Unix socket."""
     for name, host in clients.items():
         path, variable, user = SHARED[name]
         arguments = hosts.facts(host)["daemon"]["arguments"]
@@ -102,7 +102,7 @@ def test_the_folder_of_log_files_is_chronyds(clients: dict[str, Host]) -> None:
 
 
 def received(host: Host) -> int:
-    """Return how many packets of its sources chronyd has received, each of which is a line of measurements.log."""
+    """Return how many packets of its sources chronyd has received; each is a line of measurements.log."""
     return sum(
         int(line.split(":")[1]) for line in re.findall(r"Total valid RX *: *\d+", host.check_output("chronyc ntpdata"))
     )
@@ -110,7 +110,7 @@ def received(host: Host) -> int:
 
 @pytest.mark.usefixtures("hardened")
 def test_a_rotation_loses_nothing(clients: dict[str, Host]) -> None:
-    """logrotate runs while chronyd measures: each packet is in one of the files, and the newest are in the new one."""
+    """Rotate while chronyd measures: each packet is in one of the files, and the newest are in the new file."""
 
     def rotate(host: Host) -> None:
         size = f"stat -c %s {LOGS}/measurements.log.1"
@@ -119,7 +119,7 @@ def test_a_rotation_loses_nothing(clients: dict[str, Host]) -> None:
                 f"chronyc burst 4/4 >/dev/null; sleep 2; {MEASURE}; {FORCED}; {size}; sleep 4; {size}"
             ).split()
             assert rotated == later
-        # The other logs have lines only where the clock follows the new measurements.
+        # The other logs get lines only while the clock follows the new measurements.
         host.check_output(MEASURE)
         assert {f"measurements.log{suffix}" for suffix in SUFFIXES} < {*host.check_output(f"ls {LOGS}").split()}
         before = received(host)
@@ -131,7 +131,7 @@ def test_a_rotation_loses_nothing(clients: dict[str, Host]) -> None:
 
 @pytest.mark.usefixtures("hardened")
 def test_as_many_files_are_kept_as_asked_for(clients: dict[str, Host]) -> None:
-    """Where others have turned on names with the date, as Enterprise Linux, a second rotation on a day works, too."""
+    """A second rotation on the same day also works with `dateext`, which Enterprise Linux turns on."""
 
     def rotate(host: Host) -> None:
         hosts.write(host, "cat >/run/dated.conf", f"dateext\ninclude {ROTATION}\n")
@@ -156,7 +156,7 @@ def test_a_log_that_grows_too_large_is_rotated_on_the_same_day(clients: dict[str
 
 @pytest.mark.usefixtures("hardened")
 def test_logrotate_fails_where_chronyd_keeps_the_old_file(clients: dict[str, Host]) -> None:
-    """It does not where chronyd is stopped, and it knows no log twice."""
+    """It succeeds while chronyd is stopped, and no log has two rotation files."""
 
     def rotate(host: Host) -> None:
         assert "duplicate" not in host.run("logrotate --debug /etc/logrotate.conf").stderr

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""report.yml on hosts: what it says is what chronyc_facts says, and hosts that cannot be read are part of it."""
+"""report.yml on hosts: the report agrees with chronyc_facts and includes hosts that Ansible cannot read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testinfra import get_host
 from ansible_collections.securetime.nts.tests.lab import hosts
 
 NAMES = ("client-debian12", "client-debian13", "client-el", "nts1", "nts2")
-# A name that a dynamic inventory may get from a cloud, whose users choose it.
+# A dynamic inventory may take such a name from a cloud, where users choose names.
 GONE = "gone<script>document.title='run'</script>"
 UNREAD = {
     GONE: {"ansible_host": "127.0.0.1", "ansible_port": 1},
@@ -25,20 +25,20 @@ UNREAD = {
 
 
 def write(folder: Path, *arguments: str, inventory: Path | None = None, **variables: str) -> str:
-    """Return the output of report.yml."""
+    """Run report.yml; return its output."""
     more = {"ANSIBLE_INVENTORY": f"{os.environ['ANSIBLE_INVENTORY']},{inventory}"} if inventory else {}
     return hosts.playbook("report", *arguments, variables={"chrony_nts_report_dir": str(folder), **variables}, **more)
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return the document of the report."""
+    """Return the report's JSON document."""
     found: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return found
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder with the report on all hosts, and on two that cannot be read."""
+    """Return the folder of a report on all hosts and on two that Ansible cannot read."""
     folder = tmp_path_factory.mktemp("report")
     inventory = folder / "more.yml"
     inventory.write_text(json.dumps({"nts_clients": {"hosts": UNREAD}}))
@@ -82,7 +82,7 @@ def test_the_report_knows_edges_certificates_and_clients_of_the_hosts(folder: Pa
     for counted in serving.values():
         assert counted["ntp_authenticated"] > 0
         assert counted["clients"] >= 2
-    # Its clients have cookies, or have made a key exchange.
+    # Every client has cookies or has made a key exchange.
     assert report["clients_without_nts"] == []
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run of the playbook costs and gives away, seen from outside and in the hosts' own journals."""
+"""Cost of a playbook run, and what its output and the hosts' journals disclose."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ PASSPHRASE = "horse-battery-staple"
 
 
 def site(*arguments: str) -> str:
-    """Return the output of a run of site.yml that failed on no host."""
+    """Run site.yml without failures; return its output."""
     output = hosts.playbook("site", *arguments)
     changed(output)
     return output
 
 
 def modules_run_on(host: Host, since: str) -> list[str]:
-    """The modules that Ansible ran on the host, from its journal."""
+    """Return the modules that Ansible ran on the host since a time, from the host's journal."""
     journal = host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
     return re.findall(r" ansible-(\S+)\[\d+\]: Invoked with", journal)
 
 
 @pytest.fixture
 def role(tmp_path: Path) -> Callable[..., dict[str, list[str]]]:
-    """Return a function that runs the role on hosts, and returns the tasks of each: all that Ansible schedules."""
+    """Return a function that runs the role on hosts and returns every task that Ansible schedules for each host."""
 
     def run(*names: str, variables: dict[str, Any] | None = None) -> dict[str, list[str]]:
         playbook, record = tmp_path / "role.yml", tmp_path / "record.json"
@@ -63,8 +63,8 @@ def role(tmp_path: Path) -> Callable[..., dict[str, list[str]]]:
 
 
 def received_bytes(host: Host) -> int:
-    """Return what the host has received over the network since its start."""
-    # Not by check_output, for which Ansible sends a module.
+    """Return the bytes that the host has received over the network since its start."""
+    # check_output would send another module.
     return sum(map(int, hosts.write(host, "cat /sys/class/net/e*/statistics/rx_bytes", "").split()))
 
 
@@ -77,7 +77,7 @@ def test_an_unchanged_client_costs_little(role: Callable[..., dict[str, list[str
     first = [received_bytes(host) for host in clients]
     tasks = role(*CLIENTS)
     for name, host, begin, before, ping in zip(CLIENTS, clients, since, first, pinged, strict=True):
-        # Two modules with what Ansible sends along with each of them, which a ping is about all of.
+        # A ping is roughly what Ansible sends along with each of the two modules.
         assert received_bytes(host) - before < 4 * ping
         assert len(tasks[name]) <= 7, tasks[name]
         assert modules_run_on(host, begin) == ["securetime.nts.chronyc_facts", "securetime.nts.chrony_config"]
@@ -96,7 +96,7 @@ def test_the_modules_of_an_unchanged_run_start_few_processes(name: str) -> None:
         command = f"{pid}; python3 {hosts.code(host)}/run.py {module} >/run/result; {pid}; cat /run/result"
         first, last, *result = hosts.write(host, command, json.dumps({"ANSIBLE_MODULE_ARGS": arguments})).split(None, 2)
         assert '"failed": true' not in result[0], result
-        # Threads are counted, and so is the second of the shells.
+        # The count includes threads and the second shell.
         assert int(last) - int(first) <= 12, (module, int(last) - int(first))
 
 
@@ -115,7 +115,7 @@ def test_a_new_source_reaches_the_client_by_at_most_six_tasks() -> None:
         modules = modules_run_on(host, begin)
         assert len(modules) <= 6, modules
         assert "nts2.example.org" in host.check_output("chronyc -N sources -a")
-        # Debian 13 reloads its sources well, so that chronyd runs on; the others start it anew, with what it knows.
+        # Debian 13 has a correct `reload sources`, so chronyd keeps running. The role restarts the others with -r.
         reloads = "chrony 4.6.1-3" in host.check_output("dpkg-query -W -f '${Package} ${Version}' chrony || true")
         assert (host.check_output("cat /run/chrony/chronyd.pid") == pid) == reloads
     site("--limit", ",".join(CLIENTS))
@@ -129,7 +129,7 @@ def test_a_symmetric_key_is_used_and_never_shown() -> None:
     secret = "HEX:" + "5EC2E7" * 10
     variables = {"chrony_nts_symmetric_keys": [{"id": 7, "type": "SHA256", "key": secret}]}
     output = site("-vvv", "--diff", "--limit", "client-debian13", "--extra-vars", json.dumps(variables))
-    # As a variable on the command line it is no secret to whoever ran it.
+    # The command line already discloses its own variables to the operator.
     shown = [line for line in output.splitlines() if secret in line and "--extra-vars" not in line]
     assert shown == []
     assert secret not in host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
@@ -151,7 +151,7 @@ def test_the_unit_of_chronyd_without_rights_is_masked_with_the_others() -> None:
 
 
 def test_a_client_that_trusted_the_wrong_ca_is_mended_at_once(tmp_path: Path) -> None:
-    """It would try again only in 17 minutes, and the trust anchor alone is no reason for a restart."""
+    """chronyd would retry only after 17 minutes, and a trust anchor alone is no reason for a restart."""
     host = get_host("ansible://client-debian12")
     root, _key = pair(tmp_path / "other", "-addext", "keyUsage=keyCertSign", names="DNS:other")
     (tmp_path / "root.pem").write_text(root)
@@ -168,7 +168,7 @@ def test_a_client_that_trusted_the_wrong_ca_is_mended_at_once(tmp_path: Path) ->
 
 
 def test_a_controller_without_the_root_ca_takes_no_trust_away(tmp_path: Path) -> None:
-    """A second operator, a CI job, or an execution environment that has thrown the folder away."""
+    """The controller may be a second operator's, a CI job, or an execution environment without the old folder."""
     hashes = "sha256sum /etc/chrony/nts/*.pem /etc/chrony/chrony.conf"
     before = {name: get_host(f"ansible://{name}").check_output(hashes) for name in ("nts1", "client-debian13")}
     output = hosts.playbook("site", variables={"chrony_nts_ca_dir": str(tmp_path)})
@@ -179,7 +179,7 @@ def test_a_controller_without_the_root_ca_takes_no_trust_away(tmp_path: Path) ->
     assert "This host trusts a root CA of this collection" in output
     assert {name: get_host(f"ansible://{name}").check_output(hashes) for name in before} == before
     assert list(tmp_path.iterdir()) == []
-    # The certificate alone is enough for clients.
+    # Clients need only the certificate.
     root = (Path(os.environ["LAB_STATE"]) / "nts-ca" / "root.pem").read_text()
     public = {"chrony_nts_ca_dir": str(tmp_path), "chrony_nts_ca_certificate_content": root}
     assert changed(hosts.playbook("site", "--limit", "client-debian13", variables=public))["client-debian13"] == 0
@@ -219,7 +219,7 @@ def test_a_source_that_no_file_names_stands_below_the_table() -> None:
             host.check_output("chronyc delete 192.0.2.99")
     changed(output)
     assert "No faults." in output
-    # The same sentence stands there once, for all of its hosts.
+    # The sentence appears once, for all of its hosts.
     sentence = f"{', '.join(sorted(CLIENTS))}: No file that chronyd reads names 192.0.2.99: something added it"
     assert output.count(sentence) == 1, output[-3000:]
 
@@ -232,7 +232,7 @@ def test_a_server_that_fails_stops_the_run_before_the_next_one() -> None:
 
 
 def test_verify_names_the_server_that_serves_no_nts(tmp_path: Path) -> None:
-    """Every port is open, every unit runs, and every client still has its cookies: only asking shows it."""
+    """Every port is open, every unit runs and every client has cookies: only a probe shows the fault."""
     host = get_host("ansible://nts2")
     finds_no_fault()
     mend = "chmod 0640 /etc/chrony/nts/server.key; systemctl restart chronyd"
@@ -274,7 +274,7 @@ def test_drop_ins_of_others_are_told_kept_or_refused() -> None:
 
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, set[str], str]]:
-    """A run that makes every key anew: its output with -vvv --diff, the lines of the keys, the journal of the host."""
+    """Make every key again; return the output of -vvv --diff, the lines of the keys, and the journal of the host."""
     folder = tmp_path_factory.mktemp("ca")
     host = get_host("ansible://nts1")
     host.check_output("rm -r /etc/chrony/nts")
@@ -284,7 +284,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     public = ""
     for key in ("/etc/chrony/nts/server.key", "/etc/chrony/nts/staging/server/ownca/issuing.key"):
         secret += host.check_output(f"cat {key}")
-        # A private key in PEM holds the public one too, which Ansible may well show.
+        # A private key in PEM contains the public key, which Ansible may show.
         public += host.check_output(f"openssl pkey -pubout -in {key}")
     journal = host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
     public = "".join(public.split())

@@ -13,5 +13,5 @@ from ansible_collections.securetime.nts.tests.lab.hosts import facts
 
 @pytest.fixture(scope="module")
 def chrony(host: Host) -> dict[str, Any]:
-    """The host's ansible_facts.chrony."""
+    """Return ansible_facts.chrony of the host."""
     return facts(host)

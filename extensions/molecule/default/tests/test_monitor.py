@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The monitor on hosts: what it installs, what it finds, what it logs, and what is left of it."""
+"""The monitor on hosts: its installation, metrics, logs and removal."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from testinfra.host import Host
 
 from ansible_collections.securetime.nts.tests.lab.hosts import facts, run_module
 
-# The layout of Enterprise Linux on a server, and the oldest systemd.
+# A server with the layout of Enterprise Linux, and a client with the oldest systemd.
 testinfra_hosts = ["ansible://nts2", "ansible://client-debian12"]
 
 FOLDER = "/var/lib/node_exporter"
 LOG = "/var/log/chrony/nts-monitor.log"
-# Of systemd-analyze, from 0 (all is closed) to 10.
+# Exposure level of systemd-analyze, from 0 (all is closed) to 10.
 MOST_EXPOSED = 2.0
 STAGES = ("dns", "tcp", "tls", "ke", "ntp")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def monitor(host: Host) -> Iterator[dict[str, Any]]:
-    """Install the monitor for the tests of this file; what the module returned."""
+    """Install the monitor for the tests of this file; yield the module's result."""
     host.check_output("mkdir -p %s; rm -f %s", FOLDER, LOG)
     predicted = run_module(host, "chrony_monitor", _ansible_check_mode=True)
     assert not host.file("/usr/local/sbin/nts-monitor").exists
@@ -46,14 +46,14 @@ def monitor(host: Host) -> Iterator[dict[str, Any]]:
 
 
 def collect(host: Host) -> dict[str, Any]:
-    """Run the unit once; return what it has written."""
+    """Run the unit once; return the status file that it wrote."""
     host.check_output("systemctl start nts-monitor.service")
     status: dict[str, Any] = json.loads(host.check_output("nts-monitor --json"))
     return status
 
 
 def metrics(host: Host) -> dict[str, float]:
-    """Return what node_exporter reads."""
+    """Return the metrics that node_exporter reads."""
     text = host.check_output("cat %s/nts-monitor.prom", FOLDER)
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[0] != "#"}
 
@@ -83,7 +83,7 @@ def test_it_runs_as_chronyds_user_in_a_sandbox(host: Host, monitor: dict[str, An
     assert float(re.findall(r": ([\d.]+) ", exposed)[0]) <= MOST_EXPOSED, exposed
     assert host.check_output("stat --format %%U %s/nts-monitor/nts-monitor.prom", FOLDER) == monitor["user"]
     assert host.check_output("stat --format %a /var/lib/nts-monitor/memory.json") == "600"
-    # Nothing in the journal but what it says itself.
+    # The journal holds only the monitor's own messages.
     started = "systemctl start nts-monitor.service; journalctl --quiet --output=cat -u nts-monitor.service --since -5s"
     for line in host.check_output(started).splitlines():
         assert re.match(r"(Starting|Finished) |nts-monitor.service: (Deactivated|Consumed)|host: ", line), line

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server must be after the run."""
+"""State of a server after the run."""
 
 from __future__ import annotations
 
@@ -52,5 +52,6 @@ def test_server_listens_for_ntp_and_key_exchanges(host: Host) -> None:
 
 
 def test_server_has_answered_with_authentication(host: Host) -> None:
-    # A client is verified as soon as one of its servers is; it asks this one within its first polling interval, 64 s.
+    # Verification ends with the client's first authenticated server; the client polls this one within its first
+    # interval, 64 s.
     wait_until(lambda: facts(host)["serverstats"]["ntp_authenticated"] > 0, "no authenticated request", 640, 1)

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host whose clock is wrong is not changed by it, and a client that needs no time is left to chronyd.
+"""The role changes no host whose clock is wrong, and lets chronyd correct a client that needs no time.
 
-No container can set its clock: a wrapper of the Python interpreter shifts what modules read. The scenario `vm` has
-clocks that are wrong.
+No container can set its clock, so a wrapper of the Python interpreter shifts the time that modules read. The scenario
+`vm` tests clocks that are really wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """Return a function that runs site.yml on a host with a false clock, and returns what Ansible printed in a line."""
+    """Yield a function that runs site.yml on a host with a false clock and returns the output as one line."""
     hosts = []
 
     def site(name: str, offset: int, *arguments: str, **variables: Any) -> str:
@@ -56,7 +56,7 @@ def files(host: Host) -> str:
 def test_a_server_is_not_touched_and_the_container_is_told_whose_clock_it_is(run: Run, offset: int) -> None:
     host = get_host("ansible://nts1")
     before = files(host)
-    # The role would set it, and cannot.
+    # The role tries to set the clock, and cannot.
     output = run("nts1", offset, chrony_nts_clock_from_controller=offset > 0)
     words = " ".join(output.split())
     counts = recap(output)["nts1"]

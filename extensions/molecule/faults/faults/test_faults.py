@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever goes wrong with a change, chronyd runs with the old files afterwards, and the error names the cause."""
+"""After any fault of a change, chronyd runs with the old files, and the error names the cause.
+
+Long: every fault of a change uses the same two hosts and the same assertion `refused`.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def client() -> Host:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Host]:
-    """nts1, with pairs of certificate and key that are wrong in one way each."""
+    """Yield nts1 with pairs of certificate and key, each wrong in one way."""
     host = get_host("ansible://nts1")
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
     for name, more in (
@@ -71,13 +74,13 @@ def config(host: Host) -> str:
 
 
 def change(host: Host, *files: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """What chrony_config says to a change."""
+    """Return the result of chrony_config for a change."""
     arguments = {"config_file": CONFIG, "service": UNIT, "files": list(files), "start_timeout": 30, **options}
     return run_module(host, "chrony_config", **arguments)
 
 
 def state(host: Host) -> tuple[str, ...]:
-    """All that a change could have touched."""
+    """Return everything that a change could touch."""
     return (
         host.check_output("find /etc/chrony /etc/default/chrony* /etc/systemd/system -type f | sort | xargs sha256sum"),
         host.check_output("find /etc/systemd/system -type l | sort"),
@@ -88,7 +91,7 @@ def state(host: Host) -> tuple[str, ...]:
 
 
 def refused(host: Host, message: str, *files: dict[str, Any], **options: Any) -> None:
-    """Assert that a change fails with this message, and that everything is as before."""
+    """Assert that a change fails with this message and leaves the host as before."""
     before = state(host)
     pid = host.check_output("cat /run/chrony/chronyd.pid")
     result = change(host, *files, **options)
@@ -146,7 +149,7 @@ GOOD = {"certificate": f"{MADE}/good.pem", "names": ["nts1"]}
 
 
 def serving(host: Host, *lines: str) -> dict[str, str]:
-    """chrony.conf of nts1 with the good pair, and with these lines for all that says where and whom it serves."""
+    """Return chrony.conf of nts1 with the good pair, and with these lines as its only directives about serving."""
     theirs = ("ntsserver", "allow", "deny", "bind", "port", "ntsport", "ratelimit", "ntsratelimit")
     kept = [line for line in config(host).splitlines() if not line.startswith(theirs)]
     pair = [f"ntsservercert {MADE}/good.pem", f"ntsserverkey {MADE}/good.key"]
@@ -156,7 +159,7 @@ def serving(host: Host, *lines: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("lines", "warning"),
     [
-        # Of two pairs, each is asked for: one more question than the limits take from one address.
+        # The role probes each of the two pairs: one request more than the limits allow from one address.
         (["bindaddress ::", "allow 198.51.100.0/24", "allow 127.0.0.0/8", *TIGHT], ""),
         (["bindaddress 0.0.0.0", "allow 198.51.100.0/24", "deny 127.0.0.0/8"], "`deny 127.0.0.0/8` lets no request"),
         (["binddevice lo", "allow 198.51.100.0/24", "allow 127.0.0.0/8"], ""),
@@ -202,7 +205,7 @@ def test_sources_that_chronyd_would_pass_over(client: Host, content: str, messag
     refused(client, message, {"path": SOURCES, "content": content, "effect": "sources"})
 
 
-# The files of a change, and the error, where only the start of chronyd shows that it cannot work.
+# The files and the error of each change whose fault only the start of chronyd shows.
 STARTS: dict[str, tuple[list[dict[str, str]], str]] = {
     "options": ([{"path": OPTIONS, "content": 'DAEMON_OPTS="--no-such-option"\n'}], "restart chrony.service. failed"),
     "program": (
@@ -243,7 +246,7 @@ def test_what_only_the_start_shows(client: Host, fault: str) -> None:
 
 
 def test_a_port_in_use(server: Host) -> None:
-    # Of both families: chronyd works as long as one is left.
+    # Take the port of both families, because chronyd works while one is left.
     script = (
         "import socket, time; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM);"
         " s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0); s.bind(('::', 9123)); time.sleep(3600)"
@@ -298,7 +301,7 @@ def test_a_program_that_disappears_during_the_change(client: Host) -> None:
 
 
 def test_sources_change_on_a_host_without_dpkg() -> None:
-    """As on Enterprise Linux, for which el-standin has one program too many."""
+    """Enterprise Linux has no dpkg-query, unlike el-standin."""
     host = get_host("ansible://client-el")
     path = "/etc/chrony/nts-sources.d/fault.sources"
     files = [{"path": path, "content": "server nts1 nts\n", "effect": "sources"}]
@@ -316,7 +319,7 @@ def test_sources_change_on_a_host_without_dpkg() -> None:
 @pytest.mark.parametrize(("options", "message"), [("size=64k", "No space left"), ("ro", "Read-only file system")])
 def test_a_disk_that_takes_nothing_more(client: Host, folder: str, options: str, message: str) -> None:
     with full_disk(client, folder, options):
-        # Larger than what the smallest free block could still take.
+        # More data than the smallest free block can hold.
         content = config(client) + "! a line to fill the disk with\n" * 400
         refused(client, f"{message}.*nothing was changed", {"path": CONFIG, "content": content})
 
@@ -370,7 +373,7 @@ def test_the_journal_holds_no_content_of_a_file(client: Host) -> None:
 
 @pytest.fixture
 def rival(client: Host) -> Iterator[str]:
-    """Another time daemon that runs and starts at a boot."""
+    """Yield the unit of another time daemon that runs and is enabled."""
     path = "/usr/lib/systemd/system/fault-rival.service"
     lines = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
     write(client, f"cat >{path}; systemctl daemon-reload; systemctl enable --now fault-rival", lines)
@@ -402,7 +405,7 @@ def test_an_ordinary_user_cannot_hold_the_lock(client: Host) -> None:
 
 
 def changed_under_umask(host: Host, umask: str, *files: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of a change by a process that has this umask."""
+    """Run a change in a process with this umask; return its result."""
     arguments = {"config_file": CONFIG, "service": UNIT, "files": list(files)}
     command = f"umask {umask}; python3 {code(host)}/run.py chrony_config || true"
     result: dict[str, Any] = json.loads(write(host, command, json.dumps({"ANSIBLE_MODULE_ARGS": arguments})))
@@ -454,7 +457,7 @@ def test_a_folder_of_the_package_that_was_closed_is_refused_without_a_change_of_
     closed = "chmod 700 /etc/chrony"
     client.check_output(closed)
     try:
-        # The same content as before: chronyd has read it, and would not at its next start.
+        # The content is unchanged: chronyd has read it, and could not read it at its next start.
         refused(
             client,
             r"permissions of /etc/chrony,.*`chgrp _chrony /etc/chrony; chmod g\+rx",
@@ -501,7 +504,7 @@ def test_a_configuration_behind_a_symbolic_link(client: Host) -> None:
         assert (client.check_output(f"readlink {CONFIG}"), config(client)) == ("/srv/fault/hop", changed["content"])
         assert client.check_output("ls /srv/fault").split() == ["chrony.conf", "hop"]
         assert not change(client, changed)["changed"]
-        # Refused by chronyd, and rolled back after its start.
+        # chronyd refuses the first change; the second is rolled back after the start.
         refused(client, "Invalid directive", {"path": CONFIG, "content": f"{before}nonsense\n"})
         refused(
             client,
@@ -548,7 +551,7 @@ def test_folders_of_chronyds_user_do_not_keep_a_trust_anchor(client: Host) -> No
 def test_a_run_that_is_lost_on_the_way(client: Host, lost: str) -> None:
     before = config(client)
     file = {"path": CONFIG, "content": f"{before}! lost\n"}
-    # The plan exists until chronyd has settled: long enough to be seen.
+    # The plan exists until chronyd has settled, which leaves time to find it.
     arguments = {"config_file": CONFIG, "service": UNIT, "files": [file], "settle_time": 20}
     process = subprocess.Popen(
         [*ANSIBLE, "client-debian13", "-m", "securetime.nts.chrony_config", "-a", json.dumps(arguments)],

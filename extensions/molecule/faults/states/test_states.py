@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every state that chronyc_facts tells apart, on real hosts: what is said of it is what it is."""
+"""Every state of chronyc_facts on real hosts: state and reasons match the cause."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ Facts = dict[str, Any]
 FAST = "iburst minpoll 0 maxpoll 0"
 # The cookies last for half a minute without an answer.
 SLOWLY = "server nts1 nts ntsport 4467 port 11467 minpoll 2 maxpoll 2"
-# The next request is long enough after one that is refused to look what there is in between.
+# After a refused request, the next one is late enough to observe the state in between.
 RARELY = "server nts1 nts ntsport 4467 port 11467 iburst minpoll 4 maxpoll 4"
-# An address of the hosts' own network that nobody has, and that answers nothing because its packets go astray.
+# An unused address of the hosts' own network. It never answers, because its packets go to a false MAC address.
 ASTRAY = "ip neigh replace 10.89.255.254 lladdr 02:00:00:00:00:01 dev eth0; ip route replace 10.89.255.254 dev eth0"
-# The images have no sudo, and nobody has no shell.
+# The images have no sudo, and the user nobody has no shell.
 AS_NOBODY = {
     "ansible_become": "true",
     "ansible_become_user": "nobody",
     "ansible_become_method": "su",
     "ansible_become_flags": "-s /bin/sh",
 }
-# The directives that a state sets by itself.
+# The directives that each state sets itself.
 OWN = r"^(server|pool|peer|sourcedir|authselectmode|nocerttimecheck|cmdport|bindcmdaddress)\b"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Host]:
-    """nts1, with more servers that are wrong in one way each."""
+    """Yield nts1 with additional servers, each wrong in one way."""
     host = get_host("ansible://nts1")
     hosts.write(host, "sh", (LAB / "wrong_servers.sh").read_text())
     yield host
@@ -50,14 +50,14 @@ def server() -> Iterator[Host]:
 
 @pytest.fixture(scope="module")
 def clients(server: Host) -> Iterator[Clients]:
-    """The clients, which trust the CA of the wrong servers too."""
+    """Yield the clients, which also trust the CA of the wrong servers."""
     clients = Clients(server.check_output("cat /run/states/ca.pem"))
     yield clients
     clients.restore()
 
 
 class Clients:
-    """All clients at once."""
+    """All clients, in parallel."""
 
     def __init__(self, certificate: str) -> None:
         self.hosts = [get_host(f"ansible://{name}") for name in CLIENTS]
@@ -69,7 +69,7 @@ class Clients:
         each(lambda host: host.check_output("sh -c %s", command), *self.hosts)
 
     def configure(self, *lines: str, forget: bool = True) -> None:
-        """Start chronyd anew with these sources, without its cookies."""
+        """Restart chronyd with these sources; by default, delete its cookies."""
         self.run(f"systemctl stop chronyd; {'rm -f /var/lib/chrony/*.nts' if forget else 'true'}")
         texts = {}
         for host, path, own in zip(self.hosts, self.paths, self.own, strict=True):
@@ -84,7 +84,7 @@ class Clients:
         self.run("systemctl reset-failed chronyd; systemctl restart chronyd")
 
     def ask(self, arguments: str, **variables: str) -> list[dict[str, Any]]:
-        """Return the module's result of each client, by Ansible's own become where variables ask for it."""
+        """Return the module's result of each client; variables select Ansible's own become."""
         if variables:
             answers = ask(":".join(CLIENTS), "securetime.nts.chronyc_facts", arguments, **variables)
             return [answers[name] for name in CLIENTS]
@@ -103,7 +103,7 @@ class Clients:
         arguments: str = "",
         **variables: str,
     ) -> list[Facts]:
-        """Wait until all are in a state for a reason."""
+        """Wait until all clients have this state for this reason; return their facts."""
         end = time.monotonic() + seconds
         while True:
             facts = self.facts(arguments, **variables)
@@ -188,7 +188,7 @@ def test_state(clients: Clients, sources: list[str], state: str, reason: str) ->
 def test_a_server_that_lost_its_keys_refuses_the_cookies_once(clients: Clients, server: Host) -> None:
     clients.configure(RARELY)
     before = clients.become("authenticated", "^$")
-    # The four requests of iburst, 2 s apart, are over: another burst amid them would be ignored.
+    # The four requests of iburst, 2 s apart, are over. chronyd would ignore another burst before.
     time.sleep(8)
     server.check_output("systemctl restart states@forgetful")
     time.sleep(1)
@@ -246,7 +246,7 @@ def test_a_daemon_that_hangs_is_silent_in_time(clients: Clients) -> None:
         timeout_seconds = 10
         begin = time.monotonic()
         answers = clients.facts(f"command_timeout={timeout_seconds}")
-        # Each further report would wait as long as the first one.
+        # chronyc must not wait as long for each further report as for the first one.
         assert (time.monotonic() - begin) / timeout_seconds < 3
         for facts in answers:
             assert facts["nts"]["state"] == "unknown", facts["nts"]

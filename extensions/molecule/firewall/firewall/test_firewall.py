@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An NTS server behind each firewall: its clients are served, others are not, and the operator's rules stay."""
+"""An NTS server behind each firewall serves its clients alone, and the operator's rules stay."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SERVERS = {"ufw": 1, "firewalld": 2, "nftables": 3}
 ALLOW = ["198.19.77.128/26", "fd00:6e74:73::8000/113"]
 INCLUDE = "/etc/nftables.d/nts.nft"
 each_server = pytest.mark.parametrize("name", SERVERS)
-# Our rules are in these lines; the second expression is the open or close of a block that holds ours alone.
+# Commands that print the rules.
 RULES = {
     "ufw": "ufw show added",
     "firewalld": (
@@ -54,22 +54,22 @@ def firewall(name: str, check: bool = False, **arguments: Any) -> dict[str, Any]
 
 
 def of_others(name: str) -> list[str]:
-    """Return the rules of a server's firewall without ours, in order of the alphabet: zones do not keep theirs."""
+    """Return the rules of a server's firewall without the role's, sorted, because zones keep no order."""
     return sorted(line for line in server(name).check_output(RULES[name]).splitlines() if not OURS.search(line))
 
 
 def probe(client: str, address: str, ntsport: int = 4460) -> dict[str, Any]:
-    """Ask a server as a client would, with the lab's root CA."""
+    """Probe a server from a client, with the lab's root CA."""
     host = get_host(f"ansible://{client}")
     root = (Path(hosts.os.environ["LAB_STATE"]) / "nts-ca" / "root.pem").read_text()
-    # Where packets are dropped, the probe waits as long as this.
+    # The probe waits this long where a firewall drops packets.
     timeout = 20 if client == "inside" else 3
     given = {"trusted_certs_content": root, "check_dates": False, "timeout": timeout, "fail_on_error": False}
     return run_module(host, "nts_probe", server=address, ntsport=ntsport, **given)
 
 
 def is_served(client: str, name: str) -> dict[str, bool]:
-    """Say by which family a client gets time of a server."""
+    """Return by address whether a client gets authenticated time from a server."""
     number = SERVERS[name]
     return {address: probe(client, address)["ok"] for address in (f"198.19.77.{number}", f"fd00:6e74:73::{number}")}
 
@@ -80,7 +80,7 @@ def site(*arguments: str, **variables: Any) -> str:
 
 @pytest.fixture
 def servers_again() -> Iterator[None]:
-    """Make the servers what they were before a test."""
+    """Restore the servers after a test."""
     yield
     changed(site())
 
@@ -89,7 +89,7 @@ def servers_again() -> Iterator[None]:
 def test_a_client_inside_is_served_and_one_outside_is_not(name: str) -> None:
     number = SERVERS[name]
     assert set(is_served("inside", name).values()) == {True}
-    # chronyd itself would serve it.
+    # chronyd itself would serve the client outside.
     server(name).check_output("chronyc allow 198.19.77.10 && chronyc allow fd00:6e74:73::10")
     try:
         for address in (f"198.19.77.{number}", f"fd00:6e74:73::{number}"):
@@ -147,7 +147,7 @@ def test_the_rules_outlive_a_reload(name: str) -> None:
     reload = {"ufw": "ufw reload", "firewalld": "firewall-cmd --reload", "nftables": "systemctl reload nftables"}
     ours = sorted(line for line in server(name).check_output(RULES[name]).splitlines() if OURS.search(line))
     assert ours
-    # As fail2ban's, which a reload of firewalld by us would have dropped.
+    # fail2ban adds such a rule, which a reload of firewalld by the role would drop.
     if name == "firewalld":
         assert "9999/tcp" in server(name).check_output("firewall-cmd --list-ports")
     server(name).check_output(reload[name])
@@ -213,7 +213,7 @@ def test_an_include_outside_of_the_chain_and_none_at_all() -> None:
         host.check_output("nft -f /etc/nftables.conf")
         assert firewall("nftables")["changed"] is False
         assert set(is_served("inside", "nftables").values()) == {True}
-        # Behind a rule that drops everything, it would never be reached.
+        # Packets would never reach an include behind a rule that drops everything.
         host.check_output("nft add rule inet filter input counter drop")
         assert "The last rule of the chain inet filter input refuses" in firewall("nftables")["msg"]
         host.check_output(f": >{INCLUDE}; nft -f /etc/nftables.conf")
@@ -255,8 +255,8 @@ def test_iptables_gets_the_rules_by_hand() -> None:
 
 
 def is_up(name: str) -> bool:
-    """Say whether a host that boots has come to its end."""
-    # Until sshd listens, testinfra raises this.
+    """Return whether a host has finished its boot."""
+    # testinfra raises this until sshd listens.
     with contextlib.suppress(RuntimeError):
         return server(name).run("systemctl is-system-running").stdout.strip() in ("running", "degraded")
     return False
@@ -292,8 +292,8 @@ def test_the_ports_of_a_host_that_stops_being_a_server_close() -> None:
         "chrony_nts_verify": "none",
     }
     others = {name: of_others(name) for name in SERVERS}
-    # The configuration of a client of nobody is rolled back: the server serves on, and its ports are open again. In
-    # batches, the role itself waits for the goal.
+    # The role rolls back a client configuration without an answering source: the server serves on, and its ports are
+    # open again. In batches, the role itself waits for the goal.
     proven = {"chrony_nts_verify": "authenticated", "chrony_nts_verify_timeout": 5}
     proven |= {"chrony_nts_rollback_on_failed_verify": True, "chrony_nts_site_serial": 1}
     failed = site("--limit", "ufw", **{**become_clients, **proven})

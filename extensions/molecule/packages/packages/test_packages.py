@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""apt, dnf and zypper as they are: versions, holds, locks, failures, and distributions that the role does not know."""
+"""Real apt, dnf and zypper: versions, holds, locks, failures, and distributions that the role does not know."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ansible_collections.securetime.nts.tests.lab.hosts import (
 MANAGERS = {"debian": "apt", "el": "dnf", "suse": "zypper"}
 CLIENTS = "nts_clients"
 each_client = pytest.mark.parametrize("name", MANAGERS)
-# A package of two versions in a repository of the company's own, and the command that holds it.
+# A package with two versions in the company's own repository, for each manager.
 PACKAGES = {"apt": "nts-case", "dnf": "gnutls", "zypper": "gnutls"}
 VERSIONS = {"apt": ("1.0", "2.0"), "dnf": ("3.8.3-1.standin", "3.8.3-2.standin")}
 VERSIONS["zypper"] = VERSIONS["dnf"]
@@ -72,7 +72,7 @@ def packages(on: str, **arguments: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def state(name: str, before: str, after: str) -> Iterator[None]:
-    """Bring a client into a state, and back."""
+    """Bring a client into a state inside the context."""
     as_controller_root(client(name), f"export LC_ALL=C; {before}")
     try:
         yield
@@ -82,7 +82,7 @@ def state(name: str, before: str, after: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _repositories() -> None:
-    """Give each client a repository of its company's."""
+    """Give each client a repository of its company."""
     write(client("debian"), "sh -s", APT_REPOSITORY)
     files = client("suse").check_output("tar -C /srv/rpm -c noarch repodata | base64 -w0")
     write(client("el"), "mkdir -p /srv/case; base64 -d | tar -x -C /srv/case", files)
@@ -190,7 +190,7 @@ def test_a_bare_host_without_a_mirror_is_left_as_it_was_and_installed_later() ->
     assert facts(client("debian"))["nts"]["state"] == "authenticated"
 
 
-# Another one that waits for a server which never answers. Its lock is that of an administrator's run.
+# Another run of the manager that waits for a server without an answer. For apt, an administrator's run holds the lock.
 BUSY = {
     "apt": (capture_packages.HOLD_APT.format("/var/lib/dpkg/lock-frontend", 600), "true"),
     "dnf": (
@@ -266,7 +266,7 @@ RENAME = (
     f"{OS_RELEASE}; rm /etc/os-release; printf 'NAME=\"Acme Linux\"\\nID=acme\\nVERSION_ID=7\\n' >/etc/os-release",
     "rm /etc/os-release; cp /run/case-release /etc/os-release",
 )
-# A host of the family of rpm has no dpkg; the stand-ins have both.
+# Hosts of the rpm family have no dpkg; the stand-ins have both.
 HIDE = ("mv /usr/bin/dpkg-query /usr/bin/apt-get /run", "mv /run/dpkg-query /run/apt-get /usr/bin")
 LIKE = {"debian": "debian", "el": "fedora", "suse": "suse"}
 

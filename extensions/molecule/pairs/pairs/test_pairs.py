@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several pairs of certificate and key on one server, each from a provider of its own."""
+"""Several pairs of certificate and key on one server, each from its own provider."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ CA = Path(os.environ["LAB_STATE"]) / "nts-ca"
 
 
 def test_a_pair_that_another_program_keeps_is_watched_and_never_replaced(tmp_path: Path) -> None:
-    """The program leaves its pair below /etc; nts-certificate serves what it finds there, and never makes one."""
+    """Another program keeps its pair below /etc; nts-certificate serves that pair and never makes one."""
+    # Long: each step starts from the pair that the step before has left.
     server, client = get_host("ansible://nts1"), get_host("ansible://client-debian13")
     wanted = {
         "chrony_nts_certificate_provider": "host_path",
@@ -31,7 +32,7 @@ def test_a_pair_that_another_program_keeps_is_watched_and_never_replaced(tmp_pat
         return playbook("site", "--limit", "nts1", variables=wanted)
 
     def leave(number: int, names: str = "DNS:nts1") -> str:
-        """Leave a new pair as the other program would; return its certificate."""
+        """Write a new pair as the other program would; return its certificate."""
         certificate, key = pair(tmp_path / str(number), names=names)
         server.check_output("mkdir -p /etc/other")
         for path, content in (("nts.pem", certificate), ("nts.key", key)):
@@ -44,11 +45,11 @@ def test_a_pair_that_another_program_keeps_is_watched_and_never_replaced(tmp_pat
         assert changed(site())["nts1"] > 0
         assert changed(site())["nts1"] == 0
         assert leaf(client, "nts1", trusted_certs_content=first)
-        # Renewed by the other program, without a word to anybody.
+        # The other program renews the pair and notifies nobody.
         second = leave(2)
         server.check_output("systemctl start nts-certificate.service")
         assert leaf(client, "nts1", trusted_certs_content=second)
-        # A pair that would not serve stays where it is.
+        # nts-certificate does not deploy a pair that chronyd could not serve.
         leave(3, "DNS:elsewhere")
         assert server.run("nts-certificate renew").rc == 1
         assert leaf(client, "nts1", trusted_certs_content=second)
@@ -66,7 +67,8 @@ def test_a_pair_that_another_program_keeps_is_watched_and_never_replaced(tmp_pat
 
 
 def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
-    """The tutorial's certificate (RSA 4096, a year, no root), and one of the operator's own, beside the first."""
+    """Add the tutorial's certificate (RSA 4096, a year, no root) and one of the operator's own to the first pair."""
+    # Long: each step starts from the pairs that the step before has left.
     debian, client = get_host("ansible://nts1"), get_host("ansible://client-debian13")
     certificate, key = pair(tmp_path / "own", names="DNS:own.example.org")
     tutorial = {
@@ -99,9 +101,9 @@ def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
     debian.check_output("nts-certificate renew --force --pair tutorial")
     after = all_served()
     assert [name for name in before if before[name] != after[name]] == ["tutorial.example.org"]
-    # What the role finds is what it wants, also after the server has renewed by itself.
+    # The role accepts the pairs also after the server has renewed one by itself.
     assert changed(playbook("site", "--limit", "nts1", variables=wanted))["nts1"] == 0
-    # One that would not serve is refused, and what was served is served.
+    # The role refuses a pair that would not serve, and chronyd serves the former one.
     elsewhere = pair(tmp_path / "elsewhere", names="DNS:elsewhere")
     wrong = {**own, "content": elsewhere[0], "key_content": elsewhere[1]}
     done = playbook("site", "--limit", "nts1", variables={"chrony_nts_more_certificates": [tutorial, wrong]})
@@ -109,13 +111,13 @@ def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
     assert "is not for own.example.org" in " ".join(done.split()), done[-3000:]
     assert elsewhere[1].splitlines()[1] not in done
     assert all_served() == after
-    # It cannot be renewed here, and says so in time.
+    # The server cannot renew the operator's pair, and reports that in time.
     with renewed_at(debian, 1.0):
         failed = debian.run("nts-certificate renew --pair own")
     assert (failed.rc, "cannot make a new one by itself" in failed.stderr) == (4, True), failed
     changed(playbook("site", "--limit", "client-debian13"))
     assert anchors["tutorial.example.org"].strip() in client.file(TRUSTED).content_string
-    # A server that does not sign itself any more is still trusted, until the operator ends that.
+    # Clients still trust a server that no longer signs itself, until the operator ends that trust.
     done = playbook("site", "--limit", "nts1")
     assert "servers/nts1+tutorial.pem is the CA of no server of this inventory" in " ".join(done.split())
     changed(playbook("site", variables={"chrony_nts_site_forget_server_cas": True}))
@@ -123,7 +125,7 @@ def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_known_by_its_address_alone() -> None:
-    """No host name fits into its subject, and its issuing CA permits none."""
+    """The subject holds no host name, and the issuing CA permits none."""
     server, client = get_host("ansible://nts1"), get_host("ansible://client-debian12")
     address = server.check_output("hostname -I").split()[0]
     try:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host keeps of a server, or of a pair, that it no longer is or has."""
+"""Files that a host keeps when it stops being a server or loses a pair."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OWN_FILES = ("/root/own.key", "/etc/chrony/nts/own.key", "/etc/letsencrypt/renew
 
 
 def kept(host: Host) -> list[str]:
-    """Return the files and staging folders of pairs, but for those of the server's first pair."""
+    """Return the files and staging folders of all pairs but the server's first pair."""
     first = {f"/etc/chrony/nts/staging/{name}" for name in ("server", "server/ownca")}
     return [path for path in host.check_output(FIND).split() if path not in first]
 
@@ -43,7 +43,7 @@ def test_a_pair_that_left_the_variables_leaves_no_key(tmp_path: Path) -> None:
     brought = {"id": "extra", "names": [name], "provider": "files", "content": certificate, "key_content": key}
     changed(playbook("site", "--limit", "nts1", variables={"chrony_nts_more_certificates": [made]}))
     assert "/etc/chrony/nts/staging/extra/selfsigned" in kept(host)
-    # Another provider: nothing of the former one is staged.
+    # After a change of the provider, no staged file of the former one is left.
     changed(playbook("site", "--limit", "nts1", variables={"chrony_nts_more_certificates": [brought]}))
     assert "/etc/chrony/nts/staging/extra/selfsigned" not in kept(host)
     host.check_output("nts-certificate deploy --pair extra --certificate %s --key %s", *_put(host, tmp_path / "new"))
@@ -60,7 +60,7 @@ def test_a_pair_that_left_the_variables_leaves_no_key(tmp_path: Path) -> None:
 
 
 def _put(host: Host, folder: Path) -> tuple[str, str]:
-    """Put a new pair for extra.example.org on the host; return the paths."""
+    """Put a new pair for extra.example.org on the host; return the two paths."""
     for name, text in zip(("pem", "key"), pair(folder, names="DNS:extra.example.org"), strict=True):
         host.check_output("printf %%s %s >/root/extra-new.%s", text, name)
     return "/root/extra-new.pem", "/root/extra-new.key"
@@ -68,7 +68,7 @@ def _put(host: Host, folder: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def former_server() -> Host:
-    """A server whose operator has files beside those of the collection."""
+    """Yield a server whose operator has files beside those of the collection."""
     host = get_host("ansible://nts2")
     host.check_output(
         f"mkdir -p /etc/letsencrypt/renewal-hooks/deploy; touch {' '.join(OWN_FILES)} {RENEWAL[3]};"
@@ -77,7 +77,7 @@ def former_server() -> Host:
     yield host
     host.check_output(f"rm {' '.join(OWN_FILES)}")
     changed(playbook("site", "--limit", "nts2"))
-    # With -x, chronyd serves the time of the rate that it measured as a client, and clients see two servers disagree.
+    # With -x, chronyd serves time at the rate that it measured as a client, so clients see two servers disagree.
     host.check_output(
         "systemctl stop chronyd; rm -f /var/lib/chrony/drift /var/lib/chrony/*.nts; systemctl start chronyd"
     )

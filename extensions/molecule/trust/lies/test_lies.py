@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server that somebody else controls: its Python answers as the attacker likes, and gets nothing signed."""
+"""An attacker controls a server's Python and its answers, and the controller signs nothing for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from testinfra.host import Host
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import issue, request
 from ansible_collections.securetime.nts.tests.lab.hosts import playbook, recap
 
-# Answers for one module, and is Python for all others. Ansible sends a module to its standard input.
+# Answers for one module and runs the real Python for all others. Ansible sends a module to its standard input.
 LIAR = """\
 #!/usr/bin/python3
 import subprocess, sys
@@ -54,7 +54,7 @@ ANY_CA = issue.self_sign(wanted(STOLEN, True), EVIL, 365)
 ACME = {
     "chrony_nts_certificate_provider": "acme",
     "chrony_nts_acme_client": "controller",
-    # Nobody listens there: it is not asked.
+    # No program listens there, and the controller sends no request.
     "chrony_nts_acme_directory": "https://127.0.0.1:9/directory",
     "chrony_nts_acme_terms_agreed": True,
 }
@@ -72,7 +72,7 @@ LIES = {
 }
 
 
-# Runs every module, and adds to what it returns.
+# Runs every module, and adds values to its result.
 INJECTOR = """\
 #!/usr/bin/python3
 import json, subprocess, sys
@@ -133,7 +133,7 @@ def test_a_server_that_lies_gets_nothing_signed(host: Host, tmp_path: Path, lie:
 def test_a_client_that_lies_gets_no_other_plan_and_no_file_of_the_controller(
     tmp_path: Path, lie: str, inject: str
 ) -> None:
-    """Its facts could replace variables: to be a server for other names, or to be sent any file as its chrony.conf."""
+    """Facts could replace variables: to become a server for other names, or to receive any file as its chrony.conf."""
     name = "client-debian13"
     client = get_host(f"ansible://{name}")
     folder = Path(os.environ["LAB_STATE"]) / "nts-ca"
@@ -157,7 +157,7 @@ def test_a_client_that_lies_gets_no_other_plan_and_no_file_of_the_controller(
         )
     finally:
         client.check_output("rm -f %s /root/lie.json", INTERPRETER)
-    # The other facts are not taken at all, so that the run goes on as if they were not there.
+    # The role ignores the other facts, so the run continues as without them.
     counts = recap(output)[name]
     assert (counts["failed"], counts["changed"]) == ((1, 0) if lie == "a plan" else (0, 0)), output[-3000:]
     assert (files(folder), client.check_output("sha256sum /etc/chrony/chrony.conf")) == before

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A green run means that a new client is served: cookies from before prove nothing."""
+"""A green run proves that a new client is served: cookies from before prove nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def as_found() -> Iterator[None]:
 
 
 def sign(request_options: list[str], issuer: Path, extensions: str, folder: Path) -> str:
-    """Make a key in folder and a certificate of issuer, with these extensions; return the certificate."""
+    """Make a key and a certificate of this issuer with these extensions in a folder; return the certificate."""
     folder.mkdir()
     (folder / "extensions").write_text(extensions)
     new = ["openssl", "req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "key"]
@@ -58,7 +58,7 @@ def test_a_chain_without_its_intermediate_fails_on_the_clients(tmp_path: Path) -
     words = " ".join(output.split())
     assert "would accept no new key exchange from nts1" in words
     assert "the last of which CN=intermediate issued. If that is an intermediate CA, the server must send" in words
-    # The same with the whole chain.
+    # Repeat with the whole chain.
     variables["chrony_nts_certificate_content"] = leaf + intermediate
     changed(playbook("site", variables=variables))
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets of trust anchors, and anchors that are removed."""
+"""Sets of trust anchors, and the removal of anchors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def source(chrony: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def wait_for(host: Host, name: str, state: str) -> dict[str, Any]:
-    """Return the facts once a source is authenticated, or its first key exchange has failed."""
+    """Wait until a source is authenticated or its first key exchange has failed; return the facts."""
     seen: list[dict[str, Any]] = []
 
     def is_so() -> bool:
@@ -56,7 +56,7 @@ def test_anchors_count_in_their_set_alone_and_not_when_they_are_taken_away(tmp_p
             wait_for(host, name, "authenticated")
 
     try:
-        # Set 0 does not have the CA any more: nts2 had cookies until now.
+        # Set 0 loses the CA; nts2 has cookies until now.
         anchors = [{"content": own, "set": 2}]
         run(anchors)
         for host in hosts.values():
@@ -65,7 +65,7 @@ def test_anchors_count_in_their_set_alone_and_not_when_they_are_taken_away(tmp_p
             assert not host.file(TRUSTED).exists
             assert host.file("/etc/chrony/nts/trusted-2.pem").content_string == own.strip() + "\n"
 
-        # Set 2 has somebody else, and it does not help that set 0 has the CA.
+        # Set 2 has another CA, and the CA in set 0 does not count for it.
         anchors = [{"content": own}, {"content": other, "set": 2}]
         run(anchors)
         for host in hosts.values():
@@ -80,7 +80,7 @@ def test_anchors_count_in_their_set_alone_and_not_when_they_are_taken_away(tmp_p
 
 
 def refused(host: Host, name: str) -> None:
-    """Assert that a source does not count, because nobody knows who signed its certificate."""
+    """Assert that a source does not count because its certificate has an unknown issuer."""
     chrony = wait_for(host, name, "failed")
     assert source(chrony, name)["auth"]["cookies"] == 0
     assert chrony["nts"]["state"] == "partial"

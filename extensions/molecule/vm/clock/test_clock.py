@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A VM whose own clock is wrong at its boot, or is made wrong: what becomes of it."""
+"""A VM boots with a wrong clock, or its clock jumps while it runs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ pytestmark = pytest.mark.usefixtures("frozen")
 DAY_SECONDS = 86400
 YEAR_SECONDS = 365 * DAY_SECONDS
 OFFSETS = {"a month": 30, "a year": 365, "ten years": 3652}
-# On which vm it is fast; on the other it is slow.
+# The VM whose clock is fast; the clock of the other one is slow.
 CASES = [(by, fast) for by in OFFSETS for fast in ("nts1", "nts2")]
-# systemd does not start with a clock that is before its own release, and puts it there.
+# systemd sets a clock that is before its own release date to that date.
 STEPPED = re.compile(r"System clock was stepped by (-?[0-9.]+) seconds")
 
 
 class Boot(NamedTuple):
-    """What a boot was like; times are in seconds."""
+    """Result of a boot; times are in seconds."""
 
     facts: dict[str, Any]
     wrong_by: float
@@ -47,7 +47,7 @@ class Boot(NamedTuple):
 
 
 def boot(vm: Vm, offset_seconds: float, timeout_seconds: float = 120) -> Boot:
-    """Boot with the clock wrong by so much, wait for authenticated time, look at the clock."""
+    """Boot with a clock that is wrong by this offset, wait for authenticated time, and read the clock."""
     qemu.boot(vm, clock_seconds=time.time() + offset_seconds)
     qemu.await_boot(vm)
     seen = facts(vm, "authenticated", timeout_seconds)
@@ -83,7 +83,7 @@ def test_wrong_clock_becomes_right_by_the_defaults(by: str, fast: str) -> None:
         assert abs(seen.wrong_by) < 2, (name, seen)
         assert seen.stepped_by, name
         assert (seen.stepped_by[0] < 0) == (name == fast), (name, seen.stepped_by)
-        # chrony-wait holds back what is ordered after time-sync.target.
+        # chrony-wait delays units that are ordered after time-sync.target.
         assert seen.service_after > 0, name
         assert abs(seen.service_wrong_by) < 2, (name, seen)
 
@@ -94,7 +94,7 @@ def test_step_under_a_running_client_is_noticed() -> None:
         seen = [settled(vm)]
         qemu.inside(vm, "date -s '+1 hour'")
         seen.append(facts(vm))
-        # Its offset is not waited for.
+        # The goal does not include the offset.
         seen.append(facts(vm, "synchronised", 120))
         qemu.inside(vm, "chronyc makestep")
         seen.append(facts(vm, "authenticated", 120))
@@ -105,14 +105,14 @@ def test_step_under_a_running_client_is_noticed() -> None:
         assert before["nts"]["reasons"] == [], (name, before["nts"])
         assert at_once["nts"]["state"] == "pending", (name, at_once["nts"])
         assert later["reached"], (name, later["nts"])
-        # The default makestep is for the first three updates: afterwards chronyd only slews, and says by how much.
+        # The default makestep covers the first three updates. Afterwards chronyd only slews and reports the offset.
         assert re.match(r"The clock is 359\d\.\d+ s fast", later["nts"]["reasons"][-1]), (name, later["nts"])
         assert later["tracking"]["offset_seconds"] > 3500, name
         assert stepped["nts"]["reasons"] == [], (name, stepped["nts"])
 
 
 def test_reboot_keeps_what_chronyd_knows() -> None:
-    # The first two lines say how old they are.
+    # The first two lines hold the age of the keys.
     kept = "tail -n +3 /var/lib/chrony/ntskeys | sha256sum\n"
     read = "journalctl -b -o cat SYSLOG_IDENTIFIER=chronyd --no-pager | grep -E '^(Frequency|Loaded dump file)'\n"
 
@@ -135,9 +135,10 @@ def test_reboot_keeps_what_chronyd_knows() -> None:
         assert after["reached"], (name, after["nts"])
         assert kept_before == kept_after, f"{name}: the server's keys are others"
         assert re.search(r"^Frequency .* read from /var/lib/chrony/", told, re.MULTILINE), (name, told)
-        # What was measured; of a source that it has to resolve first, as nts1 by its name, chronyd reads nothing again.
+        # chronyd reads saved measurements only of sources with an address. It must resolve nts1 first, so it loads none
+        # there.
         assert "Loaded dump file for 10.0.2.2" in told, (name, told)
-        # A key exchange would have counted one more.
+        # Another key exchange would increase the key ID.
         assert key_ids(before) == key_ids(after), name
         assert all(row["auth"]["cookies"] for row in after["sources"]), name
         note(f"reboot: {image_of(known()[name])}: authenticated {after['waited_seconds']} s after SSH, no key exchange")
@@ -151,7 +152,7 @@ def test_wrong_clock_stays_wrong_where_the_operator_is_strict() -> None:
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
     def one(vm: Vm) -> Boot:
-        # Cookies of before would do without a key exchange and its certificate.
+        # Cookies from before would make a key exchange and its certificate unnecessary.
         stop = "systemctl stop chronyd 2>/dev/null || systemctl stop chrony"
         qemu.inside(vm, f"{stop}\nrm -f /var/lib/chrony/*.nts\nsync\n")
         qemu.cut(vm)
@@ -161,7 +162,7 @@ def test_wrong_clock_stays_wrong_where_the_operator_is_strict() -> None:
         assert not seen.facts["reached"], name
         assert seen.facts["nts"]["state"] in ("pending", "failed"), (name, seen.facts["nts"])
         assert abs(seen.wrong_by) > 30 * DAY_SECONDS, (name, seen.wrong_by)
-        # chrony-wait is still waiting.
+        # chrony-wait still waits.
         assert seen.service_after == 0, name
         said = " ".join(seen.facts["nts"]["reasons"])
         note(f"strict: {image_of(known()[name])}: {said}")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A VM whose clock is wrong before the first run: the run names it, sets it, or lets chronyd set it."""
+"""The first run on a VM with a wrong clock reports it, sets it, or lets chronyd set it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ ROLE = """\
   tasks:
     - ansible.builtin.import_role: {name: securetime.nts.chrony_nts}
 """
-# What a run that changes nothing leaves alone.
+# Prints the state that a run without changes must preserve.
 STATE = """\
 find /etc /var/lib/dpkg/status /var/lib/securetime-nts -type f 2>/dev/null | sort | xargs -d '\\n' sha256sum
 ! command -v rpm >/dev/null || rpm -qa | sort
 find /etc/systemd /run/systemd/system -type l | sort
 systemctl is-active systemd-timesyncd chrony chronyd || true
 """
-# As an archive that is published every day. Its folder has a list of packages alone.
+# Simulates an archive with daily releases. Its folder holds only a list of packages.
 RELEASE = """\
 cd /repo
 { date --utc --date='%s seconds' '+Date: %%a, %%d %%b %%Y %%H:%%M:%%S UTC'
@@ -51,7 +51,7 @@ cd /repo
 rm -rf /var/lib/apt/lists/*
 """
 FLOOR = "find /var/lib/systemd/timesync /var/lib/private/systemd/timesync -newermt '+1 day' 2>/dev/null || true"
-# The class itself, on a host whose clock goes back by a year while its unit starts.
+# Uses the class Unit itself while the clock jumps back by a year during the unit's start.
 LOG_OVER_A_STEP = """\
 python3 - <<'END'
 import subprocess, sys
@@ -68,13 +68,13 @@ END
 
 
 class Lab:
-    """Two VMs that no role has seen, one of each image, and the role on both at once."""
+    """Two VMs without a previous run, one of each image, and the role on both in parallel."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
         state = Path(os.environ["LAB_STATE"])
-        # Names that no other VM of the lab has, below a folder in which known() does not look.
+        # Use names that no other VM of the lab has, below a folder that known() does not search.
         self.vms = [
             Vm(state / "first-run" / f"first{number}", vm.image, qemu.free_port(), number + 10)
             for number, vm in enumerate(known().values())
@@ -101,25 +101,25 @@ class Lab:
         (folder / "role.yml").write_text(ROLE)
 
     def each(self, script: str) -> list[str]:
-        """Run a script of the shell on both; return what it printed."""
+        """Run a shell script on both; return what it printed."""
         with ThreadPoolExecutor() as pool:
             return list(pool.map(lambda vm: qemu.inside(vm, script, 600), self.vms))
 
     def start(self) -> None:
-        """Start both, as they are before their first run."""
+        """Start both in their state before the first run."""
         with ThreadPoolExecutor() as pool:
             list(pool.map(qemu.cut, self.vms))
             list(pool.map(lambda vm: qemu.start(vm, []), self.vms))
 
     def shift(self, seconds: float, ahead: int) -> list[int]:
-        """Make the clock of one fast and the other's slow; return by how much."""
+        """Set the clock of one VM ahead and of the other back; return the offsets in seconds."""
         offsets = [round(seconds if number == ahead else -seconds) for number in range(len(self.vms))]
         for vm, offset in zip(self.vms, offsets, strict=True):
             qemu.inside(vm, f"date --set=@{time.time() + offset:.0f} >/dev/null")
         return offsets
 
     def role(self, *arguments: str, **variables: Any) -> str:
-        """Return the output of a run of the role on both, also when it fails."""
+        """Run the role on both; return its output, also when it fails."""
         command = [str(Path(sys.executable).with_name("ansible-playbook")), str(self.folder / "role.yml"), *arguments]
         environment = {
             **os.environ,
@@ -132,7 +132,7 @@ class Lab:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # Emulated, and on a controller that is busy.
+            # Emulated VMs are slow, more so on a busy controller.
             timeout=3600,
             check=False,
             env=environment,
@@ -140,7 +140,7 @@ class Lab:
         return done.stdout
 
     def wrong_by(self) -> list[float]:
-        """Return how far each clock is ahead of the controller's, in seconds, whatever SSH takes."""
+        """Return how far each clock is ahead of the controller's, in seconds, without the time of SSH."""
         found = []
         for vm in self.vms:
             before = time.time()
@@ -152,7 +152,7 @@ class Lab:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     for vm in known().values():
-        # One that other tests come back to by thaw() would take a processor and memory.
+        # A VM that other tests thaw later would take a processor and memory.
         if qemu.is_frozen(vm):
             qemu.cut(vm)
     made = Lab(tmp_path_factory.mktemp("first") / "lab")
@@ -162,7 +162,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def refused(output: str, vm: Vm, said: str, offset: int) -> str:
-    """Return the command that the refusal of a host names."""
+    """Assert that the role refuses a host and changes nothing; return the command that the message names."""
     assert recap(output)[vm.name]["failed"] == 1, output[-4000:]
     assert recap(output)[vm.name]["changed"] == 0, output[-4000:]
     messages = re.findall(rf"^(?:fatal: )?\[{vm.name}\]: FAILED! => (.*(?:\n .*|\n\}})*)", output, re.MULTILINE)
@@ -183,11 +183,11 @@ def test_the_first_run_on_a_bare_host(lab: Lab, ahead: int) -> None:
     output = lab.role()
     commands = [refused(output, vm, "With it, chrony", offset) for vm, offset in zip(lab.vms, offsets, strict=True)]
     assert lab.each(STATE) == before
-    # The command is right whenever it is run.
+    # The command is right at any later time.
     for vm, command in zip(lab.vms, commands, strict=True):
         qemu.inside(vm, f"{command} >/dev/null")
     assert all(abs(wrong) < 60 for wrong in lab.wrong_by()), lab.wrong_by()
-    # A server; the archive is one of today.
+    # Now as a server; the archive has today's date.
     offsets = lab.shift(YEARS, ahead)
     qemu.inside(lab.vms[0], RELEASE % (-offsets[0] - 1200, -offsets[0] + 7 * DAY_SECONDS))
     before = lab.each(STATE)
@@ -228,10 +228,10 @@ def test_the_first_run_on_a_client_with_chrony(lab: Lab, ahead: int) -> None:
     assert all(abs(wrong) < 2 for wrong in lab.wrong_by()), lab.wrong_by()
     for told in lab.each("chronyc -c -N authdata\n"):
         assert re.search(",NTS,[1-9]", told), told
-    # The second run has nothing left to do.
+    # The second run has no changes left.
     assert set(changed(lab.role()).values()) == {0}
 
-    # systemd would put the clock forward to its date at every boot.
+    # A stamp of systemd-timesyncd in the future would move the clock forward at every boot.
     assert [told for told in lab.each(FLOOR) if told] == []
     for vm in lab.vms:
         prepare(vm)

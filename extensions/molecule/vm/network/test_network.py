@@ -26,21 +26,21 @@ pytestmark = pytest.mark.usefixtures("frozen")
 SOURCES = "/etc/chrony/nts-sources.d/securetime-nts.sources"
 CHAIN = "nft add table inet bad; nft add chain inet bad in '{ type filter hook input priority -200; }'"
 RULE = f"{CHAIN}; nft add rule inet bad in"
-# What is done to the server, and to the client. Both sides of netem drop and hold back what they send.
+# Commands on the server and on the client. netem on both sides drops and delays outgoing packets.
 BAD = {
     "loss 10 %": ("tc qdisc add dev eth1 root netem loss 10%", "tc qdisc add dev eth1 root netem loss 10%"),
-    # With half of the packets lost, most key exchanges break off, and chronyd's pauses grow to minutes.
+    # At 50 % loss most key exchanges fail, and chronyd's retry intervals grow to minutes.
     "loss 30 %": ("tc qdisc add dev eth1 root netem loss 30%", "tc qdisc add dev eth1 root netem loss 30%"),
     "delay 300 ms": ("tc qdisc add dev eth1 root netem delay 300ms", ""),
     "reordering": (
         "tc qdisc add dev eth1 root netem delay 100ms reorder 50% 50%",
         "tc qdisc add dev eth1 root netem delay 100ms reorder 50% 50%",
     ),
-    # IPv6 needs 1280 and is gone then; a name that has such an address nevertheless is another fault.
+    # IPv6 needs an MTU of 1280 and is gone then. A name with an unusable IPv6 address is another fault.
     "MTU 576": ("ip link set eth1 mtu 576", "ip link set eth1 mtu 576; sed -i '/^2001.*nts1/d' /etc/hosts"),
     "IPv6 only": ("ip -4 address flush dev eth1", "ip -4 address flush dev eth1; sed -i '/^192.*nts1/d' /etc/hosts"),
 }
-# The same, and what the facts say, and of which kind the probe's error is.
+# The same commands, the expected text of the facts, and the kind of the probe's error.
 WORSE = {
     "UDP 123 blocked": (
         f"{RULE} udp dport 123 drop",
@@ -76,7 +76,7 @@ UNDO = (
 
 @pytest.fixture(scope="module", autouse=True)
 def one_source() -> None:
-    """Let nts2 have nts1 for its only source, and poll it often."""
+    """Let nts2 have nts1 for its only source, with a short polling interval."""
     both(qemu.thaw)
     qemu.inside(known()["nts2"], f"echo 'server nts1 iburst nts minpoll 2 maxpoll 2' >{SOURCES}\n")
     both(lambda each: qemu.inside(each, "cp /etc/hosts /root/hosts\nmodprobe sch_netem\n"))
@@ -89,14 +89,14 @@ def good_again() -> Iterator[None]:
 
 
 def spoil(server: str, client: str) -> None:
-    """Make the network bad, and chronyd begin from nothing."""
+    """Degrade the network, and start chronyd without its saved state."""
     qemu.inside(known()["nts1"], server)
     forget = "rm -f /var/lib/chrony/*.nts /var/lib/chrony/*.dat"
     qemu.inside(known()["nts2"], f"systemctl stop chronyd\n{forget}\n{client}\nsystemctl start chronyd\n")
 
 
 def probe() -> dict[str, Any]:
-    """Ask the server from the client's vm."""
+    """Probe the server from the client's VM."""
     return ask_server("nts2", "nts1")
 
 
@@ -112,11 +112,11 @@ def test_bad_network_only_takes_longer(case: str) -> None:
     assert seen["nts"]["state"] == "authenticated"
     assert abs(seen["tracking"]["offset_seconds"]) < 0.5
     if case == "delay 300 ms":
-        # Half of a delay on one way is what no client can see.
+        # No client can measure half of a one-way delay.
         assert seen["tracking"]["root_delay_seconds"] > 0.29, seen["tracking"]
     if case == "IPv6 only":
         assert source["address"].startswith("2001:db8:"), source
-    # chronyd closes a key exchange after 2 seconds: the delay and an emulated processor can use them up.
+    # chronyd closes a key exchange after 2 seconds, which the delay and an emulated processor can use up.
     for _attempt in range(10):
         probed = probe()
         note(f"network {case}: probe ok {probed['ok']}, {probed.get('error')}")
@@ -130,7 +130,7 @@ def test_bad_network_only_takes_longer(case: str) -> None:
 def test_blocked_network_is_told(case: str) -> None:
     server, client, told, kind = WORSE[case]
     spoil(server, client)
-    # An emulated server may be too slow for the first key exchange, which is another reason, for a while.
+    # An emulated server may be too slow for the first key exchange, which gives another reason for a while.
     deadline = time.monotonic() + 120
     seen = facts(known()["nts2"])
     while not re.search(told, " ".join(seen["nts"]["reasons"])):

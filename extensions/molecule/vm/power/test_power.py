@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Power is cut at a step of a change: after the next boot, chronyd runs with the old files or the new ones, whole."""
+"""Cut the power at each step of a change: after the next boot, chronyd runs with the old files or the new ones."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ansible_collections.securetime.nts.tests.lab.vms import (
     note,
 )
 
-# Steps of each kind of change, as counted by a change that is not cut.
+# Number of steps of each kind of change, from a change without a power cut.
 STEPS = {"config": 26, "certificate": 31}
 CUTS: list[tuple[str, str]] = [(kind, str(step)) for kind, count in STEPS.items() for step in range(1, count + 1)]
-# Two at a time, one on each VM.
+# Two cuts in parallel, one on each VM.
 ROUNDS = [CUTS[first : first + 2] for first in range(0, len(CUTS), 2)]
-# Tasks of a first installation, and after how many seconds the power goes.
+# Task of a first installation, and the seconds from its start to the power cut.
 MOMENTS = [
     ("Install the packages", 8),
     ("Install the packages", 16),
@@ -47,7 +47,7 @@ def look(vm: Vm) -> dict[str, Any]:
 
 
 def cut_at(vm: Vm, kind: str, step: str) -> bool:
-    """Begin a change on a VM and take the power away at a step; say whether there was one."""
+    """Begin a change on a VM and cut the power at a step; return whether the change reached the step."""
     qemu.thaw(vm)
     with qemu.second_line(vm) as line, qemu.begun(vm, f"python3 /root/cut.py {kind} '{step}'") as process:
         line.settimeout(0.5)
@@ -103,7 +103,8 @@ def test_steps_are_all_tried() -> None:
 
 
 def test_power_cuts_amid_the_first_installation() -> None:
-    """A run in check mode changes nothing; each other one goes on from where the power left the one before."""
+    """A run in check mode changes nothing; each later run continues from the state of the previous power cut."""
+    # Long: the nested functions hold the steps of one sequence on both VMs.
 
     def playbook(vm: Vm, *options: str) -> subprocess.Popen[str]:
         run = [sys.executable, "-m", "ansible", "playbook", "securetime.nts.site", "--limit", vm.name, *options]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The main job under AppArmor (nts1) and SELinux (nts2), enforcing, and what they would refuse without the role."""
+"""The role under enforcing AppArmor (nts1) and SELinux (nts2), and what these would deny without it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.securetime.nts.tests.lab.vms import (
 )
 
 PLAYBOOK = [sys.executable, "-m", "ansible", "playbook"]
-# What is ours in a line of the kernel's log; the VMs' own systemd and semanage quarrel with Debian's policy, too.
+# Selects log lines about the role; Debian's policy also denies the VMs' own systemd and semanage some accesses.
 OURS = r"chrony|securetime|nts-certificate|/etc/chrony|DENIED"
 DENIALS = f"journalctl -k -b --no-pager | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true"
 
@@ -33,7 +33,7 @@ def denials() -> dict[str, str]:
 
 
 def run_role(host: str, *options: str, **variables: Any) -> str:
-    """Run site.yml on a host with extra variables; return what it said."""
+    """Run site.yml on a host with extra variables; return its output."""
     command = [*PLAYBOOK, "securetime.nts.site", "--limit", host, "--diff", "--extra-vars", json.dumps(variables)]
     command += options
     environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
@@ -56,7 +56,7 @@ def test_unit_and_options_are_the_distributions() -> None:
         "nts2": ". /etc/sysconfig/chronyd; echo $OPTIONS",
     }.items():
         drop_ins = inside(known()[name], "systemctl show chronyd --property=DropInPaths").split("=")[1].split()
-        # The first one undoes a change at a boot; the second one names the file of the role's options.
+        # The first undoes an interrupted change at a boot; the second names the role's file of options.
         assert {path.rpartition("/")[2] for path in drop_ins} == {"securetime-nts-undo.conf", "securetime-nts.conf"}
         words = inside(known()[name], "tr '\\0' ' ' </proc/$(cat /run/chrony/chronyd.pid)/cmdline").split()
         package_options = inside(known()[name], package).split()
@@ -82,7 +82,7 @@ def test_facts_and_probe_are_well() -> None:
 
 
 def test_renewal_works_in_its_own_unit() -> None:
-    # As the timer starts it, in its sandbox; forced, because it is not time yet.
+    # Start the renewal in its sandbox as the timer does, and force it before its time.
     force = "mkdir -p /run/systemd/system/nts-certificate.service.d\n"
     force += "printf '[Service]\\nExecStart=\\nExecStart=/usr/local/sbin/nts-certificate renew --force\\n' "
     force += ">/run/systemd/system/nts-certificate.service.d/force.conf\nsystemctl daemon-reload\n"
@@ -97,7 +97,7 @@ def test_renewal_works_in_its_own_unit() -> None:
 def test_what_came_from_home_gets_the_label_of_its_place() -> None:
     nts2, folder, path = known()["nts2"], "/etc/chrony/nts", "/etc/chrony/nts/trusted.pem"
     content = inside(nts2, f"cat {path}")
-    # As people bring files: written at home, moved into their place, which takes the label of home along.
+    # Operators write files in a home directory and move them, and mv keeps the label of the home directory.
     label = inside(nts2, f"cp {path} /root/new\nmv /root/new {path}\nstat -c %C {path}\n")
     assert "home" in label, label
     said = ansible(
@@ -118,7 +118,7 @@ def test_what_came_from_home_gets_the_label_of_its_place() -> None:
 def test_labels_are_those_of_the_policy() -> None:
     paths = "/etc/chrony.conf /etc/chrony.keys /etc/chrony /etc/systemd/system /etc/sysconfig /usr/local/sbin"
     paths += " /var/lib/chrony /var/lib/securetime-nts /var/log/chrony"
-    # The timer may have started a renewal, which labels what it stages a moment after it has made it.
+    # The timer may run a renewal now, which labels a staged file a moment after it has made it.
     idle = "while [ $(systemctl is-active nts-certificate) = activating ]; do sleep 1; done\n"
     assert inside(known()["nts2"], f"{idle}restorecon -nvR {paths}") == ""
 
@@ -138,7 +138,7 @@ def test_nothing_was_denied() -> None:
 
 
 def test_the_tutorials_paths_are_refused() -> None:
-    """Key and certificate in /var/lib/chrony/nts, made by root at home, as people do, and moved there."""
+    """Root makes key and certificate in a home directory and moves them to /var/lib/chrony/nts."""
 
     def one(vm: Vm) -> str:
         config = {"nts1": "/etc/chrony/chrony.conf", "nts2": "/etc/chrony.conf"}[vm.name]
@@ -203,7 +203,7 @@ def test_other_places_and_another_ntp_port_are_let_in_and_out_again(host: str) -
     vm = known()[host]
     inside(vm, "dmesg -C")
     before = inside(vm, rules)
-    # As of an administrator who keeps the file elsewhere.
+    # An administrator may keep the file elsewhere.
     inside(vm, f"mkdir -p /srv/conf\nmv {config} /srv/conf/chrony.conf\nln -s /srv/conf/chrony.conf {config}\n")
     directives = {
         "port": 10123,
@@ -234,11 +234,11 @@ def test_other_places_and_another_ntp_port_are_let_in_and_out_again(host: str) -
 
 @pytest.mark.parametrize("host", ["nts1", "nts2"])
 def test_rotation_of_log_files_is_not_denied(host: str) -> None:
-    """systemd starts logrotate, as its timer does, so that SELinux confines it."""
+    """systemd starts logrotate as its timer does, so that SELinux confines it."""
     vm = known()[host]
     inside(vm, "dmesg -C")
     run_role(host, chrony_nts_logs=True)
-    # chronyd makes the file, also that after a rotation, with the next line.
+    # chronyd creates the file, also after a rotation, with its next line.
     measure = (
         "for _ in $(seq 60); do [ -s /var/log/chrony/measurements.log ] && break;"
         " chronyc burst 1/1 >/dev/null; sleep 2; done\n"
@@ -252,7 +252,7 @@ def test_rotation_of_log_files_is_not_denied(host: str) -> None:
 
 
 def test_the_monitor_is_not_denied() -> None:
-    """Its unit in its sandbox, with chronyc, the probe of the host's own server, and what it writes."""
+    """The unit runs in its sandbox with chronyc, the probe of the host's own server, and its output files."""
     folder = "/var/lib/node_exporter"
     paths = f"/usr/local/sbin /etc/nts-monitor.json /etc/systemd/system /var/lib/nts-monitor {folder} /var/log/chrony"
 

@@ -43,7 +43,7 @@ def test_nothing_else_in_the_place_of_the_keys_is_read_or_replaced(what, tmp_pat
     monkeypatch.setattr(sharing, "apply", lambda *_arguments: pytest.fail("something was changed"))
     host = System(run=lambda _argv: pytest.fail("a program was run"), label=lambda _file, _path: None)
     with pytest.raises(TransactionError, match=r"nothing was changed\. Remove it"):
-        sharing.replace_keys(host, sharing.Place(str(path)), KEYS, Options("/chrony.conf", "chronyd"))
+        sharing.replace_keys(host, sharing.KeyLocation(str(path)), KEYS, Options("/chrony.conf", "chronyd"))
 
 
 def test_keys_are_read_and_replaced(tmp_path, monkeypatch):
@@ -55,7 +55,9 @@ def test_keys_are_read_and_replaced(tmp_path, monkeypatch):
         if text is not None:
             path.write_text(text)
         assert sharing.keys_in(str(path)) == (KEYS if text == KEYS.text() else None)
-        assert sharing.replace_keys(host, sharing.Place(str(path)), KEYS, Options("/chrony.conf", "chronyd")) == {}
+        assert (
+            sharing.replace_keys(host, sharing.KeyLocation(str(path)), KEYS, Options("/chrony.conf", "chronyd")) == {}
+        )
     (wanted,), options = given[-1]
     assert (wanted.path, wanted.content, wanted.mode, wanted.effect) == (str(path), KEYS.text(), 0o600, "keys")
     assert not options.originals
