@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NTS servers for tests: real ones of several makes and versions, and one that is wrong on purpose. All on loopback."""
+"""NTS servers for tests on loopback: real ones of several makes and versions, and servers that misbehave on purpose."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPri
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Return a port that nobody uses at the moment."""
+    """Return a port that no program uses now."""
     with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind((ADDRESS, 0))
         return int(taken.getsockname()[1])
@@ -57,7 +57,7 @@ class Pair:
 
     @property
     def der(self) -> bytes:
-        """The certificate's bytes."""
+        """Return the certificate in DER."""
         return self.certificate.public_bytes(serialization.Encoding.DER)
 
 
@@ -74,7 +74,7 @@ def make_pair(
     chain: Sequence[Pair] = (),
     permitted: str | None = None,
 ) -> Pair:
-    """Make a certificate, signed by its issuer or by itself; its dates are counted from now."""
+    """Make a certificate, signed by an issuer or self-signed; its dates are relative to now."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -105,7 +105,7 @@ def _general_name(name: str) -> x509.GeneralName:
 
 @contextlib.contextmanager
 def running(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a daemon in the foreground, and end it."""
+    """Run a daemon in the foreground inside the context."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -120,7 +120,7 @@ def running(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Pop
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what()
@@ -128,14 +128,14 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], s
 
 
 def listens(port: int, address: str = ADDRESS) -> bool:
-    """Say whether somebody accepts connections."""
+    """Return whether a program accepts connections on a port."""
     with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=10):
         return True
     return False
 
 
 class Server:
-    """Where a server is and what it says."""
+    """Ports and log of a server."""
 
     def __init__(self, ntsport: int, port: int, log: Path) -> None:
         self.ntsport, self.port, self.log = ntsport, port, log
@@ -152,7 +152,7 @@ def chronyd(
     port: int | None = None,
     address: str = ADDRESS,
 ) -> Iterator[Server]:
-    """Run chronyd of a Debian suite as an NTS server that cannot touch the clock."""
+    """Run chronyd of a Debian suite as an NTS server without control of the clock."""
     folder.mkdir(parents=True, exist_ok=True)
     server = Server(ntsport or free_port(), port or free_port(socket.SOCK_DGRAM), folder / "log")
     config = folder / "chrony.conf"
@@ -186,7 +186,7 @@ def misbehaving(
     alpn: Sequence[str] = ("ntske/1",),
     change: Callable[[ssl.SSLContext], None] | None = None,
 ) -> AbstractContextManager[int]:
-    """Serve TLS on a port and do as told with each session."""
+    """Serve TLS on a port and call `behave` with each session."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.chain, pair.key_file)
     context.set_alpn_protocols(list(alpn))
@@ -202,7 +202,7 @@ def misbehaving(
 
 @contextlib.contextmanager
 def raw(behave: Behaviour) -> Iterator[int]:
-    """Accept connections on a port, and do as told with each."""
+    """Accept connections on a port and call `behave` with each connection."""
     with socket.create_server((ADDRESS, 0)) as listener:
         listener.settimeout(0.1)
         stop = threading.Event()

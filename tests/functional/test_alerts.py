@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Alert rules, queries of dashboards and inhibition rules, by the judgement of promtool and of an Alertmanager."""
+"""promtool checks the alert rules and the queries of dashboards, and an Alertmanager applies the inhibition rules."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def promtool(request: pytest.FixtureRequest) -> list[str]:
 
 
 def run(command: Sequence[str], folder: Path) -> str:
-    """Return what a command prints; fail with it where the command fails."""
+    """Return the output of a command; fail with that output if the command fails."""
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -59,7 +59,7 @@ def test_every_alert_fires_and_is_silent_as_its_cases_say(promtool: list[str]) -
 
 
 def test_a_limit_that_is_raised_silences_its_alert(promtool: list[str], tmp_path: Path) -> None:
-    """The cases fail by the rules of other limits, so that they do compare."""
+    """The cases fail by the rules of other limits, which proves that they compare values."""
     limits = {**{limit.name: limit.default for limit in alerts.LIMITS}, "stratum": 7}
     (tmp_path / alerts.RULES.name).write_text(alerts.rules(limits, alerts.ALERTS, alerts.RUNBOOKS))
     cases = yaml.safe_load((PROMETHEUS / CASES).read_text())
@@ -81,7 +81,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = server.getsockname()[1]
     address = f"127.0.0.1:{port}"
     options = ["--config.file=/tmp/alertmanager.yml", "--storage.path=/tmp/data", f"--web.listen-address={address}"]
-    # It reads a template of its package by an absolute path.
+    # Alertmanager reads a template of its package by an absolute path.
     script = f'mount --bind {folder} "$0/tmp" && exec chroot "$0" "$@"'
     root = system("bookworm", ALERTMANAGER)
     command = ["unshare", "--mount", "sh", "-c", script, str(root), f"/usr/bin/{ALERTMANAGER}", *options]
@@ -95,7 +95,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def ask(address: str, path: str, content: object = None) -> Any:
-    """Return what an Alertmanager answers, in JSON."""
+    """Return the JSON answer of an Alertmanager."""
     body = None if content is None else json.dumps(content).encode()
     request = urllib.request.Request(f"http://{address}{path}", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:
@@ -126,7 +126,7 @@ def test_a_cause_silences_its_effects_where_it_fires_and_nowhere_else(alertmanag
             labels = {**dict.fromkeys(rule.equal, "1"), "instance": here}
             firing += [{"alertname": rule.source, **labels}, {"alertname": target, **labels}]
             expected.add((target, *sorted(labels.values())))
-            # The same effect with another cause: on another host, of another source, of another pair.
+            # The same effect with another cause: another host, another source, or another pair.
             firing += [{"alertname": target, **labels, name: "2"} for name in rule.equal if name != "instance"]
             firing.append({"alertname": target, **labels, "instance": f"elsewhere-{here}"})
     assert inhibited(alertmanager, firing) == expected

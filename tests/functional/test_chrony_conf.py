@@ -1,9 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of chrony.conf says what real chronyds of three versions say of every directive and every option.
+"""Compare the table of chrony.conf with real chronyds of three versions, for every directive and every option.
 
-chrony of Debian's suites is unpacked once (tests/functional/unpacked.py).
+tests/functional/unpacked.py unpacks chrony of Debian's suites once.
+
+Long: one table of examples, which all tests of this file read.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_inp
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ["bookworm", "trixie", "testing"]
 
-# What the table cannot tell: values that chronyd takes, and does not have to look up anywhere else.
+# Valid texts of directives whose kind is too general for an example. chronyd needs no other file to accept them.
 TEXTS = {
     "address": "192.0.2.255",
     "bindcmdaddress": "/run/chrony/chronyd.sock",
@@ -52,7 +54,7 @@ TEXTS = {
 }
 TEMPCOMP = {"sensor": "/sys/class/thermal/thermal_zone0/temp", "interval": 30}
 
-# What chronyd 4.9 takes and the table does not, because it could only be a mistake (or, for folders, has another form).
+# chronyd 4.9 accepts these lines and the table does not: they can only be mistakes, or folders have another form.
 NARROWED = """
 broadcast 0 192.0.2.255
 broadcast 1 192.0.2.255 0
@@ -113,7 +115,7 @@ pool nts.example.org minpoll 25
 pool nts.example.org ntsport 0
 pool nts.example.org port 0
 """
-# Here chronyd looks at a value when it starts, and not when it reads it.
+# chronyd checks these values at its start and not when it reads the file.
 NOT_READ = {"refclock.driver"}
 
 ROLE = ROOT / "roles" / "chrony_nts"
@@ -121,7 +123,7 @@ ROLE = ROOT / "roles" / "chrony_nts"
 
 @dataclass
 class Example:
-    """A value of a directive, or a source, the part of it that matters, and the version that this came with."""
+    """A value of a directive or a source, the part under test, and the first version that supports the part."""
 
     path: str
     value: Any
@@ -131,13 +133,13 @@ class Example:
 
     @property
     def arguments(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What the functions of the table take."""
+        """Return the arguments of the table's functions."""
         name = self.path.partition(".")[0]
         return ({}, [self.value]) if name == SOURCE.name else ({name: self.value}, [])
 
     @property
     def lines(self) -> list[str]:
-        """What stands in the file."""
+        """Return the rendered lines of the file."""
         directives, sources = self.arguments
         return render_directives(directives) + render_sources(sources)
 
@@ -147,13 +149,13 @@ def newest(*versions: str) -> str:
 
 
 def within(word: Word, example: Example) -> Example:
-    """Return an example of a part as one of what it is a part of."""
+    """Return an example of a part as an example of the name that contains it."""
     since = newest(word.since, example.since)
     return Example(f"{word.name}.{example.path}", example.value, since, example.by_chronyd)
 
 
 def right(word: Word) -> Iterator[Example]:
-    """Yield values that a name takes: both ends of its range, every choice, every part."""
+    """Yield valid values of a name: both ends of its range, every choice, every part."""
     for example in right_one(word):
         value = [example.value] if word.several else example.value
         yield Example(example.path, value, newest(word.since, example.since))
@@ -184,7 +186,7 @@ def right_one(word: Word) -> Iterator[Example]:
 
 
 def whole(word: Word) -> dict[str, Any]:
-    """Return the least that a name of several parts takes."""
+    """Return the smallest valid value of a name with several parts."""
     if word is SOURCE:
         return {"type": "pool", "address": "nts.example.org"}
     if word.name == "tempcomp":
@@ -193,7 +195,7 @@ def whole(word: Word) -> dict[str, Any]:
 
 
 def wrong(word: Word) -> Iterator[Example]:
-    """Yield values that a name does not take."""
+    """Yield invalid values of a name."""
     if word.several:
         yield Example(word.name, "no list", by_chronyd=False)
     for example in wrong_one(word):
@@ -212,7 +214,7 @@ def wrong_one(word: Word) -> Iterator[Example]:
             for end in (word.low - 1, word.high + 1):
                 if abs(end) != inf:
                     yield Example(word.name, end, by_chronyd=word.kind == "integer" and end != INT_MAX + 1)
-        # chronyd has no value for a flag that could be wrong, and what is refused is right to it.
+        # To chronyd no value of a flag is wrong, and names that the table refuses are valid.
         yield Example(word.name, "two words", by_chronyd=word.kind not in ("flag", "refused"))
         for value in ("# comment", "1 # comment", "1\n2", "", [1], *([] if word.kind == "flag" else [True])):
             yield Example(word.name, value, by_chronyd=False)
@@ -244,7 +246,7 @@ class Chronyd:
         self.version = banner.split("version ")[1].split()[0]
 
     def refusal(self, lines: list[str]) -> str:
-        """Return what chronyd has against a file of these lines; empty if nothing."""
+        """Return chronyd's error about a file of these lines; empty if it accepts them."""
         text = "".join(f"{line}\n" for line in lines)
         done = subprocess.run(
             [*self.command, "-p", "-f", "/dev/stdin"], check=False, input=text, capture_output=True, text=True
@@ -395,7 +397,7 @@ def test_every_layout_is_a_file_that_chronyd_takes(chronyd: Chronyd, tmp_path: P
     assert "pool ntp-bootstrap.ubuntu.com certset 1 iburst maxsources 1 nts" in single
     assert "sourcedir /etc/chrony/nts-sources.d" not in single
     assert "confdir /etc/chrony.d /usr/etc/chrony.d" in files["drop-ins"]
-    # A drop-in's value comes later, and replaces the distribution's.
+    # The value of a drop-in comes later and overrides the distribution's.
     ubuntu = files["drop-ins of Ubuntu"]
     assert ubuntu.index("maxupdateskew 100.0") < ubuntu.index("confdir /etc/chrony/conf.d")
     assert ubuntu.index("confdir /etc/chrony/conf.d") < ubuntu.index("authselectmode require")

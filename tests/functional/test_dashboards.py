@@ -43,7 +43,7 @@ QUERIES = [
 
 
 def filled(expr: str) -> str:
-    """Return a query with the variables that Grafana replaces."""
+    """Return a query with values in place of Grafana's variables."""
     return expr.replace("$__rate_interval", "10s").replace("$instance", ".*").replace("$pair", ".*")
 
 
@@ -59,7 +59,7 @@ def exposition() -> str:
 
 
 class Exporter(http.server.BaseHTTPRequestHandler):
-    """What node_exporter would serve."""
+    """Serve the metrics as node_exporter does."""
 
     def do_GET(self) -> None:
         """Answer with the metrics."""
@@ -69,7 +69,7 @@ class Exporter(http.server.BaseHTTPRequestHandler):
         self.wfile.write(exposition().encode())
 
     def log_message(self, *_words: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def ask(address: str, expr: str) -> list[Any]:
-    """Return the series that Prometheus answers a query with."""
+    """Return the series that Prometheus returns for a query."""
     url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': expr})}"
     try:
         with urllib.request.urlopen(url, timeout=SECONDS) as answer:

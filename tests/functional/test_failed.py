@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role says where its last steps fail after the first failure."""
+"""The role's error message when its final steps fail after the first failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLOSED = {"udp_ports": [123], "tcp_ports": [4460], "addresses": [], "device": ""
 
 
 def report(tmp_path: Path, closed: dict[str, object]) -> str:
-    """Return the message of the role after a failure, where a change had closed the firewall."""
+    """Return the role's message about a failure after a change that closed the firewall."""
     variables = {
         "__chrony_nts_plan": {"platform": {}, "first_seen": {"installed": True, "rivals": []}},
         "__chrony_nts_firewall": {"closed": closed},
@@ -41,7 +41,7 @@ def report(tmp_path: Path, closed: dict[str, object]) -> str:
 
 
 def test_a_firewall_that_stays_closed_is_told_beside_the_first_failure(tmp_path: Path) -> None:
-    # The module refuses this before it looks at the host.
+    # The module refuses this value before it reads the host.
     said = report(tmp_path, {"allow": ["no network"], **CLOSED})
     assert said.startswith(
         "Configure | Apply the files: The change was rolled back. The firewall stays closed: allow has"

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """chrony and ntpsec as client and server of each other, with the certificates of the role. Needs root.
 
-Every pair meets in a room of its own, some at the same time. With `pytest -rP` each prints what it agreed on.
+Each client and server meet in a network namespace of their own; some pairs run in parallel. With `pytest -rP` each pair
+prints the parameters that it agreed on.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ AT_ONCE = 8
 
 
 class Case(NamedTuple):
-    """With which certificates, how the client names the server, and why it is to refuse."""
+    """The kind of certificates, the client's name of the server, and the expected reason of a refusal."""
 
     certificates: str
     server: str = rooms.NAME
@@ -50,7 +51,7 @@ CASES = {
     "provider selfsigned": Case("provider selfsigned"),
     "provider acme": Case("provider acme"),
 }
-# In the words of GnuTLS and of OpenSSL.
+# The message of GnuTLS and of OpenSSL.
 ISSUER = "certificate issuer is unknown|unable to get local issuer certificate"
 CONSTRAINTS = "violates the signer's constraints|(?:permitted|excluded) subtree violation"
 WRONG = {
@@ -64,13 +65,13 @@ WRONG = {
 NAME_IS_WANTED = "Missing name of .* for NTS-KE|NTSc: .*DNS error"
 REFUSAL = re.compile(f"TLS handshake with .* failed.*|NTSc: certificate invalid.*|(?:{NAME_IS_WANTED}).*")
 ADDRESSES = (rooms.IPV4, rooms.IPV6)
-# Constraints that permit what the certificate has, but for the one or the other.
+# Constraints that permit every name of the certificate except its name or its address.
 BUT_THE_NAME = (rooms.NAME_OF_IPV6, rooms.IPV6, rooms.IPV4, "other.example.org")
 BUT_THE_ADDRESS = (rooms.NAME, rooms.NAME_OF_IPV6, rooms.IPV6, "192.0.2.2")
 
 
 class Meeting(NamedTuple):
-    """Who asks whom, each as make and suite, and in which case."""
+    """Client and server, each as make and suite, and the case."""
 
     client: tuple[str, str]
     server: tuple[str, str]
@@ -81,7 +82,7 @@ class Meeting(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """The client's part: its version, how many authentic answers it got, what was agreed on, or why it refused."""
+    """The client's result: version, number of authentic answers, agreed parameters, or the reason of its refusal."""
 
     version: str
     answers: int
@@ -92,7 +93,7 @@ class Answered(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a meeting: the server's version, how many authentic requests it got, and the client's part."""
+    """The result of a meeting: the server's version, the number of authentic requests, and the client's result."""
 
     server: str
     requests: int
@@ -136,7 +137,7 @@ def _ask_by_chrony(place: Room, suite: str, folder: Path, server: str, trusted: 
         if refused:
             return Answered(_version(client), answers, refused=refused[0])
         assert client.value("ntpdata", "Authenticated") == "Yes"
-        # Name, mode, number of the key, AEAD, bits of the key, last, attempts, NAKs, cookies, their length.
+        # Columns: name, mode, key ID, AEAD, key length in bits, last, attempts, NAKs, cookies, cookie length.
         row = client.ask("authdata").splitlines()[-1].split()
         assert (row[1], row[4], row[7]) == ("NTS", "256", "0"), row
         return Answered(_version(client), answers, int(row[3]), int(row[8]), int(row[9]))
@@ -163,7 +164,7 @@ def _ask_by_ntpsec(place: Room, suite: str, folder: Path, server: str, trusted: 
 
 def _ask_by_probe(place: Room, server: str, trusted: Path) -> Answered:
     addresses = {rooms.NAME: rooms.IPV4, rooms.NAME_OF_IPV6: rooms.IPV6}
-    # The names of the room are known only to processes that were started in it.
+    # Only processes inside the namespace can resolve its names.
     question = ProbeOptions(addresses.get(server, server), server, trusted_certs=[str(trusted)], system_certs=False)
     library = gnutls.load()
     assert library is not None
@@ -193,7 +194,7 @@ def _meet(meeting: Meeting, folder: Path, certificates: Mapping[str, Certificate
 def outcomes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[Meeting, Future[Outcome]]]:
-    """Let all pairs meet that were asked for."""
+    """Run the meetings of all selected tests in parallel; yield a future of each outcome."""
     folder = tmp_path_factory.mktemp("interop")
     role = rooms.of_the_role(folder / "role")
     another = rooms.of_the_role(folder / "another")
@@ -232,14 +233,14 @@ PAIRS = [
     *((("ntpsec", client), ("chrony", server)) for client in NTPSEC for server in CHRONY),
     *((PROBE, ("ntpsec", server)) for server in NTPSEC),
 ]
-# Which clients do not take addresses: chrony 4.0 none at all, ntpsec none of IPv6.
+# Clients that do not accept addresses: chrony 4.0 none at all, ntpsec no IPv6 address.
 UNABLE = {
     ("chrony", "bullseye"): ("IPv4 address", "IPv6 address", "no host name"),
     **{("ntpsec", suite): ("IPv6 address",) for suite in NTPSEC},
 }
 MEETINGS = [Meeting(*pair, case) for pair in PAIRS for case in CASES]
 AGREED = [meeting for meeting in MEETINGS if meeting.case not in UNABLE.get(meeting.client, ())]
-# The client decides; the server is one of several.
+# The refusal depends on the client alone, so one server of several is enough.
 REFUSED = [
     Meeting(*pair, case)
     for pair in PAIRS
@@ -260,7 +261,7 @@ def test_a_client_and_a_server_of_different_makes_agree(
     assert client.answers > 1
     assert outcome.requests >= client.answers
     assert client.aead == AES_SIV_CMAC_256
-    # Those of requests that are not answered yet are missing, some where the server is busy.
+    # Cookies of pending requests are missing, more of them while the server is busy.
     assert client.cookies >= 5
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The benchmark of key exchanges counts what chronyd counts, and gives no figures where there are none."""
+"""The benchmark of key exchanges counts as chronyd does, and prints no figures without a valid measurement."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 def accepted(socket: Path) -> int:
-    """Return how many key exchanges chronyd says that it has accepted."""
+    """Return how many key exchanges chronyd reports as accepted."""
     command = [*program(ke_speed.SUITE, "usr/bin/chronyc"), "-h", str(socket), "serverstats"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     told = {label.strip(): value for label, _colon, value in (line.partition(":") for line in done.stdout.splitlines())}
@@ -49,7 +49,7 @@ def accepted(socket: Path) -> int:
 
 
 def measured(clients: Clients) -> dict[str, list[Round]]:
-    """Measure for as long as a controller that is busy with other tests needs."""
+    """Measure for as long as a controller that runs other tests needs."""
     try:
         return ke_speed.compare(CERTIFICATES, clients, rounds=1, seconds=0.2)
     except BenchError as error:
@@ -66,7 +66,7 @@ def test_every_certificate_has_figures(clients: Clients) -> None:
     lines = ke_speed.table(found).splitlines()
     assert [line.partition("  ")[0] for line in lines[2:]] == list(CERTIFICATES)
     assert len({len(line) for line in lines}) == 1
-    # A modulus of 4096 bits and a signature of as many are more than all that a chain of P-256 has.
+    # A modulus of 4096 bits and a signature of that size are longer than a whole chain of P-256 certificates.
     ours, theirs = (found[name][0].bytes_each for name in ke_speed.CERTIFICATES)
     assert theirs > ours + 512
 
@@ -89,7 +89,7 @@ def test_it_counts_what_chronyd_counts(clients: Clients, pair: Pair, tmp_path: P
         before = accepted(socket)
         measured = clients.measure(server.ntsport, pid, 0.3)
         assert measured.exchanges == accepted(socket) - before
-        # Its processes are counted, too: the main one only accepts connections.
+        # The figure includes chronyd's child processes, because the main process only accepts connections.
         main = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[ke_speed.TIMES]
         assert ke_speed.cpu_seconds(pid) > 2 * sum(map(int, main)) / ke_speed.TICKS_PER_SECOND
     assert measured.exchanges > 2
@@ -120,7 +120,7 @@ def test_an_answer_without_cookies_is_an_error(clients: Clients, pair: Pair) -> 
 
 
 def test_no_cpu_time_is_an_error(clients: Clients, pair: Pair, tmp_path: Path) -> None:
-    """Of the wrong process, for example."""
+    """For example, with the id of the wrong process."""
     with (
         running(["sleep", "60"], tmp_path / "log") as idle,
         chronyd(ke_speed.SUITE, tmp_path / "chronyd", pair, ke_speed.LINES) as server,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The recommended limits of a server stop a flood and none of its clients: real chronyds of four versions."""
+"""The recommended limits of a server stop a flood and serve all honest clients: real chronyds of four versions."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from ansible_collections.securetime.nts.tests.functional.nts_servers import ADDR
 
 SUITES = ("bullseye", "bookworm", "trixie", "testing")
 LIMITS = _limits.recommended(1000, ["cmdallow"])
-# chronyd with iburst sends four packets, or eight while it has no answer.
+# chronyd with iburst sends four packets, or eight while it gets no answer.
 IBURST = 8
-# Of chronyd's 100.
+# Most of chronyd's default of 100 connections.
 MOST_OF_DEFAULT = 80
 MAJORITY = 10
 
@@ -44,13 +44,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder whose path leaves room for the name of a socket, of which chronyc makes one beside chronyd's."""
+    """Yield a folder with a short path, because chronyc adds a socket with a limited length beside chronyd's."""
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
 
 
 def ask(port: int, source: str, times: int) -> None:
-    """Send NTP requests at once."""
+    """Send several NTP requests at once."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.bind((source, 0))
         for _time in range(times):
@@ -60,7 +60,7 @@ def ask(port: int, source: str, times: int) -> None:
 
 
 def exchanged(port: int, source: str, times: int) -> int:
-    """Return how many of some key exchanges brought cookies."""
+    """Return how many key exchanges of a client brought cookies."""
     client, successes = Client(library()), 0
     for _time in range(times):
         with contextlib.suppress(*FAILURES):
@@ -70,14 +70,14 @@ def exchanged(port: int, source: str, times: int) -> int:
 
 
 def connections(port: int) -> list[str]:
-    """Return the lines of established connections of a port of the server's (proc(5), /proc/net/tcp)."""
+    """Return the established connections of a server's port (proc(5), /proc/net/tcp)."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return [words[2] for words in lines if words[1].endswith(f":{port:04X}") and words[3] == "01"]
 
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_limits_are_of_one_address(suite: str, pair: Pair, folder: Path) -> None:
-    """Nothing of honest clients is dropped: their burst at a start, a second one, and sixteen behind one address."""
+    """chronyd serves all honest clients: their burst at a start, a second one, and 16 clients behind one address."""
     with serving(suite, folder, pair, LIMITS) as (server, _pid):
         for number in range(4):
             ask(server.port, f"127.1.0.{number + 1}", IBURST)
@@ -94,7 +94,7 @@ def test_limits_are_of_one_address(suite: str, pair: Pair, folder: Path) -> None
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_silent_connections_do_not_keep_clients_out(suite: str, pair: Pair, folder: Path) -> None:
-    """Of chronyd's default of 100 connections, a single host holds all."""
+    """A single host can hold all 100 connections of chronyd's default."""
     context = multiprocessing.get_context("spawn")
     for name, limits, served in (("default", {}, False), ("limited", LIMITS, True)):
         ended, made = context.Event(), context.SimpleQueue()
@@ -104,7 +104,7 @@ def test_silent_connections_do_not_keep_clients_out(suite: str, pair: Pair, fold
             try:
                 wait_for(lambda: len(connections(server.ntsport)) > MOST_OF_DEFAULT, 100, server.log.read_text)
                 outcomes = [0, 0]
-                # Load on the controller slows the flood and its victims alike.
+                # Load on the controller slows both the flood and the honest clients.
                 while max(outcomes) < MAJORITY:
                     outcomes[exchanged(server.ntsport, f"127.1.0.{sum(outcomes) + 1}", 1)] += 1
             finally:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mistakes in the variables end in a sentence before the host is touched; what is right goes on to the host."""
+"""The role reports mistakes in the variables before it connects to the host; valid variables let it continue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MISTAKES = GROUPS["mistakes"]["hosts"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """One run of the role over every case of each group: the folder of the sentences, and what Ansible printed."""
+    """Run the role over every case of each group; return the folder of the messages and Ansible's output."""
     results = tmp_path_factory.mktemp("mistakes")
     playbook = Path(sys.executable).with_name("ansible-playbook")
     output = ""
@@ -39,7 +39,7 @@ def test_mistake_is_told_before_the_host_is_touched(case: str, run: tuple[Path, 
     told = json.loads((results / f"{case}.json").read_text())
     assert re.search(MISTAKES[case]["expected"], told["msg"], re.DOTALL), told
     assert told["task"].startswith("Preflight |"), told
-    # Ansible prints it twice.
+    # Ansible prints the message twice.
     assert len(told["msg"]) < 1000, told
 
 

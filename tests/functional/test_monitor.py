@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the monitor finds of real NTS servers of four suites, and whether Prometheus takes its metrics."""
+"""The monitor's results on real NTS servers of four suites, and Prometheus' check of its metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.securetime.nts.tests.functional import rooms
 from ansible_collections.securetime.nts.tests.functional.nts_servers import DAY, Pair, make_pair
 from ansible_collections.securetime.nts.tests.functional.unpacked import program
 
-# Of chrony 4.0, 4.3, 4.6.1 and the newest.
+# chrony 4.0, 4.3, 4.6.1 and the newest.
 SUITES = ["bullseye", "bookworm", "trixie", "testing"]
 ALL_STAGES = ["dns", "tcp", "tls", "ke", "ntp"]
 LINES = ["local stratum 5", "allow 127.0.0.0/8", "allow 192.0.2.0/24"]
@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rooms.Room]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder that chronyd makes."""
+    """Return a folder that chronyd creates."""
     return tmp_path / "chronyd"
 
 
@@ -45,12 +45,12 @@ def pair(tmp_path: Path) -> Pair:
 
 
 def pairs_lines(pair: Pair) -> list[str]:
-    """Return the lines of a server with this pair."""
+    """Return the directives of a server with this pair."""
     return [f"ntsservercert {pair.chain}", f"ntsserverkey {pair.key_file}", *LINES]
 
 
 def check(place: rooms.Room, daemon: rooms.Chrony, tmp_path: Path) -> dict[str, Any]:
-    """Return what the monitor finds of a chronyd in a room."""
+    """Return the monitor's result for a chronyd in a network namespace."""
     chronyc = tmp_path / "chronyc"
     user = "" if daemon.suite in ("bullseye", "bookworm", "trixie") else "-u root "
     words = " ".join(program(daemon.suite, "usr/bin/chronyc"))
@@ -68,7 +68,7 @@ def accepted(daemon: rooms.Chrony) -> int:
 
 
 def passed(found: dict[str, Any]) -> list[bool | None]:
-    """Return whether each stage of the probe was passed."""
+    """Return the result of each stage of the probe."""
     return [found["pairs"][0]["stages"].get(stage, (None, None))[0] for stage in ALL_STAGES]
 
 
@@ -101,7 +101,7 @@ def test_a_server_that_cannot_read_its_key_fails_at_tls(
         found = check(place, daemon, tmp_path)
         assert passed(found) == [True, True, False, False, False]
         assert found["pairs"][0]["problem"].startswith("chronyd serves no NTS: the server closed the key exchange")
-        # chronyd counts what came of nothing, too.
+        # chronyd also counts key exchanges that failed.
         assert found["connections"] == accepted(daemon) - before == 2
 
 
@@ -153,7 +153,7 @@ def test_trust_anchors_are_listed_with_their_dates(place: rooms.Room, pair: Pair
 
 
 def test_prometheus_takes_every_metric() -> None:
-    """By the linter of Prometheus, which also reads what node_exporter would refuse."""
+    """Check the text with the linter of Prometheus, which also finds what node_exporter would refuse."""
     every = [Sample(metric.name, tuple(f'{label} "\\x' for label in metric.labels), 1.5) for metric in METRICS]
     text = samples.exposition(every)
     command = program("bookworm", "usr/bin/promtool", "prometheus")

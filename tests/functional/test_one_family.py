@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server and its client on hosts with IPv4 alone and with IPv6 alone, where loopback has no other family either."""
+"""A server and its client on hosts with only IPv4 or only IPv6, where loopback has no other family either."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ansible_collections.securetime.nts.tests.functional.test_verdict import Cli
 
 SUITES = ("bullseye", "bookworm", "trixie", "testing")
 SECONDS = 300
-# The role writes both families, whatever the host has.
+# The role writes rules of both families on every host.
 ALLOW = ("allow 192.0.2.0/24", "allow 2001:db8::/32", "allow 127.0.0.0/8", "allow ::1")
 
 
 class Family(NamedTuple):
-    """A name with one address, and what takes the other family from a room."""
+    """A name with one address, and the command that removes the other family from a network namespace."""
 
     name: str
     address: str

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Combinations of options and directives that `chronyd -p` accepts, and with which chronyd ends at its start.
+"""Combinations of options and directives that `chronyd -p` accepts, and with which chronyd exits at its start.
 
-Each is tried on the chronyds of four Debian suites, and so is what the sentence says to do instead.
+Run each combination on the chronyds of four Debian suites, and also the remedy that the message names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ansible_collections.securetime.nts.tests.functional.rooms import Room, comm
 from ansible_collections.securetime.nts.tests.functional.unpacked import program
 
 SUITES = ["bullseye", "bookworm", "trixie", "testing"]
-# Options, lines, what chronyd logs, and the first suite whose chronyd has the directives.
+# Options, lines, chronyd's log message, and the first suite whose chronyd has the directives.
 FATAL = {
     "mailonchange": ("-F 1", ["mailonchange root 0.5"], "mailonchange directive cannot be used", "bullseye"),
     "mailonchange, level 2": ("-F 2", ["mailonchange root 0.5"], "cannot be used with -F", "bullseye"),
@@ -48,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
 
 
 def command(suite: str, folder: Path, lines: Sequence[str], socket: Path) -> list[str]:
-    """Write a configuration with these lines, which chronyd accepts; return what reads it."""
+    """Write a configuration with these lines, which chronyd accepts; return the command that reads it."""
     config = folder / "chrony.conf"
     own = [f"bindcmdaddress {socket}", "cmdport 0", f"pidfile {folder}/pid"]
     config.write_text("".join(f"{line}\n" for line in [*own, *lines]))
@@ -73,7 +73,7 @@ def test_chronyd_ends_at_its_start_and_the_table_says_so(case: str, suite: str, 
     )
     assert done.returncode == 1, done
     assert logged in done.stdout + done.stderr
-    # chronyd does not take the priority 100 of the option, and neither does the reader of options.
+    # chronyd refuses the option's priority 100, and so does the parser of options.
     unusable = parse(options.split()).unusable
     (conflict,) = [one for one in CONFLICTS if one.name == case.partition(",")[0]]
     found = conflicts(parse(options.split()).options, words_of("\n".join(lines)))
@@ -97,7 +97,7 @@ def test_what_the_sentences_say_to_do_works(case: str, suite: str, place: Room, 
         ) as process,
     ):
         try:
-            # It makes its socket after all that can end its start.
+            # chronyd creates its socket after every check that can end its start.
             ask = [*program(suite, "usr/bin/chronyc"), *(["-u", "root"] if suite == "testing" else [])]
             ask += ["-h", str(path), "activity"]
             wait_for(

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The probe asks real servers, and servers that are wrong in every way that it tells apart; all on loopback."""
+"""The probe on real servers and on servers with every fault that it distinguishes; all on loopback.
+
+Long: one table of faults and one set of misbehaving servers, which the tests share.
+"""
 
 from __future__ import annotations
 
@@ -52,16 +55,16 @@ from ansible_collections.securetime.nts.tests.functional.unpacked import program
 
 COLLECTION = "ansible_collections.securetime.nts"
 ROOT = Path(__file__).resolve().parents[2]
-# The suites, and the length of their chronyd's cookies: from 4.4 on they are sealed by AES-GCM-SIV, if it is there.
+# Suites, and the cookie length of their chronyd: since 4.4 it encrypts cookies with AES-GCM-SIV where available.
 SUITES = {"bullseye": 100, "bookworm": 100, "trixie": 96, "testing": 96}
-# Where a server for NTP is that is not the one for key exchanges.
+# Address of an NTP server that differs from that of the key exchange.
 ELSEWHERE = "127.0.0.3"
 GNUTLS = gnutls.load()
 LIBRARIES = ["gnutls", "ssl"]
-# What a server sends in a key exchange that goes well.
+# Records of a successful key exchange.
 GOOD = [record(1, b"\0\0", critical=True), record(4, b"\0\x0f"), *[record(5, bytes(100))] * 8]
 END = record(0, critical=True)
-# What a server sends in a key exchange that chronyd refuses, by what is wrong with it.
+# Records of a key exchange that chronyd refuses, by the fault.
 MALFORMED = {
     "end not critical": [*GOOD, record(0)],
     "end with a body": [*GOOD, record(0, b"ab", critical=True)],
@@ -75,14 +78,14 @@ MALFORMED = {
 
 @dataclass
 class Certificates:
-    """A CA, and what it signed."""
+    """A CA and the certificates that it signed."""
 
     folder: Path
     ca: Pair
     leaf: Pair
 
     def other(self, name: str, **options: Any) -> Pair:
-        """Make another one."""
+        """Make another pair."""
         options.setdefault("issuer", self.ca)
         return make_pair(self.folder / name, name=name, **options)
 
@@ -96,7 +99,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(scope="session")
 def server(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A good one."""
+    """Yield a working server."""
     with chronyd("trixie", tmp_path_factory.mktemp("good"), certificates.leaf) as good:
         yield good
 
@@ -106,7 +109,7 @@ Ask = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def ask(certificates: Certificates) -> Ask:
-    """Ask a server as a client that trusts the CA and nobody else."""
+    """Return a function that probes a server as a client that trusts this CA alone."""
 
     def ask(
         ntsport: int, library: str = "gnutls", *, chronyd_path: str | None = None, **options: Any
@@ -196,7 +199,7 @@ def test_folders_and_texts_of_anchors(server: Server, certificates: Certificates
     for library in LIBRARIES:
         assert ask(server.ntsport, library, trusted_certs=[str(tmp_path)])["ok"]
         assert ask(server.ntsport, library, trusted_certs=[], trusted_certs_content=text)["ok"]
-        # Whatever is trusted ends a chain.
+        # Any trusted certificate ends a chain.
         assert ask(server.ntsport, library, trusted_certs=[str(certificates.leaf.chain)])["ok"]
 
 
@@ -222,7 +225,7 @@ def test_a_name_in_the_subject_alone_is_warned_of(certificates: Certificates, as
 def test_a_renewed_certificate_needs_a_restart(certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
     old = certificates.other("renewed")
     with chronyd("trixie", tmp_path, old) as server:
-        # chronyd listens before its helper has read the pair.
+        # chronyd listens before its helper process has read the pair.
         assert ask(server.ntsport)["ok"]
         new = certificates.other("renewed")  # in the same files
         serial = f"{new.certificate.serial_number:X}"
@@ -246,7 +249,7 @@ def test_chronyd_agrees(server: Server, ask: Ask, tmp_path: Path) -> None:
     theirs = ask(server.ntsport, chronyd_path=chronyd_program(tmp_path))
     assert theirs["ok"], theirs["error"]
     assert theirs["ntp"]["method"] == "chronyd"
-    # Both read the same clock; what differs is how long a busy controller takes for an answer.
+    # Both read the same clock; the offsets differ by the response time on a busy controller.
     assert abs(theirs["ntp"]["offset_seconds"] - ours["ntp"]["offset_seconds"]) < max(
         ours["ntp"]["delay_seconds"], 1e-2
     )
@@ -254,7 +257,7 @@ def test_chronyd_agrees(server: Server, ask: Ask, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [None, *MALFORMED])
 def test_chronyd_refuses_the_answers_that_the_probe_refuses(name: str | None, world: World) -> None:
-    """chronyd sends an NTP packet to the port that the server names if it takes the server's answer."""
+    """If chronyd accepts the server's answer, it sends an NTP packet to the port that the server names."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ntp:
         ntp.bind((ADDRESS, 0))
         ntp.settimeout(0.1)
@@ -273,7 +276,7 @@ def test_chronyd_refuses_the_answers_that_the_probe_refuses(name: str | None, wo
 
 
 def chronyd_program(folder: Path) -> str:
-    """Return the path of a program that is chronyd."""
+    """Write a script that runs chronyd; return its path."""
     path = folder / "chronyd.sh"
     words = " ".join(program("trixie", "usr/sbin/chronyd"))
     path.write_text(f'#!/bin/sh\nexec {words} "$@" "pidfile {folder}/pid" "bindcmdaddress /" "cmdport 0"\n')
@@ -286,7 +289,7 @@ def chronyd_program(folder: Path) -> str:
 
 @dataclass
 class World:
-    """What a fault is made of."""
+    """The fixtures that faults use."""
 
     certificates: Certificates
     server: Server
@@ -300,7 +303,7 @@ def world(certificates: Certificates, server: Server, tmp_path: Path) -> World:
 
 @dataclass
 class Fault:
-    """A server that is wrong, what is to be said of it, and to which libraries it happens."""
+    """A faulty server, the expected kind and detail of the error, and the libraries that show it."""
 
     kind: str
     setup: Callable[[World], AbstractContextManager[int]]
@@ -322,7 +325,7 @@ def nobody(_world: World) -> Iterator[int]:
 
 @contextlib.contextmanager
 def deaf(_world: World) -> Iterator[int]:
-    """A listener whose queue is full: the kernel drops what more comes."""
+    """Listen with a full queue, so that the kernel drops further connections."""
     with socket.create_server((ADDRESS, 0), backlog=0) as listener, contextlib.ExitStack() as stack:
         port = listener.getsockname()[1]
         for _number in range(8):
@@ -334,7 +337,7 @@ def deaf(_world: World) -> Iterator[int]:
 
 
 def by_chronyd(*lines: str, pair: Callable[[Certificates], Pair] | None = None, suite: str = "trixie") -> Any:
-    """A real server that is set up wrongly."""
+    """Return a setup of a real server with a wrong configuration."""
 
     @contextlib.contextmanager
     def setup(world: World) -> Iterator[int]:
@@ -352,17 +355,17 @@ def unreadable(certificates: Certificates) -> Pair:
 
 
 def by_raw(behave: Callable[[socket.socket], None]) -> Any:
-    """A server that does not even speak TLS well."""
+    """Return a setup of a server that does not speak valid TLS."""
     return lambda _world: raw(behave)
 
 
 def by_tls(behave: Callable[[ssl.SSLSocket], None], alpn: tuple[str, ...] = ("ntske/1",), **options: Any) -> Any:
-    """A server that speaks TLS, and then something else."""
+    """Return a setup of a server that speaks TLS and then misbehaves."""
     return lambda world: misbehaving(behave, world.certificates.leaf, alpn, **options)
 
 
 def answering(*parts: bytes) -> Any:
-    """A server that sends these bytes in the key exchange."""
+    """Return a setup of a server that sends these bytes in the key exchange."""
 
     def behave(session: ssl.SSLSocket) -> None:
         session.recv(4096)
@@ -373,7 +376,7 @@ def answering(*parts: bytes) -> Any:
 
 
 def silent(connection: socket.socket) -> None:
-    """Answer nothing until the client ends the connection: a probe that ignores its timeout does not."""
+    """Send nothing until the client ends the connection. A probe that ignores its timeout never ends it."""
     while connection.recv(4096):
         pass
 
@@ -393,7 +396,7 @@ def old_tls(context: ssl.SSLContext) -> None:
 
 
 def server_hello_of_nowhere(connection: socket.socket) -> None:
-    """Choose a cipher suite that there is not."""
+    """Choose a cipher suite that does not exist."""
     connection.recv(4096)
     hello = b"\x03\x03" + bytes(32) + b"\0" + b"\x13\x77" + b"\0" + struct.pack(">H", 6) + bytes.fromhex("002b00020304")
     message = b"\x02" + struct.pack(">I", len(hello))[1:] + hello
@@ -406,7 +409,7 @@ Change = Callable[[bytes, list[bytes]], "bytes | None"]
 
 @contextlib.contextmanager
 def relayed(world: World, request: Change, reply: Change) -> Iterator[int]:
-    """A real server whose NTP packets go through something that changes them; nothing is passed on for null."""
+    """Relay the NTP packets of a real server through functions that change them; None drops a packet."""
     port = free_port(socket.SOCK_DGRAM)
     lines = ("local stratum 5", f"ntsntpserver {ELSEWHERE}")
     with (
@@ -452,7 +455,7 @@ def dropped(_data: bytes, _seen: list[bytes]) -> None:
 
 
 def flipped(position: int) -> Change:
-    """Change a bit of the byte at a position."""
+    """Return a change that flips one bit of the byte at a position."""
 
     def change(data: bytes, _seen: list[bytes]) -> bytes:
         changed = bytearray(data)
@@ -463,18 +466,18 @@ def flipped(position: int) -> Change:
 
 
 def replayed(_data: bytes, seen: list[bytes]) -> bytes | None:
-    """Send the first answer, which was never delivered, again and again."""
+    """Send the first answer, which the client has never received, again and again."""
     return seen[0] if seen else None
 
 
 def of_header_of_now(data: bytes, seen: list[bytes]) -> bytes:
-    """Put an old, authentic answer behind the header of the new one."""
+    """Append the authenticated part of an old answer to the header of the new one."""
     return data[:48] + seen[0][48:] if seen else data[:20]
 
 
 @contextlib.contextmanager
 def with_other_keys(world: World) -> Iterator[int]:
-    """An NTP server that does not have the keys of the server for key exchanges."""
+    """Run an NTP server without the keys of the server for key exchanges."""
     port = free_port(socket.SOCK_DGRAM)
     one = chronyd("trixie", world.folder / "one", world.certificates.leaf, (f"ntsntpserver {ELSEWHERE}",), port=port)
     lines = ("local stratum 5", f"bindaddress {ELSEWHERE}")
@@ -557,7 +560,7 @@ FAULTS += [
         ("ntp_unsynchronised", by_chronyd("log tracking"), "", None, ""),
     )
 ]
-# These happen in a network of their own: nothing is there but what the commands make.
+# These run in a network namespace that holds only what the commands make.
 ALONE = [
     ("resolver_failed", "", {"server": "nts.example.com"}),
     ("unreachable", "", {"server": "192.0.2.1"}),
@@ -587,7 +590,7 @@ def stage_of(kind: str) -> str:
     return next(stage for stage, kinds in KINDS.items() if kind in kinds)
 
 
-# What the probe is run by in a process of its own: question as JSON in, result as JSON out.
+# Runs the probe in a separate process, with options as JSON in and the result as JSON out.
 ALONE_CODE = """
 import json, sys
 from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls, probe
@@ -596,7 +599,7 @@ print(json.dumps(probe.Probe(probe.ProbeOptions(**json.load(sys.stdin)), gnutls.
 
 
 def in_own_network(commands: str, question: dict[str, Any], folder: Path) -> Any:
-    """Ask in a network namespace whose name server is nobody."""
+    """Probe in a network namespace whose name server does not answer."""
     resolver = folder / "resolv.conf"
     resolver.write_text("nameserver 127.0.0.1\n")
     script = f'mount --bind {resolver} /etc/resolv.conf; ip link set lo up; {commands}; exec "$@"'
@@ -619,7 +622,7 @@ def test_a_crypto_policy_without_tls_1_3(tmp_path: Path, certificates: Certifica
 
 
 def test_a_server_that_has_had_enough(ask: Ask, world: World) -> None:
-    """It answers some requests by chance, with a kiss or with its time (kod: chrony 4.6 and newer)."""
+    """It answers some requests at random, with a kiss code or with its time (kod: chrony 4.6 and newer)."""
     with by_chronyd("local stratum 5", "ratelimit interval 12 burst 1 leak 4 kod 1", suite="testing")(world) as port:
         asked = (ask(port, packets=8, timeout=0.2) for _time in range(20))
         kiss = next((one for one in asked if one["error"] and one["error"]["kind"] == "ntp_kiss"), None)
@@ -652,7 +655,7 @@ def trixie() -> Iterator[list[str]]:
 
 
 def python_of(suite: str) -> Iterator[list[str]]:
-    """Yield the command that runs the Python of a suite, with its GnuTLS."""
+    """Yield the command that runs the Python of a suite with the suite's GnuTLS."""
     root = system(suite)
     collections = Path(tempfile.mkdtemp(dir=root, prefix="collections."))
     copy = collections / "ansible_collections/securetime/nts/plugins/module_utils"
@@ -662,7 +665,7 @@ def python_of(suite: str) -> Iterator[list[str]]:
 
 
 def by_itself(python: list[str], question: Any, code: str = ALONE_CODE, **environment: str) -> Any:
-    """Ask in a process of its own."""
+    """Probe in a separate process."""
     done = subprocess.run(
         [*python, "-c", code],
         input=json.dumps(question),
@@ -688,7 +691,7 @@ def test_other_libraries(suite: str, other: list[str], certificates: Certificate
 
 
 def test_keys_of_chrony_4_4_are_warned_of(certificates: Certificates, server: Server, trixie: list[str]) -> None:
-    """chronyd 4.6.1 does as 4.4 with a client that does not ask for the compliant keys."""
+    """Without a request for compliant keys, chronyd 4.6.1 behaves as 4.4."""
     question = {
         "server": ADDRESS,
         "trusted_certs_content": certificates.ca.chain.read_text(),
@@ -749,9 +752,9 @@ RFC_8452 = (
 
 
 def test_sealing_is_that_of_the_rfcs(other: list[str]) -> None:
-    """RFC 5297 and RFC 8452: GnuTLS against another library, which gives the vectors of both.
+    """Compare GnuTLS with another library and with the test vectors of RFC 5297 and RFC 8452.
 
-    GnuTLS takes one associated text and a nonce, so that RFC 5297's own examples cannot be put to it.
+    GnuTLS takes one associated text and a nonce, so it cannot run RFC 5297's own examples.
     """
     key, plain = bytes.fromhex(RFC_5297[0]), bytes.fromhex(RFC_5297[2])
     assert AESSIV(key).encrypt(plain, [bytes.fromhex(RFC_5297[1])]).hex() == RFC_5297[3]

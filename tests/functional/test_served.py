@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server proves of itself, whatever its operator's directives are, and what it reports where it cannot.
+"""A server's proof that it serves, under any directives of its operator, and its report where it has no proof.
 
 Real chronyds of four suites, each in a network namespace with the addresses of rooms.py.
 """
@@ -35,9 +35,9 @@ from ansible_collections.securetime.nts.tests.functional import rooms
 from ansible_collections.securetime.nts.tests.functional.nts_servers import ADDRESS, NAME, Pair, chronyd, make_pair
 
 LINES = ["local stratum 5", "maxntsconnections 1"]
-# Of chrony 4.0, 4.3, 4.6.1 and the newest.
+# chrony 4.0, 4.3, 4.6.1 and the newest.
 SUITES = ["bullseye", "bookworm", "trixie", "testing"]
-# What the role writes, so that a server may ask itself.
+# The role's lines that let a server probe itself.
 OWN4, OWN6 = "allow 127.0.0.0/8", "allow ::1"
 CLIENTS4, CLIENTS6 = "allow 198.51.100.0/24", "allow 2001:db8:1::/48"
 
@@ -67,7 +67,7 @@ def test_one_connection_too_many_is_tried_again(pair: Pair, tmp_path: Path) -> N
     with chronyd("trixie", tmp_path / "chronyd", pair, LINES) as server:
         place = (ADDRESS, server.ntsport)
         with contextlib.ExitStack() as stack:
-            # chronyd has two processes that serve, and gives up on a session in which nothing comes after 2 s.
+            # chronyd has two serving processes, and closes a session after 2 s without data.
             for _number in range(3):
                 stack.enter_context(socket.create_connection(place))
             assert_served(at(*place[1:], server.port), [NAME], pair.chain.read_text())
@@ -84,15 +84,15 @@ def test_one_that_serves_nothing_is_told(pair: Pair, tmp_path: Path, monkeypatch
 
 
 class Case(NamedTuple):
-    """Directives of a server, and what this host proves: a pattern of the warning or of the failure, if any."""
+    """Directives of a server, and the result on this host: a pattern of the warning or of the failure, if any."""
 
     lines: Sequence[str]
     warning: str = ""
     failure: str = ""
     options: Sequence[str] = ()
-    # How often the server asks itself, as for so many pairs.
+    # Number of probes of the server by itself, one for each pair.
     times: int = 1
-    # Whether its own clock counts as synchronised.
+    # Whether the server's own clock counts as synchronised.
     local: bool = True
 
 
@@ -150,7 +150,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rooms.Room]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder that chronyd makes."""
+    """Return a folder that chronyd creates."""
     return tmp_path / "chronyd"
 
 
@@ -158,7 +158,7 @@ def folder(tmp_path: Path) -> Path:
 def in_room(
     place: rooms.Room, suite: str, folder: Path, pair: Pair, case: Case, wrapper: Sequence[str] = ()
 ) -> Iterator[tuple[rooms.Chrony, Server]]:
-    """Run chronyd in a room; yield it, and how its host knows it."""
+    """Run chronyd in a network namespace; yield the daemon and its host's description of it."""
     lines = [f"ntsservercert {pair.chain}", f"ntsserverkey {pair.key_file}", f"ntsdumpdir {folder}", *case.lines]
     lines += ["local stratum 5"] if case.local else []
     with rooms.chronyd(place, suite, folder, lines, case.options, wrapper) as daemon, place.inside():
@@ -198,7 +198,7 @@ def test_a_server_is_proven_within_its_operator_s_limits(
             assert (found, daemon.authentic()) == ([], case.times)
 
 
-# Makes socket() fail as in a kernel without IPv6, and runs the words that follow.
+# Runs a command whose socket() fails as in a kernel without IPv6.
 WITHOUT_IPV6 = f"""
 import ctypes, os, struct, sys
 load, equal, give_back = 0x20, 0x15, 0x06
@@ -216,7 +216,7 @@ IN_FAMILY = {4: (socket.AF_INET, "0.0.0.0"), 6: (socket.AF_INET6, "::")}
 
 
 def taken(family: int, kind: socket.SocketKind, port: int) -> socket.socket:
-    """Return a socket that has a port of one family."""
+    """Return a socket that occupies a port of one family."""
     name, address = IN_FAMILY[family]
     made = socket.socket(name, kind)
     if family == 6:
@@ -283,7 +283,7 @@ def test_access_is_read_as_chronyd_reads_it(place: rooms.Room, folder: Path) -> 
 
 
 def some_rule(generator: random.Random) -> str:
-    """Return a rule about few addresses, so that many of them meet."""
+    """Return a rule about one of a few addresses, so that many rules overlap."""
     verb = generator.choice(["allow", "deny", "allow all", "deny all"])
     bits = generator.randrange(20, 33)
     place = generator.choice([f"{some_address(generator, 4)}/{bits}", f"2001:db8::/{bits + 60}", "10", "10.1/16", ""])
@@ -291,6 +291,6 @@ def some_rule(generator: random.Random) -> str:
 
 
 def some_address(generator: random.Random, family: int = 0) -> str:
-    """Return an address near the others."""
+    """Return one of a few neighbouring addresses."""
     ipv4 = f"10.1.{generator.randrange(2)}.{generator.choice([0, 1, 2, 127, 128, 255])}"
     return ipv4 if family or generator.random() < 0.7 else f"2001:db8::{generator.choice(['', '1', 'ffff', '1:0:0'])}"

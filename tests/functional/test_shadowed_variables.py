@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts that replace variables, with Ansible's own manager of variables.
+"""Facts that replace variables, with Ansible's own variable manager.
 
-Not a unit test: importing that manager changes how modules warn that run in the same process.
+This is no unit test, because importing that manager changes the warnings of modules in the same process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils import _answers
 
 @pytest.fixture
 def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Variables of a host as an action plugin sees them, after facts like these."""
+    """Return a function that gives a host's variables as an action plugin reads them, after facts like these."""
     (tmp_path / "hosts.yml").write_text("all: {hosts: {nts1: {my_ntp: ntp.example.org, mine: 1}}}\n")
     loader = DataLoader()
     inventory = InventoryManager(loader=loader, sources=[str(tmp_path / "hosts.yml")])

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers that share their keys: a rotation, one server after the other, costs no client a cookie.
+"""Servers that share their keys: a rotation on one server after the other costs no client a cookie.
 
-Real chronyds of four versions. Each makes key exchanges and names the other as the NTP server, so that an answer is to
-a cookie of the one that the other has decrypted.
+Real chronyds of four versions. Each makes key exchanges and names the other as the NTP server, so every NTP answer
+proves that one server decrypted a cookie of the other.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from ansible_collections.securetime.nts.tests.functional import rooms
 from ansible_collections.securetime.nts.tests.functional.nts_servers import wait_for
 from ansible_collections.securetime.nts.tests.functional.rooms import Chrony, Room
 
-# chrony 4.0, 4.3, 4.6.1 and the newest: the server of the key exchange, and that of NTP.
+# chrony 4.0, 4.3, 4.6.1 and the newest: the server of the key exchange, and the NTP server.
 SUITES = ("bullseye", "bookworm", "trixie", "testing")
 PAIRS = [("bullseye", "testing"), ("bookworm", "trixie"), ("testing", "bullseye"), ("trixie", "testing")]
-# What an older server of the set cannot decrypt, a newer one must not agree on. This directive is of 4.6.1.
+# A newer server must not agree on an AEAD that an older server of the set cannot decrypt. 4.6.1 added this directive.
 HAS_AEADS = ("trixie", "testing")
 AEADS = "ntsaeads 15"
 KE, NTP, CLIENT = "127.0.0.11", "127.0.0.12", "127.0.0.13"
 NAME = "nts.test"
 SECONDS = 100
-# A client has eight cookies: after as many answers all of them are new.
+# A client has eight cookies, so after nine answers all of them are new.
 ALL_COOKIES = 9
 
 
 class Counted(NamedTuple):
-    """How many key exchanges a client has made, how many NTS NAKs it got, and how probes of other clients ended."""
+    """Number of a client's key exchanges and NTS NAKs, and the errors of other clients' probes."""
 
     exchanges: int
     naks: int
@@ -59,12 +59,12 @@ class Site:
         self.probes = 0
 
     def use(self, server: Chrony, keys: CookieKeys) -> None:
-        """Let a server have other keys, as the module does."""
+        """Give a server other keys, as the module does."""
         (server.folder / "ntskeys").write_text(keys.text())
         assert server.ask("rekey")
 
     def poll(self) -> None:
-        """Wait until the client has got as many answers as it has cookies."""
+        """Wait until the client has got one answer more than it has cookies."""
         before = self.servers[1].authentic()
         wait_for(
             lambda: self.servers[1].authentic() >= before + ALL_COOKIES,
@@ -73,7 +73,7 @@ class Site:
         )
 
     def refused(self) -> list[str]:
-        """Return why cookies of either server are refused by the other one; nothing where they are not."""
+        """Return the kind of each error with cookies of either server; empty where both servers accept them."""
         found = []
         self.probes += 1
         with self.place.inside():
@@ -84,7 +84,7 @@ class Site:
         return found
 
     def counted(self) -> Counted:
-        """Count once more, when the client has used all of its cookies."""
+        """Count again after the client has used all of its cookies."""
         self.poll()
         refused = self.refused()
         accepted = int(self.servers[0].value("serverstats", "NTS-KE connections accepted"))
@@ -117,7 +117,7 @@ def site(folder: Path, ke: str, ntp: str, keys: CookieKeys, aeads: str = AEADS) 
 
 
 class Life(NamedTuple):
-    """What was counted after each step of three rotations, after new keys, and after an absence of three rotations."""
+    """Counts after each step of three rotations, after new keys, and after an absence of three rotations."""
 
     rotations: list[Counted]
     replaced: Counted
@@ -125,7 +125,7 @@ class Life(NamedTuple):
 
 
 def live(folder: Path, ke: str, ntp: str) -> Life:
-    """Rotate three times, in either order of the servers, and see what a client loses by other changes of keys."""
+    """Rotate three times in alternating order of the servers, then count the cost of other changes of keys."""
     keys = new_keys("pool", 0)
     rotations = []
     with site(folder, ke, ntp, keys) as here:
@@ -204,7 +204,8 @@ def test_a_server_proves_that_it_uses_the_keys(suite: str, tmp_path: Path, monke
         stack.enter_context(place.inside())
         server = Server(read_serving((folder / "chrony.conf").read_text()), own_addresses())
         certificates = pair.chain.read_text()
-        # Not told of them, told of a file that is cut or that it cannot read, and told of them.
+        # The server has no file of keys, an incomplete one, an unreadable one, one with an unknown AEAD, and the right
+        # one.
         for text in (None, keys.text()[:60], "NKS2\n", keys.text().replace("\n15 ", "\n99 ")):
             if text is not None:
                 (folder / "ntskeys").write_text(text)

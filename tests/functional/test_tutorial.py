@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What docs/tutorial.md says of the tutorial's commands is what real chronyds of four versions do."""
+"""Check docs/tutorial.md's claims about the tutorial's commands on real chronyds of four versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_inp
 
 SUITES = ("bullseye", "bookworm", "trixie", "testing")
 ROOT = Path(__file__).resolve().parents[2]
-# What the tutorial configures, in the words of the role.
+# The tutorial's configuration in the role's variables.
 TUTORIAL = (
     *(
         f"server {name} iburst nts"
@@ -41,13 +41,13 @@ FOR_SERVERS = {
     *("ntsprocesses 4", "ntsrotate 86400"),
     *(f"allow {subnet}" for subnet in ("192.168.0.0/16", "10.0.0.0/8", "172.16.0.0/12")),
 }
-# A server without NTS, and one that nobody is at.
+# A server without NTS, and an address without a server.
 NTS_BY_NAME = "nts.example.org"
 DEAD, DEAD_ADDRESS = "dead.example.org", "127.0.0.99"
 
 
 def read_by_chronyd(suite: str, *lines: str) -> tuple[int, str]:
-    """Return the exit status and what chronyd says when it reads lines."""
+    """Return chronyd's exit status and its output when it reads these lines."""
     command = [*program(suite, "usr/sbin/chronyd"), "-p", *lines]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -83,13 +83,13 @@ def test_the_examples_lead_to_the_tutorials_configuration(name: str) -> None:
 
 
 class Seen:
-    """What chronyc of a client prints."""
+    """Reports of chronyc on a client."""
 
     def __init__(self, client: Chrony) -> None:
         self.client = client
 
     def told(self, *words: str) -> str:
-        """Return what chronyc prints, with names, and nothing where it does not succeed."""
+        """Return a report of chronyc with names; empty where chronyc fails."""
         user = ["-u", "root"] if self.client.suite == "testing" else []
         command = [*program(self.client.suite, "usr/bin/chronyc"), *user, "-h", str(self.client.command_socket), "-N"]
         run = [*self.client.room.command([*command, *words])]
@@ -97,7 +97,7 @@ class Seen:
         return done.stdout if done.returncode == 0 else ""
 
     def until(self, *words: str, holds: Callable[[str], bool]) -> str:
-        """Return a report for which something holds."""
+        """Return a report once a condition holds for it."""
         reports: list[str] = []
 
         def is_so() -> bool:
@@ -109,14 +109,14 @@ class Seen:
 
 
 def row(report: str, name: str) -> list[str]:
-    """Return the line of a source in authdata: mode, key, type, length, last, attempts, NAKs, cookies (chronyc(1))."""
+    """Return a source's line of authdata: mode, key ID, type, length, last, attempts, NAKs, cookies (chronyc(1))."""
     lines = [line.split() for line in report.splitlines()]
     return next((words[1:] for words in lines if words and words[0] == name), [])
 
 
 @pytest.fixture(scope="module", params=SUITES)
 def seen(request: pytest.FixtureRequest) -> Iterator[Seen]:
-    """A client with a source with NTS, one whose name begins with nts, and one that is dead."""
+    """Yield a client with an NTS source, a plain source whose name begins with nts, and a dead source."""
     suite = request.param
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -146,7 +146,7 @@ def test_a_name_is_no_proof_of_authentication(seen: Seen) -> None:
 
 
 def test_a_failed_key_exchange_does_not_fail_authdata(seen: Seen) -> None:
-    """No cookie, and exit status 0."""
+    """authdata shows no cookie, and its exit status is 0."""
     report = seen.until("authdata", holds=lambda text: row(text, DEAD)[5:6] not in ([], ["0"]))
     assert (row(report, DEAD)[0], row(report, DEAD)[7]) == ("NTS", "0")
 

@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdict follows what the operator declared: real chronyds of four versions, each with its own sources.
+"""The verdict follows the declared sources: real chronyds of four versions, each with its own sources.
 
-The sources with NTS have wide intervals (clockprecision on their servers), as servers on a network have. chronyd then
-soon prefers the reference clock, or the source without NTS, to the one that it followed first.
+The NTS sources have wide intervals (clockprecision on their servers), as servers on a network have. So chronyd soon
+prefers the reference clock, or the source without NTS, to the source that it selected first.
+
+Long: one table of configurations and expected verdicts, which is read as a whole.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ ADDRESSES = {
     "loop.test": "127.0.0.17",
     "spare.test": "127.0.0.13",
 }
-# Where a client is a server, too.
+# Address of a client that is also a server.
 LOOP = "127.0.0.18"
 FAST = "iburst minpoll 0 maxpoll 0"
 NTS, NTS2 = f"server nts1.test nts {FAST}", f"server nts2.test nts {FAST}"
@@ -67,14 +69,14 @@ SECONDS = 12.0
 
 
 class Cell(NamedTuple):
-    """What a client is configured with, which source chronyd prefers in the end, and what the verdict is."""
+    """A client's configuration, the source that chronyd finally selects, and the expected verdict."""
 
     lines: tuple[str, ...]
     selected: str
     state: str
     notes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
-    # Whether chronyd has another first choice, before all sources are compared.
+    # Whether chronyd selects another source before it has compared all of them.
     settles: bool = False
 
 
@@ -142,7 +144,7 @@ CELLS = {
 }
 
 
-# Each has one reason, which is waited for.
+# Each has one reason, for which the test waits.
 STRATA = {
     "stratum of a server's own clock": Cell(
         (f"server high.test nts {FAST}",),
@@ -185,7 +187,7 @@ STRATA = {
         ("loop.test: authenticated, but not followed yet: it follows this host itself (a loop)",),
     ),
 }
-# Since 4.9 there are the directives maxstratum and minstratum.
+# chrony 4.9 added the directives maxstratum and minstratum.
 OUT_OF_RANGE = "stratum out of range"
 ALL = {
     **CELLS,
@@ -201,7 +203,7 @@ ALL = {
 
 
 class Client:
-    """A chronyd in the room, which is asked by the chronyc of its own suite."""
+    """A chronyd in the network namespace, with the chronyc of its suite."""
 
     def __init__(self, place: Room, folder: Path, suite: str) -> None:
         self.place, self.folder, self.suite = place, folder, suite
@@ -209,16 +211,16 @@ class Client:
 
     @property
     def pid(self) -> int:
-        """The process, 0 before it is up."""
+        """Return the process id; 0 before chronyd is up."""
         file = self.folder / "pid"
         return int(file.read_text().strip() or 0) if file.exists() else 0
 
     @contextlib.contextmanager
     def run(self, trusted: Path, lines: tuple[str, ...]) -> Iterator[Client]:
-        """Run it with these lines."""
+        """Run chronyd with these lines."""
         self.folder.mkdir(parents=True)
         with rooms.command_socket() as path:
-            # A newer one gives up root's rights to a user who need not be here.
+            # Newer suites drop root's rights to a user that may be missing here.
             user = "" if self.suite in ("bullseye", "bookworm", "trixie") else "-u root "
             command = " ".join(program(self.suite, "usr/bin/chronyc"))
             self.chronyc.write_text(f'#!/bin/sh\nexec {command} {user}-h {path} "$@"\n')
@@ -242,15 +244,15 @@ class Client:
                 yield self
 
     def ask(self, *words: str) -> str:
-        """Return what chronyc says in the room, where it resolves names."""
+        """Return the output of chronyc in the namespace, where names resolve."""
         command = self.place.command([self.chronyc, *words])
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         return done.stdout + done.stderr
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts, as chronyc_facts gathers them of a host."""
+        """Return the facts that chronyc_facts would return."""
         daemon = process_facts(self.pid, None)
-        # The unpacked program is started by its loader, whose arguments end before those of chronyd.
+        # A loader starts the unpacked program, and the loader's arguments precede those of chronyd.
         arguments = daemon["arguments"][daemon["arguments"].index("-d") - 1 :]
         daemon.update(features={"NTS": True}, arguments=arguments, config_file=str(self.folder / "chrony.conf"))
         reports = read_reports(str(self.chronyc), 30.0)
@@ -260,7 +262,7 @@ class Client:
 
 
 class World:
-    """A room with servers of a suite, and clients."""
+    """A network namespace with servers of a suite, and clients."""
 
     def __init__(self, place: Room, suite: str, folder: Path, trusted: Path) -> None:
         self.place, self.suite, self.folder, self.trusted = place, suite, folder, trusted
@@ -272,7 +274,7 @@ class World:
 
 @contextlib.contextmanager
 def world(suite: str, folder: Path) -> Iterator[World]:
-    """Run the servers of a suite in a room."""
+    """Run the servers of a suite in a network namespace."""
     certificates = rooms.of_the_role(folder / "pki", list(ADDRESSES), list(ADDRESSES))
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(rooms.room(folder / "room"))
@@ -298,13 +300,13 @@ def world(suite: str, folder: Path) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World]]:
-    """The servers of every suite."""
+    """Yield the servers of every suite."""
     with contextlib.ExitStack() as stack:
         yield {suite: stack.enter_context(world(suite, tmp_path_factory.mktemp(suite))) for suite in SUITES}
 
 
 def _feed(socket_path: Path, stopped: threading.Event) -> None:
-    """Give a reference clock the time of this host, five times a second."""
+    """Send this host's time to a reference clock five times a second."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         while not stopped.wait(0.2):
             seconds, nanoseconds = divmod(time.time_ns(), 10**9)
@@ -314,7 +316,7 @@ def _feed(socket_path: Path, stopped: threading.Event) -> None:
 
 
 def _watch(its: World, number: int, cell: Cell) -> list[dict[str, Any]]:
-    """Return the facts of a client from its start until all sources are compared."""
+    """Return the facts of a client, sampled from its start until chronyd has compared all sources."""
     stopped = threading.Event()
     with its.client(f"cell{number}", *cell.lines) as client, contextlib.ExitStack() as stack:
         stack.callback(stopped.set)
@@ -324,7 +326,7 @@ def _watch(its: World, number: int, cell: Cell) -> list[dict[str, Any]]:
         while time.monotonic() < end:
             seen.append(client.facts())
             time.sleep(1.5)
-        # Under load it may take longer, until there is nothing but what is expected.
+        # Under load, the expected state may take longer.
         while seen[-1]["nts"]["state"] != cell.state and time.monotonic() < end + 60:
             time.sleep(1)
             seen.append(client.facts())
@@ -332,7 +334,7 @@ def _watch(its: World, number: int, cell: Cell) -> list[dict[str, Any]]:
 
 
 def _until(client: Client, text: str) -> dict[str, Any]:
-    """Return the facts once the reasons say something."""
+    """Return the facts once the reasons contain a text."""
     facts: list[dict[str, Any]] = []
 
     def told() -> bool:
@@ -344,7 +346,7 @@ def _until(client: Client, text: str) -> dict[str, Any]:
 
 
 def _wait(its: World, number: int, cell: Cell) -> list[dict[str, Any]]:
-    """Return the facts of a client that says its reason."""
+    """Return the facts of a client once they contain the expected reason."""
     with its.client(f"cell{number}", *cell.lines) as client:
         return [_until(client, cell.reasons[0])]
 
@@ -354,7 +356,7 @@ Watched = dict[tuple[str, str], Future[list[dict[str, Any]]]]
 
 @pytest.fixture(scope="module")
 def watched(worlds: dict[str, World], request: pytest.FixtureRequest) -> Iterator[Watched]:
-    """What is seen of all clients that are asked for, which run at the same time."""
+    """Run the clients of all selected tests in parallel; yield a future of each client's facts."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path == request.path]
     wanted = [item.callspec.params for item in items if "watched" in item.fixturenames]
     with ThreadPoolExecutor(len(wanted)) as pool:
@@ -380,7 +382,7 @@ def test_the_verdict_follows_what_is_declared(suite: str, name: str, watched: Wa
     for expected in cell.reasons:
         assert expected in " ".join(verdict["reasons"])
     assert bool(verdict["reasons"]) == bool(cell.reasons), verdict
-    # A run that ended as soon as the clock was authenticated said what the later ones say.
+    # The verdict does not change after the clock is first authenticated, so a run may stop there.
     early = [facts["nts"] for facts in seen if facts["nts"]["authenticated"]]
     if not cell.settles:
         assert [(one["authenticated"], one["notes"]) for one in early] == [
@@ -410,14 +412,14 @@ def test_sources_that_no_file_names_are_told(suite: str, worlds: dict[str, World
         assert facts["nts"]["undeclared_sources"] == []
         files = {row["name"]: row["declared_in"] for row in facts["sources"]}
         assert files == {"nts1.test": str(folder / "chrony.conf"), "plain.test": str(dhcp)}
-        # Of an address of which chronyd has a source already, there is only a place that waits for another.
+        # For an address that another source has, chronyd only adds an unresolved source.
         for name in ("nts2.test", "nts1.test"):
             assert "200 OK" in client.ask("add", "server", name, "nts", "minpoll", "0")
         facts = _until(client, "No file that chronyd reads names nts2.test")
         assert facts["nts"]["undeclared_sources"] == ["nts2.test", "nts1.test"]
         assert "chronyd has the source nts1.test more often than its files name it" in facts["nts"]["reasons"][-1]
         assert {row["name"]: row["declared_in"] for row in facts["sources"]} == {**files, "nts2.test": None}
-        # The files changed since, and chronyd was not told.
+        # The files have changed since, and chronyd has not reloaded them.
         dhcp.unlink()
         facts = client.facts()
         assert set(facts["nts"]["undeclared_sources"]) == {"plain.test", "nts2.test", "nts1.test"}
