@@ -65,14 +65,14 @@ TABLE = "| Name | Value | Meaning |\n|---|---|---|\n"
 
 
 def rows(words: tuple[Word, ...], texts: dict[str, Any], before: str = "") -> Iterator[str]:
-    """Yield a row of the table for each name, and for its parts."""
+    """Yield a table row for each name and for each of its parts."""
     for word in words:
         if word.instead:
             continue
         text = texts[word.name]
         meaning = text if isinstance(text, str) else text["description"]
         value = wanted(word).replace("|", "\\|")
-        # The names of its parts are no sentence.
+        # The names of parts are code, not text.
         value = re.sub(r"(?<=a dictionary with )(.+)", r"`\1`", value)
         since = "" if word.since == OLDEST else f" (chronyd {word.since} or newer)"
         needed = " Required." if word.required else ""
@@ -82,7 +82,7 @@ def rows(words: tuple[Word, ...], texts: dict[str, Any], before: str = "") -> It
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the page as Markdown."""
     texts = yaml.safe_load((DOCS / "directives.yml").read_text())
     sources = "".join(rows(SOURCE.parts, texts["sources"]))
     directives = "".join(rows(DIRECTIVES.parts, texts["directives"]))

@@ -12,7 +12,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._monitor.metrics im
 PAGE = Path(__file__).resolve().parent / "monitoring.md"
 BEGIN = "<!-- Made from plugins/module_utils/_monitor/metrics.py: make metrics -->\n"
 END = "<!-- End of the reference -->\n"
-# The headings of the reports, in the order of the table.
+# Headings of the reports, in the order of the metrics table.
 HEADINGS = {
     "tracking": "The clock (`chronyc tracking`)",
     "chronyd": "The daemon",
@@ -33,7 +33,7 @@ TABLE = "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n"
 
 
 def row(metric: Metric) -> str:
-    """Return the row of a metric; one that chrony_exporter lacks has a star."""
+    """Return the row of a metric; a star marks a metric that chrony_exporter lacks."""
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     unit = f" Unit: {metric.unit}." if metric.unit else ""
     star = "" if metric.in_exporter else " \\*"
@@ -42,7 +42,7 @@ def row(metric: Metric) -> str:
 
 
 def reference() -> str:
-    """Return the tables."""
+    """Return the tables of all metrics."""
     parts = []
     for report, heading in HEADINGS.items():
         rows = "".join(row(metric) for metric in METRICS if metric.report == report)
@@ -51,7 +51,7 @@ def reference() -> str:
 
 
 def page() -> str:
-    """Return the page with the reference made anew."""
+    """Return the page with a new reference."""
     before, _begin, rest = PAGE.read_text().partition(BEGIN)
     return f"{before}{BEGIN}\n{reference()}{END}{rest.partition(END)[2]}"
 

@@ -134,14 +134,14 @@ subscription could not be captured here.
 
 
 def cell(value: Any) -> str:
-    """Return a value as a cell of a table."""
+    """Return a value as a table cell."""
     if isinstance(value, list):
         return ", ".join(f"`{item}`" for item in value) or "none"
     return f"`{value}`" if value else "none"
 
 
 def value_of(word: Word) -> str:
-    """Return which value a name takes; those with many names have a page of their own."""
+    """Return the valid values of a name; directives and sources have a page of their own."""
     if word.name == "directives":
         return "as `chrony_nts_directives`"
     if word.name == "sources":
@@ -150,7 +150,7 @@ def value_of(word: Word) -> str:
 
 
 def exceptions(given: dict[str, Any]) -> Iterator[str]:
-    """Yield where a release differs from its family."""
+    """Yield each difference between a release and its family."""
     for row in given["platforms"]:
         layout = row["layout"]
         closest = max(
@@ -163,7 +163,8 @@ def exceptions(given: dict[str, Any]) -> Iterator[str]:
 
 
 def page() -> str:
-    """Return the page."""
+    """Return the page as Markdown."""
+    # Long: it renders the tables of the page in their order.
     given = yaml.safe_load((DOCS / "platforms.yml").read_text())
     lines = ["| Platform | Tested | chrony | Firewall | Trust store | Confinement |", "|---|---|---|---|---|---|"]
     lines += [

@@ -1,18 +1,20 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Let real chronyds get into every state that matters, and keep what chronyc says as text for the unit tests.
+"""Bring real chronyds into every relevant state, and save chronyc's output as text for the unit tests.
 
     PYTHONPATH=.build/collections python3 tests/capture_chronyc.py [--suite SUITE ...] [--root FOLDER ...]
         [--state NAME ...] [--chronyc FOLDER]
 
-Needs root on Linux and Debian's mmdebstrap, openssl, iproute2 and util-linux. chrony is unpacked from the package of
-each Debian suite (default: bookworm, trixie), not installed, or is in a folder as `make install DESTDIR=FOLDER` leaves
-it. Everything runs in namespaces of its own: without a network, without the right to set the clock, and with nothing
-left behind. Takes five minutes a version.
+Needs root on Linux and Debian's mmdebstrap, openssl, iproute2 and util-linux. The program unpacks chrony from the
+package of each Debian suite (default: bookworm, trixie) and does not install it. --root names a folder as `make install
+DESTDIR=FOLDER` leaves it. Everything runs in separate namespaces without a network and without the right to set the
+clock, and nothing stays behind. Takes five minutes for each version.
 
-Writes tests/unit/captures/VERSION/STATE.json: what chronyc printed for each command, chronyd's log, and how it came.
-With --chronyc, of a chronyc that is another version than chronyd, VERSION is "CHRONYD-by-CHRONYC".
+Writes tests/unit/captures/VERSION/STATE.json: chronyc's output for each command, chronyd's log, and the state's origin.
+With --chronyc of another version than chronyd, VERSION is "CHRONYD-by-CHRONYC".
+
+Long: one function for each state; the docstrings of these functions are part of the captures.
 """
 
 import argparse
@@ -60,7 +62,7 @@ Pair = tuple[Path, Path]
 
 
 def main() -> None:
-    """Enter the namespaces, and capture there."""
+    """Enter the namespaces and capture there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", action="append", default=[])
     parser.add_argument("--root", action="append", default=[], type=Path)
@@ -112,7 +114,7 @@ class Authority:
         subprocess.run(["openssl", *arguments], check=True, cwd=self.folder, capture_output=True)
 
     def issue(self, name: str, first_day: int = -1, last_day: int = 30) -> Pair:
-        """Return a new certificate and its key; the days are counted from today."""
+        """Return a new certificate and its key; the days are relative to today."""
         label = f"{name}{len(list(self.folder.iterdir()))}"
         now = dt.datetime.now(dt.timezone.utc)
         first, last = ((now + dt.timedelta(days=days)).strftime("%Y%m%d%H%M%SZ") for days in (first_day, last_day))
@@ -125,7 +127,7 @@ class Authority:
 
 
 class NotReachedError(Exception):
-    """The daemons did not get into a state, as it happens when two clocks are compared: it is tried again."""
+    """The daemons did not reach a state, which can happen when two clocks are compared; main() tries again."""
 
 
 class Lab:
@@ -151,7 +153,7 @@ class Lab:
         files = {
             "hosts": "\n".join(["127.0.0.1 localhost", *hosts, ""]),
             "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
-            # From 4.8 on chronyc becomes the user that it was built for. Here that is root, as chronyd is.
+            # Since 4.8 chronyc switches to the user of its build. Here that user is root, as is chronyd's.
             "passwd": "root:x:0:0::/:/bin/sh\n_chrony:x:0:0::/:/bin/sh\n",
             "group": "root:x:0:\n",
         }
@@ -176,7 +178,7 @@ class Lab:
             path.chmod(0o755)
 
     def start(self, name: str, configuration: str) -> None:
-        """Start a chronyd that has no control of the clock."""
+        """Start a chronyd without control of the clock."""
         path = self.folder / f"{name}.conf"
         path.write_text(f"pidfile /run/{name}.pid\n{configuration}\n")
         with (self.folder / f"{name}.log").open("w") as log:
@@ -184,14 +186,14 @@ class Lab:
             self.running[name] = subprocess.Popen(command, stdout=log, stderr=log)
 
     def stop(self, *names: str) -> None:
-        """Stop daemons in the way systemd does."""
+        """Stop daemons as systemd does."""
         for name in names or list(self.running):
             process = self.running.pop(name)
             process.terminate()
             process.wait(timeout=10)
 
     def server(self, name: str, more: str = SYNCHRONISED, pair: Pair | None = None) -> None:
-        """Start an NTS server, and wait until it listens."""
+        """Start an NTS server and wait until it listens."""
         certificate, key = pair or self.authority.issue(name)
         sockets = f"bindaddress {ADDRESSES[name]}\nbindcmdaddress /\ncmdport 0\n"
         self.start(name, f"{sockets}ntsservercert {certificate}\nntsserverkey {key}\n{more}")
@@ -202,7 +204,7 @@ class Lab:
         raise SystemExit(f"{name} does not listen")
 
     def dump(self, name: str) -> str:
-        """Return the directive that makes a daemon keep its keys or cookies."""
+        """Return the directive that lets a daemon save its keys or cookies."""
         (self.folder / f"dump-{name}").mkdir(exist_ok=True)
         return f"ntsdumpdir {self.folder / f'dump-{name}'}"
 
@@ -213,13 +215,13 @@ class Lab:
         self.start("client", self.configuration)
 
     def ask(self, *commands: str, arguments: Sequence[str] = ()) -> list[str]:
-        """Return what chronyc prints for each of these commands."""
+        """Return the output of chronyc for each command."""
         program = self.folder / ("chronyc-as-nobody" if self.asks_as_nobody else "chronyc")
         with Conversation(str(program), 30.0, arguments) as conversation:
             return conversation.ask(commands)
 
     def until(self, report: str, wanted: Callable[[list[Row]], object], seconds: float = 40.0) -> None:
-        """Wait until the rows of a report are as wanted."""
+        """Wait until the rows of a report satisfy a condition."""
         end = time.monotonic() + seconds
         answer = ""
         while time.monotonic() < end:
@@ -231,11 +233,11 @@ class Lab:
         raise NotReachedError(f"{report} is not as wanted after {seconds:g} s: {answer}")
 
     def followed(self, number: int = 1) -> None:
-        """Wait until so many sources are followed, all of which answered their last eight polls."""
+        """Wait until chronyd follows this number of sources and each has answered its last eight polls."""
         self.until("sources", lambda rows: sum(row[1] in "*+" and row[5] == "377" for row in rows) == number)
 
     def logged(self, text: str, seconds: float = 40.0) -> None:
-        """Wait until the client has logged something, and has seen that the key exchange is over (at its next poll)."""
+        """Wait until the client has logged a text and has noticed the end of the key exchange at its next poll."""
         end = time.monotonic() + seconds
         while text not in (self.folder / "client.log").read_text():
             if time.monotonic() > end:
@@ -244,10 +246,10 @@ class Lab:
         time.sleep(2.5)
 
     def listen(self, answer: bytes | None) -> None:
-        """Listen in the place of nts1.test's NTS-KE server, and say nothing, or always the same."""
+        """Listen in place of nts1.test's NTS-KE server; send nothing, or always the same answer."""
         listener = socket.create_server((ADDRESSES["nts1.test"], NTS_KE_PORT))
         self.cleanup.callback(listener.close)
-        # Closing alone leaves the port open for as long as the thread below waits in accept().
+        # After close alone, the port stays open as long as the thread below waits in accept().
         self.cleanup.callback(listener.shutdown, socket.SHUT_RDWR)
 
         def serve() -> None:
@@ -260,7 +262,8 @@ class Lab:
         threading.Thread(target=serve, daemon=True).start()
 
     def capture(self, state: str) -> Path:
-        """Get into a state, and write down what chronyc says of it."""
+        """Reach a state and write chronyc's reports about it; return the path of the capture."""
+        # Long: one dictionary collects everything that a capture records.
         with self.cleanup:
             self.cleanup.callback(self.stop)
             STATES[state](self)

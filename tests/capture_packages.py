@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Let the real apt, dnf and zypper fail in every way that matters, and keep what they print for the unit tests.
+"""Make the real apt, dnf and zypper fail in every relevant way, and save their output for the unit tests.
 
     python3 tests/lab/lab.py up --state .lab/packages deb12=debian12 deb13=debian13 el=el-standin suse=suse-standin
     python3 tests/capture_packages.py .lab/packages/inventory.yml
 
-Writes tests/unit/package_outputs/MANAGER/CASE@IMAGE.json: the cause that the case is about, the command, its exit
-status, and what it printed.
+Writes tests/unit/package_outputs/MANAGER/CASE@IMAGE.json: the expected cause, the command, its exit status, and its
+output.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OUTPUTS = Path(__file__).resolve().parent / "unit" / "package_outputs"
 
 
 class Case(NamedTuple):
-    """A failure: its cause by the name that the role gives it, and shell commands on the host."""
+    """A failure: its cause in the role's terms, and shell commands on the host."""
 
     cause: str
     command: str
@@ -32,7 +32,8 @@ class Case(NamedTuple):
     after: str = "true"
 
 
-# A server of HTTP that has nothing (8080), one of TLS (8443), and one that takes connections and never answers (8081).
+# An HTTP server without files (8080), a TLS server (8443), and a server that accepts connections and never answers
+# (8081).
 SERVERS = """
 mkdir -p /run/case/empty; cd /run/case
 cat >servers.py <<'END'
@@ -60,7 +61,7 @@ END_SERVERS = "systemctl stop case-servers; rm -rf /run/case"
 
 
 def certificate(start: str, end: str) -> str:
-    """Return commands that make a certificate for localhost that the host trusts but for its dates."""
+    """Return commands that make a certificate for localhost, which the host trusts except for its dates."""
     return f"""
 mkdir -p /run/case; cd /run/case; : >index; echo 01 >serial
 printf '[ca]\\ndefault_ca=c\\n[c]\\nnew_certs_dir=.\\ndatabase=index\\nserial=serial\\ndefault_md=sha256\\n' >ca.conf
@@ -85,7 +86,7 @@ APT_UPDATE = "apt-get --quiet -o APT::Update::Error-Mode=any -o Acquire::Retries
 
 
 def apt_source(url: str, options: str = "trusted=yes") -> str:
-    """Return commands by which apt knows one repository alone."""
+    """Return commands that leave apt only one repository."""
     return f"mv /etc/apt/sources.list /etc/apt/case; echo 'deb [{options}] {url} ./' >/etc/apt/sources.list"
 
 
@@ -93,7 +94,7 @@ APT_BACK = "mv /etc/apt/case /etc/apt/sources.list; " + END_SERVERS
 
 
 def release(dates: str) -> str:
-    """Return commands that make an empty repository of apt with these dates."""
+    """Return commands that make an empty apt repository with these dates."""
     return f"""
 cd /run/case/empty; : >Packages; sum=$(sha256sum Packages | cut -d' ' -f1)
 printf 'Origin: case\\nSuite: case\\n{dates}\\nSHA256:\\n %s 0 Packages\\n' $sum >Release
@@ -191,7 +192,7 @@ DNF = "dnf --assumeyes --setopt=exit_on_lock=true"
 
 
 def dnf_source(url: str, more: str = "gpgcheck=0") -> str:
-    """Return commands by which dnf knows one repository alone."""
+    """Return commands that leave dnf only one repository."""
     return (
         "mv /etc/yum.repos.d /etc/case; mkdir /etc/yum.repos.d;"
         f" printf '[case]\\nname=case\\nbaseurl={url}\\n{more}\\ntimeout=3\\nretries=1\\n' >/etc/yum.repos.d/case.repo"
@@ -251,7 +252,7 @@ ZYPPER = "zypper --non-interactive"
 
 
 def zypper_source(url: str, more: str = "gpgcheck=0") -> str:
-    """Return commands by which zypper knows one repository alone."""
+    """Return commands that leave zypper only one repository."""
     return (
         "mv /etc/zypp/repos.d /etc/zypp/case; mkdir /etc/zypp/repos.d; printf"
         f" '[case]\\nname=case\\nenabled=1\\nautorefresh=1\\nbaseurl={url}\\ntype=rpm-md\\n{more}\\n'"
@@ -314,14 +315,14 @@ CASES["zypper"] = {
         "umount -l /var/cache/zypp; " + ZYPPER_BACK,
     ),
 }
-# Where the program does not say that a date is wrong: OpenSSL in apt 3, GnuTLS in the libcurl of dnf.
+# Here the program does not name the wrong date: OpenSSL in apt 3, GnuTLS in the libcurl of dnf.
 SILENT = {("tls_expired", "debian13"), ("tls_not_yet_valid", "debian13"), ("tls_not_yet_valid", "el-standin")}
-# The manager of each image.
+# The package manager of each image.
 MANAGERS = {"debian12": "apt", "debian13": "apt", "el-standin": "dnf", "suse-standin": "zypper"}
 
 
 def run(container: str, case: Case) -> tuple[int, str]:
-    """Return the exit status and the output of a case in a container, which is then as it was."""
+    """Run a case in a container and restore the container; return the exit status and the output."""
     script = f"""
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 {{ {case.before}
@@ -345,7 +346,7 @@ exit $status"""
 
 
 def main() -> int:
-    """Capture the cases, all or those whose names follow the inventory."""
+    """Capture the cases that the arguments after the inventory name, or all."""
     wanted = sys.argv[2:]
     for host in yaml.safe_load(Path(sys.argv[1]).read_text())["all"]["hosts"].values():
         image = host["lab_image"]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Break central behaviours one at a time, in a copy of the tree, and see that the tests which own them fail.
+"""Break central behaviours one at a time in a copy of the tree, and check that the tests that own them fail.
 
 make setup; .venv/bin/python tests/mutate.py [NAME ...]     without names: all, one after the other
 """
@@ -22,7 +22,7 @@ MOLECULE = "tests/stages/molecule.sh"
 
 
 class Mutation(NamedTuple):
-    """A text of a file, its replacement, the command that must fail then, and a pattern of the owner's failure."""
+    """A text of a file, its replacement, the command that must then fail, and a pattern of its failure."""
 
     file: str
     old: str
@@ -201,7 +201,7 @@ MUTATIONS = {
 
 
 def copy(name: str) -> Path:
-    """Copy the tree, and let the copy use this tree's .venv; return its folder."""
+    """Copy the tree and link this tree's .venv into the copy; return its folder."""
     label = re.sub(r"\W", "-", name)
     made = subprocess.run(
         [ROOT / "tests/stages/copy.sh", f"mutant-{label}"], check=True, stdout=subprocess.PIPE, text=True
@@ -216,7 +216,8 @@ def copy(name: str) -> Path:
 
 
 def survives(name: str) -> bool:
-    """Say whether the tests pass with a mutation; print how they ended."""
+    """Return whether the tests pass with a mutation; print how they ended."""
+    # Long: one sequence from the copy to the verdict, and half of it is arguments.
     mutation = MUTATIONS[name]
     folder = copy(name)
     path = folder / mutation.file
@@ -242,7 +243,7 @@ def survives(name: str) -> bool:
     (folder.parents[2] / "output").write_bytes(done.stdout)
     seconds = time.monotonic() - start
     plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.decode(errors="replace"))
-    # Another failure, of a host that does not start, say, proves nothing.
+    # Another failure proves nothing, for example a host that does not start.
     killed = done.returncode != 0 and re.search(mutation.owner, plain) is not None
     said = re.findall(r"^(?:FAILED|fatal:|CRITICAL|\S*ERROR).{0,150}", plain, re.MULTILINE)
     print(
@@ -259,7 +260,7 @@ def survives(name: str) -> bool:
 
 
 def main() -> int:
-    """Try the mutations that are named, or all."""
+    """Test the named mutations, or all."""
     survivors = [name for name in sys.argv[1:] or MUTATIONS if survives(name)]
     print(f"{len(sys.argv[1:] or MUTATIONS) - len(survivors)} passed, {len(survivors)} failed")
     return 1 if survivors else 0

@@ -5,8 +5,8 @@
 
 prose.py [--table] [PAGE ...]    check these pages or all; --table prints the figures of each page
 
-proselint checks the usage. It has no rule for the length of sentences; textlint's counts characters instead of words,
-and Debian's npm needs 336 packages. markdown-it-py separates prose from code.
+proselint checks the usage. It has no rule for the length of sentences. textlint has one that counts characters instead
+of words, and Debian's npm needs 336 packages for it. markdown-it-py separates prose from code.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from proselint.tools import LintFile
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "docs/*.md", "tests/lab/README.md", "roles/*/README.md")
 MAX_WORDS = 30
-# Of the sentences outside of tables: cells are short, and would hide the long ones.
+# Mean of the sentences outside of tables, because short cells would hide long sentences.
 MAX_MEAN_WORDS = 18
 MAX_COLUMNS = 120
-# A term that the field does not use, and the field's.
+# Terms that the field does not use, with the field's terms.
 TERMS = {
     r"some(?:body|one)|nobody|anybody|no one": "the name of the program or person",
     r"(?<!virtual )machines?": "host, VM or controller",
@@ -61,7 +61,7 @@ class Sentence(NamedTuple):
 
 
 def plain(inline: Token) -> str:
-    """Return the text of a paragraph, each inline code as one word."""
+    """Return the text of a paragraph, with each inline code as one word."""
     shown = {"softbreak": " ", "hardbreak": "\n", "html_inline": "\n"}
     return "".join(
         {"text": child.content, "code_inline": f"CODE{number}"}.get(child.type, shown.get(child.type, ""))
@@ -70,7 +70,7 @@ def plain(inline: Token) -> str:
 
 
 def sentences(markdown: str) -> Iterator[Sentence]:
-    """Yield the sentences of a page, less headings and code."""
+    """Yield the sentences of a page, without headings and code."""
     parents: list[str] = []
     for token in MarkdownIt("commonmark").enable("table").parse(markdown):
         if token.nesting > 0:
@@ -108,7 +108,7 @@ def problems(markdown: str) -> Iterator[tuple[int, str]]:
     code = False
     for number, line in enumerate(markdown.splitlines(), 1):
         code ^= line.lstrip().startswith("```")
-        # Neither a row of a table nor a link can be wrapped.
+        # Table rows and links cannot be wrapped.
         if not code and len(line) > MAX_COLUMNS and " " in line.strip() and not line.lstrip().startswith("|"):
             yield number, f"{len(line)} columns, at most {MAX_COLUMNS}"
 

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fact that has to stand in two places stands there alike."""
+"""Compare facts that several files of the tree repeat.
+
+Long: each test compares one pair of files, and all tests share a few helpers.
+"""
 
 import ast
 import json
@@ -26,23 +29,23 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._variables import O
 
 ROOT = Path(__file__).parents[1]
 ROLES = sorted(path.parents[1] for path in ROOT.glob("roles/*/tasks/main.yml"))
-# How os-release(5) calls the platforms of meta/main.yml.
+# IDs in os-release(5) of the platforms of meta/main.yml.
 IDENTIFIERS = {"Debian": "debian", "Ubuntu": "ubuntu", "EL": "rhel", "Fedora": "fedora"}
 FAMILIES = {"Debian": "Debian", "Ubuntu": "Debian", "EL": "RedHat", "Fedora": "RedHat"}
 RELEASES = {"bullseye": "11", "bookworm": "12", "trixie": "13", "forky": "14", "jammy": "22.04", "noble": "24.04"}
 SETTERS = {"ansible.builtin.set_fact", "set_fact", "vars"}
 NAMERS = {"register", "loop_var", "index_var"}
 PLUGINS = "ansible_collections.securetime.nts.plugins"
-# Python files below plugins/; ansible-test demands that an __init__.py is empty.
+# Python files below plugins/; ansible-test requires an empty __init__.py.
 PLUGIN_FILES = sorted(path for path in ROOT.glob("plugins/**/*.py") if path.name != "__init__.py")
-# The folders of plugins/ that the files of a folder import from; of the others, plugin_utils alone.
+# Folders of plugins/ from which each folder may import; all others import from plugin_utils alone.
 BELOW = {
     "module_utils": {"module_utils"},
-    # The controller checks by the code that the host makes a CSR with.
+    # The controller checks a CSR with the code that the host made it with.
     "plugin_utils": {"plugin_utils", "module_utils"},
     "modules": {"module_utils"},
 }
-# The packages of plugins/module_utils, the lowest layer first.
+# The packages of plugins/module_utils, lowest layer first.
 LAYERS = ["_x509", "_nts", "_state", "_change", "_firewall", "_packages", "_pair", "_monitor"]
 SYMPTOMS = (ROOT / "docs/troubleshooting.md").read_text()
 
@@ -53,7 +56,7 @@ TASKS = Path("roles/chrony_nts/tasks")
 
 
 def load(path: Path) -> dict:
-    """Return what a YAML file of the collection holds; an empty file holds nothing."""
+    """Return the content of a YAML file of the collection; an empty file gives an empty dictionary."""
     return yaml.safe_load((ROOT / path).read_text()) or {}
 
 
@@ -68,7 +71,7 @@ def comparable(values: dict) -> dict:
 
 
 def names_set(node: object) -> Iterator[str]:
-    """Yield every variable name that tasks give a value to."""
+    """Yield every variable name that tasks set."""
     if isinstance(node, list):
         for item in node:
             yield from names_set(item)
@@ -83,28 +86,28 @@ def names_set(node: object) -> Iterator[str]:
 
 
 def table(word: Word) -> dict[str, object]:
-    """Return the names of the parts of a table that can be given, in order, each with its own parts."""
+    """Return the names of the parts of a table that an operator may set, in order, each with its own parts."""
     return {part.name: table(part) for part in word.parts if not part.instead}
 
 
 def described(texts: dict) -> dict[str, object]:
-    """Return the names in docs/directives.yml in the same form."""
+    """Return the names in docs/directives.yml in the same form as table()."""
     return {name: described(text["parts"]) if isinstance(text, dict) else {} for name, text in texts.items()}
 
 
 def version(text: str) -> tuple[int, ...]:
-    """Return a release, by number or by code name, in a form that can be compared."""
+    """Return a release, by number or by code name, in a comparable form."""
     return tuple(int(number) for number in RELEASES.get(text, text).split("."))
 
 
 def is_a_test(reference: str) -> bool:
-    """Say whether FILE::FUNCTION or FILE::FUNCTION[CASE] is there, the case as a word of its own."""
+    """Return whether FILE::FUNCTION or FILE::FUNCTION[CASE] exists, with the case as a separate word."""
     name, _colons, test = reference.partition("::")
     path = ROOT / name
     function, _bracket, case = test.removesuffix("]").partition("[")
     if not path.is_file() or function not in {getattr(node, "name", "") for node in ast.parse(path.read_text()).body}:
         return False
-    # Cases that are many stand in a folder of the test's name.
+    # Tests with many cases keep them in a folder with the test's name.
     files = [path, *path.parent.glob(f"{path.stem.removeprefix('test_')}/*.yml")]
     word = re.compile(rf'"{re.escape(case)}"|^ *{re.escape(case)}:', re.MULTILINE)
     return not case or any(word.search(file.read_text()) for file in files)
@@ -221,7 +224,7 @@ def test_the_oldest_platforms_are_the_ones_the_role_accepts() -> None:
     minimum = {name: found for row in platforms.values() for name, found in row.get("minimum", {}).items()}
     for platform in load(Path("roles/chrony_nts/meta/main.yml"))["galaxy_info"]["platforms"]:
         identifier = IDENTIFIERS[platform["name"]]
-        # Fedora's releases have had it for longer than they are supported.
+        # All supported releases of Fedora have it.
         if identifier in minimum:
             assert min(map(version, platform["versions"])) == version(minimum[identifier]), platform["name"]
     assert {IDENTIFIERS[name] for name in FAMILIES} - {"fedora"} <= set(minimum)
@@ -302,7 +305,7 @@ def test_the_changelog_names_every_module_and_role() -> None:
 
 
 def test_no_host_receives_the_documentation_of_a_module() -> None:
-    """A module of the controller has a plugin that runs instead of it, and is nothing but documentation."""
+    """A controller-side module consists of documentation alone; its action plugin runs instead."""
     for path in ROOT.glob("plugins/modules/*.py"):
         text = path.read_text(encoding="utf-8")
         assert path.with_suffix(".yml").exists() == ("def main" in text) == ("DOCUMENTATION" not in text), path.name
@@ -314,19 +317,19 @@ def test_plugins_say_their_licence(path: Path) -> None:
 
 
 def imports(path: Path, names: Iterable[str]) -> set[str]:
-    """Return the dotted names below plugins/ of the files that a file imports; names are those of all files."""
+    """Return the dotted names of the files below plugins/ that a file imports; `names` are those of all files."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PLUGINS):
             module = node.module.removeprefix(PLUGINS).strip(".")
-            # `from package import module` names the file by its alias.
+            # In `from package import module`, the alias names the file.
             members = {f"{module}.{alias.name}" for alias in node.names}
             found |= {module} if module in names else members
     return found
 
 
 def may_import(importer: str, imported: str) -> bool:
-    """Return whether the layer of a file, by its dotted name below plugins/, lies at or above that of another."""
+    """Return whether the importer's layer is that of the imported file or higher; names are dotted, below plugins/."""
     folder, package = importer.split(".")[:2]
     other_folder, other_package = imported.split(".")[:2]
     if folder == other_folder == "module_utils":
@@ -355,7 +358,7 @@ def test_every_private_variable_is_defined_and_used() -> None:
 
 
 def test_nothing_is_imported_into_a_file_whose_name_depends_on_the_host() -> None:
-    """ansible-core 2.16 to 2.18 cannot, and say so only when they come there."""
+    """ansible-core 2.16 to 2.18 cannot do this, and fail only when they reach the task."""
     files = {path: list(every_task(load(path))) for path in (ROOT / "roles").glob("*/tasks/**/*.yml")}
     included = set()
     for path, tasks in files.items():
@@ -365,7 +368,7 @@ def test_nothing_is_imported_into_a_file_whose_name_depends_on_the_host() -> Non
             if "{{" in name:
                 names = re.findall(r"'([\w/]+\.yml)'", name) or [re.sub(r"\{\{.*?\}\}", "*", name)]
                 root = next(parent for parent in path.parents if parent.name == "tasks")
-                # A path that is a variable is the operator's file.
+                # A path from a variable is the operator's file.
                 included |= {found for each in names if each != "*" for found in root.glob(each)}
     assert {path.name for path in included} >= {"server.yml", "certificate.yml", "ownca.yml"}
     importing = [
@@ -377,7 +380,7 @@ def test_nothing_is_imported_into_a_file_whose_name_depends_on_the_host() -> Non
 
 
 def test_a_task_on_the_controller_takes_nothing_from_the_host() -> None:
-    """Variables of a host have the last word over keywords: its become, its connection, and its interpreter."""
+    """A host's variables override keywords: its become, its connection and its interpreter."""
     needed = {
         "ansible_connection": "local",
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
@@ -399,7 +402,7 @@ def test_a_task_on_the_controller_takes_nothing_from_the_host() -> None:
     [
         ({"installs": False, "masked_at_runtime": False, "clock": {"step_seconds": 0}}, False),
         ({"installs": True, "masked_at_runtime": False, "clock": {"step_seconds": 0}}, True),
-        # A connection was lost while apt ran: all packages are there, and the mask of that run, too.
+        # The connection broke while apt ran: all packages are installed, and that run's mask is left.
         ({"installs": False, "masked_at_runtime": True, "clock": {"step_seconds": 0}}, True),
         ({"installs": False, "masked_at_runtime": False, "clock": {"step_seconds": -86400}}, True),
     ],
@@ -408,7 +411,7 @@ def test_a_mask_of_a_run_that_was_cut_and_a_wrong_clock_are_mended(plan: dict[st
     (install,) = [task for task in every_task(load(TASKS / "main.yml")) if "install" in task.get("tags", [])]
     step, unmask = [task for task in load(TASKS / "install.yml") if "ansible.builtin.command" in task]
     assert step["ansible.builtin.command"]["argv"][0] == "date"
-    # Certificates need the clock, also where only they are asked for.
+    # Certificates need the right clock, also when a run selects only their tag.
     assert "certificate" in install["tags"]
     assert "certificate" in step["tags"]
     assert unmask["ansible.builtin.command"]["argv"][:3] == ["systemctl", "unmask", "--runtime"]
@@ -418,7 +421,7 @@ def test_a_mask_of_a_run_that_was_cut_and_a_wrong_clock_are_mended(plan: dict[st
 
 
 def restoration() -> list[dict[str, Any]]:
-    """Return the tasks of a restoration in their order, those in blocks included."""
+    """Return the tasks of the restoration in order, including those in blocks."""
     return list(every_task(yaml.safe_load((ROOT / "roles/chrony_nts/tasks/restore.yml").read_text())))
 
 
@@ -433,7 +436,7 @@ def test_a_restoration_stops_the_renewal_before_it_changes_anything() -> None:
 
 
 def every_task(tasks: Iterable[dict[str, Any]] | None) -> Iterator[dict[str, Any]]:
-    """Yield the tasks of a file and those in their blocks, the blocks included."""
+    """Yield the tasks of a file and of its blocks, including the blocks."""
     for task in tasks or ():
         yield task
         for part in ("block", "rescue", "always"):
@@ -448,7 +451,7 @@ def test_one_variable_turns_the_monitor_on_for_every_host() -> None:
     assert hosts() == hosts(chrony_nts_site_monitor="false") == []
     assert hosts(chrony_nts_site_monitor="true") == "nts_servers:nts_clients"
     assert hosts(chrony_nts_site_monitor=True, chrony_nts_site_clients="web") == "nts_servers:web"
-    # With the validation of its variables, that is 2 of at most 3.
+    # With the validation of its variables, that makes 2 tasks; the limit is 3.
     assert len(list(every_task(load(Path("roles/chrony_monitor/tasks/main.yml"))))) == 1
 
 
@@ -477,7 +480,7 @@ def test_the_page_of_baselines_names_every_control_that_is_tried() -> None:
 
 
 def rows_of_tables(page: str) -> list[dict[str, str]]:
-    """Return the rows of a page's tables, each by its headings; `\\|` is no end of a cell."""
+    """Return the rows of a page's tables as dictionaries by heading; `\\|` does not end a cell."""
     found: list[dict[str, str]] = []
     titles: list[str] = []
     for line in page.splitlines():

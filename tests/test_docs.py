@@ -15,7 +15,7 @@ README_LINES = 120
 
 @pytest.fixture(scope="module")
 def build() -> dict[str, Any]:
-    """Return the functions of the program that builds the site."""
+    """Return the functions of docs/site/build.py."""
     return runpy.run_path(str(ROOT / "docs/site/build.py"))
 
 
@@ -28,7 +28,7 @@ def build() -> dict[str, Any]:
         ("docs/report.md", "report.png", "report.png"),
         ("docs/report.md", "report.schema.json", "https://github.com/securetime/nts/blob/main/docs/report.schema.json"),
         ("README.md", "https://example.org", "https://example.org"),
-        # Sphinx reports it.
+        # Sphinx reports this link.
         ("README.md", "docs/none.md", "docs/none.md"),
     ],
 )

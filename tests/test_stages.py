@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runner of the stages: order, failures, counts, progress, resumption."""
+"""The stage runner: order, failures, counts, progress, resumption."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from ansible_collections.securetime.nts.tests.stages.run import Result, Stage
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep logs, results and the record in a folder of the test."""
+    """Keep logs, results and the record in a temporary folder."""
     for name in ("LOGS", "STATE", "RECORD"):
         monkeypatch.setattr(stages, name, tmp_path / name.lower())
     (tmp_path / "record").write_text(
@@ -95,7 +95,7 @@ def test_no_silence_is_long_and_progress_is_shown(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(stages, "SILENCE_SECONDS", 0.3)
     monkeypatch.setattr(stages, "say", say)
-    # The stage ends once the runner has reported that it runs.
+    # The stage ends after the runner has reported it as running.
     script = f"echo setup: installs this; echo noise; until test -e {folder}/spoken; do sleep 0.1; done"
     run(monkeypatch, setup=Stage(script, "check", (), progress="setup: "))
     assert "setup: installs this" in said

@@ -5,8 +5,8 @@
 
 build.py        writes .build/docs/html; a warning, a broken link or a missing anchor fails
 
-The Markdown is laid out for Sphinx as in the repository, so that its relative links work on GitHub and on the site. A
-link to a file that is no page becomes a link to GitHub. The README is the site's first page.
+Sphinx sees the Markdown in the layout of the repository, so relative links work on GitHub and on the site. A link to a
+file that is no page becomes a link to GitHub. The README is the site's first page.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build" / "docs"
 SOURCE, SITE = BUILD / "source", BUILD / "html"
 REPOSITORY = "https://github.com/securetime/nts/blob/main/"
-# The navigation: titles and pages. A page of docs/ that is missing here is an error of Sphinx.
+# The navigation: titles and pages. Sphinx reports an error for a page of docs/ that is missing here.
 SECTIONS = {
     "Start": {
         "Quick start": "docs/quick_start",
@@ -66,7 +66,7 @@ SECTIONS = {
         "Changelog": "CHANGELOG",
     },
 }
-# Tables of existing pages, for the page of references.
+# Tables of existing pages, for the reference page.
 TABLES = {
     "Directives and options of sources": "../docs/directives.md",
     "Metrics": "../docs/monitoring.md#metrics",
@@ -83,7 +83,7 @@ def pages() -> list[str]:
 
 
 def rewrite(text: str, page: str, names: Mapping[str, str]) -> str:
-    """Return a page with links to pages by their place on the site, and to other files of the repository on GitHub."""
+    """Return a page whose links point to pages of the site, and for other files of the repository to GitHub."""
 
     def replace(match: re.Match[str]) -> str:
         before, target, after = match.groups()
@@ -97,13 +97,13 @@ def rewrite(text: str, page: str, names: Mapping[str, str]) -> str:
             target = REPOSITORY + inside + hash_ + anchor
         return before + target + after
 
-    # A link is none within code.
+    # Code holds no links.
     parts = CODE.split(text)
     return "".join(part if number % 2 else LINK.sub(replace, part) for number, part in enumerate(parts))
 
 
 def tree(entries: Mapping[str, str], caption: str) -> str:
-    """Return a hidden tree of pages, which only the navigation shows."""
+    """Return a hidden toctree, which only the navigation shows."""
     lines = [f"{title} <{page}>" for title, page in entries.items()]
     return "\n".join(["\n```{toctree}", ":hidden:", f":caption: {caption}", "", *lines, "```", ""])
 
@@ -123,7 +123,7 @@ def lay_out() -> None:
 
 
 def generate() -> None:
-    """Write the pages of roles and modules, and one that leads to all of them and to each variable."""
+    """Write the pages of roles and modules, and an index page of them and of each variable."""
     folder = SOURCE / "reference"
     folder.mkdir()
     options = ["--use-current", "--squash-hierarchy", "--fail-on-error", "--no-indexes", "--no-breadcrumbs"]
@@ -134,7 +134,7 @@ def generate() -> None:
         if path.name.startswith("_") or not path.stem.endswith(("_module", "_role")):
             path.unlink()
             continue
-        # The theme shows a page's contents itself.
+        # The theme already shows a page's contents.
         text = re.sub(r"^\.\. contents::\n(?: .*\n)+", "", path.read_text(), flags=re.MULTILINE)
         path.write_text(text)
         title = re.search(r"^securetime\.nts\.\S+ \w+ -- (.+)$", text, re.MULTILINE)
@@ -158,7 +158,7 @@ def generate() -> None:
 
 
 class Page(HTMLParser):
-    """The anchors and links of a page."""
+    """Collect the anchors and links of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -167,14 +167,14 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, _tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what the tag defines and what it refers to."""
+        """Record the tag's anchor and its link."""
         given = dict(attrs)
         self.anchors |= {value for name in ("id", "name") if (value := given.get(name))}
         self.links += [value for name in ("href", "src") if (value := given.get(name))]
 
 
 def broken_links(site: Path) -> Iterator[str]:
-    """Yield the links within the site that lead to no file or to no anchor of its page."""
+    """Yield the links within the site whose file or anchor does not exist."""
     found = {path: Page(path.read_text()) for path in site.rglob("*.html")}
     for path, page in found.items():
         for link in page.links:

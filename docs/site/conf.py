@@ -20,11 +20,11 @@ source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 nitpicky = True
 highlight_language = "text"
 suppress_warnings = [
-    # A page may begin with a table of contents of its own.
+    # A page may have its own table of contents.
     "myst.header",
 ]
 
-# GitHub's anchors.
+# Build the same anchors as GitHub.
 myst_heading_anchors = 6
 myst_links_external_new_tab = False
 
@@ -33,7 +33,7 @@ html_title = "securetime.nts"
 html_static_path = [str(Path(__file__).parent / "static")]
 html_css_files = ["site.css"]
 html_copy_source = html_show_sourcelink = html_show_sphinx = False
-# antsibull-docs has no colours for a theme that changes between light and dark.
+# antsibull-docs has no colours for a theme with light and dark modes.
 antsibull_ext_color_scheme = "none"
 BOTH = {
     "links-background": "var(--color-brand-primary)",
@@ -51,7 +51,7 @@ BOTH = {
     "deprecation-background": "var(--color-background-secondary)",
     "deprecation-color": "var(--color-foreground-primary)",
 }
-# Of each pair, the first is for light, the second for dark.
+# In each pair, the first colour is for light mode, the second for dark mode.
 PAIRS = {
     "option-type": ("#7b1fa2", "#e0a3ff"),
     "option-elements": ("#7b1fa2", "#e0a3ff"),
@@ -67,7 +67,7 @@ PAIRS = {
 
 
 def colours(number: int) -> dict[str, str]:
-    """Return the theme's variables for antsibull-docs, with the first or the second of each pair."""
+    """Return antsibull-docs' variables with the first or the second colour of each pair."""
     return {
         f"antsibull-{name}": value
         for name, value in {**BOTH, **{name: pair[number] for name, pair in PAIRS.items()}}.items()
@@ -82,7 +82,7 @@ html_theme_options: dict[str, Any] = {
 pygments_style, pygments_dark_style = "default", "github-dark"
 
 ANSIBLE = "https://docs.ansible.com/ansible/latest/"
-# antsibull-docs refers to these pages of Ansible's own site.
+# antsibull-docs refers to these pages of Ansible's site.
 ANSIBLE_PAGES = {
     "action_plugins": "plugins/action.html",
     "common_return_values": "reference_appendices/common_return_values.html",
@@ -90,7 +90,7 @@ ANSIBLE_PAGES = {
 
 
 def link_to_ansible(_app: Any, _env: Any, node: Any, text: nodes.Node) -> nodes.Node | None:
-    """Return a link to Ansible's site for a page of it."""
+    """Return a link to Ansible's site for a page of that site."""
     page = ANSIBLE_PAGES.get(node.get("reftarget", ""))
     return nodes.reference("", "", text, refuri=ANSIBLE + page, internal=False) if page else None
 

@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a look at chrony costs: whole runs of `ansible -m chronyc_facts` against `ansible -m ping`, on the same host.
+"""Measure the cost of chronyc_facts: whole runs of `ansible -m chronyc_facts` against `ansible -m ping` on one host.
 
     make demo && make bench
 
-Alternates the two, and prints the least time of each, which other load on the controller has disturbed the least, and
-their ratio. Fails when the ratio is over the given one.
+Alternates the two. Prints the minimum time of each, which other load on the controller disturbs least, and their ratio.
+Fails when the ratio exceeds the given limit.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import time
 
 
 def seconds(host: str, module: str) -> float:
-    """Return the wall time of a whole process of Ansible that runs one module."""
+    """Return the wall time of an Ansible process that runs one module, in seconds."""
     begin = time.monotonic()
     subprocess.run(["ansible", host, "--module-name", module], check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - begin

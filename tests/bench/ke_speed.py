@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a key exchange costs an NTS server, by its certificate: CPU time, key exchanges per second, bytes.
+"""Measure the cost of a key exchange for an NTS server, by its certificate: CPU time, key exchanges per second, bytes.
 
     make bench-ke [OPTIONS=--all]
 
-Each certificate has a chronyd of its own (Debian 13, unpacked), of the same program and configuration, so that CPU
-time is nobody else's. All run at once, and are loaded one after the other, round by round, every other round in the
-reverse order: other load on the controller meets them alike. Printed is the median of the rounds.
+Each certificate has its own chronyd (Debian 13, unpacked) with the same program and configuration, so that its CPU time
+is separate. All servers run at once. The clients load one after the other, round by round and every other round in
+reverse order, so that other load on the controller affects all alike. The figures are the medians of the rounds.
 
 - server CPU: user and system time of chronyd and of its processes for key exchanges, in seconds (proc_pid_stat(5)).
   This is the figure to trust.
@@ -16,10 +16,12 @@ reverse order: other load on the controller meets them alike. Printed is the med
   controller, and could do more.
 - bytes: what the server sends of TCP's payload, from ServerHello to the end of TLS.
 
-chronyd has the process for key exchanges, and the connections, that it has by default (ntsprocesses 1,
-maxntsconnections 100), and no ntsratelimit. A client is a process with chronyd's own TLS library and its priorities,
-which makes one full handshake of TLS 1.3 after the other, never resumes, and verifies the server's signature, but not
-its chain. It asks for what chronyd of Debian 13 asks for.
+chronyd has its default key exchange processes and connections (ntsprocesses 1, maxntsconnections 100), and no
+ntsratelimit. A client is a process with chronyd's own TLS library and priorities. It makes full handshakes of TLS 1.3
+one after the other and never resumes a session. It verifies the server's signature, but not its chain. Its request is
+that of chronyd of Debian 13.
+
+Long: certificates, clients, measurement and table form one program.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ AEADS = (ke.AES_128_GCM_SIV, ke.AES_SIV_CMAC_256)
 PATIENCE_SECONDS = 10
 # linux/tcp.h: struct tcp_info.tcpi_bytes_received, since Linux 4.1
 BYTES_RECEIVED = struct.Struct("128x Q")
-# Counted after the name in parentheses (proc_pid_stat(5)): ppid, and utime, stime, cutime, cstime in clock ticks.
+# Fields after the name in parentheses (proc_pid_stat(5)): ppid, and utime, stime, cutime, cstime in clock ticks.
 PARENT, TIMES = 1, slice(11, 15)
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 GNUTLS_VERSION = """
@@ -80,11 +82,11 @@ print(library.gnutls_check_version(None).decode())
 
 
 class BenchError(Exception):
-    """There is no figure to give."""
+    """The benchmark has no valid figure."""
 
 
 def library() -> Gnutls:
-    """Return the clients' library."""
+    """Return the GnuTLS library of the clients."""
     loaded = gnutls.load()
     if loaded is None:
         raise BenchError(f"{gnutls.LIBRARY} is missing or too old")
@@ -95,7 +97,7 @@ def library() -> Gnutls:
 
 
 def from_the_role(key: Callable[[], PrivateKey]) -> Callable[[Path], Pair]:
-    """Make a leaf with a key from an ECDSA P-256 issuing CA, as the role does; the server sends both."""
+    """Return a function that makes a leaf with this key and its ECDSA P-256 issuing CA, as the role does."""
     return lambda folder: of_the_role(folder, (NAME, ADDRESS), (NAME, ADDRESS), key()).server
 
 
@@ -128,7 +130,7 @@ def self_signed(folder: Path) -> Pair:
     return Pair(folder, certificate, key, ())
 
 
-# The first is what the others are compared with.
+# The table compares the others with the first certificate.
 CERTIFICATES = {
     "ECDSA P-256, of the role": from_the_role(lambda: ec.generate_private_key(ec.SECP256R1())),
     "RSA 4096, self-signed": self_signed,
@@ -141,11 +143,11 @@ MORE_CERTIFICATES = {
 }
 
 
-# --- A client, in a process of its own ---
+# --- A client, in a separate process ---
 
 
 class Load(NamedTuple):
-    """What one client did: key exchanges, bytes that it got, its CPU time, and when it began and ended (monotonic)."""
+    """One client's key exchanges, received bytes and CPU time, and its start and end (monotonic seconds)."""
 
     exchanges: int
     received_bytes: int
@@ -155,7 +157,7 @@ class Load(NamedTuple):
 
 
 class Client:
-    """What one process needs for its key exchanges."""
+    """Make key exchanges in one process."""
 
     def __init__(self, loaded: Gnutls, together: Barrier | None = None) -> None:
         self.gnutls, self.together = loaded, together
@@ -163,7 +165,7 @@ class Client:
         self.request = ke.request(AEADS)
 
     def run(self, port: int, seconds: float) -> Load:
-        """Begin when all others do, and make one key exchange after the other for some time."""
+        """Wait for all other clients, then make key exchanges one after the other for some seconds."""
         if self.together:
             self.together.wait(PATIENCE_SECONDS)
         exchanges = received = 0
@@ -177,7 +179,7 @@ class Client:
         return Load(exchanges, received, time.process_time() - cpu, began, time.monotonic())
 
     def exchange(self, port: int, source: str = "") -> int:
-        """Make one key exchange, from a loopback address, and return how many bytes the server sent."""
+        """Make one key exchange, from a loopback address if given; return how many bytes the server sent."""
         with socket.create_connection((ADDRESS, port), PATIENCE_SECONDS, (source, 0) if source else None) as connection:
             prompt(connection)
             handle = self.gnutls.session(connection.fileno(), NAME, ke.ALPN, self.credentials)
@@ -193,14 +195,14 @@ class Client:
             return int(BYTES_RECEIVED.unpack(information)[0])
 
     def _answer(self, handle: ctypes.c_void_p) -> bytes:
-        """Return what comes before the server ends the session."""
+        """Return all data until the server ends the session."""
         answer, buffer = b"", ctypes.create_string_buffer(4096)
         while size := self._repeat(handle, lambda: self.gnutls.record_recv(handle, buffer, len(buffer))):
             answer += buffer.raw[:size]
         return answer
 
     def _repeat(self, handle: ctypes.c_void_p, call: Callable[[], int]) -> int:
-        """Call until there is a result: a message of TLS itself, such as a ticket, interrupts what waits for data."""
+        """Call until there is a result: TLS messages such as a session ticket interrupt a read without data."""
         end = time.monotonic() + PATIENCE_SECONDS
         while (result := self.gnutls.attempt(handle, call())) is None:
             if time.monotonic() >= end:
@@ -209,7 +211,7 @@ class Client:
 
 
 def prompt(connection: socket.socket) -> None:
-    """Let a connection block, but not for ever, and let nothing wait for the other side's delayed acknowledgements."""
+    """Make a connection block with a timeout, without delays by Nagle's algorithm or by delayed acknowledgements."""
     connection.setblocking(True)
     limit = struct.pack("@ll", PATIENCE_SECONDS, 0)
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
@@ -219,11 +221,11 @@ def prompt(connection: socket.socket) -> None:
 
 
 def acknowledge_at_once(connection: socket.socket) -> None:
-    """Do not delay the next acknowledgements: the server (Nagle's algorithm) waits for them, up to 40 ms each."""
+    """Send the next acknowledgements at once: the server's Nagle algorithm waits for them, up to 40 ms each."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-# Of this process, one.
+# Holds the one client of this process.
 _client: list[Client] = []
 
 
@@ -239,49 +241,49 @@ def _run_client(port: int, seconds: float) -> Load:
 
 
 class Round(NamedTuple):
-    """What all clients did with a server at once, and what it cost."""
+    """All clients' load on a server in one round, and its cost."""
 
     exchanges: int
     seconds: float
     server_cpu_seconds: float
     client_cpu_seconds: float
-    # Of everything else on the controller, kernel included.
+    # CPU time of everything else on the controller, kernel included.
     other_cpu_seconds: float
     received_bytes: int
 
     @property
     def rate(self) -> float:
-        """Key exchanges per second."""
+        """Return the key exchanges per second."""
         return self.exchanges / self.seconds
 
     @property
     def server_cpu(self) -> float:
-        """Server's CPU seconds per 1,000 key exchanges."""
+        """Return the server's CPU seconds per 1,000 key exchanges."""
         return 1000 * self.server_cpu_seconds / self.exchanges
 
     @property
     def client_cpu(self) -> float:
-        """Clients' CPU seconds per 1,000 key exchanges."""
+        """Return the clients' CPU seconds per 1,000 key exchanges."""
         return 1000 * self.client_cpu_seconds / self.exchanges
 
     @property
     def bytes_each(self) -> float:
-        """Bytes that the server sends per key exchange."""
+        """Return the bytes that the server sends per key exchange."""
         return self.received_bytes / self.exchanges
 
     @property
     def busy_percent(self) -> float:
-        """Server's CPU time in percent of the time; 100 is one core."""
+        """Return the server's CPU time in percent of the round; 100 is one core."""
         return 100 * self.server_cpu_seconds / self.seconds
 
     @property
     def others_percent(self) -> float:
-        """CPU time of everything else in percent of the time."""
+        """Return the CPU time of everything else in percent of the round."""
         return 100 * self.other_cpu_seconds / self.seconds
 
 
 class Clients:
-    """Clients that make key exchanges at the same time, each in a process of its own."""
+    """Clients that make key exchanges in parallel, each in a separate process."""
 
     def __init__(self, number: int) -> None:
         self.number, self.version = number, library().version()
@@ -296,12 +298,12 @@ class Clients:
 
     def load(self, port: int, seconds: float) -> list[Load]:
         """Let every client make key exchanges with the server at a port; raise BenchError if one fails."""
-        # They wait for each other: no process can take the work of two.
+        # The barrier keeps one process from running two clients.
         running = [self._pool.submit(_run_client, port, seconds) for _number in range(self.number)]
         return [client.result() for client in running]
 
     def measure(self, port: int, pid: int, seconds: float) -> Round:
-        """Return what a round cost the server of which this is the main process."""
+        """Return the cost of a round for the server with this main process."""
         all_before, before = all_cpu_seconds(), cpu_seconds(pid)
         loads = self.load(port, seconds)
         used, all_used = cpu_seconds(pid) - before, all_cpu_seconds() - all_before
@@ -319,7 +321,7 @@ class Clients:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the user and system time of a process and all below it, of those that have ended, too."""
+    """Return the CPU seconds (user and system) of a process and its descendants, including those that have ended."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # It has ended.
@@ -331,14 +333,14 @@ def cpu_seconds(pid: int) -> float:
 
 
 def all_cpu_seconds() -> float:
-    """Return the time for which the CPUs were not idle: all but idle and iowait (proc_stat(5))."""
+    """Return the CPU time except idle and iowait (proc_stat(5)), in seconds."""
     user, nice, system_, _idle, _iowait, *rest = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     return sum(map(int, (user, nice, system_, *rest))) / TICKS_PER_SECOND
 
 
 @contextlib.contextmanager
 def served(folder: Path, certificates: Mapping[str, Callable[[Path], Pair]]) -> Iterator[dict[str, tuple[int, int]]]:
-    """Run a server for each certificate, and yield the port of each and the number of its main process."""
+    """Run a server for each certificate; yield the port and the main process id of each."""
     with contextlib.ExitStack() as stack:
         servers = {}
         for number, (name, make) in enumerate(certificates.items()):

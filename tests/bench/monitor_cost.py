@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run of the monitor costs a host: processor time with every program that it runs, and memory.
+"""Measure the cost of a monitor run on a host: processor time with every program that it runs, and memory.
 
     make demo && make bench
 
-Installs the monitor on each host, runs the collector as its user, and removes it where it was not there. The first run
-probes the host's own server and reads certificates; `usual` is the median of the others. Fails when a run is over the
-given limits.
+Installs the monitor on each host, runs the collector as its user, and removes the monitor where it was absent. The
+first run probes the host's own server and reads certificates; `usual` is the median of the others. Fails when a run
+exceeds the given limits.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from testinfra import get_host
 
 from ansible_collections.securetime.nts.tests.lab.hosts import run_module, write
 
-# Runs on the host: prints, for each run, milliseconds of processor time and the largest resident set in MiB. Each run
-# of the collector follows one of a Python that does nothing.
+# Runs on the host. Prints milliseconds of processor time and the largest resident set in MiB for each run. A Python
+# process that does nothing precedes each run of the collector.
 MEASURE = """
 import json, os, pwd, grp
 owner = os.stat("/var/lib/nts-monitor").st_uid
@@ -46,7 +46,7 @@ print(json.dumps(rows))
 
 
 def measure(name: str, runs: int) -> tuple[list[tuple[float, float]], float]:
-    """Return milliseconds and MiB of each run on a host, and the usual milliseconds of a start of Python."""
+    """Return milliseconds and MiB of each run on a host, and the usual milliseconds of a Python start."""
     host = get_host(f"ansible://{name}")
     was_there = host.file("/usr/local/sbin/nts-monitor").exists
     if "failed" in run_module(host, "chrony_monitor"):
@@ -82,7 +82,7 @@ def main() -> None:
         figures = f"usual {usual:.0f} ms, {usual / start:.1f} times a start of Python ({start:.0f} ms)"
         print(f"{name}: {figures}, with a check {first[0]:.0f} ms, {memory:.0f} MiB", flush=True)
         limit = wanted.server if name.startswith("nts") else wanted.client
-        # A client checks its trust anchors four times an hour: what counts is the usual run.
+        # A client checks its trust anchors only four times an hour, so the usual run counts.
         worst = first[0] if name.startswith("nts") else usual
         over += [name] if worst > limit or memory > wanted.memory else []
     if over:

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role costs the controller, against `ping` in the same run.
+"""Measure the cost of the role on the controller, against `ping` in the same run.
 
     make demo && make bench [OPTIONS="--fleet 100 1000 --timesync FOLDER"]
 
-One host of the demo stands for many: an inventory names it under several names.
+One host of the demo represents many: an inventory lists it under several names.
 
 - tasks: every entry that Ansible schedules for an unchanged client with verification, skipped ones and includes
   counted.
@@ -39,7 +39,7 @@ PLAYBOOKS = {
         "ansible.builtin.import_role: {name: ROLE}\n      vars: {timesync_ntp_servers: [{hostname: nts1, nts: true}]}"
     ),
 }
-# Prints the recorded result of the module that it is given on standard input, in the place of Python.
+# Replaces Python: prints the recorded result of the module that it reads from standard input.
 STAND_IN = """#!/bin/sh
 module=$(grep -ao 'plugins[.]modules[.][a-z_]*' | head -n 1)
 case $module in
@@ -50,7 +50,7 @@ esac
 
 
 class Cost(NamedTuple):
-    """Of a process of Ansible and its workers."""
+    """Cost of an Ansible process and its workers."""
 
     wall_seconds: float
     cpu_seconds: float
@@ -58,7 +58,7 @@ class Cost(NamedTuple):
 
 
 def run(playbook: Path, inventory: Path, forks: int, **environment: str) -> Cost:
-    """Return what a run of a playbook costs; end where it fails."""
+    """Return the cost of a playbook run; exit if the run fails."""
     command = [sys.executable, "-m", "ansible", "playbook", "-f", str(forks), "-i", str(inventory), str(playbook)]
     begin = time.monotonic()
     with tempfile.TemporaryFile() as output:
@@ -75,7 +75,7 @@ def run(playbook: Path, inventory: Path, forks: int, **environment: str) -> Cost
 
 
 class Bench:
-    """Playbooks and inventories in a folder of their own."""
+    """Playbooks and inventories in a separate folder."""
 
     def __init__(self, folder: Path, host: str, timesync: str | None) -> None:
         self.folder = folder
@@ -88,14 +88,14 @@ class Bench:
             (folder / f"{name}-local.yml").write_text(play.replace("BECOME", "false"))
 
     def inventory(self, count: int, **variables: str) -> Path:
-        """Return an inventory that names the host so many times."""
+        """Return an inventory that lists the host under this number of names."""
         path = self.folder / f"{count}-{len(variables)}.json"
         hosts: dict[str, dict[str, str]] = {f"host{number:04}": {} for number in range(count)}
         path.write_text(json.dumps({"all": {"hosts": hosts, "vars": {**self.variables, **variables}}}))
         return path
 
     def record(self, playbook: str) -> dict[str, Any]:
-        """Return the tasks of a run of a playbook on one host, and what its modules returned."""
+        """Run a playbook on one host; return its tasks and the results of its modules."""
         path = self.folder / "record.json"
         run(
             self.folder / f"{playbook}.yml",
@@ -109,7 +109,7 @@ class Bench:
         return recorded
 
     def stand_in(self, results: dict[str, Any]) -> str:
-        """Return a program that answers in the place of the host's Python."""
+        """Return a program that replaces the host's Python and returns these results."""
         answers = {name: results[f"securetime.nts.{name}"] for name in ("chronyc_facts", "chrony_config")}
         cases = []
         for module, answer in answers.items():
@@ -123,11 +123,11 @@ class Bench:
 
 
 def real(bench: Bench, names: tuple[str, str], few: int, many: int, rounds: int) -> None:
-    """Print the cost on real hosts of ping and another playbook."""
+    """Print the cost of ping and of another playbook on real hosts."""
     walls: dict[str, list[float]] = {name: [] for name in names}
     slopes: dict[str, list[float]] = {name: [] for name in names}
     for name in names:
-        # The first run brings the host to the wanted state, the second opens the connections that the others share.
+        # The first run brings the host to the desired state; the second opens the connections that later runs share.
         for count in (1, many):
             run(bench.folder / f"{name}.yml", bench.inventory(count), 5)
     for _round in range(rounds):
@@ -188,7 +188,7 @@ def main() -> None:
         if wanted.fleet:
             fleet(bench, wanted.fleet, {**recorded["results"], **bench.record("facts")["results"]})
         if wanted.timesync:
-            # Last, because the host then has the configuration of that role.
+            # This run is last, because it leaves the host with that role's configuration.
             real(bench, ("ping", "timesync"), wanted.few, wanted.many, wanted.rounds)
 
 

@@ -1,22 +1,22 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the limits of an NTS server change: honest clients beside a flood, and the memory for many clients.
+"""Measure the effect of an NTS server's limits: honest clients beside a flood, and the memory for many clients.
 
     make bench-limits [OPTIONS="--suites trixie --seconds 5"]
 
-Each server is a chronyd of a Debian suite on loopback. A flood comes from one address: key exchanges without a pause by
-several processes, or connections that say nothing and are made anew when chronyd closes them (after 2 s, or at once
-where it has too many). Honest clients
-make one key exchange each, every tenth of a second, each from an address of its own.
+Each server is a chronyd of a Debian suite on loopback. A flood comes from one address: several processes make key
+exchanges without a pause, or one process holds silent connections. chronyd closes these after 2 s, or at once where it
+has too many, and the flood opens new ones. Honest clients make one key exchange each, every tenth of a second, from
+separate addresses.
 
 - honest: their key exchanges that brought cookies, in percent, and the median of their time in milliseconds.
 - flood: its key exchanges per second that brought cookies, or the connections that it holds open.
 - server CPU: of all processes of chronyd, in percent of one core.
 - dropped: connections that chronyd has closed by ntsratelimit.
 
-Memory is the resident memory of chronyd's main process in MiB after one NTP request from each of many addresses, and
-how many clients it then still knows.
+Memory is the resident memory of chronyd's main process in MiB after one NTP request from each of many addresses. The
+table also has the number of clients that chronyd still knows then.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from ansible_collections.securetime.nts.tests.functional.unpacked import program
 
 SUITES = ("bookworm", "trixie", "testing")
 FLOOD_ADDRESS = "127.0.0.66"
-# As many as an attacker needs to be the limit no more than chronyd is.
+# Enough processes that the attacker does not limit the flood more than chronyd does.
 FLOODING_PROCESSES = 2
 HONEST_PAUSE_SECONDS = 0.1
 FAILURES = (OSError, GnutlsError, NtsError)
@@ -61,7 +61,7 @@ LIMITS: dict[str, dict[str, object]] = {
 
 
 class Measured(NamedTuple):
-    """What honest clients got beside a flood, and what it cost."""
+    """Service of honest clients beside a flood, and its cost."""
 
     honest_percent: float
     honest_milliseconds: float
@@ -71,27 +71,27 @@ class Measured(NamedTuple):
 
 
 def pair_of_the_role(folder: Path) -> Pair:
-    """Return the role's kind of certificate."""
+    """Return a pair of the role's kind."""
     return of_the_role(folder, (NAME, ADDRESS), (NAME, ADDRESS)).server
 
 
 @contextlib.contextmanager
 def serving(suite: str, folder: Path, pair: Pair, limits: dict[str, object]) -> Iterator[tuple[Server, int]]:
-    """Run chronyd with limits, and yield it and its process."""
+    """Run chronyd with limits; yield the server and its process id."""
     lines = ("local stratum 5", f"bindcmdaddress {folder}/run/socket", *_chrony_conf.render_directives(limits))
     with chronyd(suite, folder, pair, lines) as server:
         yield server, int((folder / "pid").read_text())
 
 
 def report(suite: str, folder: Path, *words: str) -> str:
-    """Return what chronyc prints."""
+    """Return the output of chronyc."""
     user = ["-u", "root"] if suite == "testing" else []
     command = [*program(suite, "usr/bin/chronyc"), *user, "-n", "-h", f"{folder}/run/socket", *words]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def statistic(suite: str, folder: Path, label: str) -> int:
-    """Return one value of serverstats."""
+    """Return one value of chronyc serverstats."""
     found = re.search(rf"^{label} *: (\d+)$", report(suite, folder, "serverstats"), re.MULTILINE)
     return int(found[1]) if found else 0
 
@@ -100,7 +100,7 @@ def statistic(suite: str, folder: Path, label: str) -> int:
 
 
 def exchange_keys(port: int, ended: Event, made: multiprocessing.SimpleQueue[int]) -> None:
-    """Make key exchanges without a pause, and report how many brought cookies."""
+    """Make key exchanges without a pause; report how many brought cookies."""
     client, successes = Client(library()), 0
     while not ended.is_set():
         with contextlib.suppress(*FAILURES):
@@ -110,7 +110,7 @@ def exchange_keys(port: int, ended: Event, made: multiprocessing.SimpleQueue[int
 
 
 def hold_connections(number: int, port: int, ended: Event, made: multiprocessing.SimpleQueue[int]) -> None:
-    """Hold silent connections open, and report how many there were on average."""
+    """Hold silent connections open; report their average number."""
     selector, counts = selectors.DefaultSelector(), []
     while not ended.is_set():
         for _time in range(min(50, number - len(selector.get_map()))):
@@ -119,7 +119,7 @@ def hold_connections(number: int, port: int, ended: Event, made: multiprocessing
             connection.setblocking(False)
             connection.connect_ex((ADDRESS, port))
             selector.register(connection, selectors.EVENT_READ)
-        # What is readable was closed by chronyd.
+        # A readable connection is one that chronyd has closed.
         for key, _events in selector.select(0.01):
             assert isinstance(key.fileobj, socket.socket)
             selector.unregister(key.fileobj)
@@ -138,7 +138,7 @@ FLOODS = {
 
 @contextlib.contextmanager
 def flooding(port: int, kind: str) -> Iterator[list[int]]:
-    """Flood a server; the list is filled in the end."""
+    """Flood a server; fill the yielded list at the end."""
     context = multiprocessing.get_context("spawn")
     ended, made, found = context.Event(), context.SimpleQueue(), []
     processes = [context.Process(target=each, args=(port, ended, made)) for each in FLOODS[kind]]
@@ -159,7 +159,7 @@ def flooding(port: int, kind: str) -> Iterator[list[int]]:
 
 
 def measure(suite: str, folder: Path, pair: Pair, limits: dict[str, object], flood: str, seconds: float) -> Measured:
-    """Return what honest clients get from a server with limits beside a flood."""
+    """Return the service of honest clients by a server with limits beside a flood."""
     client, times, failed = Client(library()), [], 0
     with contextlib.ExitStack() as stack:
         server, pid = stack.enter_context(serving(suite, folder, pair, limits))
@@ -186,7 +186,7 @@ def measure(suite: str, folder: Path, pair: Pair, limits: dict[str, object], flo
 
 
 def memory(suite: str, folder: Path, pair: Pair, limits: dict[str, object], clients: int) -> tuple[float, int]:
-    """Return chronyd's resident memory in MiB after a request of each client, and how many clients it knows."""
+    """Return chronyd's resident memory in MiB after a request of each client, and how many clients it still knows."""
     with serving(suite, folder, pair, limits) as (server, pid):
         for number in range(clients):
             address = f"127.{2 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
@@ -208,7 +208,7 @@ def version(suite: str) -> str:
 
 
 def rows(suites: Sequence[str], seconds: float, clients: int) -> Iterator[str]:
-    """Yield the tables, line by line, in Markdown."""
+    """Yield the tables in Markdown, line by line."""
     with tempfile.TemporaryDirectory() as name:
         pair = pair_of_the_role(Path(name) / "certificates")
         yield "| chronyd | limits | flood | honest | median ms | flood gets | server CPU | dropped |"
@@ -216,7 +216,7 @@ def rows(suites: Sequence[str], seconds: float, clients: int) -> Iterator[str]:
         for suite in suites:
             for number, (title, limits) in enumerate(LIMITS.items()):
                 for flood in FLOODS:
-                    # chronyc takes a comma for the end of a path.
+                    # chronyc treats a comma as the end of a path.
                     folder = Path(name) / f"{suite}-{number}-{list(FLOODS).index(flood)}"
                     found = measure(suite, folder, pair, limits, flood, seconds)
                     unit = {"none": "", "key exchanges": " KE/s"}.get(flood, " open")

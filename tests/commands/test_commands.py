@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of README.md and docs/quick_start.md on the hosts of the demo, with the output that the pages show."""
+"""Run the commands of README.md and docs/quick_start.md on the hosts of the demo, and compare their output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEMO = runpy.run_path(str(ROOT / "tests/lab/demo.py"))
 ENVIRONMENT = {**os.environ, **DEMO["ENVIRONMENT"]}
 CLIENTS = ("client-debian12", "client-debian13", "client-el")
 PROGRAMS = ("ansible", "make ", "molecule ", "chronyc ")
-# No command on the hosts of the demo takes a tenth of this.
+# More than ten times the duration of any command on the hosts of the demo.
 TIMEOUT_SECONDS = 3600
 SITE = "ansible-playbook -i inventory.yml securetime.nts.site"
 CHECK = "ansible-playbook -i inventory.yml --check --diff securetime.nts.site"
@@ -33,7 +33,7 @@ REPORT = "ansible-playbook securetime.nts.report"
 FACTS = "ansible all -b -m securetime.nts.chronyc_facts -a 'wait_for=authenticated timeout=30'"
 DOC = "ansible-doc -t role securetime.nts.chrony_nts"
 RUN = {"make demo", "make demo-stop", SITE, CHECK, VERIFY, REPORT, FACTS, DOC}
-# Commands that the hosts of the demo cannot answer, with the reason.
+# Commands that the tests do not run on the hosts of the demo, with the reason.
 NOT_RUN = {
     "make test": "it is the suite that CI runs; `make test-full`, which has this test, has all of its stages",
     "make docs": "it is the stage docs",
@@ -46,7 +46,7 @@ NOT_RUN = {
 
 
 def commands() -> set[str]:
-    """Return the commands of the pages: lines of console blocks, and code in sentences that begins with a program."""
+    """Return the commands of the pages: lines of console blocks, and inline code that begins with a program."""
     found = set()
     for page in PAGES.values():
         blocks = re.findall(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -57,7 +57,7 @@ def commands() -> set[str]:
 
 
 def blocks(language: str) -> list[str]:
-    """Return the blocks of code of the pages in a language, or without one."""
+    """Return the code blocks of the pages in a language; the empty name means blocks without one."""
     return [
         block
         for page in PAGES.values()
@@ -68,9 +68,9 @@ def blocks(language: str) -> list[str]:
 
 @functools.cache
 def output(command: str) -> str:
-    """Run a command of the pages on the hosts of the demo; return what it prints."""
+    """Run a command of the pages on the hosts of the demo; return its output."""
     assert command in RUN
-    # The demo has its inventory in a variable of the environment.
+    # The demo sets its inventory in an environment variable.
     words = shlex.split(command.replace("-i inventory.yml ", ""))
     if command == REPORT:
         words += ["-e", f"chrony_nts_report_dir={ROOT / '.build/report/commands'}"]
@@ -89,7 +89,7 @@ def output(command: str) -> str:
 
 
 def shown_row(line: str) -> re.Pattern[str]:
-    """Return the pattern of a row of the closing table: the offset, the server and the cookies may be others."""
+    """Return the pattern of a row of the closing table, which leaves offset, server and cookies open."""
     host, role, state, *rest = line.split()
     source = r"\(its own clock\)" if "(its own clock)" in line else r"nts\d"
     aead, cookies, _offset, _unit, stratum = rest[-5:]
@@ -100,7 +100,7 @@ def shown_row(line: str) -> re.Pattern[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def demo() -> Iterator[None]:
-    """Start the demo, and remove it in the end, both by the commands of the README."""
+    """Start the demo and remove it at the end, by the commands of the README."""
     output("make demo")
     yield
     output("make demo-stop")
@@ -116,7 +116,7 @@ def test_the_demo_prints_what_the_readme_shows() -> None:
     printed = output("make demo").splitlines()
     begin = next(number for number, line in enumerate(printed) if line.startswith("host  "))
     lines = shown.splitlines()
-    # The last row that is a host's, and the first after it.
+    # The last row of a host, and the first line after it.
     table = lines[1 : lines.index("")]
     assert printed[begin] == lines[0]
     for line, found in zip(table, printed[begin + 1 :], strict=False):

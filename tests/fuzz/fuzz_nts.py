@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put to the probe's readers what atheris comes up with: `make fuzz RUNS=1000000`."""
+"""Fuzz the probe's parsers with atheris: `make fuzz RUNS=1000000`."""
 
 import sys
 from pathlib import Path

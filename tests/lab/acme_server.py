@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An ACME server (RFC 8555): Let's Encrypt's own test server pebble, and the DNS that it asks, from Debian's packages.
+"""An ACME server (RFC 8555) from Debian's packages: Let's Encrypt's test server pebble, and its DNS server.
 
-The release of Debian testing knows profiles and ARI (RFC 9773), those of bookworm and trixie do not.
+The release in Debian testing supports profiles and ARI (RFC 9773); those of bookworm and trixie do not.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ DAY_SECONDS = 86400
 
 
 class AcmeServer:
-    """A pebble that listens on one address, and finds every name at another."""
+    """A pebble that listens on one address and resolves every name to another."""
 
     def __init__(self, folder: Path, address: str, hosts_at: str) -> None:
         self.folder, self.address, self.hosts_at = folder, address, hosts_at
         ports = free_ports(address, 4)
         self.port, self.management, self.dns, self.dns_management = ports
         self.directory = f"https://{address}:{self.port}/dir"
-        # Whom its own clients must trust.
+        # The certificate that pebble's own clients must trust.
         self.listener = folder / "listener.pem"
         self._pebble: subprocess.Popen[bytes] | None = None
         self._dns: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
-        """Write its configuration and the certificate of its listener."""
+        """Write pebble's configuration and the certificate of its listener."""
         key = self.folder / "listener.key"
         subprocess.run(
             [
@@ -80,10 +80,11 @@ class AcmeServer:
         (self.folder / "pebble.json").write_text(json.dumps({"pebble": config}))
 
     def start(self) -> None:
-        """Start it; every start has a new root."""
+        """Start pebble and its DNS server; pebble makes a new root CA at every start."""
+        # Long: most lines are the arguments of two programs.
         programs = system("testing", "pebble") / "usr/bin"
         command = [programs / "pebble", "-config", self.folder / "pebble.json", "-dnsserver"]
-        # By default pebble refuses one nonce in 20, and certbot tries only twice.
+        # By default pebble refuses 5 % of the nonces, and certbot tries only twice.
         pebble = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_AUTHZREUSE": "0", "PEBBLE_WFE_NONCEREJECT": "0"}
         environment = {**os.environ, **pebble}
         with (self.folder / "pebble.log").open("ab") as log:
@@ -122,23 +123,23 @@ class AcmeServer:
         raise TimeoutError((self.folder / "pebble.log").read_text()[-2000:])
 
     def stop(self) -> None:
-        """Stop it; the DNS stays."""
+        """Stop pebble; the DNS server keeps running."""
         if self._pebble:
             _end(self._pebble)
             self._pebble = None
 
     def end(self) -> None:
-        """Stop all of it."""
+        """Stop pebble and its DNS server."""
         self.stop()
         if self._dns:
             _end(self._dns)
 
     def root(self) -> str:
-        """Return the root that its certificates come from, in PEM."""
+        """Return the root CA of pebble's certificates, in PEM."""
         return self.manage("roots/0")
 
     def manage(self, path: str, content: Any = None) -> str:
-        """Ask its management interface."""
+        """Send a request to pebble's management interface."""
         trust = ssl.create_default_context(cafile=str(self.listener))
         data = None if content is None else json.dumps(content).encode()
         with urllib.request.urlopen(  # nosec: only this server
@@ -147,12 +148,12 @@ class AcmeServer:
             return str(answer.read().decode())
 
     def manage_dns(self, name: str, address: str) -> None:
-        """Let it find a name at another address."""
+        """Resolve a name to another address."""
         content = json.dumps({"host": f"{name}.", "addresses": [address]}).encode()
         urllib.request.urlopen(f"http://{self.address}:{self.dns_management}/add-a", content, 10).close()  # nosec
 
     def want_renewal(self, certificate: str) -> None:
-        """Let it ask for the renewal of a certificate at once (RFC 9773)."""
+        """Make pebble suggest the renewal of a certificate at once (RFC 9773)."""
         past = {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"}
         content = {"Certificate": certificate, "ARIResponse": json.dumps({"suggestedWindow": past})}
         self.manage("set-renewal-info/", content)
@@ -164,7 +165,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_ports(address: str, count: int) -> list[int]:
-    """Return TCP ports that nobody uses just now."""
+    """Return TCP ports that no program uses now."""
     with contextlib.ExitStack() as stack:
         taken = [stack.enter_context(socket.create_server((address, 0))) for _port in range(count)]
         return [server.getsockname()[1] for server in taken]
@@ -172,7 +173,7 @@ def free_ports(address: str, count: int) -> list[int]:
 
 @contextlib.contextmanager
 def acme_server(folder: Path, address: str, hosts_at: str) -> Iterator[AcmeServer]:
-    """Run an ACME server for the time of a test."""
+    """Run an ACME server inside the context."""
     server = AcmeServer(folder, address, hosts_at)
     server.prepare()
     try:

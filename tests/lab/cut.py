@@ -1,16 +1,16 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on a VM: change something, and at a step tell by the second serial line whoever takes the power away.
+"""Runs on a VM: begin a change, and report a step over the second serial line, so that the test cuts the power there.
 
-    python3 cut.py prepare              the files that `config` changes, as they are before
+    python3 cut.py prepare              write the old content of the files that `config` changes
     python3 cut.py config STEP          a transaction that changes, adds and removes files and restarts chronyd
     python3 cut.py certificate STEP     a renewal of the server's certificate, with all that it does
-    python3 cut.py look                 print what is there
+    python3 cut.py look                 print the state
 
-A step is whatever changes something on the disk, or stops or starts chronyd; the power goes before it. STEP is its
-number or what it does, and 0 where all are taken, which prints them. The code is what the role has installed for
-renewals, which is that of the modules.
+A step changes the disk, or stops or starts chronyd; the power cut comes before it. STEP is its number or its
+description. With 0, the program takes every step and prints them. The code is that of the installed program for
+renewals, which is the modules' code.
 """
 
 import glob
@@ -33,7 +33,7 @@ with open(manager.SETTINGS) as opened:
 CONFIG_FILE, UNIT = SETTINGS["config_file"], SETTINGS["service"]
 FOLDER = "/etc/chrony/cut"
 STATE = "/var/lib/securetime-nts"
-# What no power cut may take.
+# Files that must survive every power cut.
 PRECIOUS = [SETTINGS["key"], SETTINGS["staged_key"], SETTINGS["issuing_key"], "/var/lib/chrony/ntskeys"]
 FUNCTIONS = {name: getattr(os, name) for name in ("replace", "unlink", "link", "fsync")}
 FUNCTIONS["run"] = subprocess.run
@@ -42,7 +42,7 @@ taken = []
 
 
 def step(name, subject):
-    """Describe a call if it changes something."""
+    """Return a description of a call that changes something, else nothing."""
     if name == "run":
         return " ".join(subject) if subject[:1] == ["systemctl"] and subject[1] in STOPS_OR_STARTS else ""
     if name == "fsync":
@@ -66,7 +66,7 @@ def counted(name, cut_at):
 
 
 def count(cut_at):
-    """Count steps from now on, and stop before one."""
+    """Count steps from now on, and wait for the power cut before one."""
     for name in FUNCTIONS:
         setattr(subprocess if name == "run" else os, name, counted(name, cut_at))
 
@@ -129,7 +129,7 @@ def main():
         if what == "config":
             change("new")
         else:
-            # With a new key, so that neither file is of any use without the other.
+            # With a new key, a mixed pair of old and new files cannot work.
             with open("/root/settings.json", "w") as file:
                 json.dump({"pairs": [dict(SETTINGS, new_key=True)]}, file)
             if manager.main(["--settings", "/root/settings.json", "renew", "--force"]):

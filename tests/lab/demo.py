@@ -30,14 +30,14 @@ ENVIRONMENT = {
     "ANSIBLE_PIPELINING": "true",
     "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
     "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
-    # The filter reads lines as Ansible prints them.
+    # The filter expects plain lines.
     "ANSIBLE_FORCE_COLOR": "false",
     "PYTHONUNBUFFERED": "1",
 }
 
 
 class Progress:
-    """What the demo is doing, printed at least every SILENCE_SECONDS."""
+    """Print the current action at least every SILENCE_SECONDS."""
 
     def __init__(self) -> None:
         self.what, self.spoken = "Start the hosts", time.monotonic()
@@ -57,13 +57,13 @@ class Progress:
 
 
 def table(output: str) -> str:
-    """Return the closing table of site.yml: the strings of the message that debug printed."""
+    """Return the closing table of site.yml: the strings of debug's message."""
     lines = re.search(r"^TASK \[Show the result\].*?\"msg\": \[\n(.*?)\n +\]", output, re.MULTILINE | re.DOTALL)
     return "\n".join(re.findall(r'^ +"(.*)",?$', lines[1], re.MULTILINE)) if lines else ""
 
 
 def run(progress: Progress, *command: str, verbose: bool) -> str:
-    """Run a program and report the plays that it begins; return its output, or end with that when it fails."""
+    """Run a program and report each play; return its output, or exit with that output on failure."""
     output = []
     with (
         LOG.open("a") as log,

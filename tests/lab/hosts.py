@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Operations of the scenarios' tests on the hosts of the lab.
 
-`run_module` runs a module's code on the host by the host's own Python, without the 2 to 4 s that a start of Ansible
-takes. Each run of a playbook covers the transport and the start of modules by Ansible.
+`run_module` runs a module's code with the host's own Python, without the 2 to 4 s of an Ansible start. Each playbook
+run covers the transport and Ansible's start of modules.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from testinfra.host import Host
 ROOT = Path(__file__).resolve().parents[2]
 LAB = Path(__file__).resolve().parent
 COLLECTION = "ansible_collections/securetime/nts"
-# Outside /etc, /var, /root and /tmp, where tests search for leftover files.
+# Tests search /etc, /var, /root and /tmp for leftover files, so the code lies elsewhere.
 CODE = "/run/securetime-nts-code"
-# No run of Ansible on the lab's hosts takes a tenth of this.
+# More than ten times the duration of any Ansible run on the lab's hosts.
 PLAYBOOK_TIMEOUT_SECONDS = 900
-# Runs a module as AnsiballZ does: the arguments are set in ansible.module_utils.basic, the module is the main program.
+# Run a module as AnsiballZ does: the arguments are in ansible.module_utils.basic, and the module is the main program.
 RUN = """
 import json, runpy, sys
 sys.path.insert(0, "%s")
@@ -53,10 +53,10 @@ T = TypeVar("T")
 
 @functools.cache
 def _packed() -> tuple[str, str]:
-    """Return the code that modules need on a host as a tar archive in base64, and its digest."""
+    """Return the code that modules need on a host as a base64 tar archive, and its digest."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        # Regular packages: ansible-core's module_utils asks for the file of its parent.
+        # Regular packages, because ansible-core's module_utils requires the file of its parent.
         archive.addfile(tarfile.TarInfo("ansible/__init__.py"))
         files = {Path("ansible/module_utils"): Path(ansible.__file__).parent / "module_utils"}
         files |= {Path(COLLECTION, "plugins", kind): ROOT / "plugins" / kind for kind in ("modules", "module_utils")}
@@ -72,14 +72,14 @@ def _put(name: str) -> str:
     host = get_host(name)
     archive, digest = _packed()
     folder = f"{CODE}/{digest}"
-    # Through standard input, because an argument of a program is at most 128 KiB long.
+    # Use standard input, because an argument of a program is limited to 128 KiB.
     write(host, f"mkdir -p {folder}; base64 -d | tar -xzf - -C {folder}", archive)
     write(host, f"cat >{folder}/run.py", RUN % folder)
     return folder
 
 
 def code(host: Host) -> str:
-    """Return the folder on the host that holds ansible.module_utils and the collection's code for managed hosts."""
+    """Return the folder on the host with ansible.module_utils and the collection's code for managed hosts."""
     return _put(host.backend.get_pytest_id())
 
 
@@ -115,7 +115,7 @@ def _control_folder() -> Path:
 
 
 def run_module(host: Host, module: str, **arguments: Any) -> dict[str, Any]:
-    """Return the result of a module of the collection on a host, also when it fails."""
+    """Run a module of the collection on a host; return its result, also when it fails."""
     given = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
     done = subprocess.run(
         [*_ssh(host), f"python3 {code(host)}/run.py {module}"],
@@ -131,7 +131,7 @@ def run_module(host: Host, module: str, **arguments: Any) -> dict[str, Any]:
 
 
 def probe(host: Host, server: str, **options: Any) -> dict[str, Any]:
-    """Return what nts_probe finds, also an error; a stage may take long on a busy controller."""
+    """Return the result of nts_probe, also when it fails; the timeouts allow for a busy controller."""
     return run_module(host, "nts_probe", **{"server": server, "timeout": 60.0, "fail_on_error": False, **options})
 
 
@@ -142,17 +142,17 @@ def facts(host: Host, **arguments: Any) -> dict[str, Any]:
 
 
 def each(function: Callable[[Host], T], *hosts: Host) -> list[T]:
-    """Return what a function returns for several hosts, called at the same time."""
+    """Call a function for several hosts in parallel; return the results."""
     with ThreadPoolExecutor(len(hosts)) as pool:
         return list(pool.map(function, hosts))
 
 
 def playbook(name: str, *arguments: str, variables: dict[str, Any] | None = None, **environment: str) -> str:
-    """Return the output of a playbook of the collection, or of one by its path, also when it fails."""
+    """Run a playbook of the collection, or one by its path; return its output, also when it fails."""
     playbook_name = name if "/" in name else f"securetime.nts.{name}"
     command = [str(Path(sys.executable).with_name("ansible-playbook")), playbook_name, *arguments]
     command += ["--extra-vars", json.dumps(variables)] if variables else []
-    # Molecule sets these two: colours in the output, failures on stderr.
+    # Molecule sets these two variables, for coloured output and failures on stderr.
     plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_DISPLAY_FAILED_STDERR": "false", **environment}
     done = subprocess.run(
         command, stdout=PIPE, stderr=STDOUT, text=True, timeout=PLAYBOOK_TIMEOUT_SECONDS, check=False, env=plain
@@ -161,13 +161,13 @@ def playbook(name: str, *arguments: str, variables: dict[str, Any] | None = None
 
 
 def recap(output: str) -> dict[str, dict[str, int]]:
-    """Return the counts of a run of ansible-playbook: ok, changed, unreachable, failed and so on of each host."""
+    """Return the counts of each host from a recap of ansible-playbook: ok, changed, unreachable, failed and so on."""
     lines = re.findall(r"^(\S+) +: (ok=.*)$", output, re.MULTILINE)
     return {host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in lines}
 
 
 def changed(output: str) -> dict[str, int]:
-    """Return how many tasks changed each host, in a run that failed on none."""
+    """Return how many tasks changed each host, in a run without failures."""
     found = recap(output)
     assert found, output[-4000:]
     assert not any(counts["failed"] or counts["unreachable"] for counts in found.values()), output[-4000:]
@@ -175,7 +175,7 @@ def changed(output: str) -> dict[str, int]:
 
 
 def ask(hosts: str, module: str, arguments: str = "", **variables: str) -> dict[str, dict[str, Any]]:
-    """Return the result of a module on each host of a pattern, also when it fails, from one start of Ansible."""
+    """Run a module on each host of a pattern with one Ansible start; return the results, also of failures."""
     command = [sys.executable, "-m", "ansible", "adhoc", hosts, "-m", module, "-a", arguments]
     environment = {**os.environ, "ANSIBLE_FORCE_COLOR": "false"}
     done = subprocess.run(
@@ -194,7 +194,7 @@ def ask(hosts: str, module: str, arguments: str = "", **variables: str) -> dict[
 def wait_until(
     condition: Callable[[], bool], what: str, timeout_seconds: float = 120, pause_seconds: float = 0.2
 ) -> None:
-    """Return once the condition holds; fail with the description when it does not in time."""
+    """Return once the condition holds; fail with the description after the timeout."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} within {timeout_seconds:g} s"
@@ -209,8 +209,8 @@ def opened(host: Host, path: str) -> list[int]:
 
 @contextlib.contextmanager
 def lock_held(host: Host, path: str) -> Iterator[Callable[[], None]]:
-    """Hold a lock on the host as another program would, until the function that is yielded is called."""
-    # Without a fork, one process has the file open: a second one is the program that waits.
+    """Hold a lock on the host as another program would, until the test calls the yielded function."""
+    # --no-fork leaves one process with the file open, so a second one is the waiting program.
     host.check_output("systemd-run --quiet --collect --unit=held-lock flock --no-fork %s sleep infinity", path)
     wait_until(lambda: host.run(f"flock --nonblock {path} true").rc != 0, f"no process locks {path}")
     assert len(opened(host, path)) == 1
@@ -232,7 +232,7 @@ def as_controller_root(host: Host, command: str) -> None:
 
 @contextlib.contextmanager
 def full_disk(host: Host, folder: str, options: str = "size=64k") -> Iterator[None]:
-    """Put a folder on a file system without free space or, with the option ro, on a read-only one."""
+    """Mount a full file system on a folder, or a read-only one with the option ro."""
     as_controller_root(
         host,
         f"mkdir -p {folder} /run/fault && cp -a {folder}/. /run/fault"

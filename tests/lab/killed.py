@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on a test host: kill the transaction at every step in turn, and see what is left and what the next run makes.
+"""Runs on a test host: kill the transaction at every step in turn, and check its leftovers and the next run.
 
     PYTHONPATH=FOLDER_OF_COLLECTIONS python3 killed.py CONFIG_FILE UNIT FIRST STRIDE
 
-A step is whatever reaches the disk or another program. Steps FIRST, FIRST + STRIDE, ... are those of this host. Prints
-what was found wrong, and the steps at which the transaction was killed.
+A step reaches the disk or another program. This host tries the steps FIRST, FIRST + STRIDE, and so on. Prints every
+fault that it found, and the steps at which it killed the transaction.
 """
 
 import glob
@@ -33,9 +33,9 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.settings im
 CONFIG_FILE, UNIT = sys.argv[1:3]
 FIRST, STRIDE = map(int, sys.argv[3:])
 FOLDER = os.path.join(os.path.dirname(CONFIG_FILE), "killed")
-# A trust anchor that is not wanted in the end, and cookies that are then not to be used any more.
+# The new state does not trust this anchor, so chronyd must not reuse the cookies from before.
 ANCHOR = FOLDER + "/anchor-3.pem"
-# A file behind a chain of symbolic links, as of an administrator who keeps it elsewhere.
+# A file behind a chain of symbolic links, because an administrator may keep it elsewhere.
 LINK, TARGET = FOLDER + "/link", FOLDER + "/elsewhere/target"
 UNDO = "/var/lib/securetime-nts/undo.sh"
 COOKIES = "/var/lib/chrony/192.0.2.77.nts"
@@ -51,7 +51,7 @@ HOST = System(run=run, label=lambda *_paths: None)
 
 
 def killed_at(step, wanted):
-    """Apply in a process that is killed before a step; say whether it was."""
+    """Apply a change in a process that is killed before a step; return whether it was killed."""
     child = os.fork()
     if child == 0:
         left = [step]
@@ -81,6 +81,7 @@ def make_links():
 
 
 def main():
+    # Long: one loop over all steps, whose nested functions share the desired states and the list of faults.
     with open(CONFIG_FILE) as file:
         config = file.read()
     with open("/etc/chrony/nts/trusted.pem") as file:
@@ -131,13 +132,13 @@ def main():
             wrong += [f"step {step}: the cookies are still there"] if os.path.exists(COOKIES) else []
             break
         killed_steps.append(step)
-        # As a start of chronyd does.
+        # chronyd's start runs this script.
         if step % 4 < 2 and os.path.exists(UNDO):
             run(["sh", UNDO])
             wrong += [] if contents() == files("old") else [f"step {step}: the script leaves something else than old"]
             wrong += [f"step {step}: the script leaves {path}" for path in left_behind()]
             wrong += [f"step {step}: the script is still there"] if os.path.exists(UNDO) else []
-        # Half of the steps are followed by the same run again, the others by one that wants the old files.
+        # Repeat the same run after half of the steps, and restore the old files after the others.
         label = "new" if step % 2 else "old"
         plan = load(HOST, undo.PLAN)
         begun = plan != {} and not plan.get("done")

@@ -11,10 +11,12 @@ lab.py up --state DIR HOST=IMAGE [...]      start these hosts, keep those that r
 lab.py status --state DIR                   table of the lab's hosts
 lab.py down --state DIR                     remove the lab's hosts, its network and its files
 
-DIR names the lab. Hosts of a lab resolve each other by HOST; containers and VMs cannot reach each other. An image's
-tag is a hash of its recipe, so an image is built once and again when its recipe changes. DEBIAN_IMAGE, EL_IMAGE and
-SUSE_IMAGE (environment) name images to use in place of debian12/debian13, el-standin and suse-standin; such an image
-needs systemd, the rest is installed at start.
+DIR names the lab. Hosts of a lab resolve each other by HOST; containers and VMs cannot reach each other. An image's tag
+is a hash of its recipe, so the lab builds an image once for each recipe. DEBIAN_IMAGE, EL_IMAGE and SUSE_IMAGE
+(environment) name images to use in place of debian12/debian13, el-standin and suse-standin. Such an image needs
+systemd; the lab installs the rest at the start.
+
+Long: images, hosts and the command line share the same few helpers.
 """
 
 import argparse
@@ -52,7 +54,7 @@ BASES = {
 # The confinement of each VM image.
 VMS = {"vm-debian13": "apparmor", "vm-el-standin": "selinux"}
 CONTAINERS = [image for image in (*SUITES, *BASES) if image not in VMS]
-# What `make test` runs on.
+# The images that `make test` needs.
 DEFAULT = [image for image in CONTAINERS if image != "suse-standin"]
 EVERYTHING = [*CONTAINERS, *VMS]
 REPOSITORY = "localhost/securetime-nts"
@@ -65,7 +67,7 @@ PACKAGES = (
 
 
 class LabError(Exception):
-    """What went wrong, as a sentence."""
+    """A fault of the lab, with a message for the operator."""
 
 
 class Host(NamedTuple):
@@ -81,7 +83,7 @@ class Host(NamedTuple):
 
 @contextlib.contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Print the step as it starts, and how long it took."""
+    """Print a step at its start, and its duration at its end."""
     print(f"lab: {what} ...", flush=True)
     start = time.monotonic()
     yield
@@ -89,13 +91,13 @@ def timed(what: str) -> Iterator[None]:
 
 
 def require(program: str) -> None:
-    """Raise LabError unless the program is installed."""
+    """Raise LabError if the program is missing."""
     if shutil.which(program) is None:
         raise LabError(f"{program} is missing; on Debian: apt-get install {PACKAGES}")
 
 
 def run(*command: str, stdin: str = "", timeout_seconds: float = 600, stdout: IO[bytes] | int = subprocess.PIPE) -> str:
-    """Run a command; return what it printed or raise LabError with its last lines."""
+    """Run a command; return its output or raise LabError with its last lines."""
     require(command[0])
     try:
         done = subprocess.run(
@@ -111,7 +113,7 @@ def run(*command: str, stdin: str = "", timeout_seconds: float = 600, stdout: IO
 
 @functools.cache
 def restrictions() -> tuple[list[str], list[str]]:
-    """Return what a restricted controller needs: global options of podman, and options of its run and build."""
+    """Return podman's global options, and the options of its run and build, that a restricted controller needs."""
     engine: list[str] = []
     limits: list[str] = []
     reasons = []
@@ -129,12 +131,12 @@ def restrictions() -> tuple[list[str], list[str]]:
 
 
 def recipe_of(image: str) -> Path:
-    """The folder that says what an image is made of."""
+    """Return the folder with the recipe of an image."""
     return RECIPES / ("debian" if image in SUITES else "vm" if image in VMS else image)
 
 
 def tag(image: str) -> str:
-    """The image's name in podman's store, with a hash of all that it is made of."""
+    """Return the image's name in podman's store, with a hash of its recipe and its base."""
     recipe = recipe_of(image)
     digest = hashlib.sha256((tag(BASES[image]) if image in BASES else SUITES[image]).encode())
     files = [path for path in recipe.rglob("*") if path.is_file()]
@@ -146,7 +148,7 @@ def tag(image: str) -> str:
 
 
 def reference(image: str) -> str:
-    """The image to run: the one that the environment names, or the one that is built here."""
+    """Return the image to run: the one that the environment names, or the local build."""
     variable = (
         "DEBIAN_IMAGE" if image in SUITES else {"el-standin": "EL_IMAGE", "suse-standin": "SUSE_IMAGE"}.get(image)
     )
@@ -154,14 +156,14 @@ def reference(image: str) -> str:
 
 
 def image_id(name: str) -> str:
-    """The id of an image in podman's store, or nothing."""
+    """Return the id of an image in podman's store, or an empty string."""
     with contextlib.suppress(LabError):
         return run("podman", "image", "inspect", "--format", "{{.Id}}", name).strip()
     return ""
 
 
 def apt_sources(suite: str) -> str:
-    """sources.list lines for a suite, from the mirrors of the controller, if it is a Debian."""
+    """Return sources.list lines for a suite, with the mirrors of a Debian controller."""
     release = dict(re.findall(r'^(\w+)="?([^"\n]*)', Path("/etc/os-release").read_text(), re.MULTILINE))
     if release.get("ID") != "debian" or not shutil.which("apt-get"):
         return ""
@@ -171,14 +173,14 @@ def apt_sources(suite: str) -> str:
     for line in run("apt-get", "indextargets", "--format", wanted, "Created-By: Packages").splitlines():
         uri, name, component, origin = line.split(" ", 3)
         pocket = re.fullmatch(rf"(?:{release.get('VERSION_CODENAME')}|stable|oldstable)(|-updates|-security)", name)
-        # The origin is unknown, and its placeholder is left as it is, where apt has no lists yet.
+        # Where apt has no lists yet, the origin is unknown and its placeholder stays.
         if pocket and component == "main" and origin in ("Debian", "$(ORIGIN)") and uri.startswith("http"):
             lines.append(f"deb [signed-by={keyring}] {uri} {suite}{pocket[1]} main\n")
     return "".join(lines) if any(f" {suite} " in line for line in lines) else ""
 
 
 def build(image: str) -> None:
-    """Build an image that podman's store lacks, and drop the tags of its former recipes."""
+    """Build an image that podman's store lacks; remove the tags of its former recipes."""
     if image in BASES:
         build(BASES[image])
     name = tag(image)
@@ -201,13 +203,13 @@ def build(image: str) -> None:
                 run("podman", *engine, "build", *options, f"--tag={name}", str(recipe_of(image)), timeout_seconds=1800)
         former = run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}", f"{REPOSITORY}/{image}").split()
         for old in set(former) - {name}:
-            # One that a running lab uses stays until the next build.
+            # podman keeps an image of a running lab; the next build removes it.
             with contextlib.suppress(LabError):
                 run("podman", "rmi", old)
 
 
 def ensure_image(image: str) -> str:
-    """Build, or pull, an image that podman's store lacks; return its id."""
+    """Build or pull an image that podman's store lacks; return its id."""
     name = reference(image)
     if not image_id(name):
         if name == tag(image):
@@ -244,7 +246,7 @@ def ensure_vm(image: str) -> Path:
     def label(root: Path) -> None:
         contexts = root / "etc/selinux/default/contexts/files/file_contexts"
         if contexts.exists():
-            # The compiled ones may be of another version than the program that reads them.
+            # The compiled contexts may be of another version than setfiles.
             for compiled in contexts.parent.glob("*.bin"):
                 compiled.unlink()
             options = [*limits, "--rm", "--privileged", "--network=none", f"--volume={root}:/mnt"]
@@ -254,26 +256,26 @@ def ensure_vm(image: str) -> Path:
     with timed(f"{image}: make the VM's disk and saved states"):
         made = qemu.build(folder, unpack, label)
     if made:
-        # A running lab keeps what it has open.
+        # A running lab keeps its open files.
         for old in set(folder.parent.glob(f"{image}-*")) - {folder, Path(f"{folder}.lock")}:
             shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
 def ensure(image: str) -> None:
-    """Make an image unless it is there."""
+    """Make an image unless it exists."""
     (ensure_vm if image in VMS else ensure_image)(image)
 
 
 def lab_name(state: Path) -> str:
-    """The name of the lab, which no other checkout's lab has."""
+    """Return the name of the lab, which is unique among all checkouts."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", state.name):
         raise LabError(f"'{state.name}' cannot name a lab: use lower-case letters, digits, '-', '_' and '.'")
     return f"{state.name}-{hashlib.sha256(str(state).encode()).hexdigest()[:4]}"
 
 
 def lab_hosts(state: Path) -> list[Host]:
-    """The containers of this lab and no others."""
+    """Return the containers of this lab alone."""
     listed = run("podman", "ps", "--all", "--filter", f"label={LABEL}={lab_name(state)}", "--format", "json")
     hosts = []
     for item in json.loads(listed or "[]"):
@@ -293,7 +295,7 @@ def create(state: Path, name: str, image: str) -> None:
         *("podman", *engine, "run", "--detach", "--pull=never", "--systemd=always", *limits),
         *("--name", f"nts-{lab}-{name}", "--hostname", name, "--network", f"nts-{lab}", "--network-alias", name),
         *(f"--label={key}={value}" for key, value in labels.items()),
-        # NET_ADMIN for a firewall of its own; never SYS_TIME: the clock is the controller's.
+        # NET_ADMIN for the container's own firewall; never SYS_TIME, because the clock is the controller's.
         *("--cap-add=NET_ADMIN", "--cap-drop=SYS_TIME", "--publish", "127.0.0.1::22"),
         *(reference(image), "/sbin/init"),
     )
@@ -314,7 +316,7 @@ def prepare(host: Host, public_key: str) -> str:
 
 
 def inventory(state: Path, hosts: list[Host]) -> str:
-    """The hosts as an Ansible inventory; each value is JSON, which YAML reads."""
+    """Return the hosts as an Ansible inventory; each value is JSON, which is valid YAML."""
     known_hosts = f"-o UserKnownHostsFile={shlex.quote(str(state / 'known_hosts'))} -o GlobalKnownHostsFile=/dev/null"
     lines = [f"# Written by lab.py for the lab {state.name}", "all:", "  hosts:"]
     for host in hosts:
@@ -336,7 +338,7 @@ def inventory(state: Path, hosts: list[Host]) -> str:
 
 
 def vm_hosts(state: Path) -> list[Host]:
-    """The vms of this lab."""
+    """Return the VMs of this lab."""
     return [
         Host(each.name, "", each.image.name, "", "running" if qemu.runs(each) else "off", each.port)
         for each in qemu.known(state)
@@ -344,7 +346,7 @@ def vm_hosts(state: Path) -> list[Host]:
 
 
 def up_vms(state: Path, wanted: dict[str, str]) -> None:
-    """Start the VMs that are wanted and do not run, each from its image's state `ready`."""
+    """Start the desired VMs that do not run, each from its image's state `ready`."""
     images = {image: ensure_vm(image) for image in sorted(set(wanted.values()))}
     all_of_them = [
         Vm(state / name, images[image], qemu.free_port(), number)
@@ -362,7 +364,7 @@ def up_vms(state: Path, wanted: dict[str, str]) -> None:
 
 
 def up(state: Path, wanted: dict[str, str]) -> None:
-    """Bring up the hosts that are wanted, beside those that run, and write the inventory of all."""
+    """Start the desired hosts that do not run, and write the inventory of all."""
     vms = {name: image for name, image in wanted.items() if image in VMS}
     wanted = {name: image for name, image in wanted.items() if image not in VMS}
     up_vms(state, vms)
@@ -413,7 +415,7 @@ def status(state: Path) -> None:
 
 
 def down(state: Path) -> None:
-    """Remove what belongs to the lab."""
+    """Remove the hosts, network and files of the lab."""
     hosts = lab_hosts(state)
     vms = qemu.known(state)
     with timed(" ".join(["down", *(host.name for host in hosts), *(each.name for each in vms)])):
@@ -433,19 +435,19 @@ def down(state: Path) -> None:
 
 
 def image_name(text: str) -> str:
-    """Check an argument that names an image."""
+    """Return an argument that names an image; fail for any other."""
     if text not in EVERYTHING:
         raise argparse.ArgumentTypeError(f"no image '{text}': there are {' '.join(EVERYTHING)}")
     return text
 
 
 def image_name_or_all(text: str) -> str:
-    """Check an argument that names an image, or all."""
+    """Return an argument that names an image, or `all`; fail for any other."""
     return text if text == "all" else image_name(text)
 
 
 def host_and_image(text: str) -> tuple[str, str]:
-    """Split an argument HOST=IMAGE."""
+    """Return the parts of an argument HOST=IMAGE."""
     host, _equals, image = text.partition("=")
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host):
         raise argparse.ArgumentTypeError(f"'{text}' is not HOST=IMAGE")
@@ -470,7 +472,7 @@ def main() -> int:
     try:
         require("podman")
         if arguments.command == "build":
-            # One that another is made of is built once: the other waits for its lock.
+            # An image with several dependents is built once: the second build waits for its lock.
             with ThreadPoolExecutor() as pool:
                 list(pool.map(ensure, EVERYTHING if "all" in arguments.images else arguments.images or DEFAULT))
         elif arguments.command == "up":

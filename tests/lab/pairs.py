@@ -21,7 +21,7 @@ SETTINGS = "/etc/chrony/nts/certificate.json"
 
 
 def leaf(client: Host, server: str, **options: Any) -> dict[str, Any]:
-    """Return the certificate that a server serves to a client, which accepts it and gets authenticated time."""
+    """Return the certificate that a server serves; assert that the client accepts it and gets authenticated time."""
     probe = run_module(client, "nts_probe", server=server, **options)
     assert probe["ok"], probe
     assert probe["stages"]["ntp"]["state"] == "ok", probe
@@ -29,7 +29,7 @@ def leaf(client: Host, server: str, **options: Any) -> dict[str, Any]:
 
 
 def pair(folder: Path, *options: str, names: str = "DNS:nts1") -> tuple[str, str]:
-    """Make a self-signed pair in a new folder (`pem` and `key`); return certificate and key."""
+    """Make a self-signed pair (`pem` and `key`) in a new folder; return certificate and key."""
     folder.mkdir()
     command = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-subj", "/CN=own", "-addext", f"subjectAltName={names}", "-keyout", "key", "-out", "pem"]
@@ -39,7 +39,7 @@ def pair(folder: Path, *options: str, names: str = "DNS:nts1") -> tuple[str, str
 
 @contextlib.contextmanager
 def renewed_at(host: Host, fraction: float) -> Iterator[None]:
-    """Make certificates due for renewal when this part of their lifetime is left."""
+    """Make certificates due for renewal at this remaining fraction of their lifetime."""
     text = host.file(SETTINGS).content_string
     pairs = [{**found, "renew_fraction": fraction} for found in json.loads(text)["pairs"]]
     write(host, f"cat >{SETTINGS}", json.dumps({"pairs": pairs}))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on a VM: print what chronyc_facts returns, after waiting for a goal.
+"""Runs on a VM: wait for a goal, then print the result of chronyc_facts.
 
 python3 vm_facts.py GOAL TIMEOUT_SECONDS SOURCES
 """

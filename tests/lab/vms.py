@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's VMs, and operations on both at the same time: each has a processor of its own."""
+"""The lab's VMs, and operations on both in parallel: each VM has its own processor."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ansible_collections.securetime.nts.tests.lab.qemu import Vm
 T = TypeVar("T")
 FIGURES = Path(__file__).resolve().parents[2] / ".build" / "vm-figures.txt"
 UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
-# Runs on the VM, and takes its power away amid what it does.
+# Runs on the VM; the test cuts the VM's power at one of its steps.
 CUT = Path(__file__).with_name("cut.py")
 PACKAGE = "ansible_collections/securetime/nts/plugins/module_utils"
-# What chronyc_facts returns, without the time that Ansible takes.
+# Prints the result of chronyc_facts, without the time of an Ansible start.
 FACTS = Path(__file__).with_name("vm_facts.py")
 
 
@@ -35,32 +35,32 @@ def known() -> dict[str, Vm]:
 
 
 def both(do: Callable[[Vm], T]) -> dict[str, T]:
-    """Do something with every vm at the same time."""
+    """Call a function for every VM in parallel; return the results by name."""
     vms = known()
     with ThreadPoolExecutor() as pool:
         return dict(zip(vms, pool.map(do, vms.values()), strict=True))
 
 
 def facts(vm: Vm, goal: str = "none", timeout_seconds: float = 0, sources: int = 1) -> dict[str, Any]:
-    """Return what chronyc_facts would, after waiting for its goal, with the clock less than 0.5 s off."""
+    """Wait for a goal and a clock within 0.5 s; return the facts of chronyc_facts."""
     script = f"python3 - {goal} {timeout_seconds} {sources} <<'END'\n{FACTS.read_text()}\nEND\n"
     answer: dict[str, Any] = json.loads(qemu.inside(vm, script, timeout_seconds + 120))
     return answer
 
 
 def ansible(host: str, module: str, **options: Any) -> dict[str, Any]:
-    """Return what a module says on a host, also one that fails."""
-    # Ansible refuses an empty object.
+    """Run a module on a host; return its result, also when it fails."""
+    # Ansible rejects an empty object as raw parameters.
     return ask(host, module, json.dumps(options) if options else "")[host]
 
 
 def ask_server(host: str, server: str, **options: Any) -> dict[str, Any]:
-    """Return what nts_probe says of a server, with time for emulated ones to answer."""
+    """Run nts_probe on a host with timeouts for emulated VMs; return its result."""
     trusted = ["/etc/chrony/nts/trusted.pem"]
     return ansible(host, "securetime.nts.nts_probe", server=server, trusted_certs=trusted, timeout=20, **options)
 
 
-# A service that must not start before the clock is right, and notes when it did, by the clock and since the boot.
+# A service that must start only with a correct clock; it records its start by the clock and since the boot.
 AFTER_TIME = """\
 [Unit]
 Wants=time-sync.target
@@ -74,7 +74,7 @@ WantedBy=multi-user.target
 
 
 def prepare(vm: Vm) -> None:
-    """Put on a VM what the tests need at its next boots."""
+    """Install on a VM what the tests need at its next boots."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for path in UTILS.rglob("*.py"):
@@ -84,7 +84,7 @@ def prepare(vm: Vm) -> None:
         vm,
         f"mkdir -p /root/utils\nbase64 -d <<'END' | tar -xz -C /root/utils\n{archive}\nEND\n"
         f"cat >/etc/systemd/system/after-time.service <<'END'\n{AFTER_TIME}END\n"
-        # With it, systemd would keep the clock from being before the last run of systemd-timesyncd.
+        # With this folder, systemd would move the clock to at least the last run of systemd-timesyncd.
         "rm -rf /var/lib/systemd/timesync\n"
         "systemctl daemon-reload\nsystemctl enable -q after-time chrony-wait\n"
         f"cat >/root/cut.py <<'END'\n{CUT.read_text()}\nEND\npython3 /root/cut.py prepare\n",
@@ -92,17 +92,17 @@ def prepare(vm: Vm) -> None:
 
 
 def image_of(vm: Vm) -> str:
-    """Return the name of the image that a VM is made of."""
+    """Return the name of a VM's image."""
     return vm.image.name.rpartition("-")[0]
 
 
 def settled(vm: Vm) -> dict[str, Any]:
-    """Let a VM that has been thawed be as it was when it was frozen; return its facts."""
+    """Bring a thawed VM back to the state in which it was frozen; return its facts."""
     qemu.inside(vm, "chronyc -a burst 4/4\nchronyc waitsync 10 0 0 1\nchronyc makestep\n", check=False)
     return facts(vm, "authenticated", 120, {"nts1": 1, "nts2": 2}[vm.name])
 
 
 def note(text: str) -> None:
-    """Keep a figure for docs/reliability.md."""
+    """Append a figure for docs/reliability.md."""
     with FIGURES.open("a") as file:
         file.write(text + "\n")

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tarball of the release: installed into an empty path, run on hosts that an older tarball has set up.
+"""Install the release tarball into an empty path, and run it on hosts that an older tarball has set up.
 
-The tests are in the order of an operator's life: a fleet under the old names, the upgrade, all playbooks, the way back.
+The tests follow an operator's steps: a fleet under the old names, the upgrade, all playbooks, the restoration.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build/release"
 LAB = ROOT / ".lab/release"
-# The last commit before variables were renamed.
+# The last commit before the renaming of variables.
 OLD_COMMIT = "ebe81ee"
-# Old names and values with the new ones.
+# Old names and values, with the new ones.
 RENAMED = {
     "chrony_nts_verify_or_take_back": ("chrony_nts_rollback_on_failed_verify", True, True),
     "chrony_nts_dropins": ("chrony_nts_dropins", "keep", "include"),
@@ -34,16 +34,16 @@ RENAMED = {
 HOSTS = {"server": "debian13", "client": "el-standin"}
 CONFIG = {"server": "/etc/chrony/chrony.conf", "client": "/etc/chrony.conf"}
 DROP_IN = {"server": "/etc/chrony/conf.d/operator.conf", "client": "/etc/chrony.d/operator.conf"}
-# No run of Ansible on two hosts takes a tenth of this.
+# More than ten times the duration of any Ansible run on two hosts.
 TIMEOUT_SECONDS = 1800
-# Modules whose action plugin does all of it on the controller, or calls another module.
+# Modules whose action plugin does all of the work on the controller, or calls another module.
 ON_THE_CONTROLLER = {"chrony_nts_plan", "nts_report", "nts_report_host"}
 MODULES = {path.stem for path in ROOT.glob("plugins/modules/*.py")}
 PLAYBOOKS = sorted(path.stem for path in ROOT.glob("playbooks/*.yml"))
 
 
 def run(*command: str, path: Path | None = None, inventory: Path | None = None, cwd: Path = BUILD) -> str:
-    """Return the output of a program that must succeed; path holds the only collections that Ansible finds."""
+    """Run a program that must succeed; return its output. Ansible finds only the collections in `path`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     environment |= {
         "ANSIBLE_COLLECTIONS_PATH": str(path or BUILD / "none"),
@@ -67,7 +67,7 @@ def run(*command: str, path: Path | None = None, inventory: Path | None = None, 
 
 
 def install(name: str, source: Path) -> Path:
-    """Build a tarball of a source tree and install it, with community.crypto, into an empty path; return that."""
+    """Build a tarball of a source tree and install it with community.crypto into an empty path; return the path."""
     tarballs, path = BUILD / name / "tarball", BUILD / name / "collections"
     run("ansible-galaxy", "collection", "build", "--force", "--output-path", str(tarballs), str(source))
     (tarball,) = tarballs.glob("securetime-nts-*.tar.gz")
@@ -78,7 +78,7 @@ def install(name: str, source: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean() -> None:
-    """Begin without what an earlier run has left."""
+    """Remove the files of an earlier run."""
     shutil.rmtree(BUILD, ignore_errors=True)
     BUILD.mkdir(parents=True)
 
@@ -102,7 +102,7 @@ def old(clean: None) -> Path:
 
 
 def inventory(name: str, renamed: dict[str, Any]) -> Path:
-    """Write an inventory with these variables besides those whose names have stayed; return its path."""
+    """Write an inventory with these variables and those whose names have not changed; return its path."""
     common = {
         "chrony_nts_ca_dir": str(LAB / "nts-ca"),
         "chrony_nts_ca_passphrase": "horse-battery-staple",
@@ -128,7 +128,7 @@ def inventory(name: str, renamed: dict[str, Any]) -> Path:
 
 @pytest.fixture(scope="session")
 def fleet(old: Path) -> Iterator[Path]:
-    """Set up hosts by the old collection, with an inventory in its names; return the inventory in the new names."""
+    """Set up hosts with the old collection and the old names; return the inventory with the new names."""
     lab = [str(ROOT / ".venv/bin/python"), str(ROOT / "tests/lab/lab.py")]
     run(*lab, "down", "--state", str(LAB))
     run(*lab, "up", "--state", str(LAB), *(f"{host}={image}" for host, image in HOSTS.items()))
@@ -149,24 +149,24 @@ def shell(host: str, command: str) -> str:
 
 
 def changed(output: str) -> dict[str, int]:
-    """Return the number of changes on each host; none failed."""
+    """Return the number of changed tasks of each host; fail if a host failed."""
     found = re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=0 +failed=0", output, re.MULTILINE)
     return {host: int(number) for host, number in found if host != "localhost"}
 
 
 def state() -> dict[str, Any]:
-    """Return what an upgrade must not lose: CA, keys, what the operator has set, and the clock."""
+    """Return the state that an upgrade must keep: CA, keys, the operator's settings, and the clock."""
     found: dict[str, Any] = {"root": (LAB / "nts-ca/root.pem").read_text()}
     for host in HOSTS:
         directives = shell(host, f"chronyd -p -f {CONFIG[host]}").splitlines()
-        # Not the role's own openings to the loopback.
+        # Without the role's own access rules for the loopback.
         wanted = ("maxupdateskew", "maxdistance", "local ", "allow 0.0.0.0/0", "allow ::/0", "keyfile")
         found[f"{host} directives"] = [line for line in directives if line.startswith(wanted)]
         found[f"{host} key"] = shell(
             host, "grep -rh '^7 ' /etc/chrony/chrony.keys /etc/chrony.keys 2>/dev/null || true"
         )
         found[f"{host} trust"] = shell(host, "grep -hv '^#' /etc/chrony/nts/trusted*.pem || true")
-    # The certificate is signed anew, for the same key and by the same root CA.
+    # The role signs the certificate again, for the same key and with the same root CA.
     found["server's key"] = shell("server", "sha256sum /etc/chrony/nts/server.key")
     return found
 
@@ -219,10 +219,10 @@ def test_an_upgrade_loses_nothing(upgrade: dict[str, Any]) -> None:
     before, after = upgrade["before"], upgrade["after"]
     assert "maxupdateskew 50" in before["server directives"]
     assert "maxdistance 2.5" in before["client directives"]
-    # A later release may add a directive.
+    # A later release may add directives.
     for host in HOSTS:
         assert set(before[f"{host} directives"]) <= set(after[f"{host} directives"]), host
-    # Of a directive that stands there twice, the last one counts: the operator's.
+    # If a directive appears twice, chronyd uses the last one, which is the operator's.
     for host in HOSTS:
         skews = [line for line in after[f"{host} directives"] if line.startswith("maxupdateskew")]
         assert skews[-1] == "maxupdateskew 50", host
@@ -294,7 +294,7 @@ def test_restore_puts_back_what_was_there_before_the_old_collection(
     run("ansible-playbook", "securetime.nts.restore", path=new, inventory=fleet)
     shell("server", f"cmp /usr/share/chrony/chrony.conf {CONFIG['server']}")
     assert "chrony-" in shell("client", f"rpm -qf {CONFIG['client']}")
-    # The third flag of rpm is the content's digest.
+    # The third flag of rpm is the digest of the content.
     flags = shell("client", f"rpm -V chrony | grep ' {CONFIG['client']}$' || true")
     assert flags[2:3] != "5", flags
     for host, drop_in in DROP_IN.items():

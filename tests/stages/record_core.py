@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the row of an ansible-core that has passed into docs/reliability.md: record_core.py CORE PYTHON CRYPTO."""
+"""Write the row of a tested ansible-core into docs/reliability.md: record_core.py CORE PYTHON CRYPTO."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ HEAD = "| ansible-core | community.crypto | Python of the controller | date |\n|
 
 
 def series(version: str) -> tuple[int, ...]:
-    """Return the first two numbers of a version, by which rows are sorted and replaced."""
+    """Return the first two numbers of a version, which sort and identify rows."""
     return tuple(int(part) for part in version.split(".")[:2])
 
 
 def recorded(page: str, core: str, python: str, crypto: str, date: str) -> str:
-    """Return the page with the row of a release, in the place of an earlier one of its series."""
+    """Return the page with the row of a release, which replaces an earlier row of its series."""
     before, _mark, rest = page.partition(MARKS[0])
     table, _mark, after = rest.partition(MARKS[1])
     rows = {series(line.split()[1]): line for line in table.splitlines()[2:]}

@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the stages of a check side by side, print their progress, and end with a table.
+"""Run the stages of a check in parallel, print their progress, and end with a table.
 
 run.py check | test | test-full [--resume]      the stages of that command
 run.py stage NAME [NAME ...]                    these stages and the stages that they need
 
 The output of a stage goes to .build/logs/NAME.log; a failed stage prints the end of it. .build/test-full.json holds the
-result of each stage. `test-full --resume` skips the stages that passed on the same tree. A run
-with a stage of `test-full` writes the last result of every stage into docs/reliability.md.
+result of each stage. `test-full --resume` skips the stages that passed on the same tree. A run with a stage of
+`test-full` writes the last result of every stage into docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ LOGS = ROOT / ".build" / "logs"
 STATE = ROOT / ".build" / "test-full.json"
 RECORD = ROOT / "docs" / "reliability.md"
 MARKS = ("<!-- test-full -->", "<!-- end of test-full -->")
-# The stage alerts writes its figures there.
+# The stage alerts writes its figures into this page.
 FAULTS_PAGE = ROOT / "docs" / "alerts.md"
 FAULTS_MARKS = ("<!-- faults -->", "<!-- end of faults -->")
-# In the environment of a stage: the tree whose stages.lock is held.
+# In the environment of a stage: the tree whose stages.lock the runner holds.
 LOCKED = "NTS_STAGES_LOCKED"
-# The longest silence, and the end of a failed stage's log that is shown.
+# Maximum silence in seconds, and the number of log lines that a failed stage prints.
 SILENCE_SECONDS = 15
 LAST_LINES = 60
-# The failed tests of a stage that are named in the end.
+# Number of failed tests that the final report names for each stage.
 FAILURES_SHOWN = 5
-# Molecule and Ansible mostly wait, so one more than a core each.
+# Molecule and Ansible mostly wait, so run one stage more than there are cores.
 AT_ONCE = (os.cpu_count() or 1) + 1
 
 
 class Stage(NamedTuple):
-    """A shell command, the first suite that runs it, and the stages that must have passed before."""
+    """A shell command, the first suite that runs it, and the stages that must pass before it."""
 
     command: str
     suite: str
     after: tuple[str, ...] = ("setup",)
-    # A stage of a group runs while no other stage does.
+    # A stage of a group runs while no stage of another group or without one runs.
     group: str = ""
-    # The beginning of lines of its output that are progress.
+    # Prefix of the output lines that are progress.
     progress: str = ""
 
 
 MOLECULE = ("setup", "images")
 VM = ("setup", "vm-images")
-# The longest first, as they are started in this order.
+# The runner starts stages in this order, so the longest come first.
 STAGES = {
     "setup": Stage("tests/stages/setup.sh", "check", (), progress="setup: "),
     # --- make check
@@ -105,7 +105,7 @@ SUITES = ("check", "test", "test-full")
 
 
 class Result(NamedTuple):
-    """How a stage ended."""
+    """Result of a stage."""
 
     status: str
     seconds: float
@@ -114,9 +114,9 @@ class Result(NamedTuple):
 
 
 def counts(log: str, succeeded: bool) -> tuple[int, int]:
-    """Return the sums of passed and failed tests in a log; a stage without tests is one itself."""
+    """Return the sums of passed and failed tests in a log; a stage without tests counts as one test."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
-    # pytest closes with such a line, once for each of its runs, and so do our own scripts.
+    # pytest ends each of its runs with such a line, and so do the scripts of the stages.
     lines = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|error).*)$", plain, re.MULTILINE)
     passed = sum(int(number) for line in lines for number in re.findall(r"(\d+) passed", line))
     failed = sum(int(number) for line in lines for number in re.findall(r"(\d+) (?:failed|error)", line))
@@ -126,7 +126,7 @@ def counts(log: str, succeeded: bool) -> tuple[int, int]:
 
 
 def wanted(suite: str, names: Sequence[str] = ()) -> list[str]:
-    """Return the stages of a suite, or these with all that they need, in the order of STAGES."""
+    """Return the stages of a suite, or the named stages with their dependencies, in the order of STAGES."""
     if suite != "stage":
         upto = SUITES[: SUITES.index(suite) + 1]
         return [name for name, stage in STAGES.items() if stage.suite in upto]
@@ -148,7 +148,7 @@ def end_of(name: str) -> str:
 
 
 def news(name: str, read: dict[str, int]) -> list[str]:
-    """Return the lines of progress in a stage's log that were not returned before; read counts the bytes returned."""
+    """Return new lines of progress in a stage's log; `read` counts the bytes that were returned before."""
     if not STAGES[name].progress:
         return []
     content = (LOGS / f"{name}.log").read_bytes()
@@ -158,9 +158,10 @@ def news(name: str, read: dict[str, int]) -> list[str]:
 
 
 def run(names: Sequence[str], done: dict[str, Result]) -> dict[str, Result]:
-    """Run stages, as many at once as the controller bears, each when the stages it needs have passed."""
+    """Run stages in parallel, up to AT_ONCE, each after its dependencies have passed."""
+    # Long: one loop starts stages, watches them and collects their results, and all three share its state.
     LOGS.mkdir(parents=True, exist_ok=True)
-    # pyenv's shim puts its own programs first when it starts this program.
+    # Otherwise pyenv's shim puts its own programs first when it starts this program.
     environment = {**os.environ, "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}", LOCKED: str(ROOT)}
     waiting = [name for name in names if name not in done]
     running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
@@ -176,7 +177,7 @@ def run(names: Sequence[str], done: dict[str, Result]) -> dict[str, Result]:
                 waiting.remove(name)
                 say(f"{name}: skipped, as {' or '.join(stage.after)} failed")
                 continue
-            # A stage of a group runs alone: its hosts are VMs, which take every core where they are emulated.
+            # A stage of a group runs alone: its hosts are VMs, which use every core where they are emulated.
             busy = bool(running) if stage.group else any(STAGES[other].group for other in running)
             if None in before or busy or len(running) >= AT_ONCE:
                 continue
@@ -230,7 +231,7 @@ def table(names: Sequence[str], results: dict[str, Result]) -> str:
 
 
 def failures(log: str) -> str:
-    """Return the first failed tests of a log, each with the end of what pytest says about it."""
+    """Return the first failed tests of a log, each with the end of pytest's report."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
     names = re.findall(r"^(?:FAILED|ERROR) (.+)$", plain, re.MULTILINE)
     causes = re.findall(r"^E  +(.+)$", plain, re.MULTILINE)
@@ -241,12 +242,12 @@ def failures(log: str) -> str:
 
 
 def git(*arguments: str) -> str:
-    """Return what git prints."""
+    """Return the output of git."""
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout
 
 
 def tree() -> str:
-    """Return a digest of the tracked and changed files, less what stages record."""
+    """Return a digest of the tracked and changed files, without what the stages record."""
     digest = hashlib.sha256()
     for name in sorted(git("ls-files", "--cached", "--others", "--exclude-standard").splitlines()):
         path = ROOT / name
@@ -260,24 +261,24 @@ def tree() -> str:
 
 
 def commit_of_tree() -> str:
-    """Return the commit, with a + where files differ from it, but for those that stages write."""
+    """Return the commit, with a + where files differ from it, except those that stages write."""
     recorded = [f":!{path.relative_to(ROOT)}" for path in (RECORD, FAULTS_PAGE) if path.is_relative_to(ROOT)]
     changes = git("status", "--porcelain", "--", ".", *recorded)
     return git("rev-parse", "--short=9", "HEAD").strip() + ("+" if changes.strip() else "")
 
 
 def write_between(page: Path, marks: tuple[str, str], lines: Sequence[str]) -> None:
-    """Replace what a page has between two marks."""
+    """Replace the text of a page between two marks."""
     start, _mark, rest = page.read_text().partition(marks[0])
     end = rest.partition(marks[1])[2]
     page.write_text(f"{start}{marks[0]}\n" + "\n".join(lines) + f"\n{marks[1]}{end}")
 
 
 def keep(results: dict[str, Result]) -> None:
-    """Write down each result with the tree it belongs to, for --resume and for the record."""
+    """Save each result with the tree that it belongs to, for --resume and for the record."""
     found = json.loads(STATE.read_text()) if STATE.exists() else {}
     commit = commit_of_tree()
-    # No run resumes on a tree that changed while its stages ran.
+    # --resume must not use results of a tree that changed during the run.
     now = {"tree": TREE if tree() == TREE else "", "commit": commit, "date": datetime.date.today().isoformat()}
     for name, result in results.items():
         if result.status != "skipped" and found.get(name, {}).get("result") != list(result):

@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write what a run scheduled and returned into the JSON file that RECORD names.
+"""Write the tasks and results of a run into the JSON file that RECORD names.
 
-tasks: the name of each task of each host, skipped ones and includes counted. results: the last result of each action.
+tasks: the name of each task of each host, including skipped tasks and includes. results: the last result of each
+action.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ class CallbackModule(CallbackBase):
         self.results: dict[str, Any] = {}
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
-        """Note a task of a host."""
+        """Record a task of a host."""
         self.tasks[host.get_name()].append(task.get_name())
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Keep a result."""
+        """Record a result."""
         action = getattr(result, "task", None) or result._task
         self.results[action.action] = getattr(result, "result", None) or result._result
 
