@@ -8,7 +8,7 @@ PYTHON ?= python3
 BUILD := $(CURDIR)/.build
 export PYTHON
 export ANSIBLE_COLLECTIONS_PATH := $(BUILD)/collections
-# Molecule's default is shared by all checkouts that have the same folder name.
+# All checkouts with the same folder name share Molecule's default.
 export MOLECULE_EPHEMERAL_DIRECTORY := $(BUILD)/molecule
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONPATH
@@ -80,7 +80,7 @@ fuzz: setup ## RUNS inputs for the readers of servers' answers; a crash or a han
 
 changelog: setup ## write CHANGELOG.md from changelogs/fragments
 	@antsibull-changelog release --update-existing --refresh --reload-plugins
-	# The filters are private.
+	# Users cannot call the private filters, so the changelog omits the plugins.
 	sed -i '/^    plugins:$$/,/^    release_date/{/release_date/!d}' changelogs/changelog.yaml
 	antsibull-changelog generate
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Give a running container of el-standin the Pythons of Enterprise Linux 8: el8.sh CONTAINER PLATFORM_PYTHON [NEWER_PYTHON]
 #
-# PLATFORM_PYTHON is the folder of a Python 3.6 with cryptography and without the bindings of dnf, as pyenv makes one. It
-# becomes /usr/libexec/platform-python. Debian's Python, with the bindings, is left to dnf alone, under a name that no
-# Ansible finds. NEWER_PYTHON becomes what AppStream has: /usr/bin/python3.N, with neither cryptography nor the bindings.
+# PLATFORM_PYTHON is the folder of a Python 3.6 with cryptography and without the bindings of dnf, as pyenv builds it.
+# It becomes /usr/libexec/platform-python. Only dnf keeps Debian's Python with the bindings, under a name that Ansible
+# does not find. NEWER_PYTHON becomes AppStream's /usr/bin/python3.N, with neither cryptography nor the bindings.
 set -euo pipefail
 container=$1
 platform=$2
@@ -26,7 +26,7 @@ if [ -e /usr/bin/python3.13 ]; then
     mv /usr/bin/python3.13 /usr/libexec/dnf-python/python
     rm /usr/bin/python3
 fi
-# The programs of the distribution's own packages.
+# The distribution's own programs keep Debian's Python.
 grep -lsI '^#! */usr/bin/python3' /usr/bin/* /usr/sbin/* | xargs -r sed -i '1s|^#!.*|#!/usr/libexec/dnf-python/python|'
 ln -sf /opt/platform-python/bin/python3.6 /usr/libexec/platform-python
 ln -sf /opt/platform-python/bin/python3.6 /usr/bin/python3.6

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Runs inside a new container: sh -s PUBLIC_KEY <prepare.sh
-# Waits for systemd, adds what an image lacks of SSH and Python, authorises the key, prints the host's own public key.
+# Waits for systemd, installs missing SSH and Python, authorises the key, and prints the host's public key.
 set -eu
 
 prepare() {
@@ -22,13 +22,13 @@ prepare() {
     if ! command -v sshd || ! command -v python3; then
         install_packages openssh-server python3
     fi >&2 </dev/null
-    # What timers start locks the packages, rotates logs or repairs a pair in the middle of some test. The random delay
-    # of the renewal's timer holds for its start after the boot, too.
+    # Services of these timers would lock the packages, rotate logs or repair a pair during a test. The random delay of
+    # the renewal's timer also applies to its start after the boot.
     systemctl -q mask --now apt-daily.timer apt-daily-upgrade.timer dnf-makecache.timer logrotate.timer
     systemctl reset-failed
     mkdir -p /etc/systemd/system/nts-certificate.timer.d
     printf '[Timer]\nOnCalendar=\nOnCalendar=2099-01-01\n' >/etc/systemd/system/nts-certificate.timer.d/lab.conf
-    # The audit identity of the login session that started podman: a container may not change it, and need not.
+    # A container may not change the audit identity of the login session that started podman, and need not.
     sed -i 's/^session *required *pam_loginuid.so/session optional pam_loginuid.so/' /etc/pam.d/sshd
     systemctl -q is-active ssh || systemctl -q is-active sshd || systemctl enable --now ssh ||
         systemctl enable --now sshd

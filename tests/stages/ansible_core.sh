@@ -3,10 +3,10 @@
 # shellcheck source=tests/stages/pythons.sh
 source tests/stages/pythons.sh
 
-# It has only candidates yet.
+# This series has only release candidates yet.
 candidate=2.22
 
-python_of() { # VERSION of ansible-core: a version of Python that it supports, 3.11 where it does
+python_of() { # VERSION of ansible-core: print a supported version of Python, 3.11 where possible
   case $1 in
     2.1?) echo 3.11 ;;
     2.20 | 2.21) echo 3.12 ;;
@@ -14,7 +14,7 @@ python_of() { # VERSION of ansible-core: a version of Python that it supports, 3
   esac
 }
 
-core() { # VERSION: a folder with the programs of this ansible-core
+core() { # VERSION: print a folder with the programs of this ansible-core
   local folder=$PWD/.build/cores/$1 options=(--quiet --quiet --disable-pip-version-check)
   if [[ ! -e $folder/complete ]]; then
     "$(find_python "$(python_of "$1")")" -m venv --clear "$folder"
@@ -26,7 +26,7 @@ core() { # VERSION: a folder with the programs of this ansible-core
   echo "$folder/bin"
 }
 
-inventory() { # LAB: an NTS server of its own clock, and its client
+inventory() { # LAB: write an inventory of an NTS server with its own clock, and its client
   cat >"$1/site.yml" <<END
 all:
   vars: {chrony_nts_ca_dir: $1/nts-ca}
@@ -45,15 +45,15 @@ END
   export ANSIBLE_PIPELINING=true ANSIBLE_PYTHON_INTERPRETER=auto_silent ANSIBLE_FORCE_COLOR=false
 }
 
-unchanged() { # LOG: whether a run changed neither host and failed on none
+unchanged() { # LOG: succeed if a run changed neither host and failed on none
   [[ $(grep -c ' changed=0 .* failed=0 ' "$1") == 2 ]]
 }
 
-authenticated() { # LOG: whether the closing table says so of the client
+authenticated() { # LOG: succeed if the closing table shows an authenticated client
   grep -q '^ *"client .* authenticated ' "$1"
 }
 
-fail() { # MESSAGE [LOG]; passed is the count of the stage
+fail() { # MESSAGE [LOG]: end the stage; `passed` is its count
   [[ -z ${2-} ]] || tail -n 40 "$2"
   echo "$1"
   echo "1 failed, ${passed:-0} passed"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run site.yml on el-standin with the Pythons of Enterprise Linux 8, by one ansible-core after the other.
-# 2.16 uses the platform's Python 3.6. Newer ones refuse it with a sentence, and use a newer one beside it.
+# 2.16 uses the platform's Python 3.6. Newer ones refuse that with an error, and use a newer Python beside it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=tests/stages/ansible_core.sh
@@ -20,7 +20,7 @@ if [[ ! -e $build/platform/complete ]]; then
   cp -a "$("$platform" -c 'import sys; print(sys.prefix)')" "$build/platform"
   "$platform" -m venv --clear "$build/venv"
   "$build/venv/bin/pip" install --quiet --quiet 'pip==21.3.1'
-  # The version of Enterprise Linux 8.
+  # Enterprise Linux 8 has this version.
   "$build/venv/bin/pip" install --quiet --quiet --target "$build/platform/lib/python3.6/site-packages" 'cryptography==3.2.1'
   touch "$build/platform/complete"
 fi
@@ -29,7 +29,7 @@ site() { # VERSION LOG
   PATH=$(core "$1"):$PATH ansible-playbook securetime.nts.site >"$2" 2>&1
 }
 
-bare() { # HOST: as before the first run
+bare() { # HOST: bring a host back to its state before the first run
   podman exec "$(container "$1")" sh -c '
     systemctl disable --quiet --now nts-certificate.timer chronyd
     dnf --quiet --assumeyes remove chrony
@@ -42,7 +42,7 @@ container() {
   sed -n "/^    $1:/,/lab_container/s/.*lab_container: \"\(.*\)\"/\1/p" "$lab/inventory.yml"
 }
 
-run_by() { # VERSION PYTHON: a first run from nothing, and a second one that changes nothing
+run_by() { # VERSION PYTHON: run on bare hosts, and again without a change
   rm -rf "$lab/nts-ca"
   bare server
   bare client

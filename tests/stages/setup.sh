@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install what the checks need: operating-system packages, .venv, and .build/collections, where Ansible finds this
-# checkout (a symbolic link) and community.crypto. A second run changes nothing.
+# Install the requirements of the checks: operating-system packages, .venv, and .build/collections, where Ansible finds
+# this checkout (a symbolic link) and community.crypto. A second run changes nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=tests/stages/crypto.sh
@@ -32,7 +32,7 @@ if ((${#missing[@]})); then
   DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# A link would lead --clear into the environment of another checkout.
+# Through a link, --clear would delete the environment of another checkout.
 if [[ ! -L .venv && ! .venv/ready -nt requirements-dev.txt ]]; then
   echo "setup: installs the Python packages of requirements-dev.txt into .venv"
   "$python" -m venv --clear .venv
