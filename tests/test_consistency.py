@@ -114,7 +114,7 @@ def is_a_test(reference: str) -> bool:
 
 
 @each_role
-def test_every_default_is_documented_as_it_is(role: Path) -> None:
+def test_every_default_is_documented(role: Path) -> None:
     documented = {
         name: spec.get("default", "(none)") for name, spec in options(role).items() if not spec.get("required")
     }
@@ -122,7 +122,7 @@ def test_every_default_is_documented_as_it_is(role: Path) -> None:
 
 
 @pytest.mark.parametrize(("word", "name"), [(DIRECTIVES, "directives"), (SOURCE, "sources")])
-def test_what_chrony_conf_can_say_is_described(word: Word, name: str) -> None:
+def test_every_name_of_chrony_conf_is_described(word: Word, name: str) -> None:
     assert described(load(Path("docs/directives.yml"))[name]) == table(word)
 
 
@@ -188,7 +188,7 @@ def test_the_plan_is_given_every_input() -> None:
     assert load(role / "vars/main/main.yml")["__chrony_nts_input_names"] == list(options(role))
 
 
-def test_rules_and_plan_read_inputs_that_exist() -> None:
+def test_rules_and_plan_read_existing_inputs() -> None:
     inputs = {name.removeprefix("chrony_nts_") for name in options(ROOT / "roles/chrony_nts")}
     for name in ("_inputs", "_plan", "_rules"):
         text = (ROOT / f"plugins/plugin_utils/{name}.py").read_text()
@@ -205,7 +205,7 @@ def test_the_documentation_names_the_variables_of_playbooks_and_results() -> Non
 
 
 @each_role
-def test_names_tell_inputs_from_internals(role: Path) -> None:
+def test_names_distinguish_inputs_from_internals(role: Path) -> None:
     inputs = {*load(role / "defaults/main.yml"), *options(role)}
     internals = {name for path in role.glob("vars/**/*.yml") for name in load(path)}
     assert [name for name in inputs if not name.startswith(f"{role.name}_")] == []
@@ -312,7 +312,7 @@ def test_no_host_receives_the_documentation_of_a_module() -> None:
 
 
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=lambda path: path.name)
-def test_plugins_say_their_licence(path: Path) -> None:
+def test_plugins_name_their_licence(path: Path) -> None:
     assert "\n# SPDX-License-Identifier: GPL-3.0-or-later\n" in f"\n{path.read_text()}"
 
 
@@ -407,7 +407,7 @@ def test_a_task_on_the_controller_takes_nothing_from_the_host() -> None:
         ({"installs": False, "masked_at_runtime": False, "clock": {"step_seconds": -86400}}, True),
     ],
 )
-def test_a_mask_of_a_run_that_was_cut_and_a_wrong_clock_are_mended(plan: dict[str, Any], installs: bool) -> None:
+def test_the_mask_of_an_interrupted_run_and_a_wrong_clock_are_repaired(plan: dict[str, Any], installs: bool) -> None:
     (install,) = [task for task in every_task(load(TASKS / "main.yml")) if "install" in task.get("tags", [])]
     step, unmask = [task for task in load(TASKS / "install.yml") if "ansible.builtin.command" in task]
     assert step["ansible.builtin.command"]["argv"][0] == "date"
@@ -455,7 +455,7 @@ def test_one_variable_turns_the_monitor_on_for_every_host() -> None:
     assert len(list(every_task(load(Path("roles/chrony_monitor/tasks/main.yml"))))) == 1
 
 
-def test_symptoms_are_reproduced_by_tests_that_are_there() -> None:
+def test_symptoms_name_existing_tests() -> None:
     sections = re.split(r"^#{2,3} ", SYMPTOMS, flags=re.MULTILINE)[1:]
     symptoms = {section.partition("\n")[0]: section for section in sections if "**You see**" in section}
     assert len(symptoms) >= 28
@@ -470,7 +470,7 @@ def test_symptoms_are_reproduced_by_tests_that_are_there() -> None:
     assert len(references) >= 18
 
 
-def test_the_page_of_baselines_names_every_control_that_is_tried() -> None:
+def test_the_page_of_baselines_names_every_tested_control() -> None:
     tried = runpy.run_path(str(ROOT / "extensions/molecule/default/runs/test_audits.py"))["AUDITS"]
     page = (ROOT / "docs/coexistence.md").read_text()
     rows = {row.split(" | ")[0] for row in re.findall(r"^\| (.*) \|$", page.partition("## What the")[0], re.MULTILINE)}
@@ -492,7 +492,7 @@ def rows_of_tables(page: str) -> list[dict[str, str]]:
     return found
 
 
-def test_every_row_of_the_tutorial_names_a_variable_and_a_test_that_are_there() -> None:
+def test_every_row_of_the_tutorial_names_an_existing_variable_and_test() -> None:
     rows = [row for row in rows_of_tables((ROOT / "docs/tutorial.md").read_text()) if "test" in row]
     assert len(rows) >= 40
     files = [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("extensions/**/test_*.py")]
@@ -507,7 +507,7 @@ def test_every_row_of_the_tutorial_names_a_variable_and_a_test_that_are_there() 
         assert named or row["variable"] in ("—", "no counterpart"), row
 
 
-def test_the_threat_model_names_tests_that_are_there() -> None:
+def test_the_threat_model_names_existing_tests() -> None:
     references = re.findall(r"`([^`]+\.py::[^`]+)`", (ROOT / "SECURITY.md").read_text())
     assert len(references) >= 12
     assert [reference for reference in references if not is_a_test(reference)] == []

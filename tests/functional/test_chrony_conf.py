@@ -267,22 +267,22 @@ def newest_chronyd() -> Chronyd:
     return Chronyd(SUITES[-1])
 
 
-def test_what_is_right_gives_no_sentence() -> None:
+def test_valid_values_give_no_error() -> None:
     assert [(example, found) for example in RIGHT if (found := problems(*example.arguments, None))] == []
 
 
-def test_what_is_wrong_gives_a_sentence() -> None:
+def test_invalid_values_give_an_error() -> None:
     assert [example for example in WRONG if not problems(*example.arguments, None)] == []
 
 
-def test_chronyd_takes_what_is_right_and_known_to_it(chronyd: Chronyd) -> None:
+def test_chronyd_accepts_the_valid_values_of_its_version(chronyd: Chronyd) -> None:
     known = [example for example in RIGHT if chronyd.knows(example)]
     assert [example for example in known if problems(*example.arguments, chronyd.version)] == []
     if chronyd.refusal([line for example in known for line in example.lines]):
         assert [(example, said) for example in known if (said := chronyd.refusal(example.lines))] == []
 
 
-def test_chronyd_refuses_what_came_later(chronyd: Chronyd) -> None:
+def test_chronyd_refuses_the_values_of_later_versions(chronyd: Chronyd) -> None:
     later = [example for example in RIGHT if not chronyd.knows(example)]
     for example in later:
         sentences = problems(*example.arguments, chronyd.version)
@@ -291,7 +291,7 @@ def test_chronyd_refuses_what_came_later(chronyd: Chronyd) -> None:
     assert taken <= NOT_READ
 
 
-def test_chronyd_takes_what_is_left_of_what_came_later(chronyd: Chronyd) -> None:
+def test_chronyd_accepts_the_supported_parts_of_later_values(chronyd: Chronyd) -> None:
     left = []
     for example in RIGHT:
         directives, sources = (supported(part, chronyd.version) for part in example.arguments)
@@ -300,7 +300,7 @@ def test_chronyd_takes_what_is_left_of_what_came_later(chronyd: Chronyd) -> None
     assert chronyd.refusal(left) == ""
 
 
-def test_the_newest_chronyd_refuses_what_is_wrong_but_for_what_is_narrowed_here(newest_chronyd: Chronyd) -> None:
+def test_the_newest_chronyd_refuses_invalid_values_except_narrowed_ones(newest_chronyd: Chronyd) -> None:
     checked = [example for example in WRONG if example.by_chronyd and example.path not in NOT_READ]
     taken = [line for example in checked if not newest_chronyd.refusal(example.lines) for line in example.lines]
     assert taken == NARROWED.strip().splitlines()
@@ -337,7 +337,7 @@ SINCE = {
 }
 
 
-def test_the_files_of_the_role_hold_what_chronyd_knows(chronyd: Chronyd, tmp_path: Path) -> None:
+def test_the_file_of_the_role_holds_only_supported_directives(chronyd: Chronyd, tmp_path: Path) -> None:
     (tmp_path / "playbook.yml").write_text(PLAYBOOK.replace("ROLE", str(ROLE)))
     host = planned(VARIABLES, daemon__version=chronyd.version)
     assert host["problems"] == []
@@ -365,7 +365,7 @@ LAYOUTS = {
 }
 
 
-def test_every_layout_is_a_file_that_chronyd_takes(chronyd: Chronyd, tmp_path: Path) -> None:
+def test_chronyd_accepts_the_file_of_every_layout(chronyd: Chronyd, tmp_path: Path) -> None:
     rows = []
     for name, (variables, system) in LAYOUTS.items():
         facts = {"environment__os": system, "environment__distribution_files": [CERTIFICATE, *LEAP_SECONDS]}

@@ -40,7 +40,7 @@ def report(tmp_path: Path, closed: dict[str, object]) -> str:
     return " ".join(str(json.loads(failed[-1])["msg"]).split())
 
 
-def test_a_firewall_that_stays_closed_is_told_beside_the_first_failure(tmp_path: Path) -> None:
+def test_the_error_reports_a_firewall_that_stays_closed(tmp_path: Path) -> None:
     # The module refuses this value before it reads the host.
     said = report(tmp_path, {"allow": ["no network"], **CLOSED})
     assert said.startswith(
@@ -48,5 +48,5 @@ def test_a_firewall_that_stays_closed_is_told_beside_the_first_failure(tmp_path:
     )
 
 
-def test_nothing_is_said_of_a_firewall_that_was_not_closed(tmp_path: Path) -> None:
+def test_the_error_omits_a_firewall_that_was_not_closed(tmp_path: Path) -> None:
     assert report(tmp_path, {}) == "Configure | Apply the files: The change was rolled back."

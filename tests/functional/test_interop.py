@@ -266,9 +266,7 @@ def test_a_client_and_a_server_of_different_makes_agree(
 
 
 @pytest.mark.parametrize("meeting", REFUSED, ids=str)
-def test_a_client_refuses_a_certificate_that_it_has_no_reason_to_trust(
-    meeting: Meeting, outcomes: dict[Meeting, Future[Outcome]]
-) -> None:
+def test_a_client_refuses_an_untrusted_certificate(meeting: Meeting, outcomes: dict[Meeting, Future[Outcome]]) -> None:
     outcome = outcomes[meeting].result(rooms.SECONDS)
     client = outcome.client
     print(meeting, outcome)
@@ -277,7 +275,7 @@ def test_a_client_refuses_a_certificate_that_it_has_no_reason_to_trust(
 
 
 @pytest.mark.parametrize("meeting", [meeting for meeting in MEETINGS if meeting not in AGREED], ids=str)
-def test_a_client_that_wants_a_name_does_not_take_an_address(
+def test_a_client_that_requires_a_name_refuses_an_address(
     meeting: Meeting, outcomes: dict[Meeting, Future[Outcome]]
 ) -> None:
     outcome = outcomes[meeting].result(rooms.SECONDS)

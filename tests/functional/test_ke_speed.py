@@ -81,7 +81,7 @@ def test_the_certificate_is_what_its_name_says(name: str, tmp_path: Path) -> Non
     assert [certificates.key_type(der) for der in chain] == [key_type, *issued]
 
 
-def test_it_counts_what_chronyd_counts(clients: Clients, pair: Pair, tmp_path: Path) -> None:
+def test_the_counts_agree_with_chronyd(clients: Clients, pair: Pair, tmp_path: Path) -> None:
     folder = tmp_path / "chronyd"
     socket = folder / "run" / "socket"
     with chronyd(ke_speed.SUITE, folder, pair, (*ke_speed.LINES, f"bindcmdaddress {socket}")) as server:
@@ -103,7 +103,7 @@ def test_a_refusal_is_an_error(clients: Clients, pair: Pair, tmp_path: Path) -> 
         clients.load(server.ntsport, 0.1)
 
 
-def test_nobody_is_an_error(clients: Clients) -> None:
+def test_a_missing_server_is_an_error(clients: Clients) -> None:
     with pytest.raises(BenchError, match="refused"):
         clients.load(free_port(), 0.1)
 

@@ -76,7 +76,7 @@ def connections(port: int) -> list[str]:
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_limits_are_of_one_address(suite: str, pair: Pair, folder: Path) -> None:
+def test_limits_apply_to_each_address(suite: str, pair: Pair, folder: Path) -> None:
     """chronyd serves all honest clients: their burst at a start, a second one, and 16 clients behind one address."""
     with serving(suite, folder, pair, LIMITS) as (server, _pid):
         for number in range(4):

@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_mistake_is_told_before_the_host_is_touched(case: str, run: tuple[Path, str]) -> None:
+def test_a_mistake_is_reported_before_any_connection(case: str, run: tuple[Path, str]) -> None:
     results, output = run
     assert (results / f"{case}.json").exists(), output[-3000:]
     told = json.loads((results / f"{case}.json").read_text())
@@ -44,7 +44,7 @@ def test_mistake_is_told_before_the_host_is_touched(case: str, run: tuple[Path, 
 
 
 @pytest.mark.parametrize("case", GROUPS["correct"]["hosts"])
-def test_correct_variables_lead_to_the_host(case: str, run: tuple[Path, str]) -> None:
+def test_correct_variables_reach_the_host(case: str, run: tuple[Path, str]) -> None:
     results, output = run
     assert not (results / f"{case}.json").exists(), (results / f"{case}.json").read_text()
     assert re.search(rf"^{case}\s+: ok=\d+\s+changed=0\s+unreachable=1\s+failed=0", output, re.MULTILINE), output[
@@ -52,7 +52,7 @@ def test_correct_variables_lead_to_the_host(case: str, run: tuple[Path, str]) ->
     ]
 
 
-def test_servers_that_each_serve_their_own_clock_are_warned_of_once(run: tuple[Path, str]) -> None:
+def test_servers_with_separate_clocks_give_one_warning(run: tuple[Path, str]) -> None:
     told = " ".join(run[1].split())
     assert told.count("follow no source") == 1
     assert "server-of-its-own-clock, another-server-of-its-own-clock each serve their own clock" in told

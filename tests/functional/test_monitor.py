@@ -105,7 +105,7 @@ def test_a_server_that_cannot_read_its_key_fails_at_tls(
         assert found["connections"] == accepted(daemon) - before == 2
 
 
-def test_a_renewal_without_a_restart_is_seen(place: rooms.Room, pair: Pair, folder: Path, tmp_path: Path) -> None:
+def test_a_renewal_without_a_restart_is_reported(place: rooms.Room, pair: Pair, folder: Path, tmp_path: Path) -> None:
     with rooms.chronyd(place, "trixie", folder, pairs_lines(pair)) as daemon:
         old = check(place, daemon, tmp_path)["pairs"][0]["file"]
         ca = make_pair(tmp_path / "ca2", name="ca", authority=True)
@@ -152,7 +152,7 @@ def test_trust_anchors_are_listed_with_their_dates(place: rooms.Room, pair: Pair
     assert (found["pairs"], found["dump_dir"]) == ([], str(folder))
 
 
-def test_prometheus_takes_every_metric() -> None:
+def test_prometheus_accepts_every_metric() -> None:
     """Check the text with the linter of Prometheus, which also finds what node_exporter would refuse."""
     every = [Sample(metric.name, tuple(f'{label} "\\x' for label in metric.labels), 1.5) for metric in METRICS]
     text = samples.exposition(every)
@@ -163,7 +163,7 @@ def test_prometheus_takes_every_metric() -> None:
     assert broken.returncode != 0
 
 
-def test_a_run_without_reports_is_a_text_that_prometheus_takes() -> None:
+def test_prometheus_accepts_a_run_without_reports() -> None:
     command = program("bookworm", "usr/bin/promtool", "prometheus")
     text = samples.exposition(samples.samples(None, None, Run(False, time.time(), 0.1, 60)))
     done = subprocess.run([*command, "check", "metrics"], input=text, capture_output=True, text=True, check=False)

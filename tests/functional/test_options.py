@@ -59,7 +59,7 @@ def command(suite: str, folder: Path, lines: Sequence[str], socket: Path) -> lis
 
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("case", FATAL)
-def test_chronyd_ends_at_its_start_and_the_table_says_so(case: str, suite: str, place: Room, tmp_path: Path) -> None:
+def test_conflicts_that_end_chronyd_are_in_the_table(case: str, suite: str, place: Room, tmp_path: Path) -> None:
     options, lines, logged, since = FATAL[case]
     if SUITES.index(suite) < SUITES.index(since):
         pytest.skip("this chronyd knows a part of it not yet, and the table of chrony.conf says so")
@@ -83,7 +83,7 @@ def test_chronyd_ends_at_its_start_and_the_table_says_so(case: str, suite: str, 
 
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("case", WORKS)
-def test_what_the_sentences_say_to_do_works(case: str, suite: str, place: Room, tmp_path: Path) -> None:
+def test_the_remedies_of_conflicts_work(case: str, suite: str, place: Room, tmp_path: Path) -> None:
     options, lines = WORKS[case][0].split(), WORKS[case][1]
     assert conflicts(parse(options).options, words_of("\n".join(lines))) == []
     log = tmp_path / "log"
@@ -113,5 +113,5 @@ def test_what_the_sentences_say_to_do_works(case: str, suite: str, place: Room, 
             process.terminate()
 
 
-def test_every_conflict_is_tried() -> None:
+def test_every_conflict_has_a_case() -> None:
     assert {case.partition(",")[0] for case in FATAL} == {conflict.name for conflict in CONFLICTS}

@@ -132,7 +132,7 @@ def ask(certificates: Certificates) -> Ask:
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_a_good_server(suite: str, certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
+def test_the_probe_accepts_a_good_server(suite: str, certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
     with chronyd(suite, tmp_path, certificates.leaf) as good:
         found = ask(good.ntsport)
         plain = ask(good.ntsport, "ssl")
@@ -165,7 +165,7 @@ def test_a_good_server(suite: str, certificates: Certificates, ask: Ask, tmp_pat
     ],
     ids=["P-256", "P-384", "Ed25519", "RSA"],
 )
-def test_a_certificate_is_told_as_it_is(
+def test_the_probe_describes_the_certificate(
     kind: Callable[[], Any], told: str, certificates: Certificates, ask: Ask, tmp_path: Path
 ) -> None:
     issuing = certificates.other("issuing", authority=True)
@@ -205,7 +205,7 @@ def test_folders_and_texts_of_anchors(server: Server, certificates: Certificates
 
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("dates", [(-2 * DAY, -DAY), (DAY, 2 * DAY)], ids=["expired", "not yet valid"])
-def test_dates_need_not_count(
+def test_the_probe_can_ignore_dates(
     dates: tuple[datetime.timedelta, ...], library: str, certificates: Certificates, ask: Ask, tmp_path: Path
 ) -> None:
     leaf = certificates.other("dates", not_before=dates[0], not_after=dates[1])
@@ -213,7 +213,7 @@ def test_dates_need_not_count(
         assert ask(good.ntsport, library, check_dates=False)["ok"]
 
 
-def test_a_name_in_the_subject_alone_is_warned_of(certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
+def test_a_name_in_the_subject_alone_gives_a_warning(certificates: Certificates, ask: Ask, tmp_path: Path) -> None:
     leaf = make_pair(certificates.folder / "subject", certificates.ca, name=NAME, names=())
     with chronyd("trixie", tmp_path, leaf) as good:
         for library in LIBRARIES:
@@ -244,7 +244,7 @@ def test_sighup_is_no_reload(certificates: Certificates, ask: Ask, tmp_path: Pat
         assert ask(server.ntsport)["error"]["kind"] == "refused"
 
 
-def test_chronyd_agrees(server: Server, ask: Ask, tmp_path: Path) -> None:
+def test_chronyd_agrees_with_the_probe(server: Server, ask: Ask, tmp_path: Path) -> None:
     ours = ask(server.ntsport)
     theirs = ask(server.ntsport, chronyd_path=chronyd_program(tmp_path))
     assert theirs["ok"], theirs["error"]
@@ -572,7 +572,7 @@ ALONE = [
 @pytest.mark.parametrize(
     ("fault", "library"), [pytest.param(f, n, id=f"{f.kind}-{f.name}-{n}") for f in FAULTS for n in f.libraries]
 )
-def test_fault(
+def test_the_probe_names_each_fault(
     fault: Fault, library: str, certificates: Certificates, server: Server, ask: Ask, tmp_path: Path
 ) -> None:
     world = World(certificates, server, tmp_path)
@@ -608,12 +608,14 @@ def in_own_network(commands: str, question: dict[str, Any], folder: Path) -> Any
 
 
 @pytest.mark.parametrize(("kind", "commands", "question"), ALONE, ids=[row[0] for row in ALONE])
-def test_fault_of_the_network(kind: str, commands: str, question: dict[str, Any], tmp_path: Path) -> None:
+def test_the_probe_names_each_fault_of_the_network(
+    kind: str, commands: str, question: dict[str, Any], tmp_path: Path
+) -> None:
     found = in_own_network(commands or "true", question, tmp_path)
     assert (found["stage"], found["error"]["kind"]) == (stage_of(kind), kind), found["error"]
 
 
-def test_a_crypto_policy_without_tls_1_3(tmp_path: Path, certificates: Certificates, server: Server) -> None:
+def test_a_crypto_policy_without_tls_1_3_is_named(tmp_path: Path, certificates: Certificates, server: Server) -> None:
     policy = tmp_path / "policy"
     policy.write_text("[overrides]\ndisabled-version = tls1.3\n")
     question = {"server": ADDRESS, "ntsport": server.ntsport, "trusted_certs": [str(certificates.ca.chain)]}
@@ -621,7 +623,7 @@ def test_a_crypto_policy_without_tls_1_3(tmp_path: Path, certificates: Certifica
     assert found["error"]["kind"] == "tls_policy", found["error"]
 
 
-def test_a_server_that_has_had_enough(ask: Ask, world: World) -> None:
+def test_a_kiss_code_is_reported(ask: Ask, world: World) -> None:
     """It answers some requests at random, with a kiss code or with its time (kod: chrony 4.6 and newer)."""
     with by_chronyd("local stratum 5", "ratelimit interval 12 burst 1 leak 4 kod 1", suite="testing")(world) as port:
         asked = (ask(port, packets=8, timeout=0.2) for _time in range(20))
@@ -634,7 +636,7 @@ def test_a_server_that_has_had_enough(ask: Ask, world: World) -> None:
     )
 
 
-def test_chronyd_that_cannot_is_told(ask: Ask, world: World) -> None:
+def test_a_failure_of_chronyd_is_reported(ask: Ask, world: World) -> None:
     with by_chronyd("local", f"ntsntpserver {ELSEWHERE}")(world) as port:
         found = ask(port, "ssl", chronyd_path=chronyd_program(world.folder))
     assert (found["stage"], found["error"]["kind"]) == ("ntp", "chronyd_failed")
@@ -678,7 +680,9 @@ def by_itself(python: list[str], question: Any, code: str = ALONE_CODE, **enviro
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_other_libraries(suite: str, other: list[str], certificates: Certificates, tmp_path: Path) -> None:
+def test_the_probe_works_with_other_libraries(
+    suite: str, other: list[str], certificates: Certificates, tmp_path: Path
+) -> None:
     question = {"server": ADDRESS, "trusted_certs_content": certificates.ca.chain.read_text(), "system_certs": False}
     with chronyd(suite, tmp_path, certificates.leaf) as server:
         found = by_itself(other, {**question, "ntsport": server.ntsport})
@@ -690,7 +694,7 @@ def test_other_libraries(suite: str, other: list[str], certificates: Certificate
     assert found["warnings"] == []
 
 
-def test_keys_of_chrony_4_4_are_warned_of(certificates: Certificates, server: Server, trixie: list[str]) -> None:
+def test_the_keys_of_chrony_4_4_give_a_warning(certificates: Certificates, server: Server, trixie: list[str]) -> None:
     """Without a request for compliant keys, chronyd 4.6.1 behaves as 4.4."""
     question = {
         "server": ADDRESS,
@@ -709,7 +713,7 @@ ke.request = lambda aeads: ask(aeads).replace(ke.record(ke.COMPLIANT_128GCM_EXPO
     assert "as chrony 4.4 to 4.6 does" in found["warnings"][0]
 
 
-def test_a_library_without_the_algorithm(other: list[str], server: Server, certificates: Certificates) -> None:
+def test_a_library_without_the_algorithm_is_named(other: list[str], server: Server, certificates: Certificates) -> None:
     question = {"server": ADDRESS, "ntsport": server.ntsport, "aeads": [30]}
     question["trusted_certs_content"] = certificates.ca.chain.read_text()
     error = by_itself(other, question)["error"]
@@ -751,7 +755,7 @@ RFC_8452 = (
 )
 
 
-def test_sealing_is_that_of_the_rfcs(other: list[str]) -> None:
+def test_encryption_matches_the_rfcs(other: list[str]) -> None:
     """Compare GnuTLS with another library and with the test vectors of RFC 5297 and RFC 8452.
 
     GnuTLS takes one associated text and a nonce, so it cannot run RFC 5297's own examples.
@@ -781,7 +785,7 @@ def test_sealing_is_that_of_the_rfcs(other: list[str]) -> None:
     ("leap", "stratum", "kind"),
     [(0, 16, "ntp_stratum"), (3, 16, "ntp_unsynchronised"), (3, 2, "ntp_unsynchronised"), (0, 15, "")],
 )
-def test_a_stratum_that_is_too_high_is_a_kind_of_its_own(leap: int, stratum: int, kind: str) -> None:
+def test_a_high_stratum_has_its_own_kind(leap: int, stratum: int, kind: str) -> None:
     reply = ntp.Reply(leap, stratum, 6, -20, 0.0, 0.0, "7F7F0101", 0, 0, [b"cookie"])
     asked = Probe(ProbeOptions("192.0.2.1"), None)
     with pytest.raises(probe.ProbeError) if kind else contextlib.nullcontext() as raised:
@@ -789,7 +793,7 @@ def test_a_stratum_that_is_too_high_is_a_kind_of_its_own(leap: int, stratum: int
     assert not kind or raised.value.kind == kind
 
 
-def test_every_kind_is_made_and_told() -> None:
+def test_every_kind_has_a_case_and_documentation() -> None:
     made = (
         {fault.kind for fault in FAULTS}
         | {row[0] for row in ALONE}

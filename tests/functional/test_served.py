@@ -53,7 +53,7 @@ def pair(tmp_path: Path) -> Pair:
     return make_pair(tmp_path / "pair", ca, chain=[ca])
 
 
-def test_a_busy_chronyd_is_given_time(pair: Pair, tmp_path: Path) -> None:
+def test_a_busy_chronyd_gets_time(pair: Pair, tmp_path: Path) -> None:
     with chronyd("trixie", tmp_path / "chronyd", pair, LINES) as server:
         pid = int((tmp_path / "chronyd" / "pid").read_text())
         os.kill(pid, signal.SIGSTOP)
@@ -63,7 +63,7 @@ def test_a_busy_chronyd_is_given_time(pair: Pair, tmp_path: Path) -> None:
         go_on.join()
 
 
-def test_one_connection_too_many_is_tried_again(pair: Pair, tmp_path: Path) -> None:
+def test_a_refused_connection_is_retried(pair: Pair, tmp_path: Path) -> None:
     with chronyd("trixie", tmp_path / "chronyd", pair, LINES) as server:
         place = (ADDRESS, server.ntsport)
         with contextlib.ExitStack() as stack:
@@ -73,7 +73,7 @@ def test_one_connection_too_many_is_tried_again(pair: Pair, tmp_path: Path) -> N
             assert_served(at(*place[1:], server.port), [NAME], pair.chain.read_text())
 
 
-def test_one_that_serves_nothing_is_told(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_without_nts_is_reported(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served, "PAUSES_SECONDS", (0.1, 0.1))
     pair.key_file.write_bytes(make_pair(tmp_path / "other").key_file.read_bytes())
     with (
@@ -181,7 +181,7 @@ IN_EACH = ("no limits", "both addresses", "IPv4 limits, three pairs", "IPv6 limi
         for suite in (SUITES if name in IN_EACH else SUITES[-1:])
     ],
 )
-def test_a_server_is_proven_within_its_operator_s_limits(
+def test_a_server_is_verified_within_the_limits_of_its_operator(
     case: Case, suite: str, place: rooms.Room, pair: Pair, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served, "PAUSES_SECONDS", (0.1,))
@@ -270,7 +270,7 @@ def test_a_port_of_another_program_is_fatal_where_no_family_is_left(
             assert_served(server, [NAME], pair.chain.read_text())
 
 
-def test_access_is_read_as_chronyd_reads_it(place: rooms.Room, folder: Path) -> None:
+def test_access_rules_agree_with_chronyd(place: rooms.Room, folder: Path) -> None:
     generator = random.Random(20)
     with rooms.chronyd(place, SUITES[-1], folder, []) as daemon:
         for _round in range(30):

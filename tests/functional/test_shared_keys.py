@@ -167,7 +167,7 @@ def test_other_keys_and_missed_rotations_cost_a_key_exchange(
     assert life.replaced.refused == life.away.refused == []
 
 
-def test_an_older_server_has_no_use_for_cookies_of_another_aead(tmp_path: Path) -> None:
+def test_an_older_server_cannot_decrypt_cookies_of_another_aead(tmp_path: Path) -> None:
     with site(tmp_path, "trixie", "bookworm", new_keys("pool", 0), aeads="") as here:
         older = here.servers[1]
         wait_for(lambda: int(older.value("serverstats", "NTP packets received")) > 3, SECONDS, older.told)

@@ -370,7 +370,7 @@ def watched(worlds: dict[str, World], request: pytest.FixtureRequest) -> Iterato
 
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("name", CELLS)
-def test_the_verdict_follows_what_is_declared(suite: str, name: str, watched: Watched) -> None:
+def test_the_verdict_follows_the_declared_sources(suite: str, name: str, watched: Watched) -> None:
     cell, seen = CELLS[name], watched[suite, name].result()
     verdict = seen[-1]["nts"]
     assert verdict["state"] == cell.state, verdict
@@ -393,14 +393,14 @@ def test_the_verdict_follows_what_is_declared(suite: str, name: str, watched: Wa
 @pytest.mark.parametrize(
     ("suite", "name"), [*((suite, name) for name in STRATA for suite in SUITES), (SUITES[-1], OUT_OF_RANGE)]
 )
-def test_a_stratum_that_is_too_high_is_a_reason_with_its_cause(suite: str, name: str, watched: Watched) -> None:
+def test_a_high_stratum_is_a_reason_with_its_cause(suite: str, name: str, watched: Watched) -> None:
     cell, seen = ALL[name], watched[suite, name].result()
     assert seen[-1]["nts"]["state"] == cell.state
     assert len(seen[-1]["nts"]["reasons"]) <= 2
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_sources_that_no_file_names_are_told(suite: str, worlds: dict[str, World]) -> None:
+def test_undeclared_sources_are_reported(suite: str, worlds: dict[str, World]) -> None:
     its = worlds[suite]
     folder, sources = its.folder / "undeclared", its.folder / "sources"
     sources.mkdir()

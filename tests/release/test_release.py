@@ -288,9 +288,7 @@ def test_every_module_runs_from_the_tarball(upgrade: dict[str, Any], fleet: Path
     assert invoked | ON_THE_CONTROLLER == MODULES
 
 
-def test_restore_puts_back_what_was_there_before_the_old_collection(
-    upgrade: dict[str, Any], fleet: Path, new: Path
-) -> None:
+def test_restore_restores_the_state_before_the_old_collection(upgrade: dict[str, Any], fleet: Path, new: Path) -> None:
     run("ansible-playbook", "securetime.nts.restore", path=new, inventory=fleet)
     shell("server", f"cmp /usr/share/chrony/chrony.conf {CONFIG['server']}")
     assert "chrony-" in shell("client", f"rpm -qf {CONFIG['client']}")

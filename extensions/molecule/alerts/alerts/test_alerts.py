@@ -467,7 +467,7 @@ def test_every_query_of_the_dashboards_has_an_answer() -> None:
     assert [expr for expr, found in zip(expressions, query(*expressions), strict=True) if not found] == []
 
 
-def test_alertmanager_silences_what_follows_from_another_alert(outcomes: dict[tuple[str, str], Outcome]) -> None:
+def test_alertmanager_silences_the_effects_of_another_alert(outcomes: dict[tuple[str, str], Outcome]) -> None:
     states, expected = {}, {}
     for outcome in outcomes.values():
         of_fault = outcome.fault.alerts

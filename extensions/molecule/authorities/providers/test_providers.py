@@ -89,7 +89,7 @@ def sign(request: Path, root: Path, signed: Path) -> None:
     subprocess.run(command, check=True, cwd=root, capture_output=True)
 
 
-def test_what_a_company_signs_elsewhere(debian: Host, client: Host, tmp_path: Path) -> None:
+def test_a_company_signs_the_requests_by_hand(debian: Host, client: Host, tmp_path: Path) -> None:
     """Sign the server's issuing CA and another certificate by hand, with a root CA of the company."""
     company, folder = tmp_path / "company", tmp_path / "ca"
     root, _key = pair(company, "-addext", "keyUsage=keyCertSign", names="DNS:root")
@@ -110,7 +110,7 @@ def test_what_a_company_signs_elsewhere(debian: Host, client: Host, tmp_path: Pa
     assert leaf(client, "nts1", name="other.example.org", trusted_certs_content=root)
 
 
-def test_the_root_comes_from_a_vault(client: Host, tmp_path: Path) -> None:
+def test_a_root_ca_from_variables_signs(client: Host, tmp_path: Path) -> None:
     """Take the root CA from variables alone, without a folder on the controller, and sign for one more name."""
     lab = Path(os.environ["LAB_STATE"]) / "nts-ca"
     wanted = {
@@ -128,7 +128,7 @@ def test_the_root_comes_from_a_vault(client: Host, tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_certbot_gets_it_and_its_hook_deploys_it(debian: Host, client: Host, acme: AcmeServer) -> None:
+def test_certbot_renews_and_its_hook_deploys(debian: Host, client: Host, acme: AcmeServer) -> None:
     wanted = {
         "chrony_nts_certificate_provider": "acme",
         "chrony_nts_acme_directory": acme.directory,
@@ -220,7 +220,7 @@ def test_the_command_of_certmonger_deploys_each_renewal(debian: Host, client: Ho
 
 
 @pytest.mark.usefixtures("lab_ca")
-def test_the_controller_gets_it(el: Host, client: Host, acme: AcmeServer) -> None:
+def test_the_controller_gets_a_certificate_by_http_01(el: Host, client: Host, acme: AcmeServer) -> None:
     """Use http-01 for a name and an address; renew the six-day certificate when the ACME server suggests it."""
     acme.manage_dns("nts2", address(el))
     wanted = {
@@ -246,7 +246,7 @@ def test_the_controller_gets_it(el: Host, client: Host, acme: AcmeServer) -> Non
 
 
 @pytest.mark.usefixtures("lab_ca")
-def test_the_controller_gets_it_by_dns(client: Host, acme: AcmeServer, tmp_path: Path) -> None:
+def test_the_controller_gets_a_certificate_by_dns_01(client: Host, acme: AcmeServer, tmp_path: Path) -> None:
     tasks = tmp_path / "dns.yml"
     verb = "{{ 'set' if chrony_nts_acme_dns_state == 'present' else 'clear' }}"
     change = {

@@ -104,7 +104,7 @@ def test_a_server_that_makes_its_own_keys_is_refused(runs: Runs) -> None:
     assert "has no `ntsrotate 0`, so chronyd makes its own keys" in in_one_line(runs.without_rotate)
 
 
-def test_a_check_predicts_and_makes_nothing(runs: Runs) -> None:
+def test_check_mode_predicts_and_changes_nothing(runs: Runs) -> None:
     assert hosts.changed(runs.checked) == dict.fromkeys(SERVERS, 1)
     assert [name for name, text in runs.after_check.items() if "securetime" in text or "ntskeys.pem" in text] == []
 
@@ -137,12 +137,12 @@ def test_no_key_leaves_the_servers(runs: Runs) -> None:
     assert [host_of(name).run(kept.format(runs.keys.keys[0][1].hex().upper())).stdout for name in SERVERS] == ["", ""]
 
 
-def test_a_part_of_the_servers_is_refused(runs: Runs) -> None:
+def test_a_limit_to_some_servers_is_refused(runs: Runs) -> None:
     assert "Run this playbook without --limit" in in_one_line(rotate("--limit", "nts1"))
     assert keys_of("nts1") == runs.keys
 
 
-def test_a_rotation_that_fails_in_the_middle_is_ended_by_the_next_run(runs: Runs) -> None:
+def test_the_next_run_completes_a_failed_rotation(runs: Runs) -> None:
     with hosts.full_disk(host_of("nts2"), FOLDER, "ro"):
         failed = hosts.recap(rotate(rotation="now"))
     assert (failed["nts1"]["changed"], failed["nts2"]["failed"]) == (1, 1)
@@ -157,7 +157,7 @@ def test_a_rotation_that_fails_in_the_middle_is_ended_by_the_next_run(runs: Runs
 
 
 @pytest.mark.usefixtures("runs")
-def test_a_cut_file_is_given_anew() -> None:
+def test_a_truncated_key_file_is_restored() -> None:
     before = keys_of("nts2")
     host_of("nts1").check_output(f"truncate -s 100 {FILE}")
     assert hosts.changed(rotate()) == {"nts1": 1, "nts2": 0}
@@ -165,7 +165,7 @@ def test_a_cut_file_is_given_anew() -> None:
 
 
 @pytest.mark.usefixtures("runs")
-def test_new_keys_have_nothing_of_the_old_ones() -> None:
+def test_new_keys_share_nothing_with_the_old_keys() -> None:
     before = keys_of("nts1")
     assert hosts.changed(rotate(rotation="replace")) == dict.fromkeys(SERVERS, 1)
     after = keys_of("nts1")

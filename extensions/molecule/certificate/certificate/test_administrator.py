@@ -74,7 +74,7 @@ def last_exit(host: Host) -> str:
 
 @pytest.mark.usefixtures("back_in_service")
 @pytest.mark.parametrize("what", OUT_OF_SERVICE)
-def test_what_an_administrator_took_out_of_service_is_left_alone(server: Host, what: str) -> None:
+def test_a_server_out_of_service_is_not_changed(server: Host, what: str) -> None:
     action, report = OUT_OF_SERVICE[what]
     server.check_output(action)
     before = unit(server), server.check_output(SUMS)

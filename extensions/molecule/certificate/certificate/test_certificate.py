@@ -82,7 +82,7 @@ def started(host: Host) -> str:
 
 
 @pytest.mark.parametrize("name", ["nts1", "nts2"])
-def test_the_timer_waits_and_the_pair_is_well(name: str) -> None:
+def test_the_timer_runs_and_the_pair_is_healthy(name: str) -> None:
     host = get_host(f"ansible://{name}")
     assert host.service("nts-certificate.timer").is_enabled
     assert host.service("nts-certificate.timer").is_running
@@ -94,7 +94,7 @@ def test_the_timer_waits_and_the_pair_is_well(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["nts1", "nts2"])
-def test_the_service_renews_and_the_clients_do_not_notice(name: str) -> None:
+def test_the_service_renews_and_clients_stay_authenticated(name: str) -> None:
     host = get_host(f"ansible://{name}")
     client = get_host("ansible://client-debian12")
     before, source = status(host), authenticated(client, name)
@@ -166,7 +166,7 @@ def authenticated(client: Host, name: str) -> dict[str, Any]:
     return next(source for source in facts(client)["sources"] if source["name"] == name)
 
 
-def test_rollback_brings_back_the_pair_before(server: Host) -> None:
+def test_rollback_restores_the_previous_pair(server: Host) -> None:
     before = status(server)["served"]["serial"]
     server.check_output("nts-certificate renew --force")
     assert status(server)["served"]["serial"] != before
@@ -203,7 +203,7 @@ NOT_READABLE = {
 
 
 @pytest.mark.parametrize("fault", NOT_READABLE)
-def test_a_key_that_chronyd_cannot_read_is_mended(server: Host, fault: str) -> None:
+def test_an_unreadable_key_is_repaired(server: Host, fault: str) -> None:
     server.check_output(NOT_READABLE[fault].format(key=PAIR[1]) + "; systemctl restart chronyd")
     done = server.run("nts-certificate check")
     assert done.rc == 3
@@ -214,7 +214,7 @@ def test_a_key_that_chronyd_cannot_read_is_mended(server: Host, fault: str) -> N
     assert (key.group, key.mode) == ("_chrony", 0o640)
 
 
-def test_a_chronyd_that_serves_nothing_with_a_good_pair_is_started_anew(server: Host) -> None:
+def test_a_chronyd_that_does_not_serve_a_good_pair_is_restarted(server: Host) -> None:
     before = status(server)["file"]
     # Take the port of both families, because chronyd serves while one family is left.
     listen = (
@@ -232,7 +232,7 @@ def test_a_chronyd_that_serves_nothing_with_a_good_pair_is_started_anew(server: 
     assert started(server) != since
 
 
-def test_a_server_without_its_issuing_key_says_so_and_serves_on(server: Host) -> None:
+def test_a_missing_issuing_key_is_reported_and_chronyd_serves(server: Host) -> None:
     server.check_output("mv /etc/chrony/nts/staging/server/ownca/issuing.key /root/")
     try:
         done = server.run("nts-certificate renew --force")
@@ -258,7 +258,7 @@ manager.main(["renew", "--force"])
 """
 
 
-def test_a_cut_between_the_two_files_is_mended(server: Host) -> None:
+def test_a_power_cut_between_the_two_files_is_repaired(server: Host) -> None:
     before = status(server)["served"]
     with settings(server, new_key=True):
         assert "137" in server.check_output("python3 -c %s; echo $?", KILLED)
@@ -291,7 +291,7 @@ systemctl daemon-reload
 """
 
 
-def test_what_a_power_cut_has_emptied_comes_back() -> None:
+def test_files_that_a_power_cut_emptied_are_restored() -> None:
     server = get_host("ansible://nts2")
     # The state after the boot.
     server.check_output(f"systemctl stop chronyd\n{EMPTY}")
@@ -302,7 +302,7 @@ def test_what_a_power_cut_has_emptied_comes_back() -> None:
     assert status(server)["problems"] == []
 
 
-def test_a_clock_that_nobody_has_set_makes_no_certificate(server: Host) -> None:
+def test_an_unsynchronised_clock_makes_no_certificate(server: Host) -> None:
     """The dates of a certificate could be years away, and a server with such a clock would lock out its clients."""
     before = status(server)["served"]
     server.check_output("sed -i 's/^local /# local /' /etc/chrony/chrony.conf; systemctl restart chronyd")
@@ -318,7 +318,7 @@ def test_a_clock_that_nobody_has_set_makes_no_certificate(server: Host) -> None:
     assert status(server)["served"] != before
 
 
-def test_the_keys_of_one_server_do_not_speak_for_another(server: Host) -> None:
+def test_the_keys_of_one_server_cannot_impersonate_another(server: Host) -> None:
     """A thief with the keys of nts2 can impersonate nts2, and no other server that the clients know."""
     stolen = get_host("ansible://nts2")
     client = get_host("ansible://client-debian13")
@@ -351,7 +351,7 @@ def test_a_full_disk_changes_nothing(server: Host) -> None:
     assert status(server)["served"] == before
 
 
-def test_it_waits_for_a_run_of_ansible(server: Host) -> None:
+def test_a_renewal_waits_for_a_run_of_ansible(server: Host) -> None:
     before = status(server)["served"]["serial"]
     lock = "/var/lib/securetime-nts/lock"
     with lock_held(server, lock) as release, ThreadPoolExecutor() as pool:
@@ -365,7 +365,7 @@ def test_it_waits_for_a_run_of_ansible(server: Host) -> None:
     assert (found["problems"], found["served"]["serial"] == before) == ([], False)
 
 
-def test_wrong_settings_are_told(server: Host) -> None:
+def test_wrong_settings_are_reported(server: Host) -> None:
     for text, told in (("{", "cannot be read"), ('{"pairs": [{}]}', "missing"), (None, "No such file")):
         server.check_output("rm -f /root/settings.json")
         if text is not None:

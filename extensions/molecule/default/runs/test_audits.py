@@ -116,7 +116,7 @@ def command(audit: Audit, config: str) -> str:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_the_default_layout_passes(name: str) -> None:
+def test_the_default_layout_passes_the_documented_audits(name: str) -> None:
     expected = {f"{audit.control}: {audit.pattern}": audit.split for audit in AUDITS if name in audit.names}
     assert passed(name) == expected
 
@@ -142,12 +142,12 @@ def single(role: Callable[[dict[str, Any]], dict[str, int]]) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.usefixtures("single")
-def test_the_single_file_passes(name: str) -> None:
+def test_the_single_layout_passes_every_audit(name: str) -> None:
     assert [check for check, passes in passed(name).items() if not passes] == []
 
 
 @pytest.mark.usefixtures("single")
-def test_a_single_file_is_left_alone_by_the_next_run(role: Callable[[dict[str, Any]], dict[str, int]]) -> None:
+def test_the_next_run_does_not_change_a_single_file(role: Callable[[dict[str, Any]], dict[str, int]]) -> None:
     assert role(VARIABLES) == dict.fromkeys(ALL, 0)
 
 

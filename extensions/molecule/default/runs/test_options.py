@@ -78,7 +78,7 @@ def hardened(clients: dict[str, Host], originals: dict[str, str]) -> dict[str, s
     return found
 
 
-def test_a_hardened_file_of_options_is_left_alone_and_has_its_say(
+def test_a_hardened_file_of_options_is_kept_and_takes_effect(
     clients: dict[str, Host], hardened: dict[str, str]
 ) -> None:
     """chrony-wait.service uses UDP by default, and must also reach a chronyd that answers only on its Unix socket."""
@@ -95,7 +95,7 @@ def test_a_hardened_file_of_options_is_left_alone_and_has_its_say(
 
 
 @pytest.mark.usefixtures("hardened")
-def test_the_folder_of_log_files_is_chronyds(clients: dict[str, Host]) -> None:
+def test_chronyd_owns_the_log_folder(clients: dict[str, Host]) -> None:
     for name, host in clients.items():
         user = SHARED[name][2]
         assert host.check_output(f"stat -c %U:%G:%a {LOGS}") == f"{user}:{user}:750"
@@ -130,7 +130,7 @@ def test_a_rotation_loses_nothing(clients: dict[str, Host]) -> None:
 
 
 @pytest.mark.usefixtures("hardened")
-def test_as_many_files_are_kept_as_asked_for(clients: dict[str, Host]) -> None:
+def test_a_rotation_keeps_the_configured_number_of_files(clients: dict[str, Host]) -> None:
     """A second rotation on the same day also works with `dateext`, which Enterprise Linux turns on."""
 
     def rotate(host: Host) -> None:
@@ -169,7 +169,7 @@ def test_logrotate_fails_where_chronyd_keeps_the_old_file(clients: dict[str, Hos
     hosts.each(rotate, *clients.values())
 
 
-def test_what_others_share_is_put_back(
+def test_shared_files_are_restored(
     clients: dict[str, Host], hardened: dict[str, str], originals: dict[str, str]
 ) -> None:
     for name, host in clients.items():

@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_report_says_what_the_hosts_say_and_which_could_not_be_read(folder: Path) -> None:
+def test_the_report_agrees_with_the_facts_and_lists_unreadable_hosts(folder: Path) -> None:
     report = read(folder)
     found = {host["name"]: host for host in report["hosts"]}
     assert set(found) == {*NAMES, *UNREAD}
@@ -65,7 +65,7 @@ def test_the_report_says_what_the_hosts_say_and_which_could_not_be_read(folder: 
     assert len((folder / "report.csv").read_text().splitlines()) == 1 + len(found)
 
 
-def test_the_report_knows_edges_certificates_and_clients_of_the_hosts(folder: Path) -> None:
+def test_the_report_has_edges_certificates_and_clients(folder: Path) -> None:
     report = read(folder)
     edges = [edge for edge in report["follows"] if edge["host"] == "client-debian13" and edge["selected"]]
     assert [(edge["source_host"], edge["authenticated"]) for edge in edges] in ([("nts1", True)], [("nts2", True)])

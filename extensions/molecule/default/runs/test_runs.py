@@ -141,7 +141,7 @@ def test_a_symmetric_key_is_used_and_never_shown() -> None:
     assert secret not in host.file("/etc/chrony/chrony.keys").content_string
 
 
-def test_the_unit_of_chronyd_without_rights_is_masked_with_the_others() -> None:
+def test_chronyd_restricted_is_masked() -> None:
     host = get_host("ansible://client-debian13")
     host.check_output("systemctl unmask chronyd-restricted; systemctl enable chronyd-restricted")
     assert changed(site("--limit", "client-debian13"))["client-debian13"] == 1
@@ -150,7 +150,7 @@ def test_the_unit_of_chronyd_without_rights_is_masked_with_the_others() -> None:
     assert changed(site("--limit", "client-debian13"))["client-debian13"] == 0
 
 
-def test_a_client_that_trusted_the_wrong_ca_is_mended_at_once(tmp_path: Path) -> None:
+def test_a_client_that_trusted_the_wrong_ca_recovers_at_once(tmp_path: Path) -> None:
     """chronyd would retry only after 17 minutes, and a trust anchor alone is no reason for a restart."""
     host = get_host("ansible://client-debian12")
     root, _key = pair(tmp_path / "other", "-addext", "keyUsage=keyCertSign", names="DNS:other")
@@ -167,7 +167,7 @@ def test_a_client_that_trusted_the_wrong_ca_is_mended_at_once(tmp_path: Path) ->
     assert ",NTS,1," in host.check_output("chronyc -c authdata")
 
 
-def test_a_controller_without_the_root_ca_takes_no_trust_away(tmp_path: Path) -> None:
+def test_a_controller_without_the_root_ca_removes_no_trust(tmp_path: Path) -> None:
     """The controller may be a second operator's, a CI job, or an execution environment without the old folder."""
     hashes = "sha256sum /etc/chrony/nts/*.pem /etc/chrony/chrony.conf"
     before = {name: get_host(f"ansible://{name}").check_output(hashes) for name in ("nts1", "client-debian13")}
@@ -208,7 +208,7 @@ def test_every_strategy_prints_the_table_once(strategy: str) -> None:
     assert "Next: ansible-playbook securetime.nts.verify" in output
 
 
-def test_a_source_that_no_file_names_stands_below_the_table() -> None:
+def test_an_undeclared_source_is_noted_below_the_table() -> None:
     clients = [get_host(f"ansible://{name}") for name in CLIENTS]
     for host in clients:
         host.check_output("chronyc add server 192.0.2.99")
@@ -257,7 +257,7 @@ def test_verify_names_the_server_that_serves_no_nts(tmp_path: Path) -> None:
     finds_no_fault()
 
 
-def test_drop_ins_of_others_are_told_kept_or_refused() -> None:
+def test_drop_ins_are_reported_included_or_refused() -> None:
     host = get_host("ansible://client-debian12")
     path = "/etc/chrony/conf.d/other.conf"
     host.check_output(f"echo maxupdateskew 50 >{path}")
@@ -292,7 +292,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     site("--limit", "nts1", "--extra-vars", "chrony_nts_replace_root_ca=true")
 
 
-def test_keys_were_made_in_that_run(first_run: tuple[str, set[str], str]) -> None:
+def test_the_first_run_makes_new_keys(first_run: tuple[str, set[str], str]) -> None:
     output, lines, journal = first_run
     assert len(lines) >= 7
     assert "Make the root CA's key" in output

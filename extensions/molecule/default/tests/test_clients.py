@@ -30,7 +30,7 @@ def test_client_follows_authenticated_time(chrony: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("server", ["nts1", "nts2"])
-def test_the_probe_says_of_a_server_what_chronyd_does(host: Host, chrony: dict[str, Any], server: str) -> None:
+def test_the_probe_agrees_with_chronyd(host: Host, chrony: dict[str, Any], server: str) -> None:
     found = probe(host, server)
     assert (found["ok"], found["error"]) == (True, None)
     source = next(source for source in chrony["sources"] if source["name"] == server)
@@ -44,14 +44,14 @@ def test_the_probe_says_of_a_server_what_chronyd_does(host: Host, chrony: dict[s
 
 
 @pytest.mark.parametrize("method", ["ssl", "chronyd"])
-def test_other_methods_say_the_same(host: Host, method: str) -> None:
+def test_every_method_of_the_probe_succeeds(host: Host, method: str) -> None:
     found = probe(host, "nts1", method=method)
     assert (found["ok"], found["error"]) == (True, None)
     assert found["stages"]["ntp"]["state"] == ("skipped" if method == "ssl" else "ok")
     assert method == "ssl" or abs(found["ntp"]["offset_seconds"]) < 0.1
 
 
-def test_whoever_trusts_nobody_is_told_so(host: Host) -> None:
+def test_an_untrusted_issuer_is_reported_with_a_remedy(host: Host) -> None:
     for method in ("gnutls", "ssl"):
         found = probe(host, "nts1", method=method, trusted_certs="/etc/ssl/certs/ca-certificates.crt")
         assert found["error"]["kind"] == "certificate_issuer"

@@ -42,7 +42,7 @@ def test_no_rival_can_start(chrony: dict[str, Any]) -> None:
     assert [rival for rival in chrony["environment"]["rivals"] if rival["load_state"] != "masked"] == []
 
 
-def test_configuration_is_at_the_platform_s_place(host: Host, chrony: dict[str, Any], distribution: str) -> None:
+def test_configuration_is_at_the_path_of_the_platform(host: Host, chrony: dict[str, Any], distribution: str) -> None:
     config = host.file(CONFIG[distribution])
     assert (config.user, config.group, config.mode) == ("root", "root", 0o644)
     assert chrony["daemon"]["config_file"] == CONFIG[distribution]
@@ -51,7 +51,9 @@ def test_configuration_is_at_the_platform_s_place(host: Host, chrony: dict[str, 
     assert not config.contains("^user ")
 
 
-def test_the_clock_of_the_container_s_host_is_left_alone(host: Host, chrony: dict[str, Any], distribution: str) -> None:
+def test_chronyd_does_not_control_the_clock_in_a_container(
+    host: Host, chrony: dict[str, Any], distribution: str
+) -> None:
     assert chrony["environment"]["cap_sys_time"] is False
     assert chrony["daemon"]["clock_control"] is False
     assert host.file(f"{OPTIONS[distribution]}-securetime-nts").content_string.rstrip().endswith(' -x"')

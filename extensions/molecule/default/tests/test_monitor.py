@@ -65,7 +65,7 @@ def test_a_second_run_changes_nothing(host: Host) -> None:
     assert changed["changed_files"] == ["/etc/nts-monitor.json", "/etc/systemd/system/nts-monitor.timer"]
 
 
-def test_the_collector_and_the_module_say_the_same(host: Host) -> None:
+def test_the_collector_agrees_with_the_module(host: Host) -> None:
     status, chrony = collect(host), facts(host)
     assert status["nts"] == chrony["nts"]
     assert [row["nts"] for row in status["sources"]] == [row["nts"] for row in chrony["sources"]]
@@ -76,7 +76,7 @@ def test_the_collector_and_the_module_say_the_same(host: Host) -> None:
     assert found["chrony_nts_goal_reached"] == 1
 
 
-def test_it_runs_as_chronyds_user_in_a_sandbox(host: Host, monitor: dict[str, Any]) -> None:
+def test_the_collector_runs_as_chronyds_user_in_a_sandbox(host: Host, monitor: dict[str, Any]) -> None:
     chrony = facts(host)
     assert monitor["user"] == chrony["daemon"]["user"] != "root"
     exposed = host.check_output("systemd-analyze security --no-pager nts-monitor.service").splitlines()[-1]
@@ -89,7 +89,7 @@ def test_it_runs_as_chronyds_user_in_a_sandbox(host: Host, monitor: dict[str, An
         assert re.match(r"(Starting|Finished) |nts-monitor.service: (Deactivated|Consumed)|host: ", line), line
 
 
-def test_a_server_passes_its_probe_which_is_not_counted(host: Host) -> None:
+def test_a_server_passes_its_own_probe_and_does_not_count_it(host: Host) -> None:
     status, found = collect(host), metrics(host)
     assert (status["pairs"] != []) == host.file("/etc/chrony/nts/certificate.json").exists
     if not status["pairs"]:
@@ -110,7 +110,7 @@ def test_a_server_passes_its_probe_which_is_not_counted(host: Host) -> None:
     assert facts(host)["serverstats"]["nts_ke_accepted"] == counted + own + 1
 
 
-def test_a_chronyd_that_stops_is_logged_once_and_its_start_too(host: Host) -> None:
+def test_a_stop_of_chronyd_is_logged_once_and_its_start_too(host: Host) -> None:
     unit = facts(host)["unit"]["name"]
     collect(host)
     before = host.file(LOG).content_string.splitlines()
@@ -138,7 +138,7 @@ def test_a_chronyd_that_stops_is_logged_once_and_its_start_too(host: Host) -> No
     assert any("not_running -> " in line for line in lines), lines
 
 
-def test_what_somebody_stopped_or_damaged_is_mended(host: Host) -> None:
+def test_a_stopped_timer_and_a_damaged_program_are_repaired(host: Host) -> None:
     host.check_output("systemctl disable --now nts-monitor.timer")
     assert run_module(host, "chrony_monitor", _ansible_check_mode=True)["changed"] is True
     host.check_output("truncate --size=1000 /usr/local/sbin/nts-monitor")

@@ -14,7 +14,7 @@ testinfra_hosts = ["ansible://nts_servers"]
 GROUP = {"debian": "_chrony", "ubuntu": "_chrony", "almalinux": "chrony", "rocky": "chrony"}
 
 
-def test_private_keys_are_readable_for_those_who_need_them(host: Host) -> None:
+def test_only_root_and_chronyd_read_private_keys(host: Host) -> None:
     key = host.file("/etc/chrony/nts/server.key")
     assert (key.user, key.group, key.mode) == ("root", GROUP[host.system_info.distribution], 0o640)
     issuing = host.file("/etc/chrony/nts/staging/server/ownca/issuing.key")

@@ -53,7 +53,7 @@ def files(host: Host) -> str:
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
-def test_a_server_is_not_touched_and_the_container_is_told_whose_clock_it_is(run: Run, offset: int) -> None:
+def test_a_server_is_not_changed_and_the_error_names_the_owner_of_the_clock(run: Run, offset: int) -> None:
     host = get_host("ansible://nts1")
     before = files(host)
     # The role tries to set the clock, and cannot.

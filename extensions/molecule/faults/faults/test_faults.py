@@ -118,7 +118,7 @@ def refused(host: Host, message: str, *files: dict[str, Any], **options: Any) ->
         ("ntsservercert /etc/chrony/nts/trusted.pem", "There are 1 ntsservercert and 0 ntsserverkey"),
     ],
 )
-def test_a_configuration_that_chronyd_cannot_use(client: Host, lines: str, message: str) -> None:
+def test_an_invalid_configuration_is_refused(client: Host, lines: str, message: str) -> None:
     refused(client, message, {"path": CONFIG, "content": f"{config(client)}{lines}\n"})
 
 
@@ -136,7 +136,7 @@ def test_a_configuration_that_chronyd_cannot_use(client: Host, lines: str, messa
         ("empty.pem", "good.key", "empty.pem"),
     ],
 )
-def test_a_pair_that_the_server_cannot_use(server: Host, certificate: str, key: str, message: str) -> None:
+def test_an_unusable_pair_is_refused(server: Host, certificate: str, key: str, message: str) -> None:
     kept = [line for line in config(server).splitlines() if not line.startswith("ntsserver")]
     pair = [f"ntsservercert {MADE}/{certificate}", f"ntsserverkey {MADE}/{key}", ""]
     file = {"path": CONFIG, "content": "\n".join(kept + pair)}
@@ -184,11 +184,11 @@ def test_the_operator_s_limits_do_not_roll_back_a_good_server(server: Host, line
         (["allow 0.0.0.0/0", "bindaddress 192.0.2.77"], "rolled back: .*`bindaddress 192.0.2.77` names no address"),
     ],
 )
-def test_a_server_that_answers_nobody_is_refused_by_the_directive(server: Host, lines: list[str], message: str) -> None:
+def test_directives_that_exclude_every_client_are_refused(server: Host, lines: list[str], message: str) -> None:
     refused(server, message, serving(server, *lines), serves=[GOOD])
 
 
-def test_an_anchor_that_is_none(server: Host) -> None:
+def test_a_trust_anchor_without_a_certificate_is_refused(server: Host) -> None:
     line = f"ntstrustedcerts {MADE}/empty.pem"
     refused(server, "empty.pem .* holds no certificate", {"path": CONFIG, "content": f"{config(server)}{line}\n"})
 
@@ -201,7 +201,7 @@ def test_an_anchor_that_is_none(server: Host) -> None:
         ("makestep 1 3\n", "would silently ignore its line 1"),
     ],
 )
-def test_sources_that_chronyd_would_pass_over(client: Host, content: str, message: str) -> None:
+def test_sources_that_chronyd_would_ignore_are_refused(client: Host, content: str, message: str) -> None:
     refused(client, message, {"path": SOURCES, "content": content, "effect": "sources"})
 
 
@@ -238,14 +238,14 @@ STARTS: dict[str, tuple[list[dict[str, str]], str]] = {
 
 
 @pytest.mark.parametrize("fault", STARTS)
-def test_what_only_the_start_shows(client: Host, fault: str) -> None:
+def test_a_fault_at_the_start_leaves_the_old_files(client: Host, fault: str) -> None:
     files, message = STARTS[fault]
     more = {"path": f"{FAULT}-too", "content": "this is to disappear"}
     limits = {"hangs": {"start_timeout": 8}, "exits": {"settle_time": 8}}.get(fault, {})
     refused(client, message, more, *files, **limits)
 
 
-def test_a_port_in_use(server: Host) -> None:
+def test_a_port_in_use_rolls_back(server: Host) -> None:
     # Take the port of both families, because chronyd works while one is left.
     script = (
         "import socket, time; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM);"
@@ -263,7 +263,7 @@ def test_a_port_in_use(server: Host) -> None:
         server.check_output("systemctl stop fault-port")
 
 
-def test_a_clock_that_would_follow_nothing_any_more(client: Host) -> None:
+def test_a_lost_authentication_rolls_back(client: Host) -> None:
     sources = re.sub(r"^sourcedir .*", "", config(client), flags=re.MULTILINE) + "server 192.0.2.1 nts iburst\n"
     refused(
         client,
@@ -274,7 +274,7 @@ def test_a_clock_that_would_follow_nothing_any_more(client: Host) -> None:
     )
 
 
-def test_a_configuration_that_is_too_new_after_a_downgrade() -> None:
+def test_a_configuration_for_a_newer_chronyd_is_refused() -> None:
     host = get_host("ansible://client-debian12")
     before = config(host)
     newer = {"path": CONFIG, "content": f"{before}ntsaeads 15\n"}
@@ -287,7 +287,7 @@ def test_a_configuration_that_is_too_new_after_a_downgrade() -> None:
     assert host.service("chrony").is_running
 
 
-def test_a_program_that_disappears_during_the_change(client: Host) -> None:
+def test_a_missing_chronyc_rolls_back(client: Host) -> None:
     hide = "[Service]\nExecStartPost=+/bin/mv /usr/bin/chronyc /usr/bin/chronyc.hidden\n"
     client.check_output(f"mkdir -p {DROP_IN.rpartition('/')[0]}")
     try:
@@ -300,7 +300,7 @@ def test_a_program_that_disappears_during_the_change(client: Host) -> None:
     assert not client.file("/var/lib/securetime-nts/plan.json").exists
 
 
-def test_sources_change_on_a_host_without_dpkg() -> None:
+def test_sources_change_on_a_host_without_dpkg_query() -> None:
     """Enterprise Linux has no dpkg-query, unlike el-standin."""
     host = get_host("ansible://client-el")
     path = "/etc/chrony/nts-sources.d/fault.sources"
@@ -317,14 +317,14 @@ def test_sources_change_on_a_host_without_dpkg() -> None:
 
 @pytest.mark.parametrize("folder", ["/etc/chrony", "/var/lib/securetime-nts"])
 @pytest.mark.parametrize(("options", "message"), [("size=64k", "No space left"), ("ro", "Read-only file system")])
-def test_a_disk_that_takes_nothing_more(client: Host, folder: str, options: str, message: str) -> None:
+def test_a_full_or_read_only_disk_changes_nothing(client: Host, folder: str, options: str, message: str) -> None:
     with full_disk(client, folder, options):
         # More data than the smallest free block can hold.
         content = config(client) + "! a line to fill the disk with\n" * 400
         refused(client, f"{message}.*nothing was changed", {"path": CONFIG, "content": content})
 
 
-def test_two_runs_at_once(client: Host) -> None:
+def test_a_second_run_waits_for_the_lock(client: Host) -> None:
     before = config(client)
     file = {"path": CONFIG, "content": f"{before}! twice\n"}
     with lock_held(client, LOCK) as release:
@@ -338,7 +338,7 @@ def test_two_runs_at_once(client: Host) -> None:
     assert change(client, {"path": CONFIG, "content": before})["changed"]
 
 
-def test_a_check_waits_for_the_run_and_writes_nothing_of_its_own(client: Host) -> None:
+def test_check_mode_waits_for_the_lock_and_writes_nothing(client: Host) -> None:
     before = config(client)
     with ThreadPoolExecutor() as pool:
         file = {"path": CONFIG, "content": f"{before}! of the run\n"}
@@ -355,7 +355,7 @@ def test_a_check_waits_for_the_run_and_writes_nothing_of_its_own(client: Host) -
     assert change(client, {"path": CONFIG, "content": before})["changed"]
 
 
-def test_a_user_without_rights_is_told_so(client: Host) -> None:
+def test_a_user_without_rights_gets_an_error(client: Host) -> None:
     arguments = {"config_file": CONFIG, "service": UNIT, "files": [{"path": CONFIG, "content": "x"}]}
     command = f"runuser -u nobody -- python3 {code(client)}/run.py chrony_config || true"
     said = write(client, command, json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
@@ -382,7 +382,7 @@ def rival(client: Host) -> Iterator[str]:
     client.check_output(f"rm {path}; systemctl daemon-reload")
 
 
-def test_another_time_daemon_is_masked_only_with_a_chronyd_that_works(client: Host, rival: str) -> None:
+def test_a_rival_is_masked_only_after_a_successful_change(client: Host, rival: str) -> None:
     before = config(client)
     now = f"systemctl show --property ActiveState,UnitFileState {rival}"
     runs = {"ActiveState=active", "UnitFileState=enabled"}
@@ -432,7 +432,7 @@ def test_chronyd_enters_folders_that_were_made_under_a_strict_umask(client: Host
 
 
 @pytest.mark.parametrize("since", ["closed", "closed at a start", "closed at a start and opened"])
-def test_a_folder_of_the_role_that_was_closed_is_opened_and_read_again(client: Host, since: str) -> None:
+def test_a_closed_folder_of_the_role_is_opened_and_read_again(client: Host, since: str) -> None:
     folder, name = "/etc/chrony/nts-sources.d", "closed.example.org"
     sources = {"path": f"{folder}/fault.sources", "content": f"server {name} nts\n", "effect": "sources"}
     try:
@@ -453,7 +453,7 @@ def test_a_folder_of_the_role_that_was_closed_is_opened_and_read_again(client: H
         change(client, dict(sources, state="absent"), folders=[folder])
 
 
-def test_a_folder_of_the_package_that_was_closed_is_refused_without_a_change_of_files(client: Host) -> None:
+def test_a_closed_folder_of_the_package_is_refused(client: Host) -> None:
     closed = "chmod 700 /etc/chrony"
     client.check_output(closed)
     try:
@@ -488,12 +488,12 @@ def test_a_folder_of_the_package_that_was_closed_is_refused_without_a_change_of_
         ("tempcomp /etc/shadow 30 0 0 0 0", r"/etc/shadow \(tempcomp\) cannot be read by _chrony"),
     ],
 )
-def test_a_path_that_chronyd_cannot_use(client: Host, line: str, message: str) -> None:
+def test_a_path_that_chronyd_cannot_use_is_refused(client: Host, line: str, message: str) -> None:
     refused(client, message, {"path": CONFIG, "content": f"{config(client)}{line}\n"})
     assert client.run("ls /home/fault /srv/fault").rc != 0
 
 
-def test_a_configuration_behind_a_symbolic_link(client: Host) -> None:
+def test_a_symbolic_link_to_the_configuration_is_kept(client: Host) -> None:
     before, far = config(client), "/srv/fault/chrony.conf"
     client.check_output(
         f"mkdir -p /srv/fault; mv {CONFIG} {far}; ln -s /srv/fault/hop {CONFIG}; ln -s ./chrony.conf /srv/fault/hop"
@@ -527,7 +527,7 @@ def test_a_configuration_behind_a_symbolic_link(client: Host) -> None:
         client.check_output(f"chmod 755 /srv/fault; rm {CONFIG}; mv {far} {CONFIG}; rm -r /srv/fault")
 
 
-def test_folders_of_chronyds_user_do_not_keep_a_trust_anchor(client: Host) -> None:
+def test_planted_folders_do_not_keep_a_trust_anchor(client: Host) -> None:
     before = config(client)
     anchor = client.file("/etc/chrony/nts/trusted.pem").content_string
     as_chrony = "cd /var/lib/chrony; runuser -u _chrony --"
@@ -548,7 +548,7 @@ def test_folders_of_chronyds_user_do_not_keep_a_trust_anchor(client: Host) -> No
 
 
 @pytest.mark.parametrize("lost", ["module", "connection"])
-def test_a_run_that_is_lost_on_the_way(client: Host, lost: str) -> None:
+def test_the_next_run_recovers_a_lost_run(client: Host, lost: str) -> None:
     before = config(client)
     file = {"path": CONFIG, "content": f"{before}! lost\n"}
     # The plan exists until chronyd has settled, which leaves time to find it.
@@ -573,7 +573,7 @@ def test_a_run_that_is_lost_on_the_way(client: Host, lost: str) -> None:
     assert not client.file("/var/lib/securetime-nts/plan.json").exists
 
 
-def test_the_transaction_killed_at_every_step() -> None:
+def test_a_transaction_killed_at_any_step_is_recovered() -> None:
     hosts = [get_host(f"ansible://{name}") for name in ("client-debian12", "client-debian13")]
     before = [config(host) for host in hosts]
 

@@ -199,7 +199,7 @@ def test_a_server_that_lost_its_keys_refuses_the_cookies_once(clients: Clients, 
         assert new["sources"][0]["auth"]["key_id"] == old["sources"][0]["auth"]["key_id"] + 1
 
 
-def test_saved_cookies_are_no_proof_of_a_server_that_is_gone(clients: Clients, server: Host) -> None:
+def test_saved_cookies_do_not_authenticate_a_dead_server(clients: Clients, server: Host) -> None:
     clients.configure(SLOWLY)
     clients.become("authenticated", "^$")
     server.check_output("systemctl stop states@forgetful")
@@ -208,7 +208,7 @@ def test_saved_cookies_are_no_proof_of_a_server_that_is_gone(clients: Clients, s
         assert facts["sources"][0]["auth"]["key_length_bits"] > 0
 
 
-def test_an_ordinary_user_is_told_what_is_missing(clients: Clients) -> None:
+def test_an_ordinary_user_gets_the_names_of_missing_reports(clients: Clients) -> None:
     clients.configure("server nts1 nts iburst")
     clients.become("authenticated", "^$")
     for facts in clients.become("unknown", "authdata.*become root", **AS_NOBODY):
@@ -226,7 +226,7 @@ def test_without_a_port_an_ordinary_user_has_no_access(clients: Clients) -> None
     assert [facts["access"] for facts in clients.become("authenticated", "^$")] == ["socket"] * 3
 
 
-def test_without_a_socket_root_is_as_others(clients: Clients) -> None:
+def test_without_a_socket_root_has_only_udp_access(clients: Clients) -> None:
     clients.configure("server nts1 nts iburst", "bindcmdaddress /")
     for facts in clients.become("unknown", "serverstats.*501"):
         assert facts["access"] == "udp"
@@ -238,7 +238,7 @@ def test_a_stopped_daemon_is_not_running(clients: Clients) -> None:
         assert (facts["installed"], facts["running"], facts["access"]) == (True, False, None)
 
 
-def test_a_daemon_that_hangs_is_silent_in_time(clients: Clients) -> None:
+def test_a_hanging_daemon_is_reported_within_the_timeout(clients: Clients) -> None:
     clients.configure("server nts1 nts iburst")
     clients.become("authenticated", "^$")
     clients.run("kill -STOP $(systemctl show --value -p MainPID chronyd)")
@@ -256,7 +256,7 @@ def test_a_daemon_that_hangs_is_silent_in_time(clients: Clients) -> None:
         clients.run("kill -CONT $(systemctl show --value -p MainPID chronyd)")
 
 
-def test_a_host_without_chronyc_is_told_so(clients: Clients) -> None:
+def test_a_missing_chronyc_is_reported(clients: Clients) -> None:
     clients.run("mv /usr/bin/chronyc /usr/bin/chronyc.away")
     try:
         for facts in clients.become("unknown", "chronyc is not installed.*Install", arguments=""):
@@ -265,7 +265,7 @@ def test_a_host_without_chronyc_is_told_so(clients: Clients) -> None:
         clients.run("mv /usr/bin/chronyc.away /usr/bin/chronyc")
 
 
-def test_time_out_tells_how_far_each_source_got(clients: Clients) -> None:
+def test_the_timeout_error_names_the_state_of_each_source(clients: Clients) -> None:
     clients.configure("server nts1 nts iburst", "server nts2 nts iburst ntsport 4499")
     clients.become("partial", "nts2: .*refuses connections")
     arguments = "wait_for=authenticated min_sources=2 timeout=1 fail_on_timeout=true"
@@ -276,7 +276,7 @@ def test_time_out_tells_how_far_each_source_got(clients: Clients) -> None:
         assert "; nts2: failed, unusable, reach 000). nts2: " in result["msg"]
 
 
-def test_a_server_knows_its_clients(server: Host) -> None:
+def test_facts_list_the_clients_of_a_server(server: Host) -> None:
     result = run_module(server, "chronyc_facts", reports=["clients", "smoothing"])
     chrony = result["ansible_facts"]["chrony"]
     assert sum(client["nts_ke_connections"] for client in chrony["clients"]) >= 3

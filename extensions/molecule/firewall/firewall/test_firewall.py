@@ -105,7 +105,7 @@ def test_a_client_inside_is_served_and_one_outside_is_not(name: str) -> None:
 
 
 @each_server
-def test_a_check_predicts_exactly_what_a_run_does(name: str) -> None:
+def test_check_mode_predicts_the_changes_of_a_run(name: str) -> None:
     others = of_others(name)
     there = firewall(name, check=True)
     assert (there["changed"], there["diff"], there["firewall"]) == (False, [], name)
@@ -127,7 +127,7 @@ def test_a_check_predicts_exactly_what_a_run_does(name: str) -> None:
 
 
 @each_server
-def test_rules_that_the_firewall_refuses_leave_all_as_it_was(name: str) -> None:
+def test_refused_rules_change_nothing(name: str) -> None:
     rules = server(name).check_output(RULES[name])
     files = server(name).check_output("cat /etc/nftables.d/* /etc/ufw/user* /etc/firewalld/zones/*.xml 2>&1 || true")
     failed = firewall(name, udp_ports=[123, 99999], tcp_ports=[4460, 4470])
@@ -143,7 +143,7 @@ def test_rules_that_the_firewall_refuses_leave_all_as_it_was(name: str) -> None:
 
 
 @each_server
-def test_the_rules_outlive_a_reload(name: str) -> None:
+def test_the_rules_survive_a_reload(name: str) -> None:
     reload = {"ufw": "ufw reload", "firewalld": "firewall-cmd --reload", "nftables": "systemctl reload nftables"}
     ours = sorted(line for line in server(name).check_output(RULES[name]).splitlines() if OURS.search(line))
     assert ours
@@ -173,7 +173,7 @@ def test_the_zone_of_a_source_is_opened_too() -> None:
     assert "securetime-nts" not in host.check_output("firewall-cmd --permanent --zone=internal --list-all")
 
 
-def test_an_unchanged_server_pays_one_task_and_a_client_none() -> None:
+def test_an_unchanged_server_runs_one_task_and_a_client_none() -> None:
     output = site("--limit", "nftables,inside", "--diff")
     assert set(changed(output).values()) == {0}
     tasks = re.findall(r"^TASK \[(.*?)\] .*\n((?:.+\n)*)", output, re.MULTILINE)
@@ -194,13 +194,13 @@ def test_two_firewalls_are_an_error() -> None:
         host.check_output("nft delete table inet mine")
 
 
-def test_a_rule_of_the_operator_stays_the_operators() -> None:
+def test_the_role_does_not_take_over_a_rule_of_the_operator() -> None:
     added = server("ufw").check_output("ufw show added").splitlines()
     assert "ufw allow from 198.19.77.128/26 to any port 123 proto udp comment 'NTP'" in added
     assert "ufw allow from 198.19.77.128/26 to any port 4460 proto tcp comment 'securetime.nts: NTS-KE'" in added
 
 
-def test_an_include_outside_of_the_chain_and_none_at_all() -> None:
+def test_nftables_works_with_an_outer_include_and_without_one() -> None:
     host = server("nftables")
     host.check_output("cp /etc/nftables.conf /root/kept.conf")
     try:
@@ -234,7 +234,7 @@ def test_an_include_outside_of_the_chain_and_none_at_all() -> None:
     assert set(is_served("inside", "nftables").values()) == {True}
 
 
-def test_iptables_gets_the_rules_by_hand() -> None:
+def test_iptables_rules_are_left_to_the_operator() -> None:
     host = server("nftables")
     host.check_output(
         "nft flush ruleset; for each in iptables ip6tables; do $each -A INPUT -p tcp --dport 22 -j ACCEPT;"
@@ -262,7 +262,7 @@ def is_up(name: str) -> bool:
     return False
 
 
-def test_the_rules_outlive_a_reboot() -> None:
+def test_the_rules_survive_a_reboot() -> None:
     variables = {name: server(name).backend.get_variables() for name in SERVERS}
 
     def reboot(name: str) -> None:

@@ -98,7 +98,7 @@ def test_every_client_is_authenticated() -> None:
     assert set(found.values()) == {"authenticated"}, found
 
 
-def test_an_unchanged_host_costs_no_task_whatever_its_packages_are_to_be() -> None:
+def test_package_variables_cost_an_unchanged_host_no_task() -> None:
     plain = recap(playbook("site", "--limit", CLIENTS))
     version = {"chrony_nts_package_version": "{{ {'debian': '4.3*', 'el': '4.6.1'}.get(inventory_hostname, '') }}"}
     wanted = {**version, "chrony_nts_package_cache_seconds": 0, "chrony_nts_package_lock_seconds": 5}
@@ -114,7 +114,7 @@ def test_an_installed_host_needs_no_repository() -> None:
 
 
 @each_client
-def test_a_package_comes_in_the_version_that_is_asked_for(name: str) -> None:
+def test_the_requested_version_of_a_package_is_installed(name: str) -> None:
     manager = MANAGERS[name]
     package, (old, new) = PACKAGES[manager], VERSIONS[manager]
     packages(name, name=[package], versions={package: old}, cache_seconds=0)
@@ -130,7 +130,7 @@ def test_a_package_comes_in_the_version_that_is_asked_for(name: str) -> None:
 
 
 @each_client
-def test_a_package_that_is_held_stays(name: str) -> None:
+def test_a_held_package_is_not_changed(name: str) -> None:
     manager = MANAGERS[name]
     package, (old, new) = PACKAGES[manager], VERSIONS[manager]
     packages(name, name=[package], versions={package: old}, cache_seconds=0)
@@ -214,7 +214,7 @@ HOLDS_THE_LOCK = {
 
 
 @each_client
-def test_a_lock_is_awaited_and_no_longer_than_it_says(name: str) -> None:
+def test_the_manager_waits_for_the_lock_up_to_the_timeout(name: str) -> None:
     manager = MANAGERS[name]
     package, (old, _new) = PACKAGES[manager], VERSIONS[manager]
     wanted = {"name": [package], "versions": {package: old}}
@@ -271,7 +271,7 @@ HIDE = ("mv /usr/bin/dpkg-query /usr/bin/apt-get /run", "mv /run/dpkg-query /run
 LIKE = {"debian": "debian", "el": "fedora", "suse": "suse"}
 
 
-def test_an_unknown_distribution_is_described_by_what_it_is_like() -> None:
+def test_an_unknown_distribution_uses_the_layout_of_its_family() -> None:
     with contextlib.ExitStack() as stack:
         for name in MANAGERS:
             stack.enter_context(state(name, *RENAME))

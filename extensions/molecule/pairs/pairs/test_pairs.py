@@ -18,7 +18,7 @@ from ansible_collections.securetime.nts.tests.lab.pairs import TRUSTED, leaf, pa
 CA = Path(os.environ["LAB_STATE"]) / "nts-ca"
 
 
-def test_a_pair_that_another_program_keeps_is_watched_and_never_replaced(tmp_path: Path) -> None:
+def test_a_pair_of_another_program_is_served_and_never_replaced(tmp_path: Path) -> None:
     """Another program keeps its pair below /etc; nts-certificate serves that pair and never makes one."""
     # Long: each step starts from the pair that the step before has left.
     server, client = get_host("ansible://nts1"), get_host("ansible://client-debian13")
@@ -66,7 +66,7 @@ def test_a_pair_that_another_program_keeps_is_watched_and_never_replaced(tmp_pat
         changed(playbook("site", "--limit", "nts1"))
 
 
-def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
+def test_pairs_of_several_providers_are_served(tmp_path: Path) -> None:
     """Add the tutorial's certificate (RSA 4096, a year, no root) and one of the operator's own to the first pair."""
     # Long: each step starts from the pairs that the step before has left.
     debian, client = get_host("ansible://nts1"), get_host("ansible://client-debian13")
@@ -124,7 +124,7 @@ def test_several_pairs_of_several_providers(tmp_path: Path) -> None:
     assert anchors["tutorial.example.org"].strip() not in client.file(TRUSTED).content_string
 
 
-def test_a_server_that_is_known_by_its_address_alone() -> None:
+def test_a_certificate_for_an_address_alone_is_served() -> None:
     """The subject holds no host name, and the issuing CA permits none."""
     server, client = get_host("ansible://nts1"), get_host("ansible://client-debian12")
     address = server.check_output("hostname -I").split()[0]

@@ -35,7 +35,7 @@ def kept(host: Host) -> list[str]:
     return [path for path in host.check_output(FIND).split() if path not in first]
 
 
-def test_a_pair_that_left_the_variables_leaves_no_key(tmp_path: Path) -> None:
+def test_a_removed_pair_leaves_no_key(tmp_path: Path) -> None:
     host = get_host("ansible://nts1")
     name = "extra.example.org"
     certificate, key = pair(tmp_path / "own", names=f"DNS:{name}")

@@ -37,7 +37,7 @@ def wait_for(host: Host, name: str, state: str) -> dict[str, Any]:
     return seen[-1]
 
 
-def test_anchors_count_in_their_set_alone_and_not_when_they_are_taken_away(tmp_path: Path) -> None:
+def test_anchors_count_in_their_set_alone_and_not_after_removal(tmp_path: Path) -> None:
     names = ("client-debian12", "client-debian13")
     hosts = {name: get_host(f"ansible://{name}") for name in names}
     own = (CA / "root.pem").read_text()

@@ -70,7 +70,7 @@ def boot(vm: Vm, offset_seconds: float, timeout_seconds: float = 120) -> Boot:
 
 
 @pytest.mark.parametrize(("by", "fast"), CASES)
-def test_wrong_clock_becomes_right_by_the_defaults(by: str, fast: str) -> None:
+def test_the_defaults_correct_a_wrong_clock(by: str, fast: str) -> None:
     def one(vm: Vm) -> Boot:
         qemu.as_frozen(vm)
         return boot(vm, OFFSETS[by] * DAY_SECONDS * (1 if vm.name == fast else -1))
@@ -88,7 +88,7 @@ def test_wrong_clock_becomes_right_by_the_defaults(by: str, fast: str) -> None:
         assert abs(seen.service_wrong_by) < 2, (name, seen)
 
 
-def test_step_under_a_running_client_is_noticed() -> None:
+def test_a_clock_step_is_reported() -> None:
     def one(vm: Vm) -> list[dict[str, Any]]:
         qemu.thaw(vm)
         seen = [settled(vm)]
@@ -111,7 +111,7 @@ def test_step_under_a_running_client_is_noticed() -> None:
         assert stepped["nts"]["reasons"] == [], (name, stepped["nts"])
 
 
-def test_reboot_keeps_what_chronyd_knows() -> None:
+def test_a_reboot_keeps_keys_cookies_and_measurements() -> None:
     # The first two lines hold the age of the keys.
     kept = "tail -n +3 /var/lib/chrony/ntskeys | sha256sum\n"
     read = "journalctl -b -o cat SYSLOG_IDENTIFIER=chronyd --no-pager | grep -E '^(Frequency|Loaded dump file)'\n"
@@ -144,7 +144,7 @@ def test_reboot_keeps_what_chronyd_knows() -> None:
         note(f"reboot: {image_of(known()[name])}: authenticated {after['waited_seconds']} s after SSH, no key exchange")
 
 
-def test_wrong_clock_stays_wrong_where_the_operator_is_strict() -> None:
+def test_strict_settings_do_not_correct_a_wrong_clock() -> None:
     strict = {"chrony_nts_nocerttimecheck": 0, "chrony_nts_directives": {"makestep": {"threshold": 1.0, "limit": 0}}}
     both(qemu.thaw)
     run = [sys.executable, "-m", "ansible", "playbook", "securetime.nts.site", "--extra-vars", json.dumps(strict)]

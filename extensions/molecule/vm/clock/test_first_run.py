@@ -176,7 +176,7 @@ def refused(output: str, vm: Vm, said: str, offset: int) -> str:
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
-def test_the_first_run_on_a_bare_host(lab: Lab, ahead: int) -> None:
+def test_the_first_run_refuses_or_sets_a_wrong_clock(lab: Lab, ahead: int) -> None:
     lab.start()
     offsets = lab.shift(MONTHS, ahead)
     before = lab.each(STATE)
@@ -213,7 +213,7 @@ def test_the_first_run_on_a_bare_host(lab: Lab, ahead: int) -> None:
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
-def test_the_first_run_on_a_client_with_chrony(lab: Lab, ahead: int) -> None:
+def test_chronyd_corrects_the_clock_in_the_first_run(lab: Lab, ahead: int) -> None:
     lab.start()
     lab.each(
         "export DEBIAN_FRONTEND=noninteractive\n"
@@ -240,7 +240,7 @@ def test_the_first_run_on_a_client_with_chrony(lab: Lab, ahead: int) -> None:
         assert "after the step" in told, told
 
 
-def test_an_archive_that_is_newer_than_a_slow_clock(lab: Lab) -> None:
+def test_a_slow_clock_is_named_where_the_archive_is_newer(lab: Lab) -> None:
     lab.start()
     debian = lab.vms[0]
     qemu.inside(debian, RELEASE % (-600, 7 * DAY_SECONDS) + "date --set='-3000 seconds'")

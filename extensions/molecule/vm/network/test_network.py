@@ -101,7 +101,7 @@ def probe() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_network_only_takes_longer(case: str) -> None:
+def test_a_bad_network_only_delays_authentication(case: str) -> None:
     spoil(*BAD[case])
     seen = facts(known()["nts2"], "authenticated", 240)
     source = seen["sources"][0]
@@ -127,7 +127,7 @@ def test_bad_network_only_takes_longer(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", WORSE)
-def test_blocked_network_is_told(case: str) -> None:
+def test_a_blocked_network_is_reported(case: str) -> None:
     server, client, told, kind = WORSE[case]
     spoil(server, client)
     # An emulated server may be too slow for the first key exchange, which gives another reason for a while.
@@ -144,7 +144,7 @@ def test_blocked_network_is_told(case: str) -> None:
     note(f"network {case}: {seen['nts']['reasons'][0]} Probe: {probed['error']['stage']}, {kind}")
 
 
-def test_a_server_that_moves_is_found_again() -> None:
+def test_a_client_follows_a_server_to_its_new_address() -> None:
     spoil("true", "true")
     assert facts(known()["nts2"], "authenticated", 120)["reached"]
     qemu.inside(

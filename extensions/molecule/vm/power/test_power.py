@@ -61,7 +61,7 @@ def cut_at(vm: Vm, kind: str, step: str) -> bool:
 
 @pytest.mark.usefixtures("frozen")
 @pytest.mark.parametrize("cuts", ROUNDS, ids=str)
-def test_power_cut_amid_a_change(cuts: list[tuple[str, str]]) -> None:
+def test_a_power_cut_leaves_the_old_or_the_new_files(cuts: list[tuple[str, str]]) -> None:
     of = dict(zip(sorted(known()), cuts, strict=False))
 
     def one(vm: Vm) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def test_power_cut_amid_a_change(cuts: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.usefixtures("frozen")
-def test_steps_are_all_tried() -> None:
+def test_every_step_of_a_change_has_a_power_cut() -> None:
     def steps(vm: Vm) -> dict[str, int]:
         found = {}
         for kind in STEPS:
@@ -102,7 +102,7 @@ def test_steps_are_all_tried() -> None:
     assert both(steps) == dict.fromkeys(known(), STEPS)
 
 
-def test_power_cuts_amid_the_first_installation() -> None:
+def test_the_first_installation_survives_power_cuts() -> None:
     """A run in check mode changes nothing; each later run continues from the state of the previous power cut."""
     # Long: the nested functions hold the steps of one sequence on both VMs.
 

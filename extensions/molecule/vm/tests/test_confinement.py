@@ -64,7 +64,7 @@ def test_unit_and_options_are_the_distributions() -> None:
         assert words[1:] == [*package_options, "-r"], name
 
 
-def test_facts_and_probe_are_well() -> None:
+def test_facts_and_probe_succeed() -> None:
     def one(vm: Vm) -> list[dict[str, Any]]:
         sources = {"nts1": 1, "nts2": 2}[vm.name]
         other = {"nts1": "nts2", "nts2": "nts1"}[vm.name]
@@ -94,7 +94,7 @@ def test_renewal_works_in_its_own_unit() -> None:
         assert before != after, name
 
 
-def test_what_came_from_home_gets_the_label_of_its_place() -> None:
+def test_a_moved_file_gets_the_label_of_its_path() -> None:
     nts2, folder, path = known()["nts2"], "/etc/chrony/nts", "/etc/chrony/nts/trusted.pem"
     content = inside(nts2, f"cat {path}")
     # Operators write files in a home directory and move them, and mv keeps the label of the home directory.
@@ -170,14 +170,14 @@ systemctl reset-failed chronyd; systemctl restart chronyd
         assert "server.key" in said or "server.crt" in said, (name, said)
 
 
-def test_another_run_changes_nothing_and_a_check_says_so() -> None:
+def test_another_run_and_check_mode_change_nothing() -> None:
     for options in ([], ["--check"]):
         said = run_role("all", *options)
         assert re.findall(r" changed=(\d+) ", said) == ["0", "0"], said[-3000:]
 
 
 @pytest.mark.parametrize("host", ["nts1", "nts2"])
-def test_other_folder_and_other_port_are_let_in_and_out_again(host: str) -> None:
+def test_confinement_follows_another_folder_and_port(host: str) -> None:
     rules = "cat /etc/apparmor.d/local/usr.sbin.chronyd 2>/dev/null || true; semanage port -l -C -n 2>/dev/null || true"
     rules += "; semanage fcontext -l -C -n 2>/dev/null || true"
     inside(known()[host], "dmesg -C")
@@ -196,7 +196,7 @@ def test_other_folder_and_other_port_are_let_in_and_out_again(host: str) -> None
 
 
 @pytest.mark.parametrize("host", ["nts1", "nts2"])
-def test_other_places_and_another_ntp_port_are_let_in_and_out_again(host: str) -> None:
+def test_confinement_follows_other_paths_and_an_ntp_port(host: str) -> None:
     rules = "cat /etc/apparmor.d/local/usr.sbin.chronyd 2>/dev/null || true; semanage port -l -C -n 2>/dev/null || true"
     rules += "; semanage fcontext -l -C -n 2>/dev/null || true"
     config = {"nts1": "/etc/chrony/chrony.conf", "nts2": "/etc/chrony.conf"}[host]
