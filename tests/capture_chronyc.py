@@ -277,7 +277,7 @@ class Lab:
                 commands.append(f"-N {SOURCES.command}")
                 answers += self.ask(SOURCES.command, arguments=["-N"])
             captured = time.time()
-            said = (self.folder / "client.log").read_text() if self.client_started else ""
+            client_log = (self.folder / "client.log").read_text() if self.client_started else ""
         banner, client_banner = (
             subprocess.run([self.folder / name, "-v"], check=True, capture_output=True, text=True).stdout
             for name in ("chronyd", "chronyc")
@@ -302,7 +302,7 @@ class Lab:
             "captured": round(captured, 1),
             "uptime_seconds": round(captured - self.client_started, 1) if self.client_started else None,
             "client": self.configuration.splitlines(),
-            "log": said.splitlines(),
+            "log": client_log.splitlines(),
             "answers": dict(zip(commands, [answer.splitlines() for answer in answers], strict=True)),
         }
         target.write_text(json.dumps(capture, indent=1).replace(str(self.folder), "/tmp/lab") + "\n")

@@ -245,10 +245,10 @@ def survives(name: str) -> bool:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.decode(errors="replace"))
     # Another failure proves nothing, for example a host that does not start.
     killed = done.returncode != 0 and re.search(mutation.owner, plain) is not None
-    said = re.findall(r"^(?:FAILED|fatal:|CRITICAL|\S*ERROR).{0,150}", plain, re.MULTILINE)
+    failures = re.findall(r"^(?:FAILED|fatal:|CRITICAL|\S*ERROR).{0,150}", plain, re.MULTILINE)
     print(
         f"{name}: {'killed' if killed else 'SURVIVED'} by {mutation.command}, {seconds:.0f} s",
-        *said[:2],
+        *failures[:2],
         sep="\n    ",
         flush=True,
     )

@@ -270,9 +270,9 @@ def test_ansible_versions_agree() -> None:
     lowest = re.fullmatch(r">=(\d+\.\d+)\.0", required)[1]
     assert {load(role / "meta/main.yml")["galaxy_info"]["min_ansible_version"] for role in ROLES} == {lowest}
     texts = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}
-    said = {name: set(re.findall(r"ansible-core (\d+\.\d+) or newer", text)) for name, text in texts.items()}
-    assert said.pop("README.md") == said.pop("quick_start.md") == {lowest}
-    assert {name: found for name, found in said.items() if found - {lowest}} == {}
+    claims = {name: set(re.findall(r"ansible-core (\d+\.\d+) or newer", text)) for name, text in texts.items()}
+    assert claims.pop("README.md") == claims.pop("quick_start.md") == {lowest}
+    assert {name: found for name, found in claims.items() if found - {lowest}} == {}
 
 
 def test_the_readme_claims_every_ansible_core_that_has_passed_and_no_other() -> None:
@@ -292,8 +292,8 @@ def test_the_readme_claims_every_ansible_core_that_has_passed_and_no_other() -> 
 def test_the_changelog_has_an_entry_for_this_version_and_for_every_fragment() -> None:
     releases = load(Path("changelogs/changelog.yaml"))["releases"]
     assert load(Path("galaxy.yml"))["version"] in releases
-    told = {fragment for release in releases.values() for fragment in release.get("fragments", [])}
-    assert {path.name for path in ROOT.glob("changelogs/fragments/*.yml")} <= told, "run: make changelog"
+    released = {fragment for release in releases.values() for fragment in release.get("fragments", [])}
+    assert {path.name for path in ROOT.glob("changelogs/fragments/*.yml")} <= released, "run: make changelog"
 
 
 def test_the_changelog_names_every_module_and_role() -> None:

@@ -86,10 +86,10 @@ def test_a_stage_finds_the_programs_of_the_environment_first(monkeypatch: pytest
 
 
 def test_no_silence_is_long_and_progress_is_shown(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    said: list[str] = []
+    printed: list[str] = []
 
     def say(text: str) -> None:
-        said.append(text)
+        printed.append(text)
         if text.startswith("running: setup "):
             (folder / "spoken").touch()
 
@@ -98,8 +98,8 @@ def test_no_silence_is_long_and_progress_is_shown(monkeypatch: pytest.MonkeyPatc
     # The stage ends after the runner has reported it as running.
     script = f"echo setup: installs this; echo noise; until test -e {folder}/spoken; do sleep 0.1; done"
     run(monkeypatch, setup=Stage(script, "check", (), progress="setup: "))
-    assert "setup: installs this" in said
-    assert "noise" not in said
+    assert "setup: installs this" in printed
+    assert "noise" not in printed
 
 
 @pytest.mark.parametrize(

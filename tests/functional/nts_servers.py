@@ -89,8 +89,8 @@ def make_pair(
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
     if names and not authority:
-        told = x509.SubjectAlternativeName([_general_name(item) for item in names])
-        builder = builder.add_extension(told, critical=False)
+        alternative_names = x509.SubjectAlternativeName([_general_name(item) for item in names])
+        builder = builder.add_extension(alternative_names, critical=False)
     if permitted:
         constraints = x509.NameConstraints([x509.DNSName(permitted)], None)
         builder = builder.add_extension(constraints, critical=True)

@@ -279,7 +279,7 @@ def test_chronyd_accepts_the_valid_values_of_its_version(chronyd: Chronyd) -> No
     known = [example for example in RIGHT if chronyd.knows(example)]
     assert [example for example in known if problems(*example.arguments, chronyd.version)] == []
     if chronyd.refusal([line for example in known for line in example.lines]):
-        assert [(example, said) for example in known if (said := chronyd.refusal(example.lines))] == []
+        assert [(example, error) for example in known if (error := chronyd.refusal(example.lines))] == []
 
 
 def test_chronyd_refuses_the_values_of_later_versions(chronyd: Chronyd) -> None:

@@ -42,8 +42,8 @@ def report(tmp_path: Path, closed: dict[str, object]) -> str:
 
 def test_the_error_reports_a_firewall_that_stays_closed(tmp_path: Path) -> None:
     # The module refuses this value before it reads the host.
-    said = report(tmp_path, {"allow": ["no network"], **CLOSED})
-    assert said.startswith(
+    message = report(tmp_path, {"allow": ["no network"], **CLOSED})
+    assert message.startswith(
         "Configure | Apply the files: The change was rolled back. The firewall stays closed: allow has"
     )
 

@@ -107,26 +107,26 @@ def _version(daemon: Daemon) -> str:
 
 
 @contextlib.contextmanager
-def _serving(place: Room, server: tuple[str, str], folder: Path, certificates: Certificates) -> Iterator[Daemon]:
+def _serving(room: Room, server: tuple[str, str], folder: Path, certificates: Certificates) -> Iterator[Daemon]:
     make, suite = server
     pair = certificates.server
     if make == "chrony":
         lines = [f"ntsservercert {pair.chain}", f"ntsserverkey {pair.key_file}", "allow", "local stratum 5"]
-        with rooms.chronyd(place, suite, folder, [*lines, f"port {rooms.CHRONY_PORT}"]) as chronyd:
-            wait_for(lambda: place.listens(rooms.KE_PORT), PATIENCE_SECONDS, chronyd.told)
+        with rooms.chronyd(room, suite, folder, [*lines, f"port {rooms.CHRONY_PORT}"]) as chronyd:
+            wait_for(lambda: room.listens(rooms.KE_PORT), PATIENCE_SECONDS, chronyd.told)
             yield chronyd
         return
     lines = ["nts enable", f"nts cert {pair.chain}", f"nts key {pair.key_file}", f"nts cookie {folder}/cookie"]
-    with rooms.ntpd(place, suite, folder, [*lines, "refclock local", "tos orphan 5 orphanwait 1"]) as ntpd:
+    with rooms.ntpd(room, suite, folder, [*lines, "refclock local", "tos orphan 5 orphanwait 1"]) as ntpd:
         wait_for(lambda: ntpd.variables("stratum")["stratum"] == "5", PATIENCE_SECONDS, ntpd.told)
-        wait_for(lambda: place.listens(rooms.KE_PORT), PATIENCE_SECONDS, ntpd.told)
+        wait_for(lambda: room.listens(rooms.KE_PORT), PATIENCE_SECONDS, ntpd.told)
         yield ntpd
 
 
-def _ask_by_chrony(place: Room, suite: str, folder: Path, server: str, trusted: Path) -> Answered:
+def _ask_by_chrony(room: Room, suite: str, folder: Path, server: str, trusted: Path) -> Answered:
     options = "nts iburst minpoll -2 maxpoll -2"
     lines = [f"server {server} {options}", f"ntstrustedcerts {trusted}", "nosystemcert", "port 0"]
-    with rooms.chronyd(place, suite, folder, lines) as client:
+    with rooms.chronyd(room, suite, folder, lines) as client:
 
         def done() -> bool:
             return "^*" in client.ask("sources") or REFUSAL.search(client.told()) is not None
@@ -143,8 +143,8 @@ def _ask_by_chrony(place: Room, suite: str, folder: Path, server: str, trusted: 
         return Answered(_version(client), answers, int(row[3]), int(row[8]), int(row[9]))
 
 
-def _ask_by_ntpsec(place: Room, suite: str, folder: Path, server: str, trusted: Path) -> Answered:
-    with rooms.ntpd(place, suite, folder, [f"server {server} nts ca {trusted} iburst minpoll 3"]) as client:
+def _ask_by_ntpsec(room: Room, suite: str, folder: Path, server: str, trusted: Path) -> Answered:
+    with rooms.ntpd(room, suite, folder, [f"server {server} nts ca {trusted} iburst minpoll 3"]) as client:
 
         def answers() -> int:
             return int(client.variables("nts_client_recv_good")["nts_client_recv_good"])
@@ -162,13 +162,13 @@ def _ask_by_ntpsec(place: Room, suite: str, folder: Path, server: str, trusted: 
         return Answered(_version(client), answers(), int(agreed[2]), int(source["ntscookies"]), int(agreed[1]))
 
 
-def _ask_by_probe(place: Room, server: str, trusted: Path) -> Answered:
+def _ask_by_probe(room: Room, server: str, trusted: Path) -> Answered:
     addresses = {rooms.NAME: rooms.IPV4, rooms.NAME_OF_IPV6: rooms.IPV6}
     # Only processes inside the namespace can resolve its names.
     question = ProbeOptions(addresses.get(server, server), server, trusted_certs=[str(trusted)], system_certs=False)
     library = gnutls.load()
     assert library is not None
-    with place.inside():
+    with room.inside():
         found = Probe(question, library).run()
     if found["error"]:
         return Answered("", 0, refused=f"{found['error']['kind']}: {found['error']['detail']}")
@@ -178,15 +178,15 @@ def _ask_by_probe(place: Room, server: str, trusted: Path) -> Answered:
 
 def _meet(meeting: Meeting, folder: Path, certificates: Mapping[str, Certificates]) -> Outcome:
     case = {**CASES, **WRONG}[meeting.case]
-    its = certificates[case.certificates]
+    issued = certificates[case.certificates]
     make, suite = meeting.client
-    with rooms.room(folder) as place, _serving(place, meeting.server, folder / "server", its) as server:
+    with rooms.room(folder) as room, _serving(room, meeting.server, folder / "server", issued) as server:
         if make == "chrony":
-            answered = _ask_by_chrony(place, suite, folder / "client", case.server, its.trusted)
+            answered = _ask_by_chrony(room, suite, folder / "client", case.server, issued.trusted)
         elif make == "ntpsec":
-            answered = _ask_by_ntpsec(place, suite, folder / "client", case.server, its.trusted)
+            answered = _ask_by_ntpsec(room, suite, folder / "client", case.server, issued.trusted)
         else:
-            answered = _ask_by_probe(place, case.server, its.trusted)
+            answered = _ask_by_probe(room, case.server, issued.trusted)
         return Outcome(_version(server), server.authentic(), answered)
 
 

@@ -44,8 +44,10 @@ def accepted(socket: Path) -> int:
     """Return how many key exchanges chronyd reports as accepted."""
     command = [*program(ke_speed.SUITE, "usr/bin/chronyc"), "-h", str(socket), "serverstats"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    told = {label.strip(): value for label, _colon, value in (line.partition(":") for line in done.stdout.splitlines())}
-    return int(told["NTS-KE connections accepted"])
+    statistics = {
+        label.strip(): value for label, _colon, value in (line.partition(":") for line in done.stdout.splitlines())
+    }
+    return int(statistics["NTS-KE connections accepted"])
 
 
 def measured(clients: Clients) -> dict[str, list[Round]]:

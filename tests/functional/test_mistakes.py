@@ -36,11 +36,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_a_mistake_is_reported_before_any_connection(case: str, run: tuple[Path, str]) -> None:
     results, output = run
     assert (results / f"{case}.json").exists(), output[-3000:]
-    told = json.loads((results / f"{case}.json").read_text())
-    assert re.search(MISTAKES[case]["expected"], told["msg"], re.DOTALL), told
-    assert told["task"].startswith("Preflight |"), told
+    failure = json.loads((results / f"{case}.json").read_text())
+    assert re.search(MISTAKES[case]["expected"], failure["msg"], re.DOTALL), failure
+    assert failure["task"].startswith("Preflight |"), failure
     # Ansible prints the message twice.
-    assert len(told["msg"]) < 1000, told
+    assert len(failure["msg"]) < 1000, failure
 
 
 @pytest.mark.parametrize("case", GROUPS["correct"]["hosts"])
@@ -53,6 +53,6 @@ def test_correct_variables_reach_the_host(case: str, run: tuple[Path, str]) -> N
 
 
 def test_servers_with_separate_clocks_give_one_warning(run: tuple[Path, str]) -> None:
-    told = " ".join(run[1].split())
-    assert told.count("follow no source") == 1
-    assert "server-of-its-own-clock, another-server-of-its-own-clock each serve their own clock" in told
+    output = " ".join(run[1].split())
+    assert output.count("follow no source") == 1
+    assert "server-of-its-own-clock, another-server-of-its-own-clock each serve their own clock" in output

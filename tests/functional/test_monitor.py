@@ -27,7 +27,7 @@ LINES = ["local stratum 5", "allow 127.0.0.0/8", "allow 192.0.2.0/24"]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rooms.Room]:
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rooms.Room]:
     with rooms.room(tmp_path_factory.mktemp("room") / "server") as made:
         yield made
 
@@ -49,7 +49,7 @@ def pairs_lines(pair: Pair) -> list[str]:
     return [f"ntsservercert {pair.chain}", f"ntsserverkey {pair.key_file}", *LINES]
 
 
-def check(place: rooms.Room, daemon: rooms.Chrony, tmp_path: Path) -> dict[str, Any]:
+def check(room: rooms.Room, daemon: rooms.Chrony, tmp_path: Path) -> dict[str, Any]:
     """Return the monitor's result for a chronyd in a network namespace."""
     chronyc = tmp_path / "chronyc"
     user = "" if daemon.suite in ("bullseye", "bookworm", "trixie") else "-u root "
@@ -58,7 +58,7 @@ def check(place: rooms.Room, daemon: rooms.Chrony, tmp_path: Path) -> dict[str, 
     chronyc.chmod(0o755)
     pid = int((daemon.folder / "pid").read_text())
     text = (daemon.folder / "chrony.conf").read_text()
-    with place.inside():
+    with room.inside():
         return server.check(text, pid, str(chronyc), time.time())
 
 
@@ -75,12 +75,12 @@ def passed(found: dict[str, Any]) -> list[bool | None]:
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("limits", [[], ["ntsratelimit interval 6 burst 1", "ratelimit interval 3 burst 1"]])
 def test_a_server_passes_every_stage_and_its_probe_is_counted(
-    suite: str, limits: list[str], place: rooms.Room, pair: Pair, folder: Path, tmp_path: Path
+    suite: str, limits: list[str], room: rooms.Room, pair: Pair, folder: Path, tmp_path: Path
 ) -> None:
-    with rooms.chronyd(place, suite, folder, [*pairs_lines(pair), *limits]) as daemon:
+    with rooms.chronyd(room, suite, folder, [*pairs_lines(pair), *limits]) as daemon:
         for _probe in range(2):
             before = accepted(daemon)
-            found = check(place, daemon, tmp_path)
+            found = check(room, daemon, tmp_path)
             assert passed(found) == [True] * 5, found
             (row,) = found["pairs"]
             assert (row["matches"], row["problem"]) == (True, "")
@@ -92,59 +92,59 @@ def test_a_server_passes_every_stage_and_its_probe_is_counted(
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_a_server_that_cannot_read_its_key_fails_at_tls(
-    suite: str, place: rooms.Room, pair: Pair, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suite: str, room: rooms.Room, pair: Pair, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ansible_collections.securetime.nts.plugins.module_utils._pair.served.PAUSES_SECONDS", (0.1,))
     pair.key_file.write_bytes(make_pair(tmp_path / "other").key_file.read_bytes())
-    with rooms.chronyd(place, suite, folder, pairs_lines(pair)) as daemon:
+    with rooms.chronyd(room, suite, folder, pairs_lines(pair)) as daemon:
         before = accepted(daemon)
-        found = check(place, daemon, tmp_path)
+        found = check(room, daemon, tmp_path)
         assert passed(found) == [True, True, False, False, False]
         assert found["pairs"][0]["problem"].startswith("chronyd serves no NTS: the server closed the key exchange")
         # chronyd also counts key exchanges that failed.
         assert found["connections"] == accepted(daemon) - before == 2
 
 
-def test_a_renewal_without_a_restart_is_reported(place: rooms.Room, pair: Pair, folder: Path, tmp_path: Path) -> None:
-    with rooms.chronyd(place, "trixie", folder, pairs_lines(pair)) as daemon:
-        old = check(place, daemon, tmp_path)["pairs"][0]["file"]
+def test_a_renewal_without_a_restart_is_reported(room: rooms.Room, pair: Pair, folder: Path, tmp_path: Path) -> None:
+    with rooms.chronyd(room, "trixie", folder, pairs_lines(pair)) as daemon:
+        old = check(room, daemon, tmp_path)["pairs"][0]["file"]
         ca = make_pair(tmp_path / "ca2", name="ca", authority=True)
         renewed = make_pair(tmp_path / "renewed", ca, chain=[ca])
         pair.chain.write_bytes(renewed.chain.read_bytes())
-        (row,) = check(place, daemon, tmp_path)["pairs"]
+        (row,) = check(room, daemon, tmp_path)["pairs"]
         assert row["matches"] is False
         assert (row["served"], row["file"]["serial"] != old["serial"]) == (old, True)
         assert row["problem"].endswith("restart chronyd")
         assert False not in passed({"pairs": [row]})
 
 
-def test_a_port_that_is_taken_fails_at_tcp(place: rooms.Room, pair: Pair, folder: Path, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_fails_at_tcp(room: rooms.Room, pair: Pair, folder: Path, tmp_path: Path) -> None:
     lines = [*pairs_lines(pair), "bindaddress 192.0.2.77"]
-    with rooms.chronyd(place, "testing", folder, lines) as daemon:
-        found = check(place, daemon, tmp_path)
+    with rooms.chronyd(room, "testing", folder, lines) as daemon:
+        found = check(room, daemon, tmp_path)
         assert passed(found) == [True, False, False, False, False]
         assert "`bindaddress 192.0.2.77` names no address of this host" in found["pairs"][0]["problem"]
         assert found["connections"] == 0
 
 
-def test_an_expired_certificate_and_a_missing_one_are_problems(place: rooms.Room, folder: Path, tmp_path: Path) -> None:
+def test_an_expired_certificate_and_a_missing_one_are_problems(room: rooms.Room, folder: Path, tmp_path: Path) -> None:
     ca = make_pair(tmp_path / "ca", name="ca", authority=True)
     expired = make_pair(tmp_path / "expired", ca, chain=[ca], not_before=-2 * DAY, not_after=-DAY)
-    with rooms.chronyd(place, "testing", folder, pairs_lines(expired)) as daemon:
-        (row,) = check(place, daemon, tmp_path)["pairs"]
+    with rooms.chronyd(room, "testing", folder, pairs_lines(expired)) as daemon:
+        (row,) = check(room, daemon, tmp_path)["pairs"]
         assert row["matches"] is True
         assert "has expired" in row["problem"]
         expired.chain.unlink()
-        (row,) = check(place, daemon, tmp_path)["pairs"]
+        (row,) = check(room, daemon, tmp_path)["pairs"]
         assert "holds no certificate that chronyd's user can read" in row["problem"]
 
 
-def test_trust_anchors_are_listed_with_their_dates(place: rooms.Room, pair: Pair, folder: Path, tmp_path: Path) -> None:
+def test_trust_anchors_are_listed_with_their_dates(room: rooms.Room, pair: Pair, folder: Path, tmp_path: Path) -> None:
     many = tmp_path / "many.pem"
     many.write_bytes(pair.chain.read_bytes() * 11)
     lines = [f"ntstrustedcerts {pair.chain}", f"ntstrustedcerts 2 {many}", f"ntsdumpdir {folder}"]
-    with rooms.chronyd(place, "testing", folder, lines) as daemon:
-        found = check(place, daemon, tmp_path)
+    with rooms.chronyd(room, "testing", folder, lines) as daemon:
+        found = check(room, daemon, tmp_path)
     assert {row["file"] for row in found["anchors"]} == {str(pair.chain)}
     assert {row["subject"] for row in found["anchors"]} >= {"CN=ca"}
     assert all(len(row["fingerprint"]) == 16 for row in found["anchors"])

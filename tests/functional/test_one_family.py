@@ -47,28 +47,28 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def place(family: str, tmp_path: Path) -> Iterator[rooms.Room]:
+def room(family: str, tmp_path: Path) -> Iterator[rooms.Room]:
     with rooms.room(tmp_path / "room") as made:
         subprocess.run(made.command(["sh", "-ec", FAMILIES[family].script]), check=True)
         yield made
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_a_server_and_a_client_need_no_other_family(suite: str, family: str, place: rooms.Room, tmp_path: Path) -> None:
+def test_a_server_and_a_client_need_no_other_family(suite: str, family: str, room: rooms.Room, tmp_path: Path) -> None:
     name, address, _script = FAMILIES[family]
     made = rooms.of_the_role(tmp_path / "pki")
     pair = (f"ntsservercert {made.server.chain}", f"ntsserverkey {made.server.key_file}")
     lines = [*pair, *ALLOW, f"ntsdumpdir {tmp_path}", "local stratum 5"]
-    with rooms.chronyd(place, suite, tmp_path / "server", lines) as server:
+    with rooms.chronyd(room, suite, tmp_path / "server", lines) as server:
         assert fatal_line(server.told().splitlines()) == ""
-        with place.inside():
+        with room.inside():
             text = (tmp_path / "server" / "chrony.conf").read_text()
             proven = Server(read_serving(text), own_addresses(), (), dict)
             assert assert_served(proven, [name], made.server.chain.read_text()) == []
             question = ProbeOptions(server=address, trusted_certs=[str(made.trusted)], system_certs=False, timeout=5.0)
             found = Probe(question, gnutls.load()).run()
             assert found["ok"], found
-        client = Client(place, tmp_path / "client", suite)
+        client = Client(room, tmp_path / "client", suite)
         with client.run(made.trusted, ("authselectmode require", f"server {name} nts iburst minpoll 0 maxpoll 0")):
             end = time.monotonic() + SECONDS
             while (facts := client.facts())["nts"]["state"] != "authenticated" and time.monotonic() < end:

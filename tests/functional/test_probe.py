@@ -422,20 +422,20 @@ def relayed(world: World, request: Change, reply: Change) -> Iterator[int]:
         back.connect((ADDRESS, port))
         back.settimeout(0.5)
         stop = threading.Event()
-        seen: tuple[list[bytes], list[bytes]] = ([], [])
+        earlier: tuple[list[bytes], list[bytes]] = ([], [])
 
         def relay() -> None:
             while not stop.is_set():
                 with contextlib.suppress(OSError):
                     data, client = front.recvfrom(2048)
-                    changed = request(data, seen[0])
-                    seen[0].append(data)
+                    changed = request(data, earlier[0])
+                    earlier[0].append(data)
                     if changed is None:
                         continue
                     back.send(changed)
                     data = back.recv(2048)
-                    changed = reply(data, seen[1])
-                    seen[1].append(data)
+                    changed = reply(data, earlier[1])
+                    earlier[1].append(data)
                     if changed is not None:
                         front.sendto(changed, client)
 
@@ -446,18 +446,18 @@ def relayed(world: World, request: Change, reply: Change) -> Iterator[int]:
         thread.join()
 
 
-def as_it_is(data: bytes, _seen: list[bytes]) -> bytes:
+def as_it_is(data: bytes, _earlier: list[bytes]) -> bytes:
     return data
 
 
-def dropped(_data: bytes, _seen: list[bytes]) -> None:
+def dropped(_data: bytes, _earlier: list[bytes]) -> None:
     return None
 
 
 def flipped(position: int) -> Change:
     """Return a change that flips one bit of the byte at a position."""
 
-    def change(data: bytes, _seen: list[bytes]) -> bytes:
+    def change(data: bytes, _earlier: list[bytes]) -> bytes:
         changed = bytearray(data)
         changed[position] ^= 1
         return bytes(changed)
@@ -465,14 +465,14 @@ def flipped(position: int) -> Change:
     return change
 
 
-def replayed(_data: bytes, seen: list[bytes]) -> bytes | None:
+def replayed(_data: bytes, earlier: list[bytes]) -> bytes | None:
     """Send the first answer, which the client has never received, again and again."""
-    return seen[0] if seen else None
+    return earlier[0] if earlier else None
 
 
-def of_header_of_now(data: bytes, seen: list[bytes]) -> bytes:
+def of_header_of_now(data: bytes, earlier: list[bytes]) -> bytes:
     """Append the authenticated part of an old answer to the header of the new one."""
-    return data[:48] + seen[0][48:] if seen else data[:20]
+    return data[:48] + earlier[0][48:] if earlier else data[:20]
 
 
 @contextlib.contextmanager
@@ -626,8 +626,8 @@ def test_a_crypto_policy_without_tls_1_3_is_named(tmp_path: Path, certificates: 
 def test_a_kiss_code_is_reported(ask: Ask, world: World) -> None:
     """It answers some requests at random, with a kiss code or with its time (kod: chrony 4.6 and newer)."""
     with by_chronyd("local stratum 5", "ratelimit interval 12 burst 1 leak 4 kod 1", suite="testing")(world) as port:
-        asked = (ask(port, packets=8, timeout=0.2) for _time in range(20))
-        kiss = next((one for one in asked if one["error"] and one["error"]["kind"] == "ntp_kiss"), None)
+        results = (ask(port, packets=8, timeout=0.2) for _time in range(20))
+        kiss = next((one for one in results if one["error"] and one["error"]["kind"] == "ntp_kiss"), None)
     assert kiss is not None
     assert (kiss["error"]["detail"], kiss["ntp"]["reference_id"], kiss["ntp"]["offset_seconds"]) == (
         "RATE",
@@ -787,9 +787,9 @@ def test_encryption_matches_the_rfcs(other: list[str]) -> None:
 )
 def test_a_high_stratum_has_its_own_kind(leap: int, stratum: int, kind: str) -> None:
     reply = ntp.Reply(leap, stratum, 6, -20, 0.0, 0.0, "7F7F0101", 0, 0, [b"cookie"])
-    asked = Probe(ProbeOptions("192.0.2.1"), None)
+    prober = Probe(ProbeOptions("192.0.2.1"), None)
     with pytest.raises(probe.ProbeError) if kind else contextlib.nullcontext() as raised:
-        asked._judge_time(reply)
+        prober._judge_time(reply)
     assert not kind or raised.value.kind == kind
 
 
@@ -799,8 +799,8 @@ def test_every_kind_has_a_case_and_documentation() -> None:
         | {row[0] for row in ALONE}
         | {"tls_policy", "no_aead", "ntp_kiss", "ntp_stratum", "chronyd_failed"}
     )
-    told = yaml.safe_load((ROOT / "plugins/modules/nts_probe.yml").read_text(encoding="utf-8"))["RETURN"]
-    lines = told["error"]["contains"]["kind"]["description"]
+    documentation = yaml.safe_load((ROOT / "plugins/modules/nts_probe.yml").read_text(encoding="utf-8"))["RETURN"]
+    lines = documentation["error"]["contains"]["kind"]["description"]
     named = {stage: tuple(re.findall(r"V\((\w+)\)", line)) for line in lines for stage in [line.partition(":")[0]]}
     assert {stage: kinds for stage, kinds in named.items() if kinds} == KINDS
     assert made == {kind for kinds in KINDS.values() for kind in kinds}

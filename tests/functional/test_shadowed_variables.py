@@ -29,13 +29,13 @@ def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     inventory = InventoryManager(loader=loader, sources=[str(tmp_path / "hosts.yml")])
     manager = VariableManager(loader=loader, inventory=inventory)
 
-    def seen(facts: dict[str, Any], inject: bool = True) -> dict[str, Any]:
+    def read(facts: dict[str, Any], inject: bool = True) -> dict[str, Any]:
         monkeypatch.setattr(constants, "INJECT_FACTS_AS_VARS", inject)
         manager.set_host_facts("nts1", facts)
         found = dict(manager.get_vars(host=inventory.get_host("nts1"), include_hostvars=False))
         return {**found, "hostvars": HostVars(inventory, manager, loader)}
 
-    return seen
+    return read
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ class Counted(NamedTuple):
 class Site:
     """Two servers, their client, and the keys."""
 
-    def __init__(self, place: Room, trusted: Path, ke: Chrony, ntp: Chrony, client: Chrony) -> None:
-        self.place, self.trusted, self.servers, self.client = place, trusted, (ke, ntp), client
+    def __init__(self, room: Room, trusted: Path, ke: Chrony, ntp: Chrony, client: Chrony) -> None:
+        self.room, self.trusted, self.servers, self.client = room, trusted, (ke, ntp), client
         self.probes = 0
 
     def use(self, server: Chrony, keys: CookieKeys) -> None:
@@ -76,10 +76,10 @@ class Site:
         """Return the kind of each error with cookies of either server; empty where both servers accept them."""
         found = []
         self.probes += 1
-        with self.place.inside():
+        with self.room.inside():
             for address in (KE, NTP):
-                asked = ProbeOptions(address, name=NAME, trusted_certs=[str(self.trusted)], system_certs=False)
-                row = Probe(asked._replace(packets=1, timeout=SECONDS), gnutls.load()).run()
+                options = ProbeOptions(address, name=NAME, trusted_certs=[str(self.trusted)], system_certs=False)
+                row = Probe(options._replace(packets=1, timeout=SECONDS), gnutls.load()).run()
                 found += [] if row["ok"] else [row["error"]["kind"]]
         return found
 
@@ -95,7 +95,7 @@ class Site:
 @contextlib.contextmanager
 def site(folder: Path, ke: str, ntp: str, keys: CookieKeys, aeads: str = AEADS) -> Iterator[Site]:
     certificates = rooms.of_the_role(folder / "pki", [NAME], [NAME])
-    with rooms.room(folder / "room") as place, contextlib.ExitStack() as stack:
+    with rooms.room(folder / "room") as room, contextlib.ExitStack() as stack:
         with (folder / "room" / "hosts").open("a") as hosts:
             hosts.write(f"{KE} {NAME}\n")
 
@@ -104,7 +104,7 @@ def site(folder: Path, ke: str, ntp: str, keys: CookieKeys, aeads: str = AEADS) 
             given = [f"ntsservercert {certificates.server.chain}", f"ntsserverkey {certificates.server.key_file}"]
             given += [aeads] if suite in HAS_AEADS and not {ke, ntp} <= {*HAS_AEADS} else []
             given += [f"bindaddress {address}", f"ntsdumpdir {dump}", "ntsrotate 0", "allow", "local stratum 5", *lines]
-            daemon = stack.enter_context(rooms.chronyd(place, suite, dump, given))
+            daemon = stack.enter_context(rooms.chronyd(room, suite, dump, given))
             (dump / "ntskeys").write_text(keys.text())
             assert daemon.ask("rekey")
             return daemon
@@ -112,8 +112,8 @@ def site(folder: Path, ke: str, ntp: str, keys: CookieKeys, aeads: str = AEADS) 
         servers = (serve(ke, KE, f"ntsntpserver {NTP}"), serve(ntp, NTP, f"ntsntpserver {KE}"))
         lines = [f"bindacqaddress {CLIENT}", f"ntstrustedcerts {certificates.trusted}", "nosystemcert"]
         lines += [f"server {NAME} nts iburst minpoll -5 maxpoll -5", f"ntsdumpdir {folder}/client"]
-        client = stack.enter_context(rooms.chronyd(place, "trixie", folder / "client", lines))
-        yield Site(place, certificates.trusted, *servers, client)
+        client = stack.enter_context(rooms.chronyd(room, "trixie", folder / "client", lines))
+        yield Site(room, certificates.trusted, *servers, client)
 
 
 class Life(NamedTuple):
@@ -128,23 +128,23 @@ def live(folder: Path, ke: str, ntp: str) -> Life:
     """Rotate three times in alternating order of the servers, then count the cost of other changes of keys."""
     keys = new_keys("pool", 0)
     rotations = []
-    with site(folder, ke, ntp, keys) as here:
-        rotations.append(here.counted())
+    with site(folder, ke, ntp, keys) as servers_and_client:
+        rotations.append(servers_and_client.counted())
         for number in range(3):
             keys = keys.rotated(0)
-            for server in here.servers if number % 2 else reversed(here.servers):
-                here.use(server, keys)
-                rotations.append(here.counted())
+            for server in servers_and_client.servers if number % 2 else reversed(servers_and_client.servers):
+                servers_and_client.use(server, keys)
+                rotations.append(servers_and_client.counted())
         keys = new_keys("pool", 0)
-        for server in here.servers:
-            here.use(server, keys)
-        replaced = here.counted()
-        here.client.ask("offline")
+        for server in servers_and_client.servers:
+            servers_and_client.use(server, keys)
+        replaced = servers_and_client.counted()
+        servers_and_client.client.ask("offline")
         keys = keys.rotated(0).rotated(0).rotated(0)
-        for server in here.servers:
-            here.use(server, keys)
-        here.client.ask("online")
-        return Life(rotations, replaced, here.counted())
+        for server in servers_and_client.servers:
+            servers_and_client.use(server, keys)
+        servers_and_client.client.ask("online")
+        return Life(rotations, replaced, servers_and_client.counted())
 
 
 @pytest.fixture(scope="module")
@@ -168,10 +168,10 @@ def test_other_keys_and_missed_rotations_cost_a_key_exchange(
 
 
 def test_an_older_server_cannot_decrypt_cookies_of_another_aead(tmp_path: Path) -> None:
-    with site(tmp_path, "trixie", "bookworm", new_keys("pool", 0), aeads="") as here:
-        older = here.servers[1]
+    with site(tmp_path, "trixie", "bookworm", new_keys("pool", 0), aeads="") as servers_and_client:
+        older = servers_and_client.servers[1]
         wait_for(lambda: int(older.value("serverstats", "NTP packets received")) > 3, SECONDS, older.told)
-        assert here.client.ask("-c", "authdata").split(",")[3] == "30"
+        assert servers_and_client.client.ask("-c", "authdata").split(",")[3] == "30"
         assert older.authentic() == 0
 
 
@@ -180,11 +180,11 @@ def test_a_server_reports_its_keys_and_the_aead_of_its_clients(suite: str, tmp_p
     keys, folder = new_keys("pool", 1000), tmp_path / "chronyd"
     pair = rooms.of_the_role(tmp_path / "pki", [NAME], [NAME]).server
     lines = [f"ntsservercert {pair.chain}", f"ntsserverkey {pair.key_file}", f"ntsdumpdir {folder}", "ntsrotate 0"]
-    with rooms.room(tmp_path / "room") as place, rooms.chronyd(place, suite, folder, [*lines, "allow"]) as daemon:
+    with rooms.room(tmp_path / "room") as room, rooms.chronyd(room, suite, folder, [*lines, "allow"]) as daemon:
         assert daemon.ask("tracking")
         text = (folder / "chrony.conf").read_text()
         found = place_in(words_of(text), is_active=True)
-        with place.inside():
+        with room.inside():
             before = report(found, Server(read_serving(text), own_addresses()), "salt", 5000)
             (folder / "ntskeys").write_text(keys.text())
             after = report(found, Server(read_serving(text), own_addresses()), "salt", 5000)
@@ -199,9 +199,9 @@ def test_a_server_proves_that_it_uses_the_keys(suite: str, tmp_path: Path, monke
     keys, folder = new_keys("pool", 0), tmp_path / "chronyd"
     pair = rooms.of_the_role(tmp_path / "pki", [NAME], [NAME]).server
     lines = [f"ntsservercert {pair.chain}", f"ntsserverkey {pair.key_file}", f"ntsdumpdir {folder}", "ntsrotate 0"]
-    with rooms.room(tmp_path / "room") as place, contextlib.ExitStack() as stack:
-        daemon = stack.enter_context(rooms.chronyd(place, suite, folder, [*lines, "allow", "local stratum 5"]))
-        stack.enter_context(place.inside())
+    with rooms.room(tmp_path / "room") as room, contextlib.ExitStack() as stack:
+        daemon = stack.enter_context(rooms.chronyd(room, suite, folder, [*lines, "allow", "local stratum 5"]))
+        stack.enter_context(room.inside())
         server = Server(read_serving((folder / "chrony.conf").read_text()), own_addresses())
         certificates = pair.chain.read_text()
         # The server has no file of keys, an incomplete one, an unreadable one, one with an unknown AEAD, and the right

@@ -55,9 +55,9 @@ def read_by_chronyd(suite: str, *lines: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_tutorials_directives_do_what_the_page_says(suite: str) -> None:
-    status, said = read_by_chronyd(suite, "ntstimeout 10")
+    status, output = read_by_chronyd(suite, "ntstimeout 10")
     assert status == 1
-    assert "Invalid directive" in said
+    assert "Invalid directive" in output
     assert read_by_chronyd(suite, "ntscachedir /var/lib/chrony")[0] == 0
     for name in ("ntstimeout", "ntscachedir"):
         assert [text for text in _chrony_conf.problems({name: "10"}, []) if name in text]
@@ -82,13 +82,13 @@ def test_the_examples_lead_to_the_tutorials_configuration(name: str) -> None:
         assert read_by_chronyd(suite, *(line for line in lines if not line.startswith("#")))[0] == 0
 
 
-class Seen:
+class ClientReports:
     """Reports of chronyc on a client."""
 
     def __init__(self, client: Chrony) -> None:
         self.client = client
 
-    def told(self, *words: str) -> str:
+    def report(self, *words: str) -> str:
         """Return a report of chronyc with names; empty where chronyc fails."""
         user = ["-u", "root"] if self.client.suite == "testing" else []
         command = [*program(self.client.suite, "usr/bin/chronyc"), *user, "-h", str(self.client.command_socket), "-N"]
@@ -101,7 +101,7 @@ class Seen:
         reports: list[str] = []
 
         def is_so() -> bool:
-            reports.append(self.told(*words))
+            reports.append(self.report(*words))
             return holds(reports[-1])
 
         wait_for(is_so, 100, lambda: reports[-1])
@@ -115,18 +115,18 @@ def row(report: str, name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module", params=SUITES)
-def seen(request: pytest.FixtureRequest) -> Iterator[Seen]:
+def client_reports(request: pytest.FixtureRequest) -> Iterator[ClientReports]:
     """Yield a client with an NTS source, a plain source whose name begins with nts, and a dead source."""
     suite = request.param
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        place = stack.enter_context(rooms.room(folder / "room"))
+        room = stack.enter_context(rooms.room(folder / "room"))
         with (folder / "room" / "hosts").open("a") as hosts:
             hosts.write(f"127.0.0.1 {NTS_BY_NAME}\n{DEAD_ADDRESS} {DEAD}\n")
         made = rooms.of_the_role(folder / "pki")
         pair = (f"ntsservercert {made.server.chain}", f"ntsserverkey {made.server.key_file}")
         served = (f"port {CHRONY_PORT}", "allow", "local stratum 5", *pair)
-        stack.enter_context(rooms.chronyd(place, suite, folder / "server", served))
+        stack.enter_context(rooms.chronyd(room, suite, folder / "server", served))
         lines = (
             "port 0",
             f"ntstrustedcerts {made.trusted}",
@@ -134,20 +134,20 @@ def seen(request: pytest.FixtureRequest) -> Iterator[Seen]:
             f"server {NTS_BY_NAME} port {CHRONY_PORT} iburst minpoll 0 maxpoll 0",
             f"server {DEAD} nts iburst",
         )
-        yield Seen(stack.enter_context(rooms.chronyd(place, suite, folder / "client", lines)))
+        yield ClientReports(stack.enter_context(rooms.chronyd(room, suite, folder / "client", lines)))
 
 
-def test_a_name_is_no_proof_of_authentication(seen: Seen) -> None:
+def test_a_name_is_no_proof_of_authentication(client_reports: ClientReports) -> None:
     """`chronyc sources -v | grep -c nts` counts the source without NTS, and not the one with it."""
-    report = seen.until("authdata", holds=lambda text: row(text, NAME)[2:3] in (["15"], ["30"]))
+    report = client_reports.until("authdata", holds=lambda text: row(text, NAME)[2:3] in (["15"], ["30"]))
     assert (row(report, NAME)[0], row(report, NTS_BY_NAME)[0]) == ("NTS", "-")
-    sources = seen.until("sources", "-v", holds=lambda text: NAME in text)
+    sources = client_reports.until("sources", "-v", holds=lambda text: NAME in text)
     assert [line.split()[1] for line in sources.splitlines() if "nts" in line] == [NTS_BY_NAME]
 
 
-def test_a_failed_key_exchange_does_not_fail_authdata(seen: Seen) -> None:
+def test_a_failed_key_exchange_does_not_fail_authdata(client_reports: ClientReports) -> None:
     """authdata shows no cookie, and its exit status is 0."""
-    report = seen.until("authdata", holds=lambda text: row(text, DEAD)[5:6] not in ([], ["0"]))
+    report = client_reports.until("authdata", holds=lambda text: row(text, DEAD)[5:6] not in ([], ["0"]))
     assert (row(report, DEAD)[0], row(report, DEAD)[7]) == ("NTS", "0")
 
 
@@ -155,7 +155,7 @@ def test_a_failed_key_exchange_does_not_fail_authdata(seen: Seen) -> None:
 def test_the_stratum_of_a_clock_that_follows_nothing_is_zero(suite: str) -> None:
     with (
         tempfile.TemporaryDirectory() as name,
-        rooms.room(Path(name) / "room") as place,
-        rooms.chronyd(place, suite, Path(name) / "client", [f"server {DEAD_ADDRESS}", "port 0"]) as client,
+        rooms.room(Path(name) / "room") as room,
+        rooms.chronyd(room, suite, Path(name) / "client", [f"server {DEAD_ADDRESS}", "port 0"]) as client,
     ):
         assert client.value("tracking", "Stratum") == "0"

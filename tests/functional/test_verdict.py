@@ -205,8 +205,8 @@ ALL = {
 class Client:
     """A chronyd in the network namespace, with the chronyc of its suite."""
 
-    def __init__(self, place: Room, folder: Path, suite: str) -> None:
-        self.place, self.folder, self.suite = place, folder, suite
+    def __init__(self, room: Room, folder: Path, suite: str) -> None:
+        self.room, self.folder, self.suite = room, folder, suite
         self.chronyc = folder / "chronyc"
 
     @property
@@ -239,13 +239,13 @@ class Client:
             daemon = [*program(self.suite, "usr/sbin/chronyd"), "-d", "-x", "-u", "root", "-f", str(config)]
             if not any(line.startswith("bindaddress") for line in directives):
                 config.write_text(config.read_text() + "port 0\n")
-            with running(self.place.command(daemon), self.folder / "log"):
+            with running(self.room.command(daemon), self.folder / "log"):
                 wait_for(lambda: self.pid != 0, 100, (self.folder / "log").read_text)
                 yield self
 
     def ask(self, *words: str) -> str:
         """Return the output of chronyc in the namespace, where names resolve."""
-        command = self.place.command([self.chronyc, *words])
+        command = self.room.command([self.chronyc, *words])
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         return done.stdout + done.stderr
 
@@ -264,12 +264,12 @@ class Client:
 class World:
     """A network namespace with servers of a suite, and clients."""
 
-    def __init__(self, place: Room, suite: str, folder: Path, trusted: Path) -> None:
-        self.place, self.suite, self.folder, self.trusted = place, suite, folder, trusted
+    def __init__(self, room: Room, suite: str, folder: Path, trusted: Path) -> None:
+        self.room, self.suite, self.folder, self.trusted = room, suite, folder, trusted
 
     def client(self, name: str, *lines: str) -> contextlib.AbstractContextManager[Client]:
         """Run a client of this suite."""
-        return Client(self.place, self.folder / name, self.suite).run(self.trusted, lines)
+        return Client(self.room, self.folder / name, self.suite).run(self.trusted, lines)
 
 
 @contextlib.contextmanager
@@ -277,7 +277,7 @@ def world(suite: str, folder: Path) -> Iterator[World]:
     """Run the servers of a suite in a network namespace."""
     certificates = rooms.of_the_role(folder / "pki", list(ADDRESSES), list(ADDRESSES))
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(rooms.room(folder / "room"))
+        room = stack.enter_context(rooms.room(folder / "room"))
         with (folder / "room" / "hosts").open("a") as hosts:
             hosts.writelines(f"{address} {name}\n" for name, address in ADDRESSES.items())
         nts = (f"ntsservercert {certificates.server.chain}", f"ntsserverkey {certificates.server.key_file}")
@@ -294,8 +294,8 @@ def world(suite: str, folder: Path) -> Iterator[World]:
             server.mkdir()
             (server / "keys").write_text("7 SHA1 HEX:00112233445566778899AABBCCDDEEFF00112233\n")
             more = (f"bindaddress {ADDRESSES[name]}", f"bindacqaddress {ADDRESSES[name]}", "allow")
-            stack.enter_context(rooms.chronyd(place, suite, server / "chronyd", [*more, *lines]))
-        yield World(place, suite, folder, certificates.trusted)
+            stack.enter_context(rooms.chronyd(room, suite, server / "chronyd", [*more, *lines]))
+        yield World(room, suite, folder, certificates.trusted)
 
 
 @pytest.fixture(scope="module")
@@ -322,26 +322,26 @@ def _watch(its: World, number: int, cell: Cell) -> list[dict[str, Any]]:
         stack.callback(stopped.set)
         threading.Thread(target=_feed, args=(client.folder / "gps", stopped), daemon=True).start()
         end = time.monotonic() + SECONDS
-        seen = []
+        samples = []
         while time.monotonic() < end:
-            seen.append(client.facts())
+            samples.append(client.facts())
             time.sleep(1.5)
         # Under load, the expected state may take longer.
-        while seen[-1]["nts"]["state"] != cell.state and time.monotonic() < end + 60:
+        while samples[-1]["nts"]["state"] != cell.state and time.monotonic() < end + 60:
             time.sleep(1)
-            seen.append(client.facts())
-        return seen
+            samples.append(client.facts())
+        return samples
 
 
 def _until(client: Client, text: str) -> dict[str, Any]:
     """Return the facts once the reasons contain a text."""
     facts: list[dict[str, Any]] = []
 
-    def told() -> bool:
+    def has_reason() -> bool:
         facts.append(client.facts())
         return text in " ".join(facts[-1]["nts"]["reasons"])
 
-    wait_for(told, 60, lambda: str(facts[-1]["nts"]))
+    wait_for(has_reason, 60, lambda: str(facts[-1]["nts"]))
     return facts[-1]
 
 
@@ -371,11 +371,11 @@ def watched(worlds: dict[str, World], request: pytest.FixtureRequest) -> Iterato
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("name", CELLS)
 def test_the_verdict_follows_the_declared_sources(suite: str, name: str, watched: Watched) -> None:
-    cell, seen = CELLS[name], watched[suite, name].result()
-    verdict = seen[-1]["nts"]
+    cell, samples = CELLS[name], watched[suite, name].result()
+    verdict = samples[-1]["nts"]
     assert verdict["state"] == cell.state, verdict
     assert verdict["authenticated"] == (cell.state == AUTHENTICATED)
-    assert next(row["name"] for row in seen[-1]["sources"] if row["state"] == "selected").startswith(cell.selected)
+    assert next(row["name"] for row in samples[-1]["sources"] if row["state"] == "selected").startswith(cell.selected)
     assert len(verdict["notes"]) == len(cell.notes), verdict
     for note, expected in zip(verdict["notes"], cell.notes, strict=True):
         assert note.startswith(expected)
@@ -383,7 +383,7 @@ def test_the_verdict_follows_the_declared_sources(suite: str, name: str, watched
         assert expected in " ".join(verdict["reasons"])
     assert bool(verdict["reasons"]) == bool(cell.reasons), verdict
     # The verdict does not change after the clock is first authenticated, so a run may stop there.
-    early = [facts["nts"] for facts in seen if facts["nts"]["authenticated"]]
+    early = [facts["nts"] for facts in samples if facts["nts"]["authenticated"]]
     if not cell.settles:
         assert [(one["authenticated"], one["notes"]) for one in early] == [
             (verdict["authenticated"], verdict["notes"]) for _one in early
@@ -394,9 +394,9 @@ def test_the_verdict_follows_the_declared_sources(suite: str, name: str, watched
     ("suite", "name"), [*((suite, name) for name in STRATA for suite in SUITES), (SUITES[-1], OUT_OF_RANGE)]
 )
 def test_a_high_stratum_is_a_reason_with_its_cause(suite: str, name: str, watched: Watched) -> None:
-    cell, seen = ALL[name], watched[suite, name].result()
-    assert seen[-1]["nts"]["state"] == cell.state
-    assert len(seen[-1]["nts"]["reasons"]) <= 2
+    cell, samples = ALL[name], watched[suite, name].result()
+    assert samples[-1]["nts"]["state"] == cell.state
+    assert len(samples[-1]["nts"]["reasons"]) <= 2
 
 
 @pytest.mark.parametrize("suite", SUITES)

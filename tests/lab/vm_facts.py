@@ -15,7 +15,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.facts import
 
 goal, seconds, sources = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 offset = 0.5 if goal == "authenticated" else None
-seen = gather(
+result = gather(
     GatherOptions(goal if goal != "none" else None, sources, offset, seconds, 5.0, log_lines=True, reports=())
 )
-print(json.dumps({"reached": seen.reached, "waited_seconds": seen.waited_seconds, **seen.facts}))
+print(json.dumps({"reached": result.reached, "waited_seconds": result.waited_seconds, **result.facts}))

@@ -228,8 +228,8 @@ def monitor() -> Host:
 
 def ask(*paths: str) -> list[Any]:
     """Query Prometheus or Alertmanager at each port and path; return the JSON answers."""
-    said = hosts.write(monitor(), f"python3 -c {shlex.quote(ASK)}", "".join(f"{path}\n" for path in paths))
-    return [json.loads(line) for line in said.splitlines()]
+    answers = hosts.write(monitor(), f"python3 -c {shlex.quote(ASK)}", "".join(f"{path}\n" for path in paths))
+    return [json.loads(line) for line in answers.splitlines()]
 
 
 def query(*expressions: str) -> list[list[Any]]:
@@ -312,11 +312,11 @@ def firing() -> Firing:
 
     def well() -> bool:
         # A busy controller may miss a few of the twelve evaluations.
-        seen, alerted = query(
+        evaluated, alerted = query(
             f"count(count_over_time({EVALUATED}[{QUIET_SECONDS}s]) > {QUIET_SECONDS // EVALUATION_SECONDS - 4})",
             f"ALERTS or count_over_time(ALERTS[{QUIET_SECONDS}s])",
         )
-        return bool(seen) and int(seen[0]["value"][1]) == len(HEALTHY) and alerted == []
+        return bool(evaluated) and int(evaluated[0]["value"][1]) == len(HEALTHY) and alerted == []
 
     wait_until(well, "no alert waits or fires", WAIT_SECONDS, 2)
     return Firing()
@@ -357,8 +357,8 @@ def _states(fault: Fault) -> dict[str, str]:
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
         (rows,) = ask("9093/api/v2/alerts")
-        here = [row for row in rows if row["labels"]["instance"] == f"{fault.host}:9100"]
-        states = {row["labels"]["alertname"]: row["status"]["state"] for row in here}
+        of_host = [row for row in rows if row["labels"]["instance"] == f"{fault.host}:9100"]
+        states = {row["labels"]["alertname"]: row["status"]["state"] for row in of_host}
         if all(states.get(alert, "unprocessed") != "unprocessed" for alert in fault.alerts):
             break
         time.sleep(1)

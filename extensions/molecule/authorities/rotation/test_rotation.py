@@ -93,7 +93,7 @@ class Watch:
         for host in self.hosts.values():
             host.run("systemctl stop samples; rm -f /run/samples")
 
-    def seen(self) -> dict[str, list[Sample]]:
+    def take_samples(self) -> dict[str, list[Sample]]:
         """Return the samples of each client since the previous call."""
         found = {}
         for name, host in self.hosts.items():
@@ -137,9 +137,9 @@ def serving(host: Host, chain: str) -> Iterator[None]:
         host.check_output(put, own)
 
 
-def must_not_notice(seen: dict[str, list[Sample]]) -> None:
+def assert_stayed_authenticated(samples_by_host: dict[str, list[Sample]]) -> None:
     """Assert that every client stayed authenticated and kept its keys."""
-    for name, samples in seen.items():
+    for name, samples in samples_by_host.items():
         wrong = [sample for sample in samples if not sample.is_authenticated]
         assert wrong == [], (name, [(sample.when, sample.keys, sample.selected) for sample in wrong])
         assert [sample.numbers for sample in samples if sample.numbers != samples[0].numbers] == [], name
@@ -161,7 +161,7 @@ def test_the_root_ca_changes_and_no_client_loses_its_servers(watch: Watch, ca: P
     done = rotate("prepare", "--limit", "client-debian12")
     assert is_well(done, changed="0"), done[-3000:]
     assert ((ca / "next.pem").read_text(), (ca / "next.key").read_text()) == (new_root, new_key)
-    must_not_notice(watch.seen())
+    assert_stayed_authenticated(watch.take_samples())
 
     # One client does not trust the next root CA yet, or --limit excludes it.
     assert "chrony_nts_ca_rotation: switch first" in rotate("finish")
@@ -182,18 +182,18 @@ def test_the_root_ca_changes_and_no_client_loses_its_servers(watch: Watch, ca: P
     assert is_well(done), done[-3000:]
     assert [(ca / name).read_text() for name in ("root.pem", "root.key")] == [new_root, new_key]
     assert [(ca / name).read_text() for name in ("previous.pem", "previous.key")] == [old_root, old_key]
-    must_not_notice(watch.seen())
+    assert_stayed_authenticated(watch.take_samples())
     with serving(servers[1], old_chain):
         refused = rotate("finish")
         assert re.search(r"nts2 .* failed=1 ", refused), refused[-3000:]
         assert "could not use nts2" in refused or "issuer" in refused, refused[-3000:]
     assert (ca / "previous.pem").exists()
     assert is_well(rotate("switch"), changed="0")
-    must_not_notice(watch.seen())
+    assert_stayed_authenticated(watch.take_samples())
 
     done = rotate("finish")
     assert is_well(done), done[-3000:]
-    for name, samples in watch.seen().items():
+    for name, samples in watch.take_samples().items():
         assert not [sample for sample in samples if sample.has_failed], name
         # The last step starts chronyd once without its cookies.
         pauses = [list(group) for well, group in groupby(samples, lambda sample: sample.is_authenticated) if not well]

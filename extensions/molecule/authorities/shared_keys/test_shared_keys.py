@@ -52,7 +52,7 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._stop = folder, threading.Event()
-        self.seen: dict[Path, set[bytes]] = {}
+        self.recorded: dict[Path, set[bytes]] = {}
         self._thread = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Watch:
@@ -68,7 +68,7 @@ class Watch:
             for path in self.folder.rglob("*"):
                 # Ansible may remove a file at any moment.
                 with contextlib.suppress(OSError):
-                    self.seen.setdefault(path, set()).add(path.read_bytes())
+                    self.recorded.setdefault(path, set()).add(path.read_bytes())
 
 
 class Runs(NamedTuple):
@@ -96,7 +96,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         first = rotate("-vvv", "--diff", ANSIBLE_LOCAL_TEMP=str(local))
     again = rotate()
     journal = "\n".join(host_of(name).check_output("journalctl --quiet --no-pager --output=cat") for name in SERVERS)
-    written = b"".join(content for contents in watch.seen.values() for content in contents)
+    written = b"".join(content for contents in watch.recorded.values() for content in contents)
     return Runs(refused, checked, after_check, first, written, again, journal, keys_of("nts1"))
 
 

@@ -176,7 +176,7 @@ def test_rollback_restores_the_previous_pair(server: Host) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_pair_that_would_not_serve_is_not_deployed(server: Host, fault: str) -> None:
-    script, told = FAULTS[fault]
+    script, message = FAULTS[fault]
     names = "DNS:elsewhere" if fault == "for another name" else "DNS:nts1"
     names += ",DNS:other.example" if fault == "name outside the constraint" else ""
     dates = {"expired": "2020", "not yet valid": "2099"}.get(fault)
@@ -188,11 +188,11 @@ def test_a_pair_that_would_not_serve_is_not_deployed(server: Host, fault: str) -
     server.check_output("sh -ec %s", made)
     done = server.run("nts-certificate deploy --certificate /root/pair/chain --key /root/pair/key")
     assert (done.rc, done.stdout) == (1, "")
-    assert re.search(told, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
     assert [server.file(path).content_string for path in (*PAIR, KEPT)] == pair
     after = status(server)
     assert (after["problems"], after["served"]) == ([], before["served"])
-    assert (started(server) == since) == ("rolled back" not in told)
+    assert (started(server) == since) == ("rolled back" not in message)
 
 
 # chronyd keeps only the primary group of its user.
@@ -366,9 +366,9 @@ def test_a_renewal_waits_for_a_run_of_ansible(server: Host) -> None:
 
 
 def test_wrong_settings_are_reported(server: Host) -> None:
-    for text, told in (("{", "cannot be read"), ('{"pairs": [{}]}', "missing"), (None, "No such file")):
+    for text, message in (("{", "cannot be read"), ('{"pairs": [{}]}', "missing"), (None, "No such file")):
         server.check_output("rm -f /root/settings.json")
         if text is not None:
             server.check_output("printf %%s %s >/root/settings.json", text)
         done = server.run("nts-certificate --settings /root/settings.json check")
-        assert (done.rc, told in done.stderr) == (2, True), done.stderr
+        assert (done.rc, message in done.stderr) == (2, True), done.stderr

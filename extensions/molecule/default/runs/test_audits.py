@@ -156,7 +156,7 @@ def test_the_next_run_does_not_change_a_single_file(role: Callable[[dict[str, An
 def test_chronyd_runs_as_its_own_user_and_alone(name: str) -> None:
     user, unit = ("_chrony", "chrony") if name in DEBIAN else ("chrony", "chronyd")
     keys = "/etc/chrony/chrony.keys" if name in DEBIAN else "/etc/chrony.keys"
-    asked = f"ps -o user:16= -C chronyd | sort -u; systemctl is-enabled {unit}; systemctl is-active {unit}"
+    checks = f"ps -o user:16= -C chronyd | sort -u; systemctl is-enabled {unit}; systemctl is-active {unit}"
     others = "! systemctl is-active --quiet systemd-timesyncd ntp ntpd ntpsec openntpd"
-    output = hosts.write(get_host(f"ansible://{name}"), f"{asked}; stat -c '%U %G %a' {keys}; {others}", "")
+    output = hosts.write(get_host(f"ansible://{name}"), f"{checks}; stat -c '%U %G %a' {keys}; {others}", "")
     assert output.split() == [user, "enabled", "active", "root", user, "640"]

@@ -55,10 +55,10 @@ def test_the_report_agrees_with_the_facts_and_lists_unreadable_hosts(folder: Pat
     assert "Connection refused" in found[GONE]["message"]
     assert "Ansible finds no Python there" in found["bare"]["message"]
     for name in NAMES:
-        said = hosts.facts(get_host(f"ansible://{name}"))
-        assert found[name]["state"] == said["nts"]["state"]
-        assert found[name]["reasons"] == said["nts"]["reasons"]
-        assert found[name]["chrony"] == said["daemon"]["version"]
+        facts = hosts.facts(get_host(f"ansible://{name}"))
+        assert found[name]["state"] == facts["nts"]["state"]
+        assert found[name]["reasons"] == facts["nts"]["reasons"]
+        assert found[name]["chrony"] == facts["daemon"]["version"]
     page = (folder / "report.html").read_text()
     assert "<script>document.title" not in page
     assert all(name in page for name in NAMES)

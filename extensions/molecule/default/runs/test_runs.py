@@ -235,21 +235,21 @@ def test_verify_names_the_server_that_serves_no_nts(tmp_path: Path) -> None:
     """Every port is open, every unit runs and every client has cookies: only a probe shows the fault."""
     host = get_host("ansible://nts2")
     finds_no_fault()
-    mend = "chmod 0640 /etc/chrony/nts/server.key; systemctl restart chronyd"
+    repair = "chmod 0640 /etc/chrony/nts/server.key; systemctl restart chronyd"
     host.check_output("chmod 0600 /etc/chrony/nts/server.key; systemctl restart chronyd")
     logged = "journalctl --quiet --unit chronyd --lines 20"
     hosts.wait_until(lambda: "Could not set credentials" in host.check_output(logged), "chronyd reads its key")
     try:
         junit = {"ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(tmp_path)}
-        told = hosts.playbook("verify", **junit)
+        output = hosts.playbook("verify", **junit)
     finally:
-        host.check_output(mend)
+        host.check_output(repair)
     for name in CLIENTS:
-        assert hosts.recap(told)[name]["failed"] == 1, told[-4000:]
-        assert f"{name} -> nts2: tls, tls_closed: the server closed the key exchange at once" in told
-        assert f"{name} cannot use nts2: the server closed the key exchange at once" in told
-    assert "3 faults." in told
-    assert "Could not set credentials" in told
+        assert hosts.recap(output)[name]["failed"] == 1, output[-4000:]
+        assert f"{name} -> nts2: tls, tls_closed: the server closed the key exchange at once" in output
+        assert f"{name} cannot use nts2: the server closed the key exchange at once" in output
+    assert "3 faults." in output
+    assert "Could not set credentials" in output
     (report,) = tmp_path.glob("*.xml")
     found = ElementTree.parse(report)
     # From ansible-core 2.19 on, the callback counts a failed assertion among the errors.

@@ -129,9 +129,9 @@ def test_a_stop_of_chronyd_is_logged_once_and_its_start_too(host: Host) -> None:
     assert (down["chrony_up"], answer.rc) == (0, 2)
     assert "CRITICAL - not_running: chronyd is not running: " in answer.stdout
     lines = host.file(LOG).content_string.splitlines()[len(before) :]
-    told = [line for line in lines if " host: " in line]
-    assert len(told) == 1, lines
-    assert re.search(r" warning host: \w+ -> not_running: chronyd is not running: ", told[0])
+    logged = [line for line in lines if " host: " in line]
+    assert len(logged) == 1, lines
+    assert re.search(r" warning host: \w+ -> not_running: chronyd is not running: ", logged[0])
     assert host.check_output(in_journal).count("not_running") == warned + 1
     collect(host)
     lines = host.file(LOG).content_string.splitlines()[len(before) :]

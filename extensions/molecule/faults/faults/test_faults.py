@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """After any fault of a change, chronyd runs with the old files, and the error names the cause.
 
-Long: every fault of a change uses the same two hosts and the same assertion `refused`.
+Long: every fault of a change uses the same two hosts and the same assertion `assert_refused`.
 """
 
 from __future__ import annotations
@@ -90,18 +90,18 @@ def state(host: Host) -> tuple[str, ...]:
     )
 
 
-def refused(host: Host, message: str, *files: dict[str, Any], **options: Any) -> None:
+def assert_refused(host: Host, message: str, *files: dict[str, Any], **options: Any) -> None:
     """Assert that a change fails with this message and leaves the host as before."""
     before = state(host)
     pid = host.check_output("cat /run/chrony/chronyd.pid")
     result = change(host, *files, **options)
     assert "msg" in result, result
-    said = result["msg"]
-    assert re.search(message, said), said
+    error = result["msg"]
+    assert re.search(message, error), error
     assert state(host) == before
-    rolled_back = "was rolled back" in said
-    assert rolled_back == said.endswith("The files are as they were, and chronyd runs with them.")
-    assert rolled_back or "nothing was changed" in said
+    rolled_back = "was rolled back" in error
+    assert rolled_back == error.endswith("The files are as they were, and chronyd runs with them.")
+    assert rolled_back or "nothing was changed" in error
     assert rolled_back or host.check_output("cat /run/chrony/chronyd.pid") == pid
     assert not host.file("/var/lib/securetime-nts/plan.json").exists
 
@@ -119,7 +119,7 @@ def refused(host: Host, message: str, *files: dict[str, Any], **options: Any) ->
     ],
 )
 def test_an_invalid_configuration_is_refused(client: Host, lines: str, message: str) -> None:
-    refused(client, message, {"path": CONFIG, "content": f"{config(client)}{lines}\n"})
+    assert_refused(client, message, {"path": CONFIG, "content": f"{config(client)}{lines}\n"})
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_an_unusable_pair_is_refused(server: Host, certificate: str, key: str, m
     pair = [f"ntsservercert {MADE}/{certificate}", f"ntsserverkey {MADE}/{key}", ""]
     file = {"path": CONFIG, "content": "\n".join(kept + pair)}
     serves = [{"certificate": f"{MADE}/{certificate}", "names": ["nts1"]}]
-    refused(server, message, file, serves=serves)
+    assert_refused(server, message, file, serves=serves)
 
 
 TIGHT = ["ratelimit interval 12 burst 1 leak 4", "ntsratelimit interval 12 burst 1 leak 4", "maxntsconnections 2"]
@@ -185,12 +185,14 @@ def test_the_operator_s_limits_do_not_roll_back_a_good_server(server: Host, line
     ],
 )
 def test_directives_that_exclude_every_client_are_refused(server: Host, lines: list[str], message: str) -> None:
-    refused(server, message, serving(server, *lines), serves=[GOOD])
+    assert_refused(server, message, serving(server, *lines), serves=[GOOD])
 
 
 def test_a_trust_anchor_without_a_certificate_is_refused(server: Host) -> None:
     line = f"ntstrustedcerts {MADE}/empty.pem"
-    refused(server, "empty.pem .* holds no certificate", {"path": CONFIG, "content": f"{config(server)}{line}\n"})
+    assert_refused(
+        server, "empty.pem .* holds no certificate", {"path": CONFIG, "content": f"{config(server)}{line}\n"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_a_trust_anchor_without_a_certificate_is_refused(server: Host) -> None:
     ],
 )
 def test_sources_that_chronyd_would_ignore_are_refused(client: Host, content: str, message: str) -> None:
-    refused(client, message, {"path": SOURCES, "content": content, "effect": "sources"})
+    assert_refused(client, message, {"path": SOURCES, "content": content, "effect": "sources"})
 
 
 # The files and the error of each change whose fault only the start of chronyd shows.
@@ -242,7 +244,7 @@ def test_a_fault_at_the_start_leaves_the_old_files(client: Host, fault: str) -> 
     files, message = STARTS[fault]
     more = {"path": f"{FAULT}-too", "content": "this is to disappear"}
     limits = {"hangs": {"start_timeout": 8}, "exits": {"settle_time": 8}}.get(fault, {})
-    refused(client, message, more, *files, **limits)
+    assert_refused(client, message, more, *files, **limits)
 
 
 def test_a_port_in_use_rolls_back(server: Host) -> None:
@@ -254,7 +256,7 @@ def test_a_port_in_use_rolls_back(server: Host) -> None:
     server.check_output("systemd-run --quiet --unit=fault-port python3 -c %s", script)
     wait_until(lambda: ":23A3 " in server.check_output("cat /proc/net/udp6"), "no program has UDP port 9123")
     try:
-        refused(
+        assert_refused(
             server,
             "Could not open NTP socket on 0.0.0.0:9123",
             {"path": CONFIG, "content": f"{config(server)}port 9123\n"},
@@ -265,7 +267,7 @@ def test_a_port_in_use_rolls_back(server: Host) -> None:
 
 def test_a_lost_authentication_rolls_back(client: Host) -> None:
     sources = re.sub(r"^sourcedir .*", "", config(client), flags=re.MULTILINE) + "server 192.0.2.1 nts iburst\n"
-    refused(
+    assert_refused(
         client,
         "the clock is not authenticated after .*192.0.2.1: ",
         {"path": CONFIG, "content": sources},
@@ -279,7 +281,7 @@ def test_a_configuration_for_a_newer_chronyd_is_refused() -> None:
     before = config(host)
     newer = {"path": CONFIG, "content": f"{before}ntsaeads 15\n"}
     assert host.check_output("chronyd -v").split()[3] == "4.3"
-    refused(host, r"Invalid directive at line \d+: ntsaeads 15", newer)
+    assert_refused(host, r"Invalid directive at line \d+: ntsaeads 15", newer)
     host.check_output(f"echo ntsaeads 15 >>{CONFIG}; systemctl restart chrony || true")
     assert not host.service("chrony").is_running
     assert "nothing was changed" in change(host, {"path": CONFIG, "content": f"{before}ntsaeads 30\n"})["msg"]
@@ -321,14 +323,14 @@ def test_a_full_or_read_only_disk_changes_nothing(client: Host, folder: str, opt
     with full_disk(client, folder, options):
         # More data than the smallest free block can hold.
         content = config(client) + "! a line to fill the disk with\n" * 400
-        refused(client, f"{message}.*nothing was changed", {"path": CONFIG, "content": content})
+        assert_refused(client, f"{message}.*nothing was changed", {"path": CONFIG, "content": content})
 
 
 def test_a_second_run_waits_for_the_lock(client: Host) -> None:
     before = config(client)
     file = {"path": CONFIG, "content": f"{before}! twice\n"}
     with lock_held(client, LOCK) as release:
-        refused(client, r"Another run \(process \d+, sleep\) has been changing chrony", file, lock_timeout=1)
+        assert_refused(client, r"Another run \(process \d+, sleep\) has been changing chrony", file, lock_timeout=1)
         with ThreadPoolExecutor() as pool:
             waiting = pool.submit(change, client, file, lock_timeout=300)
             # The second run has the file open and waits.
@@ -345,8 +347,8 @@ def test_check_mode_waits_for_the_lock_and_writes_nothing(client: Host) -> None:
         running = pool.submit(change, client, file, settle_time=10)
         wait_until(lambda: client.file("/var/lib/securetime-nts/plan.json").exists, "no change is under way")
         check = {"path": CONFIG, "content": f"{before}authselectmode ignore\n"}
-        said = change(client, check, lock_timeout=1, _ansible_check_mode=True)
-        assert re.search(r"Another run \(process \d+, python", said["msg"]), said
+        blocked = change(client, check, lock_timeout=1, _ansible_check_mode=True)
+        assert re.search(r"Another run \(process \d+, python", blocked["msg"]), blocked
         assert running.result()["changed"]
     assert config(client) == f"{before}! of the run\n"
     assert change(client, check, _ansible_check_mode=True)["changed"]
@@ -358,14 +360,14 @@ def test_check_mode_waits_for_the_lock_and_writes_nothing(client: Host) -> None:
 def test_a_user_without_rights_gets_an_error(client: Host) -> None:
     arguments = {"config_file": CONFIG, "service": UNIT, "files": [{"path": CONFIG, "content": "x"}]}
     command = f"runuser -u nobody -- python3 {code(client)}/run.py chrony_config || true"
-    said = write(client, command, json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
-    assert "Traceback" not in said
-    assert re.search(r"Permission denied \(\S+\); nothing was changed. Run it as root \(become\).", said), said
+    output = write(client, command, json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+    assert "Traceback" not in output
+    assert re.search(r"Permission denied \(\S+\); nothing was changed. Run it as root \(become\).", output), output
 
 
 def test_the_journal_holds_no_content_of_a_file(client: Host) -> None:
     since = client.check_output("sleep 1; date +%s")
-    refused(client, "no-such-group", {"path": FAULT, "content": "CONTENT OF A KEY", "group": "no-such-group"})
+    assert_refused(client, "no-such-group", {"path": FAULT, "content": "CONTENT OF A KEY", "group": "no-such-group"})
     journal = client.check_output(f"journalctl --quiet --no-pager --since=@{since}")
     assert FAULT in journal
     assert "CONTENT OF A KEY" not in journal
@@ -386,10 +388,10 @@ def test_a_rival_is_masked_only_after_a_successful_change(client: Host, rival: s
     before = config(client)
     now = f"systemctl show --property ActiveState,UnitFileState {rival}"
     runs = {"ActiveState=active", "UnitFileState=enabled"}
-    refused(client, "at line", {"path": CONFIG, "content": f"{before}nonsense\n"}, rivals=[rival])
+    assert_refused(client, "at line", {"path": CONFIG, "content": f"{before}nonsense\n"}, rivals=[rival])
     assert set(client.check_output(now).split()) == runs
     broken = {"path": OPTIONS, "content": 'DAEMON_OPTS="--no-such-option"\n'}
-    refused(client, "was rolled back", broken, rivals=[rival])
+    assert_refused(client, "was rolled back", broken, rivals=[rival])
     assert set(client.check_output(now).split()) == runs
     result = change(client, {"path": CONFIG, "content": before}, rivals=[rival])
     assert result["actions"] == ["stop-rivals", "mask-rivals"]
@@ -418,14 +420,14 @@ def test_chronyd_enters_folders_that_were_made_under_a_strict_umask(client: Host
     sources = {"path": f"{folder}/fault.sources", "content": "server nts1.example.org nts\n", "effect": "sources"}
     with_folder = {"path": CONFIG, "content": f"{before}sourcedir {folder}\n"}
     try:
-        said = changed_under_umask(client, "077", with_folder, dict(sources, mode="0640"))["msg"]
-        assert "fault.sources (sourcedir) cannot be read by _chrony" in said
+        error = changed_under_umask(client, "077", with_folder, dict(sources, mode="0640"))["msg"]
+        assert "fault.sources (sourcedir) cannot be read by _chrony" in error
         assert not client.file("/etc/chrony/fault.d").exists
         assert "restart" in changed_under_umask(client, "077", with_folder, sources).get("actions", [])
         assert "nts1.example.org" in client.check_output("chronyc -N sources -a")
         client.check_output(f"chmod 750 {folder}")
         added = {"path": CONFIG, "content": f"{before}sourcedir {folder}\n! more\n"}
-        refused(client, rf"{folder} \(sourcedir\) cannot be read by _chrony.*permissions of {folder},", added)
+        assert_refused(client, rf"{folder} \(sourcedir\) cannot be read by _chrony.*permissions of {folder},", added)
     finally:
         assert "changed" in change(client, {"path": CONFIG, "content": before}, dict(sources, state="absent"))
         client.check_output("rmdir -p --ignore-fail-on-non-empty /etc/chrony/fault.d/below")
@@ -458,7 +460,7 @@ def test_a_closed_folder_of_the_package_is_refused(client: Host) -> None:
     client.check_output(closed)
     try:
         # The content is unchanged: chronyd has read it, and could not read it at its next start.
-        refused(
+        assert_refused(
             client,
             r"permissions of /etc/chrony,.*`chgrp _chrony /etc/chrony; chmod g\+rx",
             {"path": CONFIG, "content": config(client)},
@@ -489,7 +491,7 @@ def test_a_closed_folder_of_the_package_is_refused(client: Host) -> None:
     ],
 )
 def test_a_path_that_chronyd_cannot_use_is_refused(client: Host, line: str, message: str) -> None:
-    refused(client, message, {"path": CONFIG, "content": f"{config(client)}{line}\n"})
+    assert_refused(client, message, {"path": CONFIG, "content": f"{config(client)}{line}\n"})
     assert client.run("ls /home/fault /srv/fault").rc != 0
 
 
@@ -505,8 +507,8 @@ def test_a_symbolic_link_to_the_configuration_is_kept(client: Host) -> None:
         assert client.check_output("ls /srv/fault").split() == ["chrony.conf", "hop"]
         assert not change(client, changed)["changed"]
         # chronyd refuses the first change; the second is rolled back after the start.
-        refused(client, "Invalid directive", {"path": CONFIG, "content": f"{before}nonsense\n"})
-        refused(
+        assert_refused(client, "Invalid directive", {"path": CONFIG, "content": f"{before}nonsense\n"})
+        assert_refused(
             client,
             "was rolled back",
             {"path": CONFIG, "content": f"{before}bindaddress 198.51.100.7\nallow\n"},
@@ -515,7 +517,7 @@ def test_a_symbolic_link_to_the_configuration_is_kept(client: Host) -> None:
             verify_min_sources=99,
         )
         client.check_output("chmod 777 /srv/fault")
-        refused(
+        assert_refused(
             client,
             "leads through /srv/fault, a folder that all users can write to",
             {"path": CONFIG, "content": before},
@@ -561,10 +563,10 @@ def test_the_next_run_recovers_a_lost_run(client: Host, lost: str) -> None:
     while not client.file("/var/lib/securetime-nts/plan.json").exists:
         assert process.poll() is None, "the change was over before it could be cut"
         time.sleep(0.02)
-    who = "ls -l $p/fd 2>/dev/null | grep -q securetime-nts/lock"
+    holds_lock = "ls -l $p/fd 2>/dev/null | grep -q securetime-nts/lock"
     parents = "ppid=$(awk '/^PPid/ {print $2}' $p/status); grep -q sshd /proc/$ppid/comm && kill -KILL $ppid"
-    what = "kill -KILL ${p#/proc/}" if lost == "module" else f"{parents}; kill -HUP ${{p#/proc/}}"
-    client.check_output("sh -c %s", f"for p in /proc/[0-9]*; do if {who}; then {what}; fi; done")
+    kill = "kill -KILL ${p#/proc/}" if lost == "module" else f"{parents}; kill -HUP ${{p#/proc/}}"
+    client.check_output("sh -c %s", f"for p in /proc/[0-9]*; do if {holds_lock}; then {kill}; fi; done")
     process.wait(timeout=60)
     result = change(client, {"path": CONFIG, "content": before})
     assert ("recover" in result["actions"]) == (lost == "module" or result["actions"] == ["recover"]), result

@@ -107,10 +107,10 @@ class Clients:
         end = time.monotonic() + seconds
         while True:
             facts = self.facts(arguments, **variables)
-            told = [(one["nts"]["state"], " ".join(one["nts"]["reasons"])) for one in facts]
-            if all(said == state and re.search(reason, reasons) for said, reasons in told):
+            verdicts = [(one["nts"]["state"], " ".join(one["nts"]["reasons"])) for one in facts]
+            if all(found == state and re.search(reason, reasons) for found, reasons in verdicts):
                 return facts
-            assert time.monotonic() < end, "\n".join(map(str, told))
+            assert time.monotonic() < end, "\n".join(map(str, verdicts))
             time.sleep(0.3)
 
 

@@ -93,8 +93,8 @@ def test_a_client_inside_is_served_and_one_outside_is_not(name: str) -> None:
     server(name).check_output("chronyc allow 198.19.77.10 && chronyc allow fd00:6e74:73::10")
     try:
         for address in (f"198.19.77.{number}", f"fd00:6e74:73::{number}"):
-            seen = probe("outside", address)
-            assert (seen["ok"], seen["error"]["stage"]) == (False, "tcp"), seen
+            found = probe("outside", address)
+            assert (found["ok"], found["error"]["stage"]) == (False, "tcp"), found
         assert firewall(name, allow=[*ALLOW, "198.19.77.10", "fd00:6e74:73::10"])["changed"]
         assert set(is_served("outside", name).values()) == {True}
     finally:
@@ -242,10 +242,10 @@ def test_iptables_rules_are_left_to_the_operator() -> None:
         " $each -A INPUT -j REJECT; done"
     )
     try:
-        seen = firewall("nftables")
-        assert (seen["firewall"], len(seen["by_hand"])) == ("iptables", 4)
-        assert any("service iptables save" in str(warning) for warning in seen["warnings"])
-        host.check_output("; ".join(seen["by_hand"]))
+        found = firewall("nftables")
+        assert (found["firewall"], len(found["by_hand"])) == ("iptables", 4)
+        assert any("service iptables save" in str(warning) for warning in found["warnings"])
+        host.check_output("; ".join(found["by_hand"]))
         assert firewall("nftables")["by_hand"] == []
         assert set(is_served("inside", "nftables").values()) == {True}
     finally:

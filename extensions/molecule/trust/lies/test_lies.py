@@ -40,9 +40,9 @@ def wanted(names: list[str], is_ca: bool) -> request.Request:
 
 def unconstrained() -> str:
     """Return the CSR of a CA that may sign for every name."""
-    asked = wanted([HOST], True)
-    builder = request.x509.CertificateSigningRequestBuilder().subject_name(request.subject(asked))
-    for value, critical in request.extensions(asked):
+    template = wanted([HOST], True)
+    builder = request.x509.CertificateSigningRequestBuilder().subject_name(request.subject(template))
+    for value, critical in request.extensions(template):
         if not isinstance(value, request.x509.NameConstraints):
             builder = builder.add_extension(value, critical=critical)
     csr = builder.sign(request.load_key(EVIL), request.hashes.SHA256())
@@ -105,7 +105,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_server_that_lies_gets_nothing_signed(host: Host, tmp_path: Path, lie: str) -> None:
-    variables, sent, said = LIES[lie]
+    variables, sent, message = LIES[lie]
     answer: list[dict[str, Any]] = [{"id": "server", "reasons": ["x"], "csr": "", "chain": "", **sent}] if sent else []
     host.check_output("printf %%s %s >/root/lie.json", json.dumps({"changed": True, "pairs": answer}))
     inventory = tmp_path / "liar.yml"
@@ -123,7 +123,7 @@ def test_a_server_that_lies_gets_nothing_signed(host: Host, tmp_path: Path, lie:
     words = " ".join(output.split())
     assert recap(output)[HOST]["failed"] == 1, output[-3000:]
     assert f"{HOST} did not send what this controller would have asked for. Nothing was signed" in words
-    assert said in words
+    assert message in words
     assert files(folder) == before
     assert host.check_output("sha256sum /etc/chrony/nts/server.pem") == served
 

@@ -26,15 +26,15 @@ def source(chrony: dict[str, Any], name: str) -> dict[str, Any]:
 
 def wait_for(host: Host, name: str, state: str) -> dict[str, Any]:
     """Wait until a source is authenticated or its first key exchange has failed; return the facts."""
-    seen: list[dict[str, Any]] = []
+    samples: list[dict[str, Any]] = []
 
     def is_so() -> bool:
-        seen.append(facts(host))
-        auth = source(seen[-1], name)["auth"]
+        samples.append(facts(host))
+        auth = source(samples[-1], name)["auth"]
         return bool(auth["ke_attempts"] > 0 if state == "failed" else auth["cookies"] > 0 and auth["ke_attempts"] == 0)
 
     wait_until(is_so, f"{name} is not {state}", pause_seconds=0.5)
-    return seen[-1]
+    return samples[-1]
 
 
 def test_anchors_count_in_their_set_alone_and_not_after_removal(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_anchors_count_in_their_set_alone_and_not_after_removal(tmp_path: Path) 
         run(anchors)
         for host in hosts.values():
             wait_for(host, "nts1", "authenticated")
-            refused(host, "nts2")
+            assert_unknown_issuer(host, "nts2")
             assert not host.file(TRUSTED).exists
             assert host.file("/etc/chrony/nts/trusted-2.pem").content_string == own.strip() + "\n"
 
@@ -70,7 +70,7 @@ def test_anchors_count_in_their_set_alone_and_not_after_removal(tmp_path: Path) 
         run(anchors)
         for host in hosts.values():
             wait_for(host, "nts2", "authenticated")
-            refused(host, "nts1")
+            assert_unknown_issuer(host, "nts1")
     finally:
         changed(playbook("site", "--limit", ",".join(names)))
     for host in hosts.values():
@@ -79,7 +79,7 @@ def test_anchors_count_in_their_set_alone_and_not_after_removal(tmp_path: Path) 
         assert not host.check_output("find /var/lib/chrony /etc/chrony -name '*securetime-nts-*'")
 
 
-def refused(host: Host, name: str) -> None:
+def assert_unknown_issuer(host: Host, name: str) -> None:
     """Assert that a source does not count because its certificate has an unknown issuer."""
     chrony = wait_for(host, name, "failed")
     assert source(chrony, name)["auth"]["cookies"] == 0

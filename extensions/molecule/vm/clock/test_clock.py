@@ -50,22 +50,22 @@ def boot(vm: Vm, offset_seconds: float, timeout_seconds: float = 120) -> Boot:
     """Boot with a clock that is wrong by this offset, wait for authenticated time, and read the clock."""
     qemu.boot(vm, clock_seconds=time.time() + offset_seconds)
     qemu.await_boot(vm)
-    seen = facts(vm, "authenticated", timeout_seconds)
-    told = qemu.inside(
+    found = facts(vm, "authenticated", timeout_seconds)
+    output = qemu.inside(
         vm,
         "for i in $(seq 20); do [ -e /run/after-time ] && break; sleep 1; done\n"
         "journalctl -b -o cat SYSLOG_IDENTIFIER=chronyd --no-pager | grep stepped || true\n"
         "cat /run/after-time || printf '0\\n0 0\\n'\ncut -d' ' -f1 /proc/uptime\ndate +%s.%N\n",
     )
     now = time.time()
-    service_clock, service_uptime, uptime, clock = (line.split()[0] for line in told.splitlines()[-4:])
+    service_clock, service_uptime, uptime, clock = (line.split()[0] for line in output.splitlines()[-4:])
     service_at = now - (float(uptime) - float(service_uptime))
     return Boot(
-        seen,
+        found,
         float(clock) - now,
         float(service_clock) - service_at,
         float(service_uptime),
-        [float(number) for number in STEPPED.findall(told)],
+        [float(number) for number in STEPPED.findall(output)],
     )
 
 
@@ -75,30 +75,32 @@ def test_the_defaults_correct_a_wrong_clock(by: str, fast: str) -> None:
         qemu.as_frozen(vm)
         return boot(vm, OFFSETS[by] * DAY_SECONDS * (1 if vm.name == fast else -1))
 
-    for name, seen in both(one).items():
+    for name, result in both(one).items():
         image = image_of(known()[name])
         sign = "+" if name == fast else "-"
-        note(f"clock {sign}{by}: {image}: right {seen.service_after:.1f} s after the boot, stepped {seen.stepped_by}")
-        assert seen.facts["reached"], (name, seen.facts["nts"])
-        assert abs(seen.wrong_by) < 2, (name, seen)
-        assert seen.stepped_by, name
-        assert (seen.stepped_by[0] < 0) == (name == fast), (name, seen.stepped_by)
+        note(
+            f"clock {sign}{by}: {image}: right {result.service_after:.1f} s after the boot, stepped {result.stepped_by}"
+        )
+        assert result.facts["reached"], (name, result.facts["nts"])
+        assert abs(result.wrong_by) < 2, (name, result)
+        assert result.stepped_by, name
+        assert (result.stepped_by[0] < 0) == (name == fast), (name, result.stepped_by)
         # chrony-wait delays units that are ordered after time-sync.target.
-        assert seen.service_after > 0, name
-        assert abs(seen.service_wrong_by) < 2, (name, seen)
+        assert result.service_after > 0, name
+        assert abs(result.service_wrong_by) < 2, (name, result)
 
 
 def test_a_clock_step_is_reported() -> None:
     def one(vm: Vm) -> list[dict[str, Any]]:
         qemu.thaw(vm)
-        seen = [settled(vm)]
+        samples = [settled(vm)]
         qemu.inside(vm, "date -s '+1 hour'")
-        seen.append(facts(vm))
+        samples.append(facts(vm))
         # The goal does not include the offset.
-        seen.append(facts(vm, "synchronised", 120))
+        samples.append(facts(vm, "synchronised", 120))
         qemu.inside(vm, "chronyc makestep")
-        seen.append(facts(vm, "authenticated", 120))
-        return seen
+        samples.append(facts(vm, "authenticated", 120))
+        return samples
 
     for name, (before, at_once, later, stepped) in both(one).items():
         assert before["reached"], (name, before["nts"])
@@ -130,14 +132,14 @@ def test_a_reboot_keeps_keys_cookies_and_measurements() -> None:
     def key_ids(found: dict[str, Any]) -> dict[str, int]:
         return {row["name"]: row["auth"]["key_id"] for row in found["sources"]}
 
-    for name, (before, kept_before, after, kept_after, told) in both(one).items():
+    for name, (before, kept_before, after, kept_after, log) in both(one).items():
         assert before["reached"], name
         assert after["reached"], (name, after["nts"])
         assert kept_before == kept_after, f"{name}: the server's keys are others"
-        assert re.search(r"^Frequency .* read from /var/lib/chrony/", told, re.MULTILINE), (name, told)
+        assert re.search(r"^Frequency .* read from /var/lib/chrony/", log, re.MULTILINE), (name, log)
         # chronyd reads saved measurements only of sources with an address. It must resolve nts1 first, so it loads none
         # there.
-        assert "Loaded dump file for 10.0.2.2" in told, (name, told)
+        assert "Loaded dump file for 10.0.2.2" in log, (name, log)
         # Another key exchange would increase the key ID.
         assert key_ids(before) == key_ids(after), name
         assert all(row["auth"]["cookies"] for row in after["sources"]), name
@@ -158,12 +160,12 @@ def test_strict_settings_do_not_correct_a_wrong_clock() -> None:
         qemu.cut(vm)
         return boot(vm, YEAR_SECONDS * (1 if vm.name == "nts1" else -1), 40)
 
-    for name, seen in both(one).items():
-        assert not seen.facts["reached"], name
-        assert seen.facts["nts"]["state"] in ("pending", "failed"), (name, seen.facts["nts"])
-        assert abs(seen.wrong_by) > 30 * DAY_SECONDS, (name, seen.wrong_by)
+    for name, result in both(one).items():
+        assert not result.facts["reached"], name
+        assert result.facts["nts"]["state"] in ("pending", "failed"), (name, result.facts["nts"])
+        assert abs(result.wrong_by) > 30 * DAY_SECONDS, (name, result.wrong_by)
         # chrony-wait still waits.
-        assert seen.service_after == 0, name
-        said = " ".join(seen.facts["nts"]["reasons"])
-        note(f"strict: {image_of(known()[name])}: {said}")
-        assert "certificate" in said, (name, said)
+        assert result.service_after == 0, name
+        reasons = " ".join(result.facts["nts"]["reasons"])
+        note(f"strict: {image_of(known()[name])}: {reasons}")
+        assert "certificate" in reasons, (name, reasons)

@@ -161,14 +161,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         qemu.cut(vm)
 
 
-def refused(output: str, vm: Vm, said: str, offset: int) -> str:
+def assert_refused(output: str, vm: Vm, expected: str, offset: int) -> str:
     """Assert that the role refuses a host and changes nothing; return the command that the message names."""
     assert recap(output)[vm.name]["failed"] == 1, output[-4000:]
     assert recap(output)[vm.name]["changed"] == 0, output[-4000:]
     messages = re.findall(rf"^(?:fatal: )?\[{vm.name}\]: FAILED! => (.*(?:\n .*|\n\}})*)", output, re.MULTILINE)
     (message,) = [" ".join(found.split()) for found in messages]
     assert re.search(rf"The clock of this host \(.*\) is \d+ days {'ahead of' if offset > 0 else 'behind'}", message)
-    assert said in message, message
+    assert expected in message, message
     assert "Nothing was changed" in message, message
     found = re.search(r"`(date --set='[-+]\d+ seconds')`", message)
     assert found is not None, message
@@ -181,7 +181,9 @@ def test_the_first_run_refuses_or_sets_a_wrong_clock(lab: Lab, ahead: int) -> No
     offsets = lab.shift(MONTHS, ahead)
     before = lab.each(STATE)
     output = lab.role()
-    commands = [refused(output, vm, "With it, chrony", offset) for vm, offset in zip(lab.vms, offsets, strict=True)]
+    commands = [
+        assert_refused(output, vm, "With it, chrony", offset) for vm, offset in zip(lab.vms, offsets, strict=True)
+    ]
     assert lab.each(STATE) == before
     # The command is right at any later time.
     for vm, command in zip(lab.vms, commands, strict=True):
@@ -193,7 +195,7 @@ def test_the_first_run_refuses_or_sets_a_wrong_clock(lab: Lab, ahead: int) -> No
     before = lab.each(STATE)
     output = lab.role(chrony_nts_server_enabled=True)
     for vm, offset in zip(lab.vms, offsets, strict=True):
-        refused(output, vm, "the server's certificates cannot be made", offset)
+        assert_refused(output, vm, "the server's certificates cannot be made", offset)
     assert lab.each(STATE) == before
     assert not (lab.folder / "nts-ca").exists()
     begun = time.monotonic()
@@ -202,14 +204,14 @@ def test_the_first_run_refuses_or_sets_a_wrong_clock(lab: Lab, ahead: int) -> No
         assert recap(output)[vm.name]["failed"] == 0, output[-4000:]
         note(f"first run, clock of years: {image_of(vm)}: a server after {time.monotonic() - begun:.0f} s")
     assert all(abs(wrong) < 2 for wrong in lab.wrong_by()), lab.wrong_by()
-    for told in lab.each(
+    for report in lab.each(
         "/usr/local/sbin/nts-certificate check\n/usr/local/sbin/nts-certificate status --json\nchronyc -c -N authdata\n"
     ):
-        assert "chronyd serves it." in told, told
-        assert re.search(",NTS,[1-9]", told), told
-        remaining = re.search(r'"remaining_days": ([0-9.]+)', told)
-        assert remaining, told
-        assert 89 < float(remaining.group(1)) <= 90, told
+        assert "chronyd serves it." in report, report
+        assert re.search(",NTS,[1-9]", report), report
+        remaining = re.search(r'"remaining_days": ([0-9.]+)', report)
+        assert remaining, report
+        assert 89 < float(remaining.group(1)) <= 90, report
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
@@ -226,18 +228,18 @@ def test_chronyd_corrects_the_clock_in_the_first_run(lab: Lab, ahead: int) -> No
         assert recap(output)[vm.name]["failed"] == 0, output[-4000:]
     assert output.count("chronyd corrects it") == len(lab.vms), output[-4000:]
     assert all(abs(wrong) < 2 for wrong in lab.wrong_by()), lab.wrong_by()
-    for told in lab.each("chronyc -c -N authdata\n"):
-        assert re.search(",NTS,[1-9]", told), told
+    for report in lab.each("chronyc -c -N authdata\n"):
+        assert re.search(",NTS,[1-9]", report), report
     # The second run has no changes left.
     assert set(changed(lab.role()).values()) == {0}
 
     # A stamp of systemd-timesyncd in the future would move the clock forward at every boot.
-    assert [told for told in lab.each(FLOOR) if told] == []
+    assert [report for report in lab.each(FLOOR) if report] == []
     for vm in lab.vms:
         prepare(vm)
         unit = "chrony" if image_of(vm) == "vm-debian13" else "chronyd"
-        told = qemu.inside(vm, LOG_OVER_A_STEP % unit)
-        assert "after the step" in told, told
+        report = qemu.inside(vm, LOG_OVER_A_STEP % unit)
+        assert "after the step" in report, report
 
 
 def test_a_slow_clock_is_named_where_the_archive_is_newer(lab: Lab) -> None:

@@ -103,17 +103,16 @@ def probe() -> dict[str, Any]:
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_network_only_delays_authentication(case: str) -> None:
     spoil(*BAD[case])
-    seen = facts(known()["nts2"], "authenticated", 240)
-    source = seen["sources"][0]
-    note(
-        f"network {case}: authenticated after {seen['waited_seconds']} s, offset {seen['tracking']['offset_seconds']} s"
-    )
-    assert seen["reached"], seen["nts"]
-    assert seen["nts"]["state"] == "authenticated"
-    assert abs(seen["tracking"]["offset_seconds"]) < 0.5
+    found = facts(known()["nts2"], "authenticated", 240)
+    source = found["sources"][0]
+    offset = found["tracking"]["offset_seconds"]
+    note(f"network {case}: authenticated after {found['waited_seconds']} s, offset {offset} s")
+    assert found["reached"], found["nts"]
+    assert found["nts"]["state"] == "authenticated"
+    assert abs(offset) < 0.5
     if case == "delay 300 ms":
         # No client can measure half of a one-way delay.
-        assert seen["tracking"]["root_delay_seconds"] > 0.29, seen["tracking"]
+        assert found["tracking"]["root_delay_seconds"] > 0.29, found["tracking"]
     if case == "IPv6 only":
         assert source["address"].startswith("2001:db8:"), source
     # chronyd closes a key exchange after 2 seconds, which the delay and an emulated processor can use up.
@@ -128,20 +127,20 @@ def test_a_bad_network_only_delays_authentication(case: str) -> None:
 
 @pytest.mark.parametrize("case", WORSE)
 def test_a_blocked_network_is_reported(case: str) -> None:
-    server, client, told, kind = WORSE[case]
+    server, client, reason, kind = WORSE[case]
     spoil(server, client)
     # An emulated server may be too slow for the first key exchange, which gives another reason for a while.
     deadline = time.monotonic() + 120
-    seen = facts(known()["nts2"])
-    while not re.search(told, " ".join(seen["nts"]["reasons"])):
-        assert time.monotonic() < deadline, seen["nts"]
+    found = facts(known()["nts2"])
+    while not re.search(reason, " ".join(found["nts"]["reasons"])):
+        assert time.monotonic() < deadline, found["nts"]
         time.sleep(2)
-        seen = facts(known()["nts2"])
-    assert seen["nts"]["state"] == "failed", seen["nts"]
+        found = facts(known()["nts2"])
+    assert found["nts"]["state"] == "failed", found["nts"]
     probed = probe()
     assert not probed["ok"], probed
     assert probed["error"]["kind"] == kind, probed["error"]
-    note(f"network {case}: {seen['nts']['reasons'][0]} Probe: {probed['error']['stage']}, {kind}")
+    note(f"network {case}: {found['nts']['reasons'][0]} Probe: {probed['error']['stage']}, {kind}")
 
 
 def test_a_client_follows_a_server_to_its_new_address() -> None:
@@ -154,8 +153,8 @@ def test_a_client_follows_a_server_to_its_new_address() -> None:
     qemu.inside(known()["nts2"], "sed -i -e '/nts1/d' -e '$a 192.0.2.77 nts1' /etc/hosts\n")
     begin = time.monotonic()
     while time.monotonic() < begin + 400:
-        seen = facts(known()["nts2"])
-        source = seen["sources"][0]
+        found = facts(known()["nts2"])
+        source = found["sources"][0]
         if source["address"] == "192.0.2.77" and source["nts"]["state"] == "authenticated":
             break
         time.sleep(5)

@@ -51,12 +51,12 @@ def cut_at(vm: Vm, kind: str, step: str) -> bool:
     qemu.thaw(vm)
     with qemu.second_line(vm) as line, qemu.begun(vm, f"python3 /root/cut.py {kind} '{step}'") as process:
         line.settimeout(0.5)
-        heard = b""
-        while b"cut" not in heard and process.poll() is None:
+        received = b""
+        while b"cut" not in received and process.poll() is None:
             with contextlib.suppress(TimeoutError):
-                heard += line.recv(100)
+                received += line.recv(100)
         qemu.cut(vm)
-    return b"cut" in heard
+    return b"cut" in received
 
 
 @pytest.mark.usefixtures("frozen")
@@ -76,18 +76,18 @@ def test_a_power_cut_leaves_the_old_or_the_new_files(cuts: list[tuple[str, str]]
         note(f"power {kind} step {step}: {image_of(vm)}: {after_boot['set']}, {after_boot['certificate']}")
         return {"cut": of[vm.name], "boot": after_boot, "again": look(vm)}
 
-    for name, seen in both(one).items():
-        if not seen:
+    for name, result in both(one).items():
+        if not result:
             continue
-        told = f"{name}: {json.dumps(seen, indent=1)}"
-        kind = seen["cut"][0]
-        assert seen["boot"]["set"] in ("old", "new"), told
-        assert seen["again"]["set"] == ("new" if kind == "config" else "old"), told
-        assert seen["again"]["left"] == seen["again"]["begun"] == [], told
+        details = f"{name}: {json.dumps(result, indent=1)}"
+        kind = result["cut"][0]
+        assert result["boot"]["set"] in ("old", "new"), details
+        assert result["again"]["set"] == ("new" if kind == "config" else "old"), details
+        assert result["again"]["left"] == result["again"]["begun"] == [], details
         for when in ("boot", "again"):
-            assert seen[when]["active"] == "active", told
-            assert seen[when]["check"] == 0, told
-            assert seen[when]["lost"] == [], told
+            assert result[when]["active"] == "active", details
+            assert result[when]["check"] == 0, details
+            assert result[when]["lost"] == [], details
 
 
 @pytest.mark.usefixtures("frozen")
@@ -117,19 +117,19 @@ def test_the_first_installation_survives_power_cuts() -> None:
         qemu.cut(vm)
         qemu.start(vm, list(known().values()))
         with playbook(vm, "--check", "--diff") as run:
-            said = run.communicate(timeout=600)[0]
-            assert run.returncode == 0, said[-3000:]
+            output = run.communicate(timeout=600)[0]
+            assert run.returncode == 0, output[-3000:]
         qemu.inside(vm, "! command -v chronyd\n! ls -d /etc/chrony* /var/lib/securetime-nts 2>/dev/null\n")
         cuts = []
         for task, seconds in MOMENTS:
             with playbook(vm) as run:
                 assert run.stdout
-                heard = []
+                printed = []
                 for line in run.stdout:
-                    heard.append(line)
+                    printed.append(line)
                     if line.startswith("TASK") and task in line and "(Debian)" not in line:
                         break
-                    assert "fatal:" not in line, "".join(heard[-30:])
+                    assert "fatal:" not in line, "".join(printed[-30:])
                 time.sleep(seconds)
                 qemu.cut(vm)
                 run.kill()
@@ -137,8 +137,8 @@ def test_the_first_installation_survives_power_cuts() -> None:
             qemu.boot(vm)
             qemu.await_boot(vm)
         with playbook(vm) as run:
-            said = run.communicate(timeout=900)[0]
-            assert run.returncode == 0, said[-3000:]
+            output = run.communicate(timeout=900)[0]
+            assert run.returncode == 0, output[-3000:]
         left = "find /etc /var/lib/securetime-nts -name '*securetime-nts-new' -o -name '*securetime-nts-old'"
         return cuts, qemu.inside(
             vm,
@@ -146,6 +146,6 @@ def test_the_first_installation_survives_power_cuts() -> None:
             "! command -v apt-get >/dev/null || dpkg --audit\nls /usr/sbin/policy-rc.d 2>/dev/null || true\n",
         )
 
-    for name, (cuts, said) in both(one).items():
+    for name, (cuts, output) in both(one).items():
         note(f"power, first installation: {image_of(known()[name])}: {len(cuts)} cuts: {', '.join(cuts)}")
-        assert said == "", (name, said)
+        assert output == "", (name, output)

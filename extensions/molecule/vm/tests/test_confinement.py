@@ -88,8 +88,8 @@ def test_renewal_works_in_its_own_unit() -> None:
     force += ">/run/systemd/system/nts-certificate.service.d/force.conf\nsystemctl daemon-reload\n"
     undo = "rm -r /run/systemd/system/nts-certificate.service.d\nsystemctl daemon-reload\n"
     serial = "openssl x509 -in /etc/chrony/nts/server.pem -noout -serial\n"
-    said = both(lambda each: inside(each, serial + force + "systemctl start nts-certificate\n" + serial + undo))
-    for name, lines in said.items():
+    output = both(lambda each: inside(each, serial + force + "systemctl start nts-certificate\n" + serial + undo))
+    for name, lines in output.items():
         before, after = lines.split()
         assert before != after, name
 
@@ -100,7 +100,7 @@ def test_a_moved_file_gets_the_label_of_its_path() -> None:
     # Operators write files in a home directory and move them, and mv keeps the label of the home directory.
     label = inside(nts2, f"cp {path} /root/new\nmv /root/new {path}\nstat -c %C {path}\n")
     assert "home" in label, label
-    said = ansible(
+    output = ansible(
         "nts2",
         "securetime.nts.chrony_config",
         config_file="/etc/chrony.conf",
@@ -108,7 +108,7 @@ def test_a_moved_file_gets_the_label_of_its_path() -> None:
         files=[{"path": path, "content": content, "effect": "nothing"}],
         ntske_ports=[ntsport_of_the_right_time()],
     )
-    assert (said["changed"], said["changed_files"], said["actions"]) == (True, [path], []), said
+    assert (output["changed"], output["changed_files"], output["actions"]) == (True, [path], []), output
     pair = f"{folder}/server.pem {folder}/server.key"
     deploy = "/usr/local/sbin/nts-certificate deploy --certificate server.pem --key server.key"
     inside(nts2, f"cd /root\ncp {pair} .\nrm {pair}\n{deploy}\nrm server.pem server.key\n")
@@ -164,16 +164,16 @@ systemctl reset-failed chronyd; systemctl restart chronyd
 """,
         )
 
-    for name, said in both(one).items():
-        assert "denied" in said.lower(), (name, said)
-        assert "Could not set credentials" in said, (name, said)
-        assert "server.key" in said or "server.crt" in said, (name, said)
+    for name, output in both(one).items():
+        assert "denied" in output.lower(), (name, output)
+        assert "Could not set credentials" in output, (name, output)
+        assert "server.key" in output or "server.crt" in output, (name, output)
 
 
 def test_another_run_and_check_mode_change_nothing() -> None:
     for options in ([], ["--check"]):
-        said = run_role("all", *options)
-        assert re.findall(r" changed=(\d+) ", said) == ["0", "0"], said[-3000:]
+        output = run_role("all", *options)
+        assert re.findall(r" changed=(\d+) ", output) == ["0", "0"], output[-3000:]
 
 
 @pytest.mark.parametrize("host", ["nts1", "nts2"])
@@ -225,8 +225,8 @@ def test_confinement_follows_other_paths_and_an_ntp_port(host: str) -> None:
     assert "10123" in inside(vm, "ss -Huln")
     assert inside(vm, f"readlink {config}").strip() == "/srv/conf/chrony.conf"
     assert inside(vm, f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}' || true") == ""
-    said = run_role(host, "--check", chrony_nts_directives=directives)
-    assert re.findall(r" changed=(\d+) ", said) == ["0"], said[-3000:]
+    output = run_role(host, "--check", chrony_nts_directives=directives)
+    assert re.findall(r" changed=(\d+) ", output) == ["0"], output[-3000:]
     inside(vm, f"rm {config}\nmv /srv/conf/chrony.conf {config}\nrmdir /srv/conf\n")
     run_role(host)
     assert inside(vm, rules) == before
@@ -259,17 +259,17 @@ def test_the_monitor_is_not_denied() -> None:
     def one(vm: Vm) -> tuple[dict[str, Any], str, str, str]:
         inside(vm, f"dmesg -C\nmkdir -p {folder}\n")
         try:
-            said = ansible(vm.name, "securetime.nts.chrony_monitor")
+            output = ansible(vm.name, "securetime.nts.chrony_monitor")
             text = inside(vm, f"date +%s\nsystemctl start nts-monitor.service\ncat {folder}/nts-monitor.prom\n")
             denied = f"dmesg | grep -E 'avc: +denied|apparmor=.DENIED' | grep -E '{OURS}|nts-monitor' || true"
             labels = f"if command -v restorecon >/dev/null; then restorecon -nvR {paths}; fi\n"
-            return said, text, inside(vm, denied), inside(vm, labels)
+            return output, text, inside(vm, denied), inside(vm, labels)
         finally:
             ansible(vm.name, "securetime.nts.chrony_monitor", state="absent", keep_log=False)
             inside(vm, f"rmdir {folder}\n")
 
-    for name, (said, text, denied, labels) in both(one).items():
-        assert (said["textfile_directory"], said["notes"]) == (folder, []), (name, said)
+    for name, (output, text, denied, labels) in both(one).items():
+        assert (output["textfile_directory"], output["notes"]) == (folder, []), (name, output)
         now, *lines = text.splitlines()
         values = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
         assert values["chrony_collector_last_run_timestamp_seconds"] >= int(now), name
