@@ -1,8 +1,8 @@
 // Copyright: (c) 2026, securetime.nts contributors
 // GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
-// How long Chromium takes from the call of the report's address until the page is painted, and a filter and a sort of it:
-// the median of 5 runs, each in a context of its own. Fails where 1,000 hosts take 2 seconds or more.
+// Measure the time from the request of a report until Chromium has painted it, and the time of a filter and of a sort.
+// Prints the median of 5 runs, each in a separate context. Fails where 1,000 hosts take 2 seconds or more.
 
 import { launch, report } from "../browser/browser.mjs";
 

@@ -17,7 +17,7 @@ before(async () => {
 });
 after(() => browser.close());
 
-/** Open a page and call a function with it and with all that went wrong on it. */
+/** Open a page; call a function with the page and its list of logs, errors, dialogs and foreign requests. */
 async function on(name, options, look) {
   const { width = 1280, ...more } = options;
   const context = await browser.newContext({ viewport: { width, height: 800 }, ...more });
@@ -73,7 +73,7 @@ for (const name of Object.keys(pages)) {
   }
 }
 
-test("the policy stops a script, a style, an image and a request, even where one got in", () =>
+test("the content security policy blocks an injected script, style, image and request", () =>
   on("usual", {}, async (page, odd) => {
     const seen = await page.evaluate(async () => {
       const blocked = [];
@@ -92,13 +92,13 @@ test("the policy stops a script, a style, an image and a request, even where one
     assert.ok(odd.length > 0);
   }));
 
-test("marks that turn the direction of a text are escapes that a reader sees", () =>
+test("marks that change the direction of text are visible escapes", () =>
   on("hostile", {}, async (page) => {
     assert.ok((await page.getByText("\\u202egpj.exe\\u2066nts1").count()) > 1);
     assert.equal(await page.evaluate(() => /[\u202a-\u202e\u2066-\u2069]/.test(document.documentElement.outerHTML)), false);
   }));
 
-test("the filter shows the hosts that match and says how many", () =>
+test("the filter shows the matching hosts and their number", () =>
   on("usual", {}, async (page) => {
     const shown = page.locator("#hosts-table tbody tr:not([hidden])");
     const all = await shown.count();
@@ -136,7 +136,7 @@ test("the table is sorted by the keyboard, up and down, hosts without a value la
     assert.equal(await heading.getAttribute("aria-sort"), "descending");
   }));
 
-test("the first Tab offers the way to the table, and every control can be reached", () =>
+test("the first Tab stop is a link to the table, and Tab reaches every control", () =>
   on("usual", {}, async (page) => {
     await page.keyboard.press("Tab");
     assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to the table of hosts");
@@ -151,7 +151,7 @@ test("the first Tab offers the way to the table, and every control can be reache
     assert.equal(reached.size, wanted);
   }));
 
-test("a screen reader is given tables as tables on a telephone, too", () =>
+test("tables keep their roles for screen readers on a telephone", () =>
   on("usual", { width: 375 }, async (page) => {
     const table = page.getByRole("table", { name: "Hosts, those that need attention first" });
     assert.equal(await table.getByRole("row").count(), 61);
@@ -168,7 +168,7 @@ test("every verdict has a shape and a word beside its colour", () =>
     assert.equal(bare, 0);
   }));
 
-test("paper shows all of it, on white, without controls", () =>
+test("the printed page is complete, on white, without controls", () =>
   on("usual", { colorScheme: "dark" }, async (page) => {
     await page.emulateMedia({ media: "print" });
     await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
@@ -185,7 +185,7 @@ test("paper shows all of it, on white, without controls", () =>
     assert.equal(await page.locator("th button").count(), 6);
   }));
 
-test("without scripts the page shows every host, and no control that does nothing", () =>
+test("without scripts the page shows every host and no controls", () =>
   on("usual", { javaScriptEnabled: false }, async (page) => {
     assert.equal(await page.locator("#hosts-table tbody tr").count(), 60);
     assert.equal(await page.locator("#controls").isVisible(), false);

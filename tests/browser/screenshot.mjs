@@ -9,7 +9,7 @@ import { ROOT, launch, report } from "./browser.mjs";
 const browser = await launch();
 const page = await browser.newPage({ viewport: { width: 1160, height: 1240 }, colorScheme: "light" });
 await page.goto(report(60));
-// The list of troubles is long; the drawings are what a reader has not seen yet.
+// Remove most of the long list of problems, so that the picture shows the drawings.
 await page.evaluate(() => {
   for (const group of [...document.querySelectorAll(".group")].slice(1)) group.remove();
   document.querySelector("#changes").parentElement.remove();

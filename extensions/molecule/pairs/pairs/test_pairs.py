@@ -45,7 +45,7 @@ def test_a_pair_of_another_program_is_served_and_never_replaced(tmp_path: Path) 
         assert changed(site())["nts1"] > 0
         assert changed(site())["nts1"] == 0
         assert leaf(client, "nts1", trusted_certs_content=first)
-        # The other program renews the pair and notifies nobody.
+        # The other program renews the pair without a notification.
         second = leave(2)
         server.check_output("systemctl start nts-certificate.service")
         assert leaf(client, "nts1", trusted_certs_content=second)
