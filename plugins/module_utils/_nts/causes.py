@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Why a key exchange or an authenticated NTP request fails, and what helps.
+"""Private to securetime.nts. Causes and remedies of failed key exchanges and of failed authenticated NTP requests.
 
-chronyd's log and the probe say the same of the same fault.
+The reader of chronyd's log and the probe share this table, so that they report the same fault with the same words.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ UNANSWERED = "the key exchange succeeded, but none of {number} NTP requests to {
 
 
 class Cause(NamedTuple):
-    """What is wrong and what to do.
+    """The cause of a fault and its remedy.
 
     Both are format strings for name, address, port, ntp_server, seconds, number and detail.
     """
@@ -23,7 +23,7 @@ class Cause(NamedTuple):
 
 
 class NtsError(Exception):
-    """Something that failed: kind is a key of CAUSES, detail what was found or what a library said."""
+    """A fault of NTS. kind is a key of CAUSES; detail is the value that was wrong, or a library's error text."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(detail)

@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What of GnuTLS an NTS client needs, by ctypes.
+"""Private to securetime.nts. The functions of GnuTLS that an NTS client needs, by ctypes.
 
-A chronyd with NTS always comes with this library. It obeys the same trust store and crypto policy, exports keys of TLS
-sessions (which Python's ssl cannot) and has the AEAD algorithms. GnuTLS 3.6.14 (RHEL 8) and newer, of the 3 series.
+Every chronyd with NTS depends on this library. So the probe obeys the same trust store and crypto policy. GnuTLS
+exports keys of TLS sessions, which Python's ssl cannot, and has the AEAD algorithms. Supported are GnuTLS 3.6.14
+(RHEL 8) and newer versions of the 3 series.
 """
 
 import ctypes
@@ -29,13 +30,13 @@ NOT_AUTHENTIC = -24
 TLS13_ONLY = b"-VERS-ALL:+VERS-TLS1.3"
 
 AEAD_CIPHERS = {15: b"AES-128-SIV", 30: b"AES-128-SIV-GCM"}
-# RFC 8452, section 4; RFC 8915, section 5.6, asks for 16 bytes where the algorithm takes any length.
+# RFC 8452, section 4. RFC 8915, section 5.6, requires 16 bytes where the algorithm takes any length.
 NONCE_LENGTHS = {15: 16, 30: 12}
 TAG_LENGTH = 16
 
 
 class GnutlsError(Exception):
-    """A call that failed: code is GnuTLS's (gnutls.h: GNUTLS_E_...), alert the number of the peer's TLS alert."""
+    """A call failed. code is GnuTLS's (gnutls.h: GNUTLS_E_...); alert is the number of the peer's TLS alert."""
 
     def __init__(self, code: int, text: str, alert: Optional[int] = None) -> None:
         super().__init__(text)
@@ -44,20 +45,20 @@ class GnutlsError(Exception):
 
 
 class Datum(ctypes.Structure):
-    """Bytes with their length (gnutls_datum_t)."""
+    """A gnutls_datum_t: bytes with their length."""
 
     _fields_ = [("data", POINTER(ctypes.c_ubyte)), ("size", c_uint)]
 
 
 def datum(data: bytes) -> Datum:
-    """Return bytes as GnuTLS takes them."""
+    """Return bytes as a gnutls_datum_t."""
     return Datum((ctypes.c_ubyte * len(data)).from_buffer_copy(data), len(data))
 
 
 HANDLE = c_void_p
 _TEXT = [c_char_p, c_size_t]
 _CIPHER_ARGUMENTS = [HANDLE, *_TEXT, *_TEXT, c_size_t, *_TEXT, c_char_p, POINTER(c_size_t)]
-# The result and the arguments of each function.
+# The types of the result and of the arguments of each function.
 _FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "gnutls_deinit": (None, [HANDLE]),
     "gnutls_transport_set_int2": (None, [HANDLE, c_int, c_int]),
@@ -120,7 +121,7 @@ class Gnutls:
         return str(self.check_version(None).decode())
 
     def aeads(self) -> List[int]:
-        """Return the numbers of the AEAD algorithms that this GnuTLS has, the preferred one first as chronyd does."""
+        """Return the numbers of the AEAD algorithms that this GnuTLS has, in chronyd's order of preference."""
         return [number for number in (30, 15) if self.cipher_get_tag_size(self.cipher_get_id(AEAD_CIPHERS[number]))]
 
     def aead(self, number: int, key: bytes) -> Aead:
@@ -139,7 +140,7 @@ class Gnutls:
             return call(self.aead_cipher_encrypt, nonce, text, associated, len(text) + TAG_LENGTH)
 
         def unseal(nonce: bytes, text: bytes, associated: bytes) -> Optional[bytes]:
-            # Of these lengths GnuTLS makes an error of the program's own, and Nettle even ends it.
+            # GnuTLS treats these lengths as a caller bug; Nettle aborts the process.
             if len(text) < TAG_LENGTH or not nonce or (number == 30 and len(nonce) != NONCE_LENGTHS[30]):
                 return None
             try:
@@ -152,7 +153,10 @@ class Gnutls:
         return Aead(NONCE_LENGTHS[number], seal, unseal)
 
     def credentials(self, anchors: str, system: bool, dates: bool) -> c_void_p:
-        """Return what a session trusts: certificates in PEM, those of the system, and whether dates count."""
+        """Return the credentials of a session.
+
+        anchors is PEM; system adds the system's trust store; without dates, GnuTLS ignores the dates of certificates.
+        """
         handle = c_void_p()
         self.check(self.certificate_allocate_credentials(byref(handle)))
         if system:
@@ -164,7 +168,7 @@ class Gnutls:
         return handle
 
     def session(self, descriptor: int, name: Optional[str], protocol: str, credentials: c_void_p) -> c_void_p:
-        """Return a session of a client over a connected socket that does not block, to a name unless it is null."""
+        """Return a client session over a connected non-blocking socket. Without a name, send no server name (SNI)."""
         handle = c_void_p()
         self.check(self.init(byref(handle), CLIENT_NONBLOCKING))
         self.transport_set_int2(handle, descriptor, descriptor)
@@ -176,7 +180,7 @@ class Gnutls:
         return handle
 
     def attempt(self, handle: c_void_p, code: int) -> Optional[int]:
-        """Return what a call on a session returned, nothing if it must be made again, or raise GnutlsError."""
+        """Return the result of a call on a session, or None if the call must be repeated; raise GnutlsError."""
         if code in (AGAIN, INTERRUPTED, WARNING_ALERT):
             return None
         if code == FATAL_ALERT:
@@ -185,25 +189,25 @@ class Gnutls:
         return self.check(code)
 
     def verify(self, handle: c_void_p, name: str) -> int:
-        """Return the bits of what is wrong with the peer's certificates (gnutls_certificate_status_t)."""
+        """Verify the peer's certificates; return the error bits (gnutls_certificate_status_t), 0 if they are valid."""
         status = c_uint()
         self.check(self.certificate_verify_peers3(handle, name.encode(), byref(status)))
         return status.value
 
     def tell(self, status: int) -> str:
-        """Return what is wrong in GnuTLS's words, which chronyd logs, too."""
+        """Return GnuTLS's text for the bits of verify(), which chronyd logs, too."""
         text = Datum()
         self.check(self.certificate_verification_status_print(status, 1, byref(text), 0))
         return bytes(text.data[: text.size]).rstrip(b"\0").decode(errors="replace").strip()
 
     def peers(self, handle: c_void_p) -> List[bytes]:
-        """Return the certificates that the peer has sent, in DER."""
+        """Return the certificates that the peer sent, in DER."""
         number = c_uint()
         found = self.certificate_get_peers(handle, byref(number))
         return [bytes(found[index].data[: found[index].size]) for index in range(number.value)]
 
     def protocol(self, handle: c_void_p) -> Optional[str]:
-        """Return the application's protocol that was agreed on."""
+        """Return the negotiated application protocol (ALPN), or None without one."""
         selected = Datum()
         if self.alpn_get_selected_protocol(handle, byref(selected)) < 0:
             return None
@@ -217,7 +221,7 @@ class Gnutls:
 
 
 def load() -> Optional[Gnutls]:
-    """Return the library, or nothing where it is missing or too old."""
+    """Return the library, or None if it is missing or too old."""
     try:
         return Gnutls(ctypes.CDLL(LIBRARY))
     except (OSError, AttributeError):

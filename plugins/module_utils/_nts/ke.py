@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. The messages of an NTS key exchange (RFC 8915, section 4).
 
-Bytes in, values out: nothing here opens a connection.
+Pure functions from bytes to values and back: this module opens no connection.
 """
 
 import struct
@@ -25,7 +25,8 @@ AEAD_ALGORITHM = 4
 NEW_COOKIE = 5
 NTPV4_SERVER = 6
 NTPV4_PORT = 7
-# chrony 4.6.1 and newer: both sides export the keys of AEAD 30 as RFC 8915 says (chrony 4.4 to 4.6 did not).
+# chrony 4.6.1 and newer send this record: both sides export the keys of AEAD 30 as RFC 8915 says. chrony 4.4 to 4.6
+# exports other keys.
 COMPLIANT_128GCM_EXPORT = 1024
 
 AES_SIV_CMAC_256 = 15
@@ -34,21 +35,21 @@ AEAD_NAMES = {AES_SIV_CMAC_256: "AES-SIV-CMAC-256", AES_128_GCM_SIV: "AES-128-GC
 KEY_LENGTHS = {AES_SIV_CMAC_256: 32, AES_128_GCM_SIV: 16}
 ERROR_NAMES = {0: "unrecognised critical record", 1: "bad request", 2: "internal server error"}
 
-# Longer answers chronyd gives up on, too (nts_ke.h: NKE_MAX_MESSAGE_LENGTH).
+# chronyd, too, rejects a longer answer (nts_ke.h: NKE_MAX_MESSAGE_LENGTH).
 MAX_MESSAGE_LENGTH = 16384
-# chronyd leaves out cookies that are longer, and those over eight (nts_ke.h). It refuses critical records that are
-# longer (NKE_MAX_RECORD_BODY_LENGTH, since 4.1).
+# chronyd ignores longer cookies, and the ninth and later ones (nts_ke.h). It refuses longer critical records
+# (NKE_MAX_RECORD_BODY_LENGTH, since 4.1).
 MAX_COOKIE_LENGTH = MAX_CRITICAL_LENGTH = 256
 MAX_COOKIES = 8
 MAX_SERVER_NAME_LENGTH = 255
 
 
 class ProtocolError(NtsError):
-    """The answer is not what RFC 8915 asks for."""
+    """The answer violates RFC 8915, or grants no key exchange."""
 
 
 class Record(NamedTuple):
-    """One record (section 4)."""
+    """One record of a message (section 4)."""
 
     critical: bool
     type: int
@@ -56,7 +57,7 @@ class Record(NamedTuple):
 
 
 class KeResult(NamedTuple):
-    """What the server has agreed to."""
+    """The result of a key exchange: AEAD algorithm, cookies, and the NTP server that the answer names."""
 
     aead: int
     cookies: List[bytes]
@@ -67,12 +68,12 @@ class KeResult(NamedTuple):
 
 
 def record(type_: int, body: bytes = b"", critical: bool = False) -> bytes:
-    """Return a record as it is sent."""
+    """Return the bytes of a record."""
     return struct.pack(">HH", type_ | (CRITICAL if critical else 0), len(body)) + body
 
 
 def request(aeads: Sequence[int]) -> bytes:
-    """Return the client's message: NTPv4, these AEAD algorithms in the order of preference (section 4.1)."""
+    """Return the client's message: NTPv4, and the AEAD algorithms in their order of preference (section 4.1)."""
     records = [
         record(NEXT_PROTOCOL, struct.pack(">H", NTPV4), critical=True),
         record(AEAD_ALGORITHM, struct.pack(f">{len(aeads)}H", *aeads), critical=True),
@@ -83,7 +84,7 @@ def request(aeads: Sequence[int]) -> bytes:
 
 
 def message_length(data: bytes) -> Optional[int]:
-    """Return how long the message is with which the data begins, or nothing if its end has not come yet."""
+    """Return the length in bytes of the first message in the data, or None if its end of message is missing."""
     for start, type_, length in _headers(data):
         if type_ & ~CRITICAL == END_OF_MESSAGE and start + 4 + length <= len(data):
             return start + 4 + length
@@ -99,7 +100,7 @@ def _headers(data: bytes) -> Iterator[Tuple[int, int, int]]:
 
 
 def read_records(data: bytes) -> List[Record]:
-    """Return the records before the end of message, or raise ProtocolError where the data is not one whole message."""
+    """Return the records before the end of message; raise ProtocolError if the data is not one whole message."""
     length = message_length(data)
     if length is None:
         raise ProtocolError("ke_malformed", f"its {len(data)} bytes have no end of message")
@@ -117,7 +118,7 @@ def read_records(data: bytes) -> List[Record]:
 
 
 def read_response(data: bytes, offered: Iterable[int]) -> KeResult:
-    """Return what a server's message says, or raise ProtocolError where chronyd refuses it (4.1 to 4.9)."""
+    """Return the result that a server's message grants; raise ProtocolError where chronyd 4.1 to 4.9 refuses it."""
     offered = list(offered)
     found: Dict[int, Record] = {}
     cookies: List[bytes] = []
@@ -150,7 +151,7 @@ def read_response(data: bytes, offered: Iterable[int]) -> KeResult:
 
 
 def _check_record(item: Record) -> None:
-    """Raise ProtocolError for a record that ends the key exchange by itself (chrony: nts_ke_client.c)."""
+    """Raise ProtocolError for a record that alone makes chronyd end the key exchange (nts_ke_client.c)."""
     if item.type == ERROR:
         code = _number(item, "error")
         raise ProtocolError("ke_error", f"error {code} ({ERROR_NAMES.get(code, 'not in RFC 8915')})")
@@ -175,7 +176,7 @@ def _number(item: Record, what: str) -> int:
 
 
 def _must_speak_ntpv4(item: Optional[Record]) -> None:
-    """Section 4.1.2: exactly one protocol of those asked for, or none."""
+    """Raise ProtocolError unless the server chose NTPv4. It names one requested protocol, or none (section 4.1.2)."""
     if item is None:
         raise ProtocolError("ke_no_protocol", "it names no protocol")
     if not item.body:
@@ -185,7 +186,10 @@ def _must_speak_ntpv4(item: Optional[Record]) -> None:
 
 
 def _agreed_aead(item: Optional[Record], offered: List[int]) -> int:
-    """Section 4.1.5: one algorithm of those offered, or none."""
+    """Return the AEAD algorithm of the server's choice, or raise ProtocolError.
+
+    The server names one of the offered algorithms, or none (section 4.1.5).
+    """
     told = ", ".join(map(str, offered))
     if item is None or not item.body:
         raise ProtocolError("ke_no_aead", f"it accepts none of {told}")
@@ -196,7 +200,7 @@ def _agreed_aead(item: Optional[Record], offered: List[int]) -> int:
 
 
 def _server(item: Record) -> str:
-    """Section 4.1.7: a fully qualified domain name or an address."""
+    """Return the NTP server of a record: a fully qualified domain name or an address (section 4.1.7)."""
     name = item.body.decode("ascii", errors="replace")
     if not name or len(name) > MAX_SERVER_NAME_LENGTH or not all(" " < letter < "\x7f" for letter in name):
         raise ProtocolError("ke_malformed", f"the NTP server that it names is no name: {name[:80]!r}")
@@ -204,5 +208,5 @@ def _server(item: Record) -> str:
 
 
 def exporter_context(aead: int, to_server: bool) -> bytes:
-    """Return the context with which a key is exported from the TLS session (section 5.1)."""
+    """Return the exporter context of one key of the TLS session (section 5.1)."""
     return struct.pack(">HHB", NTPV4, aead, 0 if to_server else 1)

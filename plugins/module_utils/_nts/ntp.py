@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. NTP packets (RFC 5905) and their NTS extension fields (RFC 8915, section 5).
 
-Bytes in, values out: nothing here opens a socket or knows the time.
+Pure functions from bytes to values and back: this module opens no socket and reads no clock.
 """
 
 import struct
@@ -15,7 +15,7 @@ PORT = 123
 VERSION = 4
 CLIENT = 3
 SERVER = 4
-# The leap indicator and the stratum of a server whose clock is not set (RFC 5905, figures 9 and 11).
+# The leap indicator and the stratum of an unsynchronised server (RFC 5905, figures 9 and 11).
 UNSYNCHRONISED = 3
 UNSYNCHRONISED_STRATUM = 16
 
@@ -35,20 +35,20 @@ SHORT = 2**16
 
 
 class Aead(NamedTuple):
-    """An AEAD algorithm with its key: functions of nonce, text and associated data."""
+    """An AEAD algorithm with its key. Both functions take nonce, text and associated data."""
 
     nonce_length: int
     seal: Callable[[bytes, bytes, bytes], bytes]
-    # Returns nothing if the text is not authentic.
+    # Returns None if the text is not authentic.
     open: Callable[[bytes, bytes, bytes], Optional[bytes]]
 
 
 class PacketError(NtsError):
-    """The packet is no answer to the request."""
+    """The packet is not an authentic reply to the request."""
 
 
 class Request(NamedTuple):
-    """A request, and by what its answer is known."""
+    """A request, with the transmit timestamp and the unique identifier that its reply must repeat."""
 
     packet: bytes
     transmit: bytes
@@ -56,7 +56,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What an authenticated answer says. Timestamps are in 2**-32 s since 1900, modulo 2**64."""
+    """The content of an authenticated reply. Timestamps are in 2**-32 s since 1900, modulo 2**64."""
 
     leap: int
     stratum: int
@@ -71,17 +71,17 @@ class Reply(NamedTuple):
 
     @property
     def is_kiss(self) -> bool:
-        """Whether it is a kiss-o'-death, whose reference ID is its code (RFC 5905, section 7.4)."""
+        """Return whether this is a kiss-o'-death, whose reference ID is the kiss code (RFC 5905, section 7.4)."""
         return self.stratum == 0 and self.reference_id.isalpha()
 
     @property
     def is_time(self) -> bool:
-        """Whether the server's clock is synchronised, so that its time means something."""
+        """Return whether the server reports a synchronised clock."""
         return 0 < self.stratum < UNSYNCHRONISED_STRATUM and self.leap != UNSYNCHRONISED
 
 
 class Field(NamedTuple):
-    """An extension field: where it begins and its body (RFC 7822, section 3)."""
+    """An extension field: the offset of its first byte, its type and its body (RFC 7822, section 3)."""
 
     start: int
     type: int
@@ -94,7 +94,7 @@ def padded(body: bytes) -> bytes:
 
 
 def field(type_: int, body: bytes) -> bytes:
-    """Return an extension field as it is sent."""
+    """Return the bytes of an extension field."""
     body = padded(body)
     return struct.pack(">HH", type_, 4 + len(body)) + body
 
@@ -102,8 +102,8 @@ def field(type_: int, body: bytes) -> bytes:
 def request(cookie: bytes, aead: Aead, random: bytes) -> Request:
     """Return an authenticated client packet (RFC 8915, section 5.7).
 
-    random is at least 40 + aead.nonce_length random bytes. The transmit timestamp is random, too: nothing about this
-    host's clock leaves it (RFC 9769, section 3, as chronyd does).
+    random is at least 40 + aead.nonce_length random bytes. The transmit timestamp is random, too, so that the request
+    does not reveal this host's clock (RFC 9769, section 3). chronyd does the same.
     """
     unique_identifier, random = random[:UNIQUE_IDENTIFIER_LENGTH], random[UNIQUE_IDENTIFIER_LENGTH:]
     transmit, nonce = random[:8], random[8 : 8 + aead.nonce_length]
@@ -113,14 +113,14 @@ def request(cookie: bytes, aead: Aead, random: bytes) -> Request:
 
 
 def authenticator(aead: Aead, nonce: bytes, plaintext: bytes, associated: bytes) -> bytes:
-    """Return the field that authenticates what is before it (RFC 8915, section 5.6)."""
+    """Return the field that authenticates the bytes before it (RFC 8915, section 5.6)."""
     ciphertext = aead.seal(nonce, plaintext, associated)
     body = struct.pack(">HH", len(nonce), len(ciphertext)) + padded(nonce) + padded(ciphertext)
     return field(AUTHENTICATOR, body)
 
 
 def read_fields(data: bytes, start: int) -> Iterator[Field]:
-    """Yield the extension fields, up to the first that is not whole."""
+    """Yield the extension fields, up to the first malformed or truncated one."""
     while start + 4 <= len(data):
         type_, length = struct.unpack_from(">HH", data, start)
         if length < 4 or length % 4 or start + length > len(data):
@@ -130,7 +130,7 @@ def read_fields(data: bytes, start: int) -> Iterator[Field]:
 
 
 def read_reply(data: bytes, asked: Request, aead: Aead) -> Reply:
-    """Return what an answer says, or raise PacketError if it is none, or not authentic (RFC 8915, section 5.7)."""
+    """Return the content of a reply; raise PacketError unless it is an authentic one (RFC 8915, section 5.7)."""
     if len(data) < HEADER.size:
         raise PacketError("ntp_not_authentic", f"it has only {len(data)} bytes")
     first, stratum, poll, precision, delay, dispersion, reference, *stamps = HEADER.unpack_from(data)
@@ -165,7 +165,7 @@ def _identifies(fields: List[Field], asked: Request) -> bool:
 
 
 def _authenticate(data: bytes, fields: List[Field], asked: Request, aead: Aead) -> Optional[List[bytes]]:
-    """Return the fresh cookies of an authentic answer, and nothing for one that is not."""
+    """Return the fresh cookies of an authentic reply, or None if the reply is not authentic."""
     signed = [item for item in fields if item.type == AUTHENTICATOR]
     if len(signed) != 1:
         return None
@@ -182,7 +182,7 @@ def _authenticate(data: bytes, fields: List[Field], asked: Request, aead: Aead) 
 
 
 def _open(body: bytes) -> Optional[Tuple[bytes, bytes]]:
-    """Return nonce and ciphertext of an authenticator."""
+    """Return nonce and ciphertext of an authenticator's body, or None if it is too short for them."""
     if len(body) < 4:
         return None
     nonce_length, length = struct.unpack_from(">HH", body)
@@ -193,7 +193,7 @@ def _open(body: bytes) -> Optional[Tuple[bytes, bytes]]:
 
 
 def reference_id(stratum: int, reference: bytes) -> str:
-    """Return a reference ID as chronyc shows it: hexadecimal; its letters for stratum 0 and 1 (RFC 5905, figure 12)."""
+    """Return a reference ID as chronyc shows it: its letters at stratum 0 and 1 (RFC 5905, figure 12), else as hex."""
     text = reference.rstrip(b"\0")
     if stratum <= 1 and text and all(0x20 < letter < 0x7F for letter in text):
         return text.decode("ascii")
@@ -201,16 +201,19 @@ def reference_id(stratum: int, reference: bytes) -> str:
 
 
 def since_1900(unix_seconds: float) -> int:
-    """Return a time of this host as a packet has it."""
+    """Return a Unix time as an NTP timestamp, in 2**-32 s since 1900, modulo 2**64."""
     return int((unix_seconds + SECONDS_1900_TO_1970) * TICKS) % ERA
 
 
 def difference_seconds(later: int, earlier: int) -> float:
-    """Return the difference of two timestamps, the shorter way round (RFC 5905, section 6)."""
+    """Return the difference of two timestamps, also across the end of an era (RFC 5905, section 6).
+
+    Two timestamps differ by less than half an era (68 years).
+    """
     return ((later - earlier + ERA // 2) % ERA - ERA // 2) / TICKS
 
 
 def offset_and_delay(sent: int, reply: Reply, arrived: int) -> Tuple[float, float]:
-    """Return how far the server's clock is ahead and the round trip, in seconds (RFC 5905, section 8)."""
+    """Return offset (positive: the server's clock is ahead) and delay, in seconds (RFC 5905, section 8)."""
     there, back = difference_seconds(reply.received, sent), difference_seconds(reply.transmitted, arrived)
     return (there + back) / 2, there - back

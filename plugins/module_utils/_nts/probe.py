@@ -1,9 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Ask an NTS server as a client would: DNS, TCP, TLS, key exchange, authenticated NTP.
+"""Private to securetime.nts. Probe an NTS server as a client would: DNS, TCP, TLS, key exchange, authenticated NTP.
 
-Each stage has its time, and the first that fails is the last.
+Each stage has its own timeout. The probe ends at the first stage that fails.
+
+Long: the five stages share one result and one error format, so a reader follows a probe in one file.
 """
 
 import contextlib
@@ -33,10 +35,10 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
 
 T = TypeVar("T")
 Row = Dict[str, Any]
-# A family and what its sockets connect to.
+# An address family, and the address to which a socket of that family connects.
 Address = Tuple[int, Any]
 
-# What can be wrong, by the stage at which it is found: a closed list, told in the documentation of nts_probe.
+# Kinds of errors, by the stage that reports them: a closed list, which the documentation of nts_probe has, too.
 KINDS = {
     "dns": ("unresolved", "resolver_failed"),
     "tcp": ("refused", "timed_out", "unreachable", "denied", "not_connected"),
@@ -84,7 +86,7 @@ KINDS = {
 }
 STAGES = tuple(KINDS)
 FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
-# Between two requests, so that no server takes them for a flood.
+# Pause between two requests, so that a server's rate limit does not drop the second one.
 PAUSE_SECONDS = 0.2
 NO_LIBRARY = (
     "libgnutls.so.30 is not on this host, and Python cannot export the keys of a TLS session, so no NTP request was"
@@ -94,7 +96,7 @@ OFFSET = re.compile(r"System clock wrong by (?P<offset>[-+.\d]+) seconds")
 
 
 class ProbeOptions(NamedTuple):
-    """What to ask, and what the answer must be. Times are in seconds, timeout is for each stage."""
+    """The parameters of a probe and the checks of its result. Times are in seconds; timeout applies to each stage."""
 
     server: str
     name: Optional[str] = None
@@ -112,16 +114,16 @@ class ProbeOptions(NamedTuple):
     packets: int = 3
     timeout: float = 5.0
     last_stage: str = "ntp"
-    # The address of this host from which it asks; by default the kernel chooses.
+    # Local address to which the probe binds its sockets; by default the kernel chooses.
     source: str = ""
-    # Whether the address of the key exchange is asked for time, too, whatever NTP server it names.
+    # Whether the NTP requests go to the address of the key exchange, whatever NTP server the key exchange names.
     ntp_here: bool = False
-    # Seconds for the answer to one NTP request; by default half of timeout.
+    # Timeout of one NTP request in seconds; by default half of timeout.
     reply_timeout: Optional[float] = None
 
 
 class ProbeError(NtsError):
-    """A stage that failed: places are those of its sentences."""
+    """A stage failed. places are the values for the format strings of its cause and remedy."""
 
     def __init__(self, kind: str, detail: str = "", **places: Any) -> None:
         super().__init__(kind, detail)
@@ -129,19 +131,19 @@ class ProbeError(NtsError):
 
 
 class Keys(NamedTuple):
-    """The keys of one session, from client to server and back."""
+    """The AEAD keys of one session: from client to server, and from server to client."""
 
     to_server: ntp.Aead
     to_client: ntp.Aead
 
 
 class Probe:
-    """One probe of one server. What it finds is in result, whether or not it gets to the end."""
+    """One probe of one server. result holds the measurements of all stages that ran, also after a failure."""
 
     def __init__(self, question: ProbeOptions, gnutls: Optional[Gnutls], chronyd: Optional[str] = None) -> None:
         self.question = question
         self.gnutls = gnutls
-        # If not null, chronyd does the last stage in the place of this program.
+        # Path of the chronyd that runs the last stage; None: this program runs it.
         self.chronyd = chronyd
         self.result = {
             "ok": False,
@@ -157,7 +159,7 @@ class Probe:
         }  # type: Row
 
     def run(self) -> Row:
-        """Go through the stages and return what was found."""
+        """Run the stages up to last_stage, and return the result."""
         try:
             with contextlib.ExitStack() as stack:
                 for _taken in self._go(stack):
@@ -169,7 +171,7 @@ class Probe:
         return self.result
 
     def _go(self, stack: contextlib.ExitStack) -> Iterator[None]:
-        """Take one stage after the other; what one has made, the next one gets."""
+        """Run one stage after the other, and pass the product of each to the next one."""
         found = self._take("dns", self._resolve)
         yield
         connection = self._take("tcp", lambda deadline: self._reach(found, deadline))
@@ -302,7 +304,7 @@ class Probe:
             )
 
     def _distrust(self, distrust: TlsError) -> str:
-        """Say how far the chain of the server reaches, where its end is not trusted."""
+        """Return the detail of an untrusted certificate, with the length and the last issuer of the server's chain."""
         chain = self.result["tls"]["certificates"]
         last = chain[-1]
         if distrust.kind != "certificate_issuer" or last["issuer"] == last["subject"]:
@@ -334,7 +336,7 @@ class Probe:
             "aead_name": ke.AEAD_NAMES[agreement.aead],
             "cookies": len(agreement.cookies),
             "cookie_length_bytes": len(agreement.cookies[0]),
-            # chronyd's cookies begin with the ID of the key that encrypts them (nts_ke_server.c: ServerCookieHeader).
+            # A cookie of chronyd begins with the ID of its encryption key (nts_ke_server.c: ServerCookieHeader).
             "cookie_key": agreement.cookies[0][:4].hex(),
             "server": agreement.server,
             "port": agreement.port,
@@ -344,11 +346,11 @@ class Probe:
         return agreement
 
     def _has(self, aead: int) -> bool:
-        """Say whether an algorithm can be offered: chronyd, too, offers what its library has."""
+        """Return whether the TLS library has an AEAD algorithm; chronyd, too, offers only those of its library."""
         return self.gnutls is None or aead in self.gnutls.aeads()
 
     def _answer(self, session: Session, deadline: float) -> bytes:
-        """Return what the server sent until its message was whole: chronyd refuses what follows in the same record."""
+        """Return the server's bytes up to a whole message. chronyd refuses bytes that follow in the same record."""
         data = b""
         while True:
             length = ke.message_length(data)
@@ -400,14 +402,14 @@ class Probe:
             )
 
     def _ntp_address(self, agreement: ke.KeResult, family: int) -> Address:
-        # Not the address of the connection, which has no zone.
+        # With ntp_here use the server as given: the address of the connection has no IPv6 zone.
         server = self.question.server if self.question.ntp_here else agreement.server or self.result["address"]
         port = agreement.port or self.question.port
         try:
             found = resolve(server, port, "any", time.monotonic() + self.question.timeout)
         except ProbeError as error:
             raise ProbeError("ntp_unresolved", error.detail, ntp_server=server) from None
-        # As chronyd: rather an address of the family in which the key exchange was.
+        # Prefer the address family of the key exchange, as chronyd does.
         return next((pair for pair in found if pair[0] == family), found[0])
 
     @staticmethod
@@ -433,7 +435,7 @@ class Probe:
             self._warn("The server's answers bring no fresh cookies, so that clients must soon come back for others.")
 
     def _ask_chronyd(self, chronyd: str) -> Row:
-        """Let a chronyd that sets nothing ask the server (chronyd -Q)."""
+        """Query the server by a chronyd that does not set the clock (chronyd -Q), and return the offset."""
         question = self.question
         seconds = max(2, round(question.timeout * 2))
         options = f"nts iburst maxsamples 1 ntsport {question.ntsport} port {question.port}"
@@ -458,12 +460,12 @@ class Probe:
         found = OFFSET.search(done.stdout)
         if done.returncode or found is None:
             raise ProbeError("chronyd_failed", " / ".join(done.stdout.strip().splitlines()[-3:]))
-        # chronyd tells by how much the clock is to be moved.
+        # chronyd prints the correction of the clock, which has the opposite sign of the offset.
         return {"method": "chronyd", "offset_seconds": -float(found.group("offset"))}
 
 
 class Sample(NamedTuple):
-    """A reply with what was measured, in seconds: by how much this host's clock is ahead, and the round trip."""
+    """A reply with its measurement in seconds: the offset (positive: this host's clock is ahead), and the delay."""
 
     offset_seconds: float
     delay_seconds: float
@@ -471,7 +473,7 @@ class Sample(NamedTuple):
 
 
 class Exchange:
-    """Requests to an NTP server, one after the other, and what came back."""
+    """NTP requests to one server, sent one after the other, with the replies and the refusals."""
 
     def __init__(self, address: Address, timeout: float, source: str = "") -> None:
         self.family, self.address = address
@@ -486,7 +488,7 @@ class Exchange:
         with contextlib.suppress(OSError):
             if self.source:
                 self.socket.bind((self.source, 0))
-            # With this, a port that nobody serves and packets of others are told apart by the kernel.
+            # On a connected socket, the kernel reports a closed port, and drops packets from other addresses.
             self.socket.connect(self.address)
         return self
 
@@ -494,7 +496,7 @@ class Exchange:
         self.socket.close()
 
     def ask(self, cookies: Sequence[bytes], keys: Keys) -> None:
-        """Send a request with each cookie and wait for its answer; a server that refuses one is not asked again."""
+        """Send a request with each cookie and wait for its reply. Stop at a NAK that comes before any valid reply."""
         self.refusals = []
         for cookie in cookies:
             if self.replies:
@@ -512,7 +514,7 @@ class Exchange:
             while True:
                 self.socket.settimeout(max(0.001, deadline - time.monotonic()))
                 data = self.socket.recv(2048)
-                # The clock may be stepped meanwhile: the time of the arrival is counted from the request.
+                # A step of the clock must not change the delay, so the monotonic clock gives the time of arrival.
                 arrived = sent + int((time.monotonic() - began) * ntp.TICKS)
                 with self._refusing():
                     reply = ntp.read_reply(data, asked, aead)
@@ -534,22 +536,25 @@ class Exchange:
             self.refusals.append((error.kind, error.detail))
 
     def worst(self) -> str:
-        """Return the kind of what is wrong. A NAK is not authentic: it counts after all else has failed."""
+        """Return the kind of the most specific refusal, or "ntp_unanswered" without one.
+
+        A NAK is not authenticated, so callers act on it only while they have no authenticated reply.
+        """
         kinds = [kind for kind, _detail in self.refusals]
         return next(
             (kind for kind in ("ntp_nak", "ntp_not_authentic", "ntp_refused") if kind in kinds), "ntp_unanswered"
         )
 
     def detail(self) -> str:
-        """Return what was found wrong."""
+        """Return the detail of the first error of the kind that worst() returns."""
         return next((detail for kind, detail in self.refusals if kind == self.worst()), "")
 
     def best(self) -> Sample:
-        """Return the sample with the shortest round trip, whose offset is the most exact, of those that tell a time."""
+        """Return the sample with the shortest delay, whose offset is the most exact. Prefer a synchronised server's."""
         return min(self.replies, key=lambda sample: (not sample.reply.is_time, sample.delay_seconds))
 
     def report(self) -> Row:
-        """Return what was measured."""
+        """Return the counts of the exchange, and the measurement of its best sample."""
         row = {
             "method": "gnutls",
             "address": self.address[0],
@@ -570,7 +575,10 @@ class Exchange:
 
 
 def resolve(name: str, port: int, family: str, deadline: float) -> List[Address]:
-    """Return the addresses of a name, each with its family, in the order of the resolver; it cannot hang for longer."""
+    """Return the addresses of a name with their families, in the resolver's order; raise ProbeError at the deadline.
+
+    getaddrinfo() takes no timeout, so it runs in a thread.
+    """
     answer = []  # type: List[Any]
 
     def ask() -> None:
@@ -592,18 +600,18 @@ def resolve(name: str, port: int, family: str, deadline: float) -> List[Address]
 
 
 def connect(address: Address, timeout: float, source: str = "") -> socket.socket:
-    """Return a connection, from an address of this host where one is given, or raise ProbeError."""
+    """Return a TCP connection, bound to the local address source if it is not empty; raise ProbeError."""
     try:
         connection = socket.socket(address[0], socket.SOCK_STREAM)
     except OSError as error:
-        # The kernel, or the sandbox of a unit, lacks the family.
+        # The kernel, or the sandbox of a unit, forbids this address family.
         raise ProbeError("not_connected", str(error), address=address[1][0]) from None
     try:
         if source:
             connection.bind((source, 0))
         connection.settimeout(max(timeout, 0.001))
         connection.connect(address[1])
-        # What is sent is short, and the answer to it awaited.
+        # Each message is short and the probe waits for its answer, so Nagle's algorithm would only delay it.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         connection.close()
@@ -625,5 +633,5 @@ def _connect_kind(error: OSError) -> str:
 
 
 def plain_hex(text: str) -> str:
-    """Return hexadecimal digits as they are compared."""
+    """Return hexadecimal digits in the form for comparison: lower case, without colons and leading zeros."""
     return text.replace(":", "").lower().lstrip("0")

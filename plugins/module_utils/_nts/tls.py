@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. A TLS 1.3 session with an NTS-KE server (RFC 8915, section 3), by GnuTLS or Python's ssl.
 
-Both say the same of the same server. Nothing waits longer than its deadline, a time of time.monotonic().
+Both libraries report the same error kind for the same fault. No call waits beyond its deadline, which is a time of
+time.monotonic().
 """
 
 import abc
@@ -22,22 +23,22 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
 
 T = TypeVar("T")
 
-# Of all that is wrong with a certificate, that which is told first (gnutls_certificate_status_t).
+# Kinds of certificate errors, in the order in which the first match is reported (gnutls_certificate_status_t).
 STATUS_KINDS = (
     (1 << 6 | 1 << 7, "certificate_issuer"),
     (1 << 14, "certificate_name"),
     (1 << 9, "certificate_not_yet_valid"),
     (1 << 10, "certificate_expired"),
 )
-# X509_V_ERR_... of openssl/x509_vfy.h (24 and 79: the issuer is no CA, before and since OpenSSL 3.0)
+# X509_V_ERR_... of openssl/x509_vfy.h. 24 (before OpenSSL 3.0) and 79 (since 3.0): the issuer is no CA.
 VERIFY_CODE_KINDS = {
     **dict.fromkeys((2, 18, 19, 20, 21, 24, 79), "certificate_issuer"),
     **dict.fromkeys((62, 64), "certificate_name"),
     9: "certificate_not_yet_valid",
     10: "certificate_expired",
 }
-NO_DATES = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which Python has no name for
-PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN: whatever is trusted ends a chain, as for GnuTLS
+NO_DATES = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: Python has no name for it.
+PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN: any trusted certificate ends a chain, as in GnuTLS.
 # RFC 8446, section 6
 ALERT_PROTOCOL_VERSION = 70
 ALERT_NO_APPLICATION_PROTOCOL = 120
@@ -48,19 +49,19 @@ CLOSED_CODES = (-110, -54, -53)
 
 
 class TlsError(NtsError):
-    """A session that failed."""
+    """The TLS session failed."""
 
 
 class ClosedError(Exception):
-    """The peer has closed the session, or broken it."""
+    """The peer closed the session, or the connection broke."""
 
 
 class DeadlineError(Exception):
-    """The deadline has come."""
+    """The deadline passed."""
 
 
 class Trust(NamedTuple):
-    """Whom to trust: certificates in PEM, the system's store, and whether the dates of certificates count."""
+    """Trust settings: trust anchors in PEM, whether to use the system's store, and whether to check dates."""
 
     anchors: str = ""
     system: bool = True
@@ -76,9 +77,9 @@ class Session(abc.ABC):
     protocol: Optional[str] = None
 
     def __init__(self) -> None:
-        # What the server sent, in DER, its own first.
+        # The server's chain in DER, its own certificate first.
         self.certificates: List[bytes] = []
-        # What is wrong with the certificates.
+        # Why the chain is not trusted; None if it is.
         self.distrust: Optional[TlsError] = None
 
     @abc.abstractmethod
@@ -95,7 +96,10 @@ class Session(abc.ABC):
 
 
 def read_anchors(paths: List[str], content: str) -> str:
-    """Return the certificates of files and folders in PEM. As for chronyd, only what is in a folder may be unusable."""
+    """Return the certificates of files, folders and a text in PEM; raise TlsError for an unusable file or text.
+
+    Skip unusable files in a folder, as chronyd does.
+    """
     found = CERTIFICATE.findall(content)
     if content and not found:
         raise TlsError("trust", "the text given holds no certificate")
@@ -117,7 +121,7 @@ def read_anchors(paths: List[str], content: str) -> str:
 
 
 def is_address(name: str) -> bool:
-    """Say whether a name is an IP address, for which no server name is sent (RFC 6066, section 3)."""
+    """Return whether a name is an IP address. A client sends no server name for one (RFC 6066, section 3)."""
     for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError):
             socket.inet_pton(family, name)
@@ -213,7 +217,7 @@ def _gnutls_kind(error: GnutlsError) -> str:
 
 
 class SslSession(Session):
-    """A session by Python's ssl. It knows neither group nor chain (before Python 3.13), and cannot export keys."""
+    """A session by Python's ssl, which reports no group, no chain before Python 3.13, and cannot export keys."""
 
     tls_library = ssl.OPENSSL_VERSION
 
@@ -233,7 +237,7 @@ class SslSession(Session):
             if not error.kind.startswith("certificate"):
                 raise
             self.distrust = error
-            # The library does not hand over what it refuses: ask once more, only to show it.
+            # ssl does not return a certificate that it refuses. Connect again without verification to report it.
             try:
                 self._connection = _wrap(connect(), _context(protocol, None), name, deadline)
             except (OSError, TlsError, DeadlineError):
