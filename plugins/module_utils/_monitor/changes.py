@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What the monitor watches, by name, and what changed since its last run.
+"""Private to securetime.nts. The conditions that the monitor watches, and their changes since its last run.
 
-Pure functions. A condition is logged when its state or its cause changes, and not again while it lasts.
+Pure functions. The monitor logs a condition when its state or its cause changes, and not again while it lasts.
 """
 
 import re
@@ -14,31 +14,31 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.verdict impo
 Row = Dict[str, Any]
 
 WELL, BAD = "well", "bad"
-# States of hosts and of sources in which nothing has to be done.
+# States of hosts and of sources that need no action.
 GOOD_STATES = ("authenticated", "partial", "synchronised", "ok")
 # A key exchange under way, or a chronyd that has just started.
 WAITING_STATES = ("pending",)
-# What differs between two reports of one fault: numbers, and what comes behind the cause.
+# Two reports of one fault may differ in numbers, and in the text after the cause.
 NUMBER = re.compile(r"\d+([.,:]\d+)*")
 END_OF_CAUSE = re.compile(r"; |\. |\.$")
 COLLECTOR = "collector"
 
 
 class Condition(NamedTuple):
-    """The state of something that is watched, and the reason with its remedy."""
+    """The state of a watched item, and the reason with its remedy."""
 
     state: str
     text: str = ""
 
     @property
     def signature(self) -> str:
-        """Return what makes two reports the same: the state and the cause, without its numbers."""
+        """Return the key that equal reports share: the state and the cause, without its numbers."""
         cause = END_OF_CAUSE.split(self.text, 1)[0]
         return f"{self.state} {NUMBER.sub('N', cause)}"
 
 
 class Change(NamedTuple):
-    """A condition that changed. Without an old one it is new, without a new one it is gone."""
+    """The change of a condition. old is None for a new condition, new is None for one that no longer exists."""
 
     name: str
     old: Optional[Condition]
@@ -46,7 +46,7 @@ class Change(NamedTuple):
 
     @property
     def level(self) -> str:
-        """Return the priority, by its name in syslog."""
+        """Return the name of the syslog priority."""
         if self.new is None or self.new.state in GOOD_STATES:
             return "notice"
         return "info" if self.new.state in WAITING_STATES else "warning"
@@ -60,7 +60,7 @@ class Change(NamedTuple):
 
 
 def conditions(facts: Optional[Row], server: Optional[Row], failures: List[str]) -> Dict[str, Condition]:
-    """Return everything that is watched, by name; failures are those of the collector itself."""
+    """Return all conditions by name; failures are those of the collector itself."""
     found = {COLLECTOR: Condition("failed", " ".join(failures)) if failures else Condition("ok")}
     if facts is not None:
         found["host"] = _host(facts)
@@ -81,23 +81,23 @@ def _host(facts: Row) -> Condition:
 
 
 def changes(old: Dict[str, Condition], new: Dict[str, Condition]) -> List[Change]:
-    """Return what changed, the host first.
+    """Return the changes, the host first.
 
-    While chronyd's reports cannot be read, the conditions that come from them are missing: these are kept by keep().
+    While chronyd's reports are unreadable, their conditions are missing. keep() preserves the old ones.
     """
     names = sorted({*old, *new}, key=lambda name: (name != "host", name))
     found = []
     for name in names:
         was, becomes = old.get(name), new.get(name)
         if was is None and becomes is not None and name != "host" and becomes.state in GOOD_STATES:
-            continue  # Nothing to report of what is well from the start.
+            continue  # Do not report a new condition that is good from its start.
         if was is None or becomes is None or was.signature != becomes.signature:
             found.append(Change(name, was, becomes))
     return found
 
 
 def keep(old: Dict[str, Condition], new: Dict[str, Condition], facts: Optional[Row]) -> Dict[str, Condition]:
-    """Return the new conditions, with the old ones of what this run could not see."""
+    """Return the new conditions, and the old ones of the items that this run could not check."""
     unseen = []  # type: List[str]
     if facts is None or facts["sources"] is None:
         unseen.append("source ")
@@ -110,12 +110,12 @@ def keep(old: Dict[str, Condition], new: Dict[str, Condition], facts: Optional[R
 
 
 def to_json(found: Dict[str, Condition]) -> Row:
-    """Return conditions as they are saved."""
+    """Return conditions in the form of the state file."""
     return {name: list(condition) for name, condition in found.items()}
 
 
 def from_json(saved: Any) -> Dict[str, Condition]:
-    """Return saved conditions; none of what is damaged."""
+    """Return the conditions of a state file, without damaged entries."""
     if not isinstance(saved, dict):
         return {}
     return {

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The certificates in the files that chronyd's configuration names."""
+"""Private to securetime.nts. The certificates in the files to which chronyd's configuration refers."""
 
 import os
 from typing import Any, Dict, Iterator, List, Optional, Sequence
@@ -19,15 +19,16 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
 
 Row = Dict[str, Any]
 
-# A host trusts a few authorities, and not the two hundred of a distribution's bundle, which its package keeps.
+# A limit far above the few authorities of a host. The two hundred of a distribution's bundle exceed it; its package
+# keeps that bundle up to date.
 MOST_CERTIFICATES = 100
 LARGEST_FILE_BYTES = 1000000
 
 
 def certificates_of(config_file: Optional[str], lines: Sequence[str] = ()) -> Optional[List[Row]]:
-    """Return what the certificates say that a chronyd with this file is configured with.
+    """Return descriptions of the certificates of a chronyd with this configuration file, at most MOST_CERTIFICATES.
 
-    Return None where not all of its files can be read. lines are the directives of its command line.
+    Return None if not all of its files are readable. lines are the directives of its command line.
     """
     found = {}  # type: Dict[Any, Row]
     try:
@@ -42,13 +43,13 @@ def certificates_of(config_file: Optional[str], lines: Sequence[str] = ()) -> Op
 
 
 def _named_by(words: Sequence[str]) -> Iterator[Row]:
-    """Yield the certificates that one directive names."""
+    """Yield the certificates in the file or folder of one directive."""
     if words[0] == "ntsservercert" and words[1:]:
-        # The first is the server's own, the others are the authorities that its clients are sent.
+        # The first certificate is the server's own. The server sends the others, its issuers, to its clients.
         for index, row in enumerate(_in_file(words[1])):
             yield dict(row, use="issuer" if index else "server")
     elif words[0] == "ntstrustedcerts" and words[1:]:
-        # The number of the set comes first, from chrony 4.2 on.
+        # Since chrony 4.2, the number of a set may precede the path.
         path = words[-1]
         files = [os.path.join(path, name) for name in sorted(os.listdir(path))] if os.path.isdir(path) else [path]
         for row in (row for file in files if os.path.isfile(file) for row in _in_file(file)):
@@ -56,7 +57,7 @@ def _named_by(words: Sequence[str]) -> Iterator[Row]:
 
 
 def _in_file(path: str) -> Iterator[Row]:
-    """Yield the certificates of a file in PEM; nothing of a file that does not exist."""
+    """Yield the certificates of a PEM file; none if the file does not exist."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             text = file.read(LARGEST_FILE_BYTES)

@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Ask a running chronyd for its reports, and read them.
+"""Private to securetime.nts. Query a running chronyd for its reports, and parse them.
 
-One chronyc process answers everything: its commands come on standard input, which it reads to the end whatever fails.
-Every offset is returned in one direction, whatever the report's own: positive means that this host's clock is ahead.
+One chronyc process runs all commands. It reads them from standard input to the end, also after errors. Every offset has
+one sign, whatever the report's own: positive means that this host's clock is ahead.
+
+Long: one table of all reports and columns of chronyc, which is read as a whole beside its parser.
 """
 
 import contextlib
@@ -20,22 +22,23 @@ Row = Dict[str, Any]
 Ask = Callable[[Sequence[str]], List[str]]
 Column = Tuple[str, Optional[Callable[[str], Any]]]
 
-# An unsigned 32-bit number of seconds with all bits set: chronyd does not know.
+# chronyd's value for an unknown interval in seconds: 32 bits, all set.
 UNKNOWN_INTERVAL = "4294967295"
-# The same for an average interval, as its logarithm to the base 2.
+# chronyd's value for an unknown average interval, a logarithm to the base 2.
 UNKNOWN_INTERVAL_LOG2 = "127"
-# The reference ID of the host's own clock: the directives local and manual.
+# The reference ID of the host's own clock (directives local and manual).
 LOCAL_REFERENCE_ID = "7F7F0101"
 UNRESOLVED = "ID#"
 UNSPECIFIED = "[UNSPEC]"
-# 4.0 does not know the command sourcename for a source without an address; sources tells its name with the option -N.
+# The answer of 4.0 to the command sourcename for a source without an address. There, `sources` with -N has the name.
 NO_NAME = "Could not read address"
 
-# No command of any version: its answer on stderr marks where the report before it ends (chronyc -e came with 4.4).
+# A word that no version has as a command. Its error message marks the end of the report before it, because the option
+# -e of chronyc came only with 4.4.
 SEPARATOR = "end-of-report"
 SEPARATOR_ANSWER = "Unrecognized command"
 GRACE_SECONDS = 0.5
-# The status of a source that is not there any more.
+# The status for a source that chronyd has removed.
 GONE = "503"
 STATUS = re.compile(r"\d{3} [A-Z]")
 
@@ -79,7 +82,7 @@ BOOLEANS = {"Yes": True, "No": False, "Y": True, "N": False, "1": True, "0": Fal
 
 
 class ChronycError(Exception):
-    """chronyc printed what nothing here understands."""
+    """chronyc printed an unexpected line."""
 
     def __init__(self, message: str, line: Optional[str] = None):
         super().__init__(message if line is None else f"{message}: {line!r}")
@@ -87,7 +90,7 @@ class ChronycError(Exception):
 
 
 class NoAnswerError(ChronycError):
-    """chronyc cannot be run, or gets no answer in time: the state of access that this is, and why."""
+    """chronyc cannot run, or gets no answer in time. access is the value of the fact of this name."""
 
     def __init__(self, access: str, message: str, line: Optional[str] = None):
         super().__init__(message, line)
@@ -139,7 +142,7 @@ def _address(value: str) -> Optional[str]:
 class Report(NamedTuple):
     """A report of chronyc.
 
-    A column without a reader is left out. The counts are how many columns the versions print, the newest last.
+    The parser skips a column without a reader. counts are the numbers of columns of the versions, the newest last.
     """
 
     command: str
@@ -153,7 +156,7 @@ class Report(NamedTuple):
 
     @property
     def least(self) -> int:
-        """Return how many columns make a line a row: two, or as many as hold what the row is about."""
+        """Return the least number of columns of a row: two, or up to the column key."""
         names = [name for name, _reader in self.columns]
         return max(2, names.index("key") + 1 if "key" in names else 0)
 
@@ -391,13 +394,13 @@ SMOOTHING = Report(
     ),
     (7,),
 )
-# One try, without an interval to wait for.
+# One try returns at once, without waiting for an interval.
 WAITSYNC = Report(
     "waitsync 1",
     (("try", int), ("reference_id", str), ("correction_seconds", _number), ("skew_ppm", _number)),
     (4,),
 )
-# A client that has come between the two questions.
+# The columns of a client that appeared between the two commands.
 NO_EXCHANGES = {name: None for name, reader in CLIENTS_KE.columns[1:] if reader}  # type: Row
 OPTIONAL = {
     "clients": (CLIENTS, CLIENTS_KE),
@@ -406,12 +409,12 @@ OPTIONAL = {
     "smoothing": (SMOOTHING,),
     "waitsync": (WAITSYNC,),
 }
-# Changes nothing, and chronyd answers it over its Unix socket only, whatever opencommands says.
+# A command without effect, which chronyd answers only over its Unix socket, whatever opencommands says.
 WAY_QUESTION = "accheck 127.0.0.1"
 
 
 class Answer(NamedTuple):
-    """What a report said: its rows, the status line if chronyd refused (some of) it, and what was odd."""
+    """A parsed report: its rows, the status line if chronyd refused it or a part of it, and warnings."""
 
     rows: List[Row]
     refusal: Optional[str]
@@ -419,10 +422,10 @@ class Answer(NamedTuple):
 
 
 def parse(report: Report, text: str) -> Answer:
-    """Read the rows of a report as `chronyc -c` prints them."""
+    """Return the rows of a report that `chronyc -c` printed; raise ChronycError for an unreadable line."""
     rows = []  # type: List[Row]
     warnings = []  # type: List[str]
-    # A line can hold characters that end lines elsewhere.
+    # splitlines() would also split at characters that a name may contain.
     for line in filter(None, text.split("\n")):
         if STATUS.match(line):
             return Answer(rows, line, warnings)
@@ -453,7 +456,7 @@ def _row(report: Report, values: List[str], line: str) -> Row:
 
 
 class Conversation:
-    """One chronyc process, asked until its time is up."""
+    """One chronyc process, which runs commands until a common deadline, timeout seconds after its start."""
 
     def __init__(self, program: str, timeout: float, arguments: Sequence[str] = ()):
         self.timeout = timeout
@@ -476,7 +479,7 @@ class Conversation:
         return self
 
     def __exit__(self, *_unused: object) -> None:
-        """End chronyc as gently as it goes: when it is killed, its own socket stays in chronyd's folder."""
+        """End chronyc, with SIGKILL only as the last resort: a killed chronyc leaves its socket in chronyd's folder."""
         for end in (self.stdin.close, self.process.terminate, self.process.kill):
             with contextlib.suppress(BrokenPipeError):
                 end()
@@ -486,8 +489,8 @@ class Conversation:
         self.stdout.close()
 
     def ask(self, commands: Sequence[str]) -> List[str]:
-        """Return what chronyc prints for each of the commands, without its last newline."""
-        # A chronyc that has ended has said why on its standard output.
+        """Return the output of each command, without its last newline; raise NoAnswerError."""
+        # If chronyc has ended, its output says why: _answer() reports it.
         with contextlib.suppress(BrokenPipeError):
             self.stdin.write("".join(f"{command}\n{SEPARATOR}\n" for command in commands).encode())
             self.stdin.flush()
@@ -509,10 +512,10 @@ class Conversation:
 
 
 def read_reports(program: str, timeout: float, more: Sequence[str] = ()) -> Row:
-    """Return all reports and those of OPTIONAL that are wanted, or under "refusal" why there are none.
+    """Return all reports and the reports of OPTIONAL in more, or the reason under "refusal" if chronyc gets none.
 
-    Under "access" is how chronyd was asked: "socket", "udp", or why it was not: "closed" (chronyc finds no way in),
-    "silent" (no answer in time), "unusable" (chronyc cannot be run).
+    "access" is "socket" or "udp" by the way of the query. Without reports, it is "closed" (chronyc finds no way in),
+    "silent" (no answer in time) or "unusable" (chronyc cannot run).
     """
     try:
         with Conversation(program, timeout) as chronyc:
@@ -529,8 +532,8 @@ def _ask_once(program: str, timeout: float, arguments: Sequence[str], command: s
 def take(ask: Ask, ask_sources_by_name: Callable[[], str], more: Sequence[str] = (), attempts: int = 3) -> Row:
     """Return all reports, with one entry for each source, in the shape that read_reports returns.
 
-    Sources come and go, and an NTS source changes its address while it is asked about: reports that do not list the
-    same sources are taken again.
+    Sources come and go, and an NTS source may change its address between two commands. So repeat the commands, up to
+    attempts times, until all reports list the same sources.
     """
     while True:
         attempts -= 1
@@ -549,7 +552,7 @@ def take(ask: Ask, ask_sources_by_name: Callable[[], str], more: Sequence[str] =
     taken = {name: _only(answers[name]) for name in ("tracking", "activity", "serverstats")}  # type: Row
     taken["tracking"].update(_about(taken["tracking"]))
     taken["sources"] = None if answers["sources"].refusal else list(_sources(answers, names))
-    # With the places that pools keep, and the sources that wait for an address of their own.
+    # The names include the free places of pools, and the sources that wait for an address of their own.
     nameless = [name for name in names.values() if STATUS.match(name) or name == NO_NAME]
     taken["names"] = None if nameless else list(names.values())
     taken["access"] = "udp" if way.startswith("501") else "socket"
@@ -564,7 +567,7 @@ def _only(answer: Answer) -> Optional[Row]:
 
 
 def _take_optional(ask: Ask, wanted: Sequence[str], answers: Dict[str, Answer]) -> Row:
-    """Return the wanted reports of OPTIONAL by name, the others as null, and add their answers to those given."""
+    """Return the wanted reports of OPTIONAL by name, the others as None. Add their answers to answers."""
     taken = dict.fromkeys(OPTIONAL)  # type: Row
     for name in wanted:
         reports = OPTIONAL[name]
@@ -582,7 +585,7 @@ def _take_optional(ask: Ask, wanted: Sequence[str], answers: Dict[str, Answer]) 
 
 
 def _about(tracking: Row) -> Row:
-    """Say what follows from the report: whether a source is followed, and how far the clock is off at most."""
+    """Return what follows from tracking: whether the clock follows a source, and its error bound in seconds."""
     parts = tracking["offset_seconds"], tracking["root_dispersion_seconds"], tracking["root_delay_seconds"]
     offset, dispersion, delay = parts
     leap_status = tracking["leap_status"]
@@ -594,7 +597,7 @@ def _about(tracking: Row) -> Row:
 
 
 def _disagreement(answers: Dict[str, Answer], names: Dict[str, str]) -> List[str]:
-    """Say which reports list other sources than the report sources does: all list them in the same order."""
+    """Return a warning for the reports that list other sources than `sources`. All reports use the same order."""
     rows = answers["sources"].rows
     ntp = [row["key"] for row in rows if row["mode"] != "refclock"]
     expected = {
@@ -614,7 +617,7 @@ def _disagreement(answers: Dict[str, Answer], names: Dict[str, str]) -> List[str
 
 
 def _are_listed(keys: List[str], rows: List[Row]) -> bool:
-    """Say whether the rows are those of the keys. Before 4.3, ntpdata hides the address of a source without answers."""
+    """Return whether the rows have these keys. Before 4.3, ntpdata hides the address of a source without answers."""
     return len(keys) == len(rows) and all(row["key"] in (key, UNSPECIFIED) for key, row in zip(keys, rows))
 
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Private to securetime.nts. Other programs that may set the host's clock: time daemons, PTP, hypervisor tools.
 
-They are found by their processes, because units of PTP are templates and a container's daemon has none. Everything here
-only reads.
+The search goes by processes, because units of PTP are templates and a container's daemon has no unit. All functions
+only read.
 """
 
 import os
@@ -26,12 +26,12 @@ Row = Dict[str, Any]
 # The options of linuxptp 3.1 to 4.4 that take an argument.
 PHC2SYS_ARGUMENTS = "cdEfFiIlLMnNOPRsStuz"
 PTP4L_ARGUMENTS = "fipl"
-# Servos that give the time to another program, or to none.
+# Servos that pass the time to another program, or discard it.
 FEEDING_SERVOS = ("ntpshm", "refclock_sock", "nullf")
 
 
 class Setter(NamedTuple):
-    """Whether a process sets the clock by itself, and why, with what to do about it."""
+    """Whether a process sets the clock by itself, and the reason with its remedy."""
 
     sets_clock: bool
     why: str
@@ -41,9 +41,9 @@ Judge = Callable[[Sequence[str], float], Optional[Setter]]
 
 
 def clock_setters(own_pid: Optional[int], timeout: float) -> List[Row]:
-    """Return the processes, besides the chronyd of this process ID, that may set the clock.
+    """Return the processes, other than own_pid, that may set the clock.
 
-    That takes the capability CAP_SYS_TIME in the user namespace of the host. Costs one file for each process.
+    Such a process needs CAP_SYS_TIME in the user namespace of the host. The search reads one file for each process.
     """
     if has_cap_sys_time() is False:
         return []
@@ -60,7 +60,10 @@ def clock_setters(own_pid: Optional[int], timeout: float) -> List[Row]:
 
 
 def _name_of(pid: str) -> str:
-    """Return the first 15 characters of the name of a process. Twice as fast as read_file(), for there are many."""
+    """Return the first 15 characters of the name of a process; empty if unreadable.
+
+    A host has many processes, and this is twice as fast as read_file().
+    """
     try:
         descriptor = os.open(f"/proc/{pid}/comm", os.O_RDONLY)
     except OSError:
@@ -74,7 +77,7 @@ def _name_of(pid: str) -> str:
 
 
 def _may_set_clock(pid: str) -> bool:
-    """Say whether a process has the right, and is no helper of a process of its own name."""
+    """Return whether a process has CAP_SYS_TIME on the host, and is no helper of a process of the same name."""
     status = status_of(pid)
     if not int(status.get("CapEff", "0"), 16) >> CAP_SYS_TIME & 1:
         return False
@@ -82,7 +85,7 @@ def _may_set_clock(pid: str) -> bool:
         if os.readlink(f"/proc/{pid}/ns/user") != os.readlink("/proc/self/ns/user"):
             return False
     except OSError:
-        pass  # An ordinary user may not look.
+        pass  # An ordinary user may not read the namespace.
     return status.get("Name") != status_of(status.get("PPid", "0")).get("Name")
 
 
@@ -109,7 +112,7 @@ def _phc2sys(arguments: Sequence[str], _timeout: float) -> Optional[Setter]:
 def _ptp4l(arguments: Sequence[str], _timeout: float) -> Optional[Setter]:
     given = dict(short_options(arguments, PTP4L_ARGUMENTS))
     config = _linuxptp_config(given.get("f"))
-    # With hardware timestamps it sets the clock of the network interface alone.
+    # With hardware timestamps, ptp4l sets only the clock of the network interface.
     in_software = "S" in given or (config.get("time_stamping") == "software" and "H" not in given)
     others = config.get("clock_servo") in FEEDING_SERVOS or config.get("free_running") == "1"
     if not in_software or others or "1" in (config.get("serverOnly"), config.get("masterOnly")):
@@ -140,7 +143,7 @@ def _on_request(_arguments: Sequence[str], _timeout: float) -> Optional[Setter]:
     return Setter(False, "it sets the clock where the hypervisor asks for that, as after a suspension")
 
 
-# By the first 15 characters of their names, as the kernel keeps them.
+# Programs that may set the clock, by the first 15 characters of their names, which the kernel keeps.
 PROCESSES = {
     "chronyd": _chronyd,
     "htpdate": _ntp,

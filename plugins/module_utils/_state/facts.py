@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Look at chrony once, or until it is as far as it shall be."""
+"""Private to securetime.nts. Collect the facts of chrony once, or poll until the condition holds."""
 
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -28,7 +28,7 @@ PAUSE_GROWTH = 1.5
 
 
 class GatherOptions(NamedTuple):
-    """The module's parameters (see its documentation) that say what to look at, and how long."""
+    """The parameters of the module chronyc_facts (see its documentation). Times are in seconds."""
 
     wait_for: Optional[str]
     min_sources: int
@@ -42,7 +42,7 @@ class GatherOptions(NamedTuple):
 
 
 class GatherResult(NamedTuple):
-    """The facts, whether what was waited for is so (null if nothing was), how long it took, and what was odd."""
+    """The facts, whether the condition holds (None without one), the time until then, and warnings."""
 
     facts: Row
     reached: Optional[bool]
@@ -51,9 +51,9 @@ class GatherResult(NamedTuple):
 
 
 def gather(wanted: GatherOptions, look_at_host: Optional[Survey] = None) -> GatherResult:
-    """Look, and look again until so many sources are as they shall be or the time is up.
+    """Collect the facts until the condition of wait_for holds, or wanted.timeout seconds have passed.
 
-    look_at_host takes the place of survey().
+    look_at_host replaces survey().
     """
     begin = time.monotonic()
     pause = FIRST_PAUSE_SECONDS
@@ -71,7 +71,7 @@ def gather(wanted: GatherOptions, look_at_host: Optional[Survey] = None) -> Gath
     if wanted.log_lines and daemon["pid"] and needs_log(facts):
         lines = log_lines(daemon["pid"], daemon["uptime_seconds"], wanted.command_timeout)
         facts = judge(host, reports, read_log(lines))
-    # Last, as they need no waiting.
+    # Read certificates once, after the loop: no condition depends on them.
     named = directives_of(daemon.get("arguments") or [])
     facts["certificates"] = certificates_of(daemon["config_file"], named) if wanted.certificates else None
     return GatherResult(facts, done, waited, reports.get("warnings", []))

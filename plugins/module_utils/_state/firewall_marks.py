@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The marks of this collection in the firewalls of a host, read from their files."""
+"""Private to securetime.nts. The marks of this collection in the configuration files of a host's firewalls."""
 
 import glob
 import json
@@ -10,21 +10,21 @@ from typing import Any, Dict, List
 
 from ansible_collections.securetime.nts.plugins.module_utils._state.server_files import STATE
 
-# The name of the service in firewalld, and the first words of a comment in ufw and nftables.
+# The name of the service in firewalld, and the prefix of comments in ufw and nftables.
 SERVICE_NAME = "securetime-nts"
 MARK = "securetime.nts"
 FIREWALLD = "/etc/firewalld"
 UFW_RULES = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules")
-# Below the state folder: what was opened, and the include file of nftables.
+# In the state folder: the record of the openings, and of the include file of nftables.
 RECORD = "firewall.json"
 
 
 def firewalls_with_rules(root: str = "") -> List[str]:
-    """Return the firewalls in which this collection has rules, whether they are active or not."""
+    """Return the firewalls, active or not, in which this collection has rules."""
     found = []
     if os.path.exists(f"{root}{FIREWALLD}/services/{SERVICE_NAME}.xml") or _zones_with_rules(root):
         found.append("firewalld")
-    # ufw writes comments in hexadecimal digits.
+    # ufw encodes comments in hexadecimal digits.
     if any(MARK.encode().hex() in _text(root + path) for path in UFW_RULES):
         found.append("ufw")
     if _record(root).get("nft_include"):

@@ -1,9 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What the host says about chrony: its programs, its unit, the process and its log.
+"""Private to securetime.nts. The facts of the host about chrony: its programs, its unit, the process and its log.
 
-Everything here only reads, and returns nulls for what the host does not have.
+All functions only read. They return None for what the host does not have.
+
+Long: one module reads everything of the host that the facts carry, so that the facts are checked in one place.
 """
 
 import contextlib
@@ -29,19 +31,19 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.server_files
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import marked_roots
 
 Row = Dict[str, Any]
-# Runs programs, by a name for each, within a time in seconds; returns what each printed.
+# Run named commands within a timeout in seconds, and return the output of each.
 Run = Callable[[Dict[str, List[str]], float], Dict[str, str]]
 
 PROGRAM_FOLDERS = ("/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/sbin", "/bin")
 CHRONYD = ("/usr/sbin/chronyd", "/sbin/chronyd")
 UNITS = ("chrony.service", "chronyd.service")
 RIVALS = (
-    # chronyd without the rights of root, which the packages of Debian 13, Fedora and Enterprise Linux 9 bring disabled.
-    # It conflicts with the unit that the role manages, and has no undo drop-in.
+    # chronyd without root's rights, which the packages of Debian 13, Fedora and Enterprise Linux 9 ship disabled. Its
+    # unit conflicts with the unit that the role manages, and has no undo drop-in.
     "chronyd-restricted.service",
-    # linuxptp's, which starts a chronyd of its own.
+    # A unit of linuxptp, which starts a chronyd of its own.
     "timemaster.service",
-    # They set the clock at the boot, by NTP without authentication.
+    # These two set the clock at boot, by NTP without authentication.
     "ntpdate.service",
     "sntp.service",
     "systemd-timesyncd.service",
@@ -51,15 +53,15 @@ RIVALS = (
     "openntpd.service",
     "ntpd-rs.service",
 )
-# It waits at the boot until chronyd has set the clock.
+# A unit that delays the boot until chronyd has set the clock.
 WAIT_UNIT = "chrony-wait.service"
 UNIT_PROPERTIES = (
     "Id,LoadState,ActiveState,UnitFileState,MainPID,ConditionResult,ConditionTimestampMonotonic,ExecStart,Environment,"
     "EnvironmentFiles"
 )
 UNIT_OF_GROUP = re.compile(r"/(?P<unit>[^/\n]+\.(?:service|scope))$", re.MULTILINE)
-# Where administrators, cloud-init, the distributions and DHCP's hooks put configuration for chronyd. All folders of
-# drop_in_dirs in the role's platforms.yml are among them.
+# Drop-ins of administrators, cloud-init, the distributions and DHCP's hooks. The patterns cover all folders of
+# drop_in_dirs in the role's platforms.yml.
 DROP_INS = (
     "etc/chrony/conf.d/*.conf",
     "etc/chrony/sources.d/*.sources",
@@ -69,34 +71,36 @@ DROP_INS = (
     "run/chrony.d/*.sources",
     "run/chrony-dhcp/*.sources",
 )
-# A source in a drop-in, by its address.
+# The address of a source in a drop-in.
 SOURCE_LINE = re.compile(r"^[ \t]*(?:server|pool|peer)[ \t]+(?P<address>[^\s!;#%]\S*)", re.IGNORECASE | re.MULTILINE)
-# Files that the chrony.conf of some distribution names.
+# Files to which the chrony.conf of some distribution refers.
 DISTRIBUTION_FILES = (
     "/usr/share/zoneinfo/leap-seconds.list",
     "/usr/share/zoneinfo/right/UTC",
     "/etc/chrony/nts-bootstrap-ubuntu.crt",
 )
-# Enterprise Linux 8 adds DHCP's servers to the running chronyd by this program, whatever chrony.conf says.
+# On Enterprise Linux 8 this program adds DHCP's servers to the running chronyd, whatever chrony.conf says.
 CHRONY_HELPER = "/usr/libexec/chrony-helper"
 NETWORK_SETTINGS = "/etc/sysconfig/network"
 PEERNTP = re.compile(r"^[ \t]*(?:export[ \t]+)?PEERNTP=(?P<quote>[\"']?)(?P<value>\w*)(?P=quote)", re.MULTILINE)
-# Where the role keeps certificates.
+# The role's folder of certificates.
 CA_FOLDER = "/etc/chrony/nts"
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
-# Identifiers in os-release(5) of the families whose packages are those of rpm. A host can have apt-get or dpkg as well.
+# Identifiers in os-release(5) of the families with rpm packages. Such a host can have apt-get or dpkg as well.
 RPM_FAMILIES = {"fedora", "rhel", "suse", "opensuse"}
 DEB_FAMILIES = {"debian", "ubuntu"}
-# Both print "NAME installed VERSION" for a package that is installed completely, rpm for all names that it provides.
+# Both commands print "NAME installed VERSION" for a completely installed package. rpm prints all names that the package
+# provides.
 DPKG_QUERY = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status} ${Version}\\n"]
 RPM_FORMAT = "[%{PROVIDENAME} installed %{=VERSION}-%{=RELEASE}\\n]"
 RPM_QUERY = ["rpm", "--query", "--queryformat", RPM_FORMAT, "--whatprovides"]
-# systemd-timesyncd makes it when it has set the clock, and its end removes it (systemd-timesyncd.service(8)).
+# systemd-timesyncd creates this file when it has set the clock, and removes it when it stops
+# (systemd-timesyncd.service(8)).
 TIMESYNCD_SYNCHRONISED = "/run/systemd/timesync/synchronized"
 PID_FILES = ("/run/chrony/chronyd.pid", "/run/chronyd.pid")
 VERSION = re.compile(r"version (?P<version>\S+)(?: \((?P<features>[^)]*)\))?")
 DEFAULT_CONFIG_FILE = re.compile(r"^ *-f FILE\s.*\((?P<path>/[^)]*)\)$", re.MULTILINE)
-# What the kernel adds to the path of a program whose file has been replaced or removed since its start.
+# The kernel appends this to the path of a running program whose file was replaced or removed.
 DELETED = " (deleted)"
 CAP_SYS_TIME = 25
 CLOCK_BOOTTIME = 7  # Python 3.6 has the call but not the name.
@@ -104,14 +108,14 @@ LOG_LINES = 500
 
 
 class LogLine(NamedTuple):
-    """A line that the running chronyd has logged."""
+    """A log line of the running chronyd."""
 
     age_seconds: float
     text: str
 
 
 def find_program(name: str) -> Optional[str]:
-    """Return the path of a program, also where the PATH of the connection has no sbin."""
+    """Return the path of a program, also if the PATH of the connection lacks the sbin folders; None without one."""
     for folder in filter(None, [*os.environ.get("PATH", "").split(":"), *PROGRAM_FOLDERS]):
         path = os.path.join(folder, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
@@ -120,12 +124,12 @@ def find_program(name: str) -> Optional[str]:
 
 
 def find_chronyd() -> Optional[str]:
-    """Return the path of chronyd: the one that the distributions' units start, or else any."""
+    """Return the path of the chronyd that the distributions' units start, or else of any chronyd."""
     return next((path for path in CHRONYD if os.access(path, os.X_OK)), None) or find_program("chronyd")
 
 
 def run_together(commands: Dict[str, List[str]], timeout: float) -> Dict[str, str]:
-    """Run programs at the same time and return what each printed: nothing, if it cannot run or does not end in time."""
+    """Run programs in parallel and return the output of each: empty if it cannot run or exceeds timeout (seconds)."""
     deadline = time.monotonic() + timeout
     running = {}
     for name, command in commands.items():
@@ -149,10 +153,11 @@ def run_together(commands: Dict[str, List[str]], timeout: float) -> Dict[str, st
 
 
 def survey(timeout: float, packages: Sequence[str] = (), run: Optional[Run] = None, brief: bool = False) -> Row:
-    """Return everything that can be known without asking the daemon, in the shape of the facts.
+    """Return the facts that need no query of the daemon, in the shape of the facts.
 
-    run takes the place of run_together(). With brief, what the verdict does not read is null where it takes time.
+    run replaces run_together(). With brief, facts that cost time and that the verdict does not read are None.
     """
+    # Long: it builds one nested document of all facts of the host, which is read as a whole.
     programs = {name: find_program(name) for name in ("chronyc", "systemctl")}
     programs["chronyd"] = find_chronyd()
     commands = {}  # type: Dict[str, List[str]]
@@ -226,23 +231,23 @@ def survey(timeout: float, packages: Sequence[str] = (), run: Optional[Run] = No
 
 
 def find_drop_ins(root: str = "/") -> List[str]:
-    """Return the files of others in the drop-in directories of every platform."""
+    """Return the files in the drop-in directories of every platform, which the role does not write."""
     return sorted(path for pattern in DROP_INS for path in glob.glob(os.path.join(root, pattern)))
 
 
 def read_sources(text: str) -> List[str]:
-    """Return the addresses of the sources in a drop-in, in their order."""
+    """Return the addresses of the sources in a drop-in, in the order of its lines."""
     return [found.group("address") for found in SOURCE_LINE.finditer(text)]
 
 
 def read_peerntp(text: str) -> bool:
-    """Read /etc/sysconfig/network: whether DHCP's servers may reach chronyd, which PEERNTP=no forbids."""
+    """Return whether /etc/sysconfig/network lets DHCP's servers reach chronyd; PEERNTP=no forbids it."""
     values = [found.group("value") for found in PEERNTP.finditer(text)]
     return not values or values[-1] != "no"
 
 
 def own_ca(folder: str = CA_FOLDER) -> Row:
-    """Say what the host has of root CAs of the role: the fingerprints of those that it trusts, an issuing CA."""
+    """Return the fingerprints of the role's root CAs that the host trusts, and whether the host has an issuing CA."""
     return {
         "trusted": marked_roots(read_file(f"{folder}/trusted.pem")),
         "issues": glob.glob(f"{folder}/staging/*/ownca/issuing.pem") != [],
@@ -250,7 +255,7 @@ def own_ca(folder: str = CA_FOLDER) -> Row:
 
 
 def read_os_release(text: str) -> Row:
-    """Read os-release(5): the identifiers of the distribution and of those it is derived from, and its version."""
+    """Return the identifier, the related identifiers (ID_LIKE), the name and the version of os-release(5)."""
     given = {}
     for line in text.splitlines():
         name, _equals, value = line.partition("=")
@@ -265,7 +270,7 @@ def read_os_release(text: str) -> Row:
 
 
 def uses_rpm(families: Set[str]) -> bool:
-    """Whether packages are those of rpm. A distribution of no known family has them where it has no dpkg."""
+    """Return whether the host uses rpm packages. In an unknown family, it does if it has rpm and no dpkg-query."""
     if families & (RPM_FAMILIES | DEB_FAMILIES):
         return bool(families & RPM_FAMILIES)
     return bool(find_program("rpm")) and not find_program("dpkg-query")
@@ -282,14 +287,14 @@ def package_manager(has_rpm: bool) -> Optional[str]:
 
 
 def read_packages(text: str, names: Sequence[str]) -> Dict[str, Optional[str]]:
-    """Read what dpkg-query and rpm print: the version of each package, null where it is not wholly installed."""
+    """Return the version of each package from the output of dpkg-query or rpm; None if it is not wholly installed."""
     rows = (line.split(" ") for line in text.splitlines())
     versions = {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "installed"}
     return {name: versions.get(name) for name in names}
 
 
 def read_version(text: str) -> Row:
-    """Read the line that `chronyd -v` and `chronyc -v` print."""
+    """Return version and features from the output of `chronyd -v` or `chronyc -v`."""
     match = VERSION.search(text)
     if not match:
         return {"version": None, "features": {}}
@@ -301,7 +306,7 @@ def read_version(text: str) -> Row:
 
 
 def read_units(text: str) -> Dict[str, Row]:
-    """Read `systemctl show`: the units that exist (a masked one does), by name, without their aliases."""
+    """Return the existing units by name from the output of `systemctl show`: with masked units, without aliases."""
     units = {}
     for block in text.split("\n\n"):
         shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
@@ -311,7 +316,7 @@ def read_units(text: str) -> Dict[str, Row]:
                 "load_state": shown["LoadState"],
                 "active_state": shown.get("ActiveState"),
                 "unit_file_state": shown.get("UnitFileState") or None,
-                # A condition that has never been looked at is shown as not met, too.
+                # systemd shows a condition that it never checked as not met, too.
                 "skipped": shown.get("ConditionResult") == "no"
                 and shown.get("ConditionTimestampMonotonic", "0") != "0",
                 "main_pid": int(shown.get("MainPID", "0")),
@@ -320,9 +325,9 @@ def read_units(text: str) -> Dict[str, Row]:
 
 
 def daemon_options(shown: str, name: str) -> Optional[Row]:
-    """Return the options that others give chronyd, from what `systemctl show` prints; None where its unit is masked.
+    """Return chronyd's options from the output of `systemctl show`, without the role's own; None for a masked unit.
 
-    They are the words of each variable that the unit's command line names. What the role gives is not among them.
+    The options are the words of each variable in the unit's command line.
     """
     block = next((block for block in shown.split("\n\n") if f"Id={name}" in block.splitlines()), "")
     pairs = [line.partition("=") for line in block.splitlines()]
@@ -336,8 +341,8 @@ def daemon_options(shown: str, name: str) -> Optional[Row]:
 
 
 def read_file(path: str) -> str:
-    """Return the text of a small file, or nothing."""
-    # Without pathlib, whose import would be a twentieth of a run of the monitor.
+    """Return the text of a small file; empty if it is unreadable."""
+    # Avoid pathlib: its import takes a twentieth of a run of the monitor.
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -346,7 +351,7 @@ def read_file(path: str) -> str:
 
 
 def find_daemon(main_pid: int, everywhere: bool = False) -> Optional[int]:
-    """Return the process ID of chronyd: systemd's word first, then its own file, then (if asked) any process."""
+    """Return the process ID of chronyd: from systemd, its PID file, or (everywhere) all processes; None without one."""
     candidates = [str(main_pid)] if main_pid else []
     candidates += [read_file(path).strip() for path in PID_FILES]
     if everywhere:
@@ -358,26 +363,29 @@ def find_daemon(main_pid: int, everywhere: bool = False) -> Optional[int]:
 
 
 def _is_daemon(pid: str) -> bool:
-    """Say whether a process is a chronyd of this host: not one of a container, not a helper (its parent is chronyd)."""
+    """Return whether a process is a chronyd of this host.
+
+    A chronyd of a container has another network namespace, and a helper of chronyd has chronyd as its parent.
+    """
     if read_file(f"/proc/{pid}/comm").strip() != "chronyd":
         return False
     try:
         if os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net"):
             return False
     except OSError:
-        pass  # An ordinary user may not look, and is told by the parent alone.
+        pass  # An ordinary user may not read the namespace, so that only the parent counts.
     parent = status_of(pid).get("PPid", "0")
     return read_file(f"/proc/{parent}/comm").strip() != "chronyd"
 
 
 def status_of(pid: str) -> Dict[str, str]:
-    """Return /proc/PID/status, empty where there is no such process."""
+    """Return the fields of /proc/PID/status; empty without such a process."""
     lines = read_file(f"/proc/{pid}/status").splitlines()
     return {name: value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
 
 
 def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
-    """Return what /proc says about the daemon."""
+    """Return the daemon's facts from /proc."""
     facts = {
         "pid": pid,
         "unit": None,
@@ -397,7 +405,7 @@ def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
     facts["arguments"] = arguments
     facts.update(read_options(arguments))
     facts["config_file"] = facts["config_file"] or config_file
-    # Field 22 of stat (here the 20th after the name) is the start, in clock ticks after the boot.
+    # Field 22 of stat (here the 20th after the name) is the start time, in clock ticks since the boot.
     uptime = time.clock_gettime(CLOCK_BOOTTIME) - int(statistics[19]) / os.sysconf("SC_CLK_TCK")
     facts["uptime_seconds"] = round(uptime, 2)
     facts["started"] = round(time.time() - uptime, 2)
@@ -412,7 +420,7 @@ def process_facts(pid: Optional[int], config_file: Optional[str]) -> Row:
 
 
 def is_replaced(pid: int) -> Optional[bool]:
-    """Say whether the program of a process has been replaced or removed since its start; None for an ordinary user."""
+    """Return whether the program file of a process was replaced or removed since its start; None if unreadable."""
     try:
         return os.readlink(f"/proc/{pid}/exe").endswith(DELETED)
     except OSError:
@@ -420,13 +428,13 @@ def is_replaced(pid: int) -> Optional[bool]:
 
 
 def unit_of(pid: int) -> Optional[str]:
-    """Return the systemd unit that a process belongs to, by its control group."""
+    """Return the systemd unit of a process from its control group, or None."""
     found = UNIT_OF_GROUP.search(read_file(f"/proc/{pid}/cgroup"))
     return found and found.group("unit")
 
 
 def read_options(arguments: List[str]) -> Row:
-    """Read what chronyd's command line says about the clock and the configuration file."""
+    """Return clock control and configuration file from chronyd's command line; None for both at an unknown option."""
     given = dict(short_options(arguments[1:], WITH_ARGUMENT))
     if not KNOWN.issuperset(filter(None, given)):
         return {"clock_control": None, "config_file": None}
@@ -434,12 +442,12 @@ def read_options(arguments: List[str]) -> Row:
 
 
 def directives_of(arguments: List[str]) -> List[str]:
-    """Return the directives on chronyd's command line, with which it reads no configuration file."""
+    """Return the directives on chronyd's command line. With any of them, chronyd reads no configuration file."""
     return [word for letter, word in short_options(arguments[1:], WITH_ARGUMENT) if not letter and word]
 
 
 def container() -> Optional[str]:
-    """Return the kind of container this is, as systemd names it."""
+    """Return the kind of this container in systemd's words; None outside of containers."""
     named = read_file("/run/systemd/container").strip()
     if not named:
         for variable in read_file("/proc/1/environ").split("\0"):
@@ -452,7 +460,10 @@ def container() -> Optional[str]:
 
 
 def has_cap_sys_time() -> Optional[bool]:
-    """Say whether a service of this host can be allowed to set the clock: the bounding set of its first process."""
+    """Return whether a service of this host can have CAP_SYS_TIME; None if unknown.
+
+    The bounding set of process 1 decides, or of this process if that one is unreadable.
+    """
     for process in ("1", "self"):
         bounding = status_of(process).get("CapBnd")
         if bounding:
@@ -461,7 +472,7 @@ def has_cap_sys_time() -> Optional[bool]:
 
 
 def log_lines(pid: int, uptime_seconds: float, timeout: float) -> Optional[List[LogLine]]:
-    """Return the last lines that the running daemon left in the journal, or nothing where it cannot be read."""
+    """Return the last log lines of the running daemon, or None if the journal is unreadable."""
     journalctl = find_program("journalctl")
     boot = read_file("/proc/sys/kernel/random/boot_id").strip().replace("-", "")
     if not journalctl or not boot:
@@ -476,14 +487,14 @@ def log_lines(pid: int, uptime_seconds: float, timeout: float) -> Optional[List[
         f"_BOOT_ID={boot}",
     ]
     said = run_together({"journal": command}, timeout)["journal"]
-    # The daemon logs its start, so nothing at all means that this user may not read the journal.
+    # The daemon logs its start, so an empty output means that this user may not read the journal.
     return list(read_journal(said.splitlines(), uptime_seconds)) or None
 
 
 def read_journal(lines: Iterable[str], uptime_seconds: float) -> Iterable[LogLine]:
-    """Read `journalctl --output=json`, less what an earlier process with the same ID has logged.
+    """Yield the lines of `journalctl --output=json`, without those of an earlier process with the same ID.
 
-    The age is counted on the monotonic clock: a wrong clock is the very thing that is being looked at.
+    The age of a line comes from the monotonic clock, because the host's clock may be wrong.
     """
     now = time.monotonic()
     for line in lines:

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What chronyd's log lines about failed NTS key exchanges mean, and what helps.
+"""Private to securetime.nts. Causes and remedies of failed NTS key exchanges, from the lines of chronyd's log.
 
-The reports show every failed key exchange alike; only the log tells them apart.
+chronyc's reports show every failed key exchange alike. Only the log has the cause.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Iterable, List, NamedTuple, Optional, Tuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._nts.causes import CAUSES
 
-# How long chronyd waits after the first failure, as a power of two in seconds (nts_ke.h); each further one doubles it.
+# chronyd's wait after the first failure, as a power of two in seconds (nts_ke.h). Each further failure doubles it.
 AFTER_CONNECTING = 4
 AFTER_TLS = 10
 LONGEST_WAIT = 19
@@ -23,7 +23,7 @@ HANDSHAKE = rf"TLS handshake with {SERVER} failed : "
 
 
 class Meaning(NamedTuple):
-    """What a line means (a kind of causes.CAUSES), and how long chronyd waits after it."""
+    """The kind (a key of causes.CAUSES) of the lines of a pattern, and chronyd's wait as a power of two in seconds."""
 
     pattern: str
     kind: str
@@ -31,7 +31,7 @@ class Meaning(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A failed key exchange in the log. Lines that name no source can be about any."""
+    """A failed key exchange in the log. A line without name and address may belong to any source."""
 
     age_seconds: float
     text: str
@@ -79,7 +79,7 @@ MEANINGS = (
 )
 
 
-# Most lines of a log are of other things, and the first use of a pattern takes up to 1 ms.
+# Most lines of a log have another subject. This prefix check skips them, because compiling a pattern takes up to 1 ms.
 BEGINNINGS = ("Could not ", "NTS-KE ", "TLS handshake with ", "Received invalid NTS-KE ", "Missing ")
 
 
@@ -109,7 +109,7 @@ def read_failures(lines: Iterable[Tuple[float, str]]) -> List[Failure]:
 
 
 def seconds_to_next_attempt(failure: Failure, attempts: int) -> Optional[float]:
-    """Return about how long chronyd will still wait after a failure, counting the failed attempts before it."""
+    """Return chronyd's remaining wait in seconds, about, after so many attempts; None if its length is unknown."""
     if failure.wait is None:
         return None
     return max(0.0, 2.0 ** min(failure.wait + max(attempts, 1) - 1, LONGEST_WAIT) - failure.age_seconds)

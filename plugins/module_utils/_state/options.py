@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. chronyd's command-line options: how a unit gives them, and what contradicts them.
+"""Private to securetime.nts. chronyd's command-line options: the syntax of units, and conflicts with directives.
 
-Pure functions. The file of options that a package brings is shared with hardening roles and administrators, so that the
-role reads it, and writes a file of its own, which the unit reads after it.
+Pure functions. Hardening roles and administrators also edit the package's file of options. So the role only reads it,
+and writes a file of its own, which the unit reads later.
 """
 
 import re
@@ -13,14 +13,14 @@ from typing import Callable, Container, Dict, Iterable, Iterator, List, NamedTup
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import Directives
 
-# The argument of each option by its letter, None where it takes none, in the order in which they are written.
+# The argument of each option by its letter, in the order of the command line; None for an option without an argument.
 Options = Dict[str, Optional[str]]
 
-# getopt(3)'s description of the options of chronyd 4.9 (main.c). -N came with 4.9, all others are in 4.0.
+# The option string for getopt(3) of chronyd 4.9 (main.c). -N came with 4.9; 4.0 has all others.
 LETTERS = "46df:F:hl:L:mnN:pP:qQrRst:u:Uvx"
 WITH_ARGUMENT = frozenset(re.findall("(.):", LETTERS))
 KNOWN = frozenset(LETTERS.replace(":", ""))
-# The later of the two counts.
+# Options that exclude each other: the later one applies.
 FAMILIES = {"4": "6", "6": "4"}
 _ENDS = "chronyd is no daemon with it"
 _BY_UNIT = "the unit says how chronyd is started"
@@ -38,25 +38,25 @@ UNUSABLE = {
     "U": _BY_UNIT,
     "v": _ENDS,
 }
-# Arguments are numbers, or names and paths that neither systemd nor a shell reads in another way.
+# Arguments that neither systemd nor a shell changes: numbers, names and paths without special characters.
 ARGUMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
 NUMBERS = {"F": (-2, 2), "L": (-1, 3), "P": (0, 99)}
-# Behind the path of the package's file.
+# The role's own file has the path of the package's file with this suffix.
 OWN_SUFFIX = "-securetime-nts"
-# How a file begins that a role of this collection has written.
+# The first words of a file of this collection's roles.
 MANAGED = "# Managed by Ansible: collection securetime.nts"
 VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 
 
 class Parsed(NamedTuple):
-    """The options that a daemon of the role can have, and those that it cannot have, each with the reason."""
+    """The options that the role's daemon can have, and the unusable ones, each with the reason."""
 
     options: Options
     unusable: List[Tuple[str, str]]
 
 
 def parse(words: Iterable[str]) -> Parsed:
-    """Read command-line options as chronyd does; a later one replaces an earlier one."""
+    """Return the options on a command line as chronyd reads them; a later one replaces an earlier one."""
     options = {}  # type: Options
     unusable = []  # type: List[Tuple[str, str]]
     for letter, value in short_options(words, WITH_ARGUMENT):
@@ -72,7 +72,7 @@ def parse(words: Iterable[str]) -> Parsed:
 
 
 def short_options(words: Iterable[str], with_argument: Container[str]) -> Iterator[Tuple[str, Optional[str]]]:
-    """Yield each option and its argument as getopt(3) reads them, and what is no option with an empty letter."""
+    """Yield each option with its argument as getopt(3) reads them. Any other word comes with an empty letter."""
     left = list(words)
     while left:
         word = left.pop(0)
@@ -108,7 +108,7 @@ def _set(options: Options, letter: str, value: Optional[str]) -> None:
 
 
 def merge(*given: Options) -> Options:
-    """Return all options, each as the last one that has it."""
+    """Return all options; for each, the last argument applies."""
     merged = {}  # type: Options
     for options in given:
         for letter, value in options.items():
@@ -121,14 +121,14 @@ def words_of(options: Options) -> List[str]:
     return [word for letter, value in options.items() for word in (f"-{letter}", value) if word is not None]
 
 
-# --- how a unit gives them -------------------------------------------------------------------------------------------
+# --- options in a unit -----------------------------------------------------------------------------------------------
 
 
 def of_unit(commands: Sequence[str], environment: str, files: Sequence[Tuple[str, str]]) -> Dict[str, List[str]]:
-    """Return the words of each variable that a unit's command lines name.
+    """Return the words of each variable in a unit's command lines.
 
-    environment is the property Environment as systemd shows it; files are paths and contents of its environment files,
-    of which a later one replaces what an earlier one says. What this collection wrote is none of other people's.
+    environment is the property Environment as systemd shows it. files are paths and contents of the unit's environment
+    files; a later file overrides an earlier one. Skip the files of this collection's roles.
     """
     given = {}  # type: Dict[str, str]
     for word in split(environment):
@@ -142,7 +142,7 @@ def of_unit(commands: Sequence[str], environment: str, files: Sequence[Tuple[str
 
 
 def split(value: str) -> List[str]:
-    """Split the value of a variable as systemd does for `$NAME` (systemd.service(5)): at blanks, quotes are removed."""
+    """Split the value of a variable at blanks and remove quotes, as systemd does for `$NAME` (systemd.service(5))."""
     try:
         return shlex.split(value)
     except ValueError:
@@ -150,9 +150,10 @@ def split(value: str) -> List[str]:
 
 
 def read_environment_file(text: str) -> Dict[str, str]:
-    r"""Read an environment file as systemd 254 and newer do (env-file.c: parse_env_file_internal).
+    r"""Return the variables of an environment file as systemd 254 and newer read it.
 
-    Quotes may begin and end within a value, `\` at the end of a line continues it, and a comment is a line of its own.
+    The syntax is that of env-file.c (parse_env_file_internal): quotes may begin and end within a value, `\` at the end
+    of a line continues the line, and a comment takes a whole line.
     """
     found = {}  # type: Dict[str, str]
     position = 0
@@ -178,9 +179,9 @@ def _end_of_line(text: str, position: int) -> int:
 
 
 def _value_at(text: str, position: int) -> Tuple[str, int]:
-    """Return the value that begins at a position, and where it ends."""
+    """Return the value that begins at a position, and the position of its end."""
     value = ""
-    # Blanks before the value, between its quoted parts and behind it do not count.
+    # The length of the value without trailing blanks: blanks before, after and between quoted parts do not count.
     solid = 0
     bare = False
     while position < len(text) and text[position] not in "\r\n":
@@ -217,11 +218,11 @@ def _quoted_at(text: str, position: int, quote: str) -> Tuple[str, int]:
     return value, position + 1
 
 
-# --- what contradicts them -------------------------------------------------------------------------------------------
+# --- conflicts with directives ---------------------------------------------------------------------------------------
 
 
 class Conflict(NamedTuple):
-    """Directives and options that `chronyd -p` accepts together, and with which chronyd ends at its start."""
+    """Directives and options that `chronyd -p` accepts together, but that end chronyd at its start."""
 
     name: str
     applies: Callable[[Options, Directives], bool]
@@ -238,15 +239,15 @@ def _limits(directives: Directives) -> List[str]:
 
 
 def _priority(options: Options, directives: Directives) -> int:
-    """Return the priority that chronyd asks for: the option has the last word."""
+    """Return the scheduling priority that chronyd requests: the option -P overrides sched_priority."""
     given = [arguments[0] for arguments in directives.get("sched_priority", []) if arguments]
     number = options.get("P") or "0"
     text = number if int(number) else given[-1] if given else "0"
     return int(text) if re.fullmatch("[+-]?[0-9]+", text) else 0
 
 
-# Of chrony 4.0 to 4.9: sys_linux.c, clientlog.c, rtc.c, refclock.c, refclock_rtc.c (4.7), sys_posix.c. Each is tried on
-# real daemons in tests/functional/test_options.py.
+# The conflicts of chrony 4.0 to 4.9: sys_linux.c, clientlog.c, rtc.c, refclock.c, refclock_rtc.c (4.7), sys_posix.c.
+# tests/functional/test_options.py tests each on real daemons.
 CONFLICTS = (
     Conflict(
         "mailonchange",
@@ -291,5 +292,5 @@ CONFLICTS = (
 
 
 def conflicts(options: Options, directives: Directives) -> List[str]:
-    """Return a sentence for each combination with which chronyd ends at its start."""
+    """Return a sentence for each combination that ends chronyd at its start."""
     return [conflict.sentence for conflict in CONFLICTS if conflict.applies(options, directives)]

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The files that chronyd reads: the time sources that they name, and the certificates.
+"""Private to securetime.nts. The directives and the time sources in the files that chronyd reads.
 
-Reads the files as conf.c does, without a process: `chronyd -p` does not show the files of a sourcedir.
+This module parses the files as conf.c does, without a process: `chronyd -p` omits the files of a sourcedir.
 """
 
 import glob
@@ -23,7 +23,8 @@ COMMAND_LINE = "command line"
 class DeclaredSource(NamedTuple):
     """A line `server`, `peer` or `pool`.
 
-    confirmed is how many sources it keeps that have answered, places how many it has at most while it looks for them.
+    confirmed is the largest number of its sources that have answered. places is the largest number of its sources while
+    chronyd still searches for them.
     """
 
     name: str
@@ -33,13 +34,13 @@ class DeclaredSource(NamedTuple):
 
 
 class UnreadableError(Exception):
-    """This user may not read all that chronyd reads."""
+    """This user may not read every file of chronyd's configuration."""
 
 
 def declared_sources(config_file: Optional[str], lines: Sequence[str] = ()) -> Optional[List[DeclaredSource]]:
-    """Return the sources that a chronyd with this file knows from files, or None where not all of them can be read.
+    """Return the sources in the files of a chronyd with this configuration file; None if not all are readable.
 
-    lines are the directives of its command line, with which it reads no file of its own.
+    lines are the directives of its command line. With any of them, chronyd reads no configuration file.
     """
     found = []  # type: List[DeclaredSource]
     folders = []  # type: List[List[str]]
@@ -50,7 +51,7 @@ def declared_sources(config_file: Optional[str], lines: Sequence[str] = ()) -> O
             if words[0] == "sourcedir":
                 folders.append(words[1 : MOST_FOLDERS + 1])
             elif words[0] == "initstepslew":
-                # chronyd asks these once, in its first seconds.
+                # chronyd queries these servers only in its first seconds.
                 found += [DeclaredSource(name, 1, 1, path) for name in words[2:]]
             else:
                 found += filter(None, [_source(words, path)])
@@ -63,7 +64,7 @@ def declared_sources(config_file: Optional[str], lines: Sequence[str] = ()) -> O
 
 
 def canonical(name: str) -> str:
-    """Return a name or an address in the one form in which it is compared."""
+    """Return the canonical form of a name or an address, for comparisons."""
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:
@@ -71,7 +72,7 @@ def canonical(name: str) -> str:
 
 
 def by_name(declared: Sequence[DeclaredSource]) -> Dict[str, List[DeclaredSource]]:
-    """Return the lines by the names of their sources."""
+    """Return the lines, grouped by the canonical names of their sources."""
     named = {}  # type: Dict[str, List[DeclaredSource]]
     for source in declared:
         named.setdefault(canonical(source.name), []).append(source)
@@ -79,9 +80,9 @@ def by_name(declared: Sequence[DeclaredSource]) -> Dict[str, List[DeclaredSource
 
 
 def directives_read(config_file: Optional[str], lines: Sequence[str] = ()) -> Iterator[Tuple[List[str], str]]:
-    """Yield each directive, in lower case, with its arguments, and the file it stands in; raise UnreadableError.
+    """Yield each directive (in lower case, with its arguments) and its file; raise UnreadableError.
 
-    lines are the directives of chronyd's command line, with which it reads no file of its own.
+    lines are the directives of chronyd's command line. With any of them, chronyd reads no configuration file.
     """
     if lines:
         yield from _read_lines(lines, COMMAND_LINE, 0)
@@ -121,7 +122,7 @@ def _maxsources(options: Sequence[str]) -> int:
 
 
 def words_of(line: str) -> List[str]:
-    """Return the directive of a line, in lower case, and its arguments; nothing of a comment."""
+    """Return the directive of a line, in lower case, and its arguments; an empty list for a comment."""
     words = line.split()
     return [] if not words or words[0][0] in COMMENTS else [words[0].lower(), *words[1:]]
 
@@ -134,7 +135,7 @@ def _matching(pattern: str) -> List[str]:
 
 
 def _files_in(folders: Sequence[str], suffix: str) -> Iterator[str]:
-    """Yield the files of one directive by their names; of one name, chronyd reads the file of the first folder."""
+    """Return the files of one directive, sorted by name; of equal names, chronyd reads the file of the first folder."""
     first = {}  # type: Dict[str, str]
     for folder in folders:
         try:
@@ -154,7 +155,7 @@ def _lines_of(path: str) -> List[str]:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().split("\n")
     except FileNotFoundError:
-        # A link that leads nowhere, or a file that is gone since it was listed.
+        # A dangling link, or a file that was removed after the listing.
         return []
     except OSError as error:
         raise UnreadableError(str(error)) from None

@@ -1,14 +1,19 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Does this host's clock follow authenticated time, and if not, why not?
+"""Private to securetime.nts. The verdict: whether this host's clock follows authenticated time, and why it does not.
 
 Pure functions over the facts. A source with NTS never gives chronyd an unauthenticated sample. The clock follows
-authenticated time when a source with NTS, proven to be authenticated now, agrees with what chronyd follows, and chronyd
-may follow nothing else but what the operator declared right (a reference clock, a symmetric key, the option trust) or
-what must stay within the time of such sources (authselectmode mix, or the option trust on them).
+authenticated time under two conditions:
 
-What chronyd may follow counts, and not what it follows at the moment: the second run then says what the first one said.
+- A source with NTS, authenticated now, agrees with the sources that chronyd follows.
+- chronyd may follow no other sources but two kinds. The operator declares the first kind right: a reference clock, a
+  symmetric key, the option trust. The second kind must stay within the time of trusted sources (authselectmode mix, or
+  the option trust on them).
+
+The verdict depends on what chronyd may follow, not on what it follows now, so that repeated runs agree.
+
+Long: the rules of all states refer to each other, so a reader checks them against docs/verdict.md in one file.
 """
 
 import math
@@ -26,27 +31,27 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.source_files
 Row = Dict[str, Any]
 
 FOLLOWED = ("selected", "combined")
-# States of the selection (sources.c) in which a source has passed the comparison with the others.
+# States of the selection (sources.c) in which a source has passed chronyd's comparison with the others.
 AGREEING = (*FOLLOWED, "distant", "large_interval", "not_preferred", "waits_for_update")
-# One that is not trusted overlaps with the trusted sources, too, and is not wholly within their time, as that of a
-# server on a network is never within that of a reference clock.
+# A source in the state not_trusted overlaps with the trusted sources, too, but is not wholly within their interval. The
+# interval of a server on a network is never within that of a reference clock.
 CONFIRMING = (*AGREEING, "not_trusted")
-# Where the report selectdata is missing, a source that could be followed agrees, too.
+# Without the report selectdata, a source agrees in these states of the report sources.
 AGREEING_SOURCES = (*FOLLOWED, "not_combined")
-# From here on NTP takes a server for unsynchronised (RFC 5905; ntp.h: NTP_MAX_STRATUM).
+# From this stratum on, NTP treats a server as unsynchronised (RFC 5905; ntp.h: NTP_MAX_STRATUM).
 UNSYNCHRONISED_STRATUM = 16
 MOST_COOKIES = 8
-# chronyd gives a key exchange 16 s; it is started within the first seconds.
+# chronyd starts the first key exchange within seconds of its start, and ends it after 16 s.
 FIRST_KEY_EXCHANGE_SECONDS = 20.0
-# chronyd asks for an address at its start and then after 28 s.
+# chronyd resolves a name at its start and again after 28 s.
 FIRST_RESOLUTION_SECONDS = 10.0
-# From there on the role's makestep steps the clock at the start.
+# From this offset on, the role's makestep steps the clock at chronyd's start.
 FAR_OFF_SECONDS = 1.0
-# chronyd's maxslewrate where it is not set: 83333.333 ppm.
+# chronyd's default maxslewrate: 83333.333 ppm.
 SLEW_RATE = 1 / 12
-# One lost packet proves nothing.
+# Unanswered requests that prove a failure: one or two packets may be lost.
 PROOF_REQUESTS = 3
-# Test 6 of chronyd's tests 5 to 7: the server says that it is synchronised.
+# Index of test 6 in chronyd's tests 5 to 7: the server reports a synchronised clock.
 TEST_SYNCHRONISED = 1
 
 NO_ACCESS = {
@@ -55,8 +60,8 @@ NO_ACCESS = {
     "silent": "It hangs, or something drops the packets between them; look at the process, and restart chronyd",
     "unusable": "Install or mend the program chronyc",
 }
-# By chronyc's status number. Where the daemon and chronyc are of different versions, the reports that have changed
-# between them are refused, and the others are not.
+# Remedies by chronyc's status number. If chronyd and chronyc have different versions, chronyd refuses only the reports
+# whose format differs between the two.
 OTHER_VERSION = ": chronyc and the running chronyd are of different versions"
 REFUSALS = {
     "501": ": become root, for chronyd gives it over its Unix socket only",
@@ -88,23 +93,23 @@ NOT_SELECTED = {
 
 
 class Log(NamedTuple):
-    """The failures that the running daemon has logged, newest first, and whether its log could be read at all."""
+    """The failures in the running daemon's log, newest first, and whether the log is readable."""
 
     failures: List[Failure]
     readable: bool
 
 
 class Judged(NamedTuple):
-    """The state of a source or a host, and why."""
+    """The state of a source or a host, and the reasons."""
 
     state: str
     reasons: List[str]
 
 
 class Undeclared(NamedTuple):
-    """The file of each source (in the order of the facts), the labels of sources without one, and the sentences.
+    """Sources that no file declares: the file of each source in the order of the facts, the labels, and the reasons.
 
-    Without labels (None), not all files could be read.
+    labels is None if not all files are readable.
     """
 
     files: List[Optional[str]]
@@ -113,12 +118,12 @@ class Undeclared(NamedTuple):
 
 
 def read_log(lines: Optional[Iterable[Tuple[float, str]]]) -> Log:
-    """Read the daemon's log lines (age in seconds, text)."""
+    """Return the failures in the daemon's log lines (age in seconds, text); lines is None for an unreadable log."""
     return Log([] if lines is None else read_failures(lines), lines is not None)
 
 
 def judge(host: Row, reports: Row, log: Log) -> Row:
-    """Return the facts: what the host and chronyd say, and the verdict in `nts`, of the host and of each source."""
+    """Return the facts of the host and of chronyd's reports, with the verdict on the host and each source in `nts`."""
     facts = dict(host)
     for name in ("tracking", "sources", "activity", "serverstats", *OPTIONAL):
         facts[name] = reports.get(name)
@@ -154,12 +159,12 @@ def judge(host: Row, reports: Row, log: Log) -> Row:
 
 
 def needs_log(facts: Row) -> bool:
-    """Say whether the daemon's log can make the verdict better: some source with NTS is not authenticated."""
+    """Return whether the daemon's log can refine the verdict, because a source with NTS is not authenticated."""
     return any(source["nts"]["state"] in ("pending", "failed") for source in facts["sources"] or [])
 
 
 def reached(facts: Row, condition: str, sources: int, max_offset: Optional[float] = None) -> bool:
-    """Say whether so many sources have got as far as `wait_for` asks, and the clock is no farther off (seconds)."""
+    """Return whether enough sources meet the condition of `wait_for`, with an offset of at most max_offset seconds."""
     rows = facts["sources"] or []
     offset = facts["tracking"] and facts["tracking"]["offset_seconds"]
     if max_offset is not None and (offset is None or abs(offset) > max_offset):
@@ -175,7 +180,7 @@ def reached(facts: Row, condition: str, sources: int, max_offset: Optional[float
 
 
 def progress(facts: Row) -> List[str]:
-    """Say how far each source got, in one line each."""
+    """Return a line for each source, with its verdict, its state and its reach."""
     return [
         f"{label_of(source, facts['sources'])}: {source['nts']['state']}, {source['state']},"
         f" reach {'unknown' if source['reach'] is None else format(source['reach'], '03o')}"
@@ -184,7 +189,7 @@ def progress(facts: Row) -> List[str]:
 
 
 def judge_source(source: Row, facts: Row, log: Log) -> Judged:
-    """Judge one source."""
+    """Return the verdict on one source."""
     label = label_of(source, facts["sources"])
     auth = source["auth"]
     if source["mode"] == "refclock":
@@ -207,7 +212,7 @@ def judge_source(source: Row, facts: Row, log: Log) -> Judged:
 
 
 def _is_complete(source: Row) -> bool:
-    """Say whether a source with NTS has all that it is judged by: a column that chronyc left out is null."""
+    """Return whether chronyc printed every column that the verdict needs; a missing column is None."""
     ntp = source["ntpdata"]
     needed = [source["reach"], *(source["auth"][name] for name in ("key_length_bits", "ke_attempts", "cookies", "nak"))]
     if ntp:
@@ -216,17 +221,17 @@ def _is_complete(source: Row) -> bool:
 
 
 def label_of(source: Row, sources: List[Row]) -> str:
-    """Return the name of a source, with its address where a pool makes several of one name."""
+    """Return the name of a source, with its address if a pool has several sources of one name."""
     alone = sum(other["name"] == source["name"] for other in sources) == 1
     return source["name"] if alone or not source["address"] else f"{source['name']} ({source['address']})"
 
 
 def _failure_of(source: Row, sources: List[Row], log: Log) -> Optional[Failure]:
-    """Return the last failure that the log has about a source since its last success."""
+    """Return the newest logged failure of a source since its last successful key exchange, or None."""
     alone = sum(other["name"] == source["name"] for other in sources) == 1
     since = source["auth"]["last_ke_seconds"]
     new = [failure for failure in log.failures if since is None or failure.age_seconds < since]
-    # A pool gives its name to several sources: their lines are told apart by the address.
+    # The sources of a pool share its name, so the address assigns each line to its source.
     addresses = (None, source["address"])
     own = [line for line in new if line.name == source["name"] and (alone or line.address in addresses)]
     own += [line for line in new if line.name is None and line.address and line.address == source["address"]]
@@ -257,28 +262,34 @@ def _judge_nts(source: Row, facts: Row, failure: Optional[Failure], log_readable
         return "authenticated", ""
     if failure or (auth["ke_attempts"] > 1 and not auth["cookies"] and not _exchanged_since_answer(source, age)):
         return "failed", f"{_failed_exchange(auth, failure)}. {_last_answer(source)}"
-    # With -r chronyd begins with the reach of before its start (4.0 to 4.9), and has no answer yet.
+    # With -r, chronyd 4.0 to 4.9 restores the reach of its previous run before it has any answer.
     answered = source["reach"] and (source["ntpdata"] is None or source["ntpdata"]["total_valid_rx"])
     return _judge_reachable(auth) if answered else _judge_unreachable(source, age)
 
 
 def _exchanged_since_answer(source: Row, age: float) -> bool:
-    """Say whether a key exchange has succeeded since the last answer: attempts count until then (nts_ntp_client.c)."""
+    """Return whether a key exchange succeeded since the last answer.
+
+    Only an answer resets chronyd's count of attempts (nts_ntp_client.c), so that a count alone proves no failure.
+    """
     exchanged, answered = source["auth"]["last_ke_seconds"], source["last_rx_seconds"]
     return exchanged is not None and exchanged <= age and (answered is None or exchanged < answered)
 
 
 def is_authenticated(source: Row) -> bool:
-    """Say whether a source is proven to be authenticated: it has keys, they work, and it answered lately."""
+    """Return whether a source is authenticated now: it has keys, the keys work, and it answered a recent poll."""
     auth = source["auth"]
     established = auth["key_length_bits"] and auth["cookies"] and not auth["nak"] and not auth["ke_attempts"]
-    # Where ntpdata cannot be read: with NTS, only an authenticated answer is counted as reached.
+    # Without ntpdata the reach suffices: with NTS, chronyd counts only authenticated answers in it.
     verified = source["ntpdata"] is None or (source["ntpdata"]["authenticated"] and source["ntpdata"]["total_valid_rx"])
     return bool(established and verified and source["reach"])
 
 
 def _judge_first_exchange(auth: Row, failure: Optional[Failure], log_readable: bool, age: float) -> Tuple[str, str]:
-    """Judge a source that has never got keys: from outside, one exchange under way looks like one that has failed."""
+    """Return the verdict on a source that never had keys.
+
+    The reports show a first key exchange under way and a failed one alike, so the log or chronyd's age decides.
+    """
     attempts = auth["ke_attempts"]
     if not attempts and not failure:
         return "pending", "no key exchange has been tried yet"
@@ -303,7 +314,7 @@ def _failed_exchange(auth: Row, failure: Optional[Failure]) -> str:
 
 
 def _judge_reachable(auth: Row) -> Tuple[str, str]:
-    """Judge a source that answered lately, but has no good keys for its next request."""
+    """Return the verdict on a source that answered a recent poll, but has no usable keys for its next request."""
     if auth["nak"]:
         return "pending", (
             "the server has refused the cookies (NTS NAK: it has lost its keys, see ntsdumpdir on the server); chronyd"
@@ -317,7 +328,7 @@ def _judge_reachable(auth: Row) -> Tuple[str, str]:
 
 
 def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
-    """Judge a source that has keys, and gave no usable answer in its last eight polls, or has not been polled yet."""
+    """Return the verdict on a source with keys that answered none of its last eight polls, or is not polled yet."""
     auth = source["auth"]
     ntp = source["ntpdata"]
     valid = ntp["total_valid_rx"] if ntp else 0
@@ -349,7 +360,10 @@ def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
 
 
 def _why_unsynchronised(ntp: Row) -> str:
-    """Tell a server whose stratum is too high: it says that it is synchronised, and sends 0 (chronyd) or 16 for it."""
+    """Return the kind of a time that chronyd rejects: the stratum is too high, or the server is unsynchronised.
+
+    A server with too high a stratum reports that it is synchronised, and sends stratum 0 (chronyd) or 16.
+    """
     said, stratum = ntp["leap_status"], ntp["stratum"]
     synchronised = said not in ("not_synchronised", "unknown", None)
     too_high = stratum is not None and (stratum == 0 or stratum >= UNSYNCHRONISED_STRATUM)
@@ -363,7 +377,7 @@ def _last_answer(source: Row) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span in the unit that suits it."""
+    """Return a duration as text, in the largest unit of which it has at least two."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -371,7 +385,7 @@ def duration(seconds: float) -> str:
 
 
 def judge_host(facts: Row, judged: List[Judged], reports: Row) -> Judged:
-    """Judge the host by its sources."""
+    """Return the verdict on the host, from the verdicts on its sources."""
     if not facts["running"]:
         return Judged("not_running", _why_not_running(facts))
     if "refusal" in reports:
@@ -411,7 +425,7 @@ def judge_host(facts: Row, judged: List[Judged], reports: Row) -> Judged:
 
 
 def kind_of(source: Row) -> str:
-    """Return what vouches for a source: nts, refclock, symmetric_key, trust (the option configured), or plain."""
+    """Return the reason to trust a source: nts, refclock, symmetric_key, trust (the option configured), or plain."""
     if source["mode"] == "refclock":
         return "refclock"
     mode = source["auth"]["mode"] if source["auth"] else "none"
@@ -425,7 +439,7 @@ def _agrees(source: Row) -> bool:
 
 
 def _confirms(source: Row) -> bool:
-    """Say whether a source of a synchronised clock agrees with those that the clock follows."""
+    """Return whether a source agrees with the sources that a synchronised clock follows."""
     if source["selection"]:
         return source["selection"]["state"] in CONFIRMING
     return source["state"] in AGREEING_SOURCES
@@ -436,10 +450,11 @@ def _has(source: Row, option: str) -> bool:
 
 
 def _loose(pairs: List[Tuple[Row, Judged]], proven: Iterable[Row]) -> List[str]:
-    """Return a sentence for each source for which nothing vouches, and which nothing keeps near the others.
+    """Return a reason for each plain source that chronyd may follow away from the authenticated time.
 
-    A source without the option trust must lie within the time of those that have it, if one of these is usable
-    (sources.c: SRC_SelectSource). Without such sources, it is enough that chronyd may follow it at any time.
+    While a source with the option trust is usable, every source without it must lie within the time of those sources
+    (sources.c: SRC_SelectSource), and no source is loose. If none of them is usable, the plain sources are loose that
+    the clock follows now. If no source has the option, the plain sources are loose that chronyd may follow at any time.
     """
     sources = [source for source, _verdict in pairs]
     kept = _is_kept(sources)
@@ -463,12 +478,12 @@ def _loose(pairs: List[Tuple[Row, Judged]], proven: Iterable[Row]) -> List[str]:
 
 
 def _is_kept(sources: Iterable[Row]) -> bool:
-    """Say whether sources without the option trust must stay within the time of others, as they are configured."""
+    """Return whether the configuration keeps sources without the option trust within the time of other sources."""
     return any(_has(source, "trust") and kind_of(source) != "plain" for source in sources)
 
 
 def _may_be_followed(source: Row, sources: Iterable[Row]) -> bool:
-    """Say whether chronyd may follow a source as long as the others are as they are now."""
+    """Return whether chronyd may follow a source while the other sources keep their states."""
     if source["selection"] is None or _is_never_followed(source):
         return False
     # While a source with the option prefer is selectable, chronyd follows none without it.
@@ -480,7 +495,7 @@ def _follows(pair: Tuple[Row, Judged]) -> str:
 
 
 def _relied_upon(sources: List[Row]) -> List[str]:
-    """Say what chronyd may follow besides sources with NTS: what is configured, not what it follows now."""
+    """Return a note for each kind of source without NTS that chronyd may follow by its configuration."""
     labels = {}  # type: Dict[str, List[str]]
     for source in sources:
         if not _is_never_followed(source):
@@ -514,12 +529,12 @@ def _why_not_followed(source: Row) -> str:
 
 
 def _is_good(ntp: Row) -> bool:
-    """Say whether the last answer failed none of the tests but the last one, which finds loops."""
+    """Return whether the last answer passed every test but the last one, which detects loops."""
     return all(test in ("1", None) for test in (ntp["tests_a_to_d"] or "")[:-1])
 
 
 def _own_stratum(facts: Row) -> List[str]:
-    """Say so if other hosts take this one for unsynchronised though it is not, and why."""
+    """Return the reason why clients treat this synchronised host as unsynchronised: its stratum is too high."""
     tracking = facts["tracking"]
     if not tracking or not tracking["synchronised"] or tracking["stratum"] < UNSYNCHRONISED_STRATUM:
         return []
@@ -544,7 +559,7 @@ def _why_so_high(source: Row) -> str:
 
 
 def _undeclared(facts: Row, reports: Row) -> Undeclared:
-    """Compare chronyd's sources with those that its files name."""
+    """Return the sources of chronyd that its files do not name, or name less often."""
     sources = facts["sources"] or []
     declared = reports.get("declared")
     if declared is None or facts["sources"] is None or reports["names"] is None:
@@ -566,7 +581,7 @@ def _undeclared(facts: Row, reports: Row) -> Undeclared:
     for key, lines in sorted(named.items()):
         own = [source for source in sources if canonical(source["name"]) == key]
         places = sum(canonical(name) == key for name in reports["names"])
-        # Not by the reach: with -r it is that of before chronyd's start.
+        # Do not use the reach: with -r, chronyd restores the reach of its previous run.
         confirmed = sum(bool(source["ntpdata"] and source["ntpdata"]["total_valid_rx"]) for source in own)
         if places > sum(line.places for line in lines) or confirmed > sum(line.confirmed for line in lines):
             labels.append(lines[0].name)
@@ -597,7 +612,7 @@ def _why_without_nts(facts: Row, judged: List[Judged]) -> List[str]:
 
 
 def _how_far_off(facts: Row) -> List[str]:
-    """Say so if the clock of a daemon that knows the time is wrong, as after somebody has set it."""
+    """Return the reason for a large offset of a synchronised clock, as after a manual change of the clock."""
     tracking = facts["tracking"]
     offset = tracking["offset_seconds"] if tracking and tracking["synchronised"] else None
     if offset is None or abs(offset) < FAR_OFF_SECONDS:
@@ -609,7 +624,7 @@ def _how_far_off(facts: Row) -> List[str]:
 
 
 def _who_else_sets_the_clock(facts: Row) -> List[str]:
-    """Name another unit that runs chronyd, and other programs that set the clock while chronyd does."""
+    """Return a reason for another unit that runs chronyd, and for each other program that sets the clock."""
     unit, owner = facts["unit"], facts["daemon"].get("unit")
     reasons = []
     if facts["running"] and unit and owner and owner != unit["name"]:
@@ -623,7 +638,7 @@ def _who_else_sets_the_clock(facts: Row) -> List[str]:
     others = [
         setter
         for setter in facts["environment"].get("clock_setters") or []
-        # Where chronyd does not run, active rivals are named anyway.
+        # While chronyd does not run, _why_not_running() names active rivals.
         if setter["sets_clock"] and (facts["running"] or setter["unit"] not in active)
     ]
     for setter in others:
@@ -633,7 +648,7 @@ def _who_else_sets_the_clock(facts: Row) -> List[str]:
 
 
 def _what_is_refused(facts: Row) -> List[str]:
-    """Name the reports that are null, and what to do about it."""
+    """Return a reason with the remedy for the reports that chronyd refused."""
     reasons = []
     for status in sorted(set(facts["refused"].values())):
         names = ", ".join(sorted(name for name, refusal in facts["refused"].items() if refusal == status))
