@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The program nts-monitor for people and for other monitors: what the last run found."""
+"""Private to securetime.nts. The command line of nts-monitor, which prints the results of the last run."""
 
 import argparse
 import json
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def read_arguments(arguments: Sequence[str]) -> Any:
-    """Return what the command line asks for."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(
         prog="nts-monitor",
         description="What the last run of nts-monitor.timer found about chrony and NTS on this host.",
@@ -73,7 +73,7 @@ def read_arguments(arguments: Sequence[str]) -> Any:
 
 
 def refuse(words: Any, text: str) -> int:
-    """Report a wrong call; return the exit status."""
+    """Report a usage or settings error; return the exit status."""
     if words.nagios:
         sys.stdout.write(f"NTS UNKNOWN - {text}\n")
         return nagios.UNKNOWN
@@ -82,7 +82,7 @@ def refuse(words: Any, text: str) -> int:
 
 
 def answer_nagios(words: Any, settings: Settings, status: Optional[Row]) -> int:
-    """Print the line, and return the status."""
+    """Print the line for Nagios, and return its exit status."""
     given = dict(settings.thresholds)  # type: Dict[str, Any]
     for word in words.threshold:
         name, _equals, numbers = word.partition("=")
@@ -97,7 +97,7 @@ def answer_nagios(words: Any, settings: Settings, status: Optional[Row]) -> int:
 
 
 def read(path: str) -> Optional[Row]:
-    """Return what the last run has written, or nothing."""
+    """Return the content of a JSON file of the last run, or None if it is unreadable."""
     try:
         with open(path, encoding="utf-8") as file:
             return dict(json.load(file))
@@ -106,7 +106,7 @@ def read(path: str) -> Optional[Row]:
 
 
 def show(path: str) -> int:
-    """Print a file."""
+    """Print a file, and return the exit status."""
     try:
         with open(path, encoding="utf-8") as file:
             sys.stdout.write(file.read())
@@ -117,7 +117,7 @@ def show(path: str) -> int:
 
 
 def show_clients(settings: Settings) -> int:
-    """Print the address of each client without NTS, and of the others with the time of their last key exchange."""
+    """Print the address of each client without NTS, then the NTS clients with the time of their last key exchange."""
     path = os.path.join(settings.state, MEMORY)
     if not os.access(path, os.R_OK):
         sys.stderr.write(f"nts-monitor: {path} cannot be read: become root.\n")
@@ -131,7 +131,7 @@ def show_clients(settings: Settings) -> int:
 
 
 def show_people(status: Optional[Row]) -> int:
-    """Print what was found in a few lines."""
+    """Print state, reasons, notes and problems in a few lines; return the exit status."""
     if status is None:
         sys.stderr.write("nts-monitor: nothing was found yet: look at systemctl status nts-monitor.timer.\n")
         return EXIT_FAILED

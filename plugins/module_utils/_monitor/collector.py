@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The program nts-monitor: look at chrony, and write down what was found.
+"""Private to securetime.nts. The program nts-monitor: collect the facts of chrony, and write metrics and state.
 
-It runs every minute, on every host of a fleet. So it runs no program whose answer cannot have changed, and loads what
-OpenSSL needs only when a check of certificates is due.
+It runs every minute, on every host of a fleet. So it runs no program whose output cannot have changed, and loads the
+modules with OpenSSL only when a check of certificates is due.
+
+Long: it holds the two halves of one run, collection and output, which share the memory of the last run.
 """
 
 import contextlib
@@ -42,21 +44,22 @@ Row = Dict[str, Any]
 
 PACKAGE = __name__.rpartition(".")[0]
 COMMAND_SECONDS = 10.0
-# Commands whose answer follows from their program alone.
+# Commands whose output depends only on their program.
 OF_PROGRAM = ("chronyd", "usage", "chronyc")
-# NTS clients come back for a key exchange every four weeks (ntsrefresh), wherever their cookies lead them meanwhile.
+# NTS clients repeat the key exchange every four weeks (ntsrefresh), whichever NTP server their cookies name meanwhile.
 REMEMBERED_SECONDS = 35 * 86400.0
 MOST_CLIENTS = 100000
 HOOK_SECONDS = 30.0
-# Where a distribution rotates /var/log/chrony/*.log, logrotate keeps the log small. This does it elsewhere.
+# The monitor itself rotates a larger state log. Some distributions rotate /var/log/chrony/*.log by logrotate, others do
+# not.
 LARGEST_LOG = 1 << 20
-# The priorities of syslog by which systemd sorts lines (sd-daemon(3)).
+# The syslog priorities in the prefixes of lines for systemd (sd-daemon(3)).
 PRIORITIES = {"warning": 4, "notice": 5, "info": 6}
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = range(3)
 
 
 class Found(NamedTuple):
-    """What a run found: the facts, what chronyd serves, and what went wrong in the collector."""
+    """The results of a run: the facts, the certificates that chronyd serves, and the collector's own failures."""
 
     facts: Optional[Row]
     server: Row
@@ -67,7 +70,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the program and return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] != ["--collect"] or len(words) > 2:
-        # The rest is loaded where people ask.
+        # Load the command line interface only for people, not for each run of the timer.
         return int(importlib.import_module(f"{PACKAGE}.cli").main(words))
     try:
         settings = read_settings(words[1] if len(words) == 2 else SETTINGS)
@@ -78,7 +81,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def collect(settings: Settings) -> int:
-    """Look once, and write metrics, status, state log and memory; return the exit status."""
+    """Collect once, and write metrics, status, state log and memory; return the exit status."""
     owner = os.stat(settings.state).st_uid
     if owner != os.geteuid():
         raise ValueError(
@@ -109,11 +112,11 @@ def collect(settings: Settings) -> int:
     return EXIT_OK
 
 
-# --- Look ---
+# --- Collection ---
 
 
 def look(settings: Settings, memory: Row, now: float) -> Found:
-    """Return what there is to be known, and keep in memory what the next run needs."""
+    """Return the results of this run, and update memory for the next run."""
     failures = []  # type: List[str]
     options = GatherOptions(
         wait_for=None,
@@ -155,7 +158,10 @@ def look(settings: Settings, memory: Row, now: float) -> Found:
 def remembering(
     known: Any, fresh: Row, run: Callable[[Dict[str, List[str]], float], Dict[str, str]]
 ) -> Callable[[Dict[str, List[str]], float], Dict[str, str]]:
-    """Return what runs programs, but for those of OF_PROGRAM that are as they were; fresh is what to keep."""
+    """Return a wrapper of run that skips the commands of OF_PROGRAM while their programs are unchanged.
+
+    known holds the outputs of the last run; the wrapper writes those of this run into fresh.
+    """
     known = known if isinstance(known, dict) else {}
 
     def run_some(commands: Dict[str, List[str]], timeout: float) -> Dict[str, str]:
@@ -176,7 +182,7 @@ def remembering(
 
 
 def mark_of(path: str) -> List[int]:
-    """Return what differs when a file was replaced or changed; nothing where there is none."""
+    """Return device, inode, size and time of a file, to detect a change; an empty list without a file."""
     try:
         status = os.stat(path)
     except OSError:
@@ -185,17 +191,18 @@ def mark_of(path: str) -> List[int]:
 
 
 def look_at_server(settings: Settings, facts: Optional[Row], memory: Row, now: float) -> Row:
-    """Return what chronyd serves and whom it trusts, from the last check, or by a new one where it is due."""
+    """Return served certificates and trust anchors of chronyd, from the last check, or from a new one if it is due."""
     known = memory.get("server")
     known = known if isinstance(known, dict) else {}
     daemon = facts["daemon"] if facts else {}
     pid, boot = daemon.get("pid"), read_file("/proc/sys/kernel/random/boot_id").strip()
     if not facts or not facts["running"] or not pid:
-        # Nothing is served now, and what the files hold has not changed by that.
+        # A stopped chronyd serves nothing. If only the reports are unreadable, keep the last check: the files of
+        # certificates have not changed by that.
         return dict(known, connections=known.get("connections", 0)) if known and facts is None else {}
     process = [pid, boot, daemon.get("arguments")]
     if known.get("process") != process:
-        # chronyd reads its directives and its certificates at its start alone.
+        # chronyd reads directives and certificates only at its start, so that a new process needs a new check.
         known = {"process": process, "text": directives(daemon), "checked": None, "connections": 0}
     before = known["connections"]
     module = None
@@ -207,23 +214,23 @@ def look_at_server(settings: Settings, facts: Optional[Row], memory: Row, now: f
         checked["connections"] += before
         known.update(checked, checked=now, files=files)
     memory["server"] = known
-    # The counters of this run were read before its probe.
+    # This run read chronyd's counters before its probe, so they lack the probe's connections.
     return dict(known, connections=before, keys_age_seconds=keys_age(known.get("dump_dir"), now))
 
 
 def is_due(known: Row, files: Row, settings: Settings, now: float) -> bool:
-    """Say whether what chronyd serves is to be checked again."""
+    """Return whether a new check of the served certificates is due."""
     if known["checked"] is None or files != known["files"]:
         return True
     if any(pair["problem"] for pair in known["pairs"]):
-        # So that the end of a fault is seen at once.
+        # Check at every run while a fault lasts, to report its end at once.
         return True
-    # The clock may have been set back.
+    # A negative age means that the clock was set back.
     return not 0 <= now - known["checked"] < settings.probe_interval_minutes * 60 - settings.interval_seconds / 2
 
 
 def directives(daemon: Row) -> str:
-    """Return the directives of a running chronyd, as it reads them: with those of every file that they include."""
+    """Return the directives of a running chronyd, with those of included files; empty without a configuration file."""
     given = directives_of(daemon["arguments"] or [])
     if given:
         return "\n".join(given)
@@ -235,7 +242,7 @@ def directives(daemon: Row) -> str:
 
 
 def keys_age(dump_dir: Optional[str], now: float) -> Optional[float]:
-    """Return for how many seconds the server's keys have been saved."""
+    """Return the age in seconds of the file with the server's keys, or None without one."""
     try:
         return round(max(0.0, now - os.stat(os.path.join(dump_dir or "", "ntskeys")).st_mtime), 3)
     except OSError:
@@ -243,7 +250,7 @@ def keys_age(dump_dir: Optional[str], now: float) -> Optional[float]:
 
 
 def goal(wanted: str, facts: Row, server: Row) -> Tuple[str, bool]:
-    """Return the goal of the host, and whether it is reached."""
+    """Return the goal of the host, and whether the host reaches it."""
     if wanted == "auto":
         sources = facts["sources"] or []
         has_nts = any(source["auth"] and source["auth"]["mode"] == "nts" for source in sources)
@@ -255,9 +262,10 @@ def goal(wanted: str, facts: Row, server: Row) -> Tuple[str, bool]:
 
 
 def count_clients(rows: Sequence[Row], known: Any, now: float) -> Tuple[List[str], Dict[str, float]]:
-    """Return the clients without NTS, and when each of the others was last seen to make a key exchange.
+    """Return the clients without NTS, and the Unix time of the last key exchange of each NTS client.
 
-    chronyd's own count begins with its start, and clients with cookies make no key exchange then.
+    known holds those times of the last run, because chronyd's own count begins at its start, and clients with cookies
+    make no key exchange then.
     """
     seen = {}  # type: Dict[str, float]
     for address, when in known.items() if isinstance(known, dict) else ():
@@ -276,11 +284,11 @@ def count_clients(rows: Sequence[Row], known: Any, now: float) -> Tuple[List[str
     return plain, {address: round(seen[address]) for address in newest}
 
 
-# --- Write ---
+# --- Output ---
 
 
 def status_of(found: Found, settings: Settings, now: float, failures: Sequence[str]) -> Row:
-    """Return what --json and --nagios tell: no secret, and no address of a client."""
+    """Return the content of the status file for --json and --nagios, without secrets and addresses of clients."""
     facts = found.facts
     known = facts or {}
     return {
@@ -304,7 +312,7 @@ def status_of(found: Found, settings: Settings, now: float, failures: Sequence[s
 
 
 def source_status(source: Row) -> Row:
-    """Return what is told of a source."""
+    """Return the entry of a source in the status file."""
     auth = source["auth"] or {}
     is_nts = auth.get("mode") == "nts"
     return {
@@ -324,7 +332,7 @@ def source_status(source: Row) -> Row:
 
 
 def publish(settings: Settings, text: str) -> str:
-    """Give the metrics to node_exporter; return what is in the way."""
+    """Write the metrics for node_exporter; return the problem, or an empty text."""
     if not settings.textfile_directory:
         return ""
     path = os.path.join(settings.textfile_directory, TEXTFILE_FOLDER, TEXTFILE_LINK)
@@ -336,7 +344,7 @@ def publish(settings: Settings, text: str) -> str:
 
 
 def report(settings: Settings, changed: Sequence[changes.Change], new: Dict[str, Any], now: float) -> List[str]:
-    """Log what changed, and run the hook; return what could not be done."""
+    """Log the changes and run the hook; return the problems."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     lines = []
     for change in changed:
@@ -350,12 +358,12 @@ def report(settings: Settings, changed: Sequence[changes.Change], new: Dict[str,
 
 
 def printable(text: str) -> str:
-    """Return text for a log: a server chose what its certificate says."""
+    """Replace unprintable characters, because a remote server chooses the texts in its certificate."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def append(path: str, text: str) -> List[str]:
-    """Add lines to the state log, and put it aside where it has grown too large; return what is in the way."""
+    """Append lines to the state log, after a rotation if it is larger than LARGEST_LOG; return the problems."""
     if not path:
         return []
     try:
@@ -370,7 +378,7 @@ def append(path: str, text: str) -> List[str]:
 
 
 def run_hook(hook: Sequence[str], changed: Sequence[changes.Change], new: Dict[str, Any]) -> List[str]:
-    """Run the operator's command with what changed on its standard input, in JSON; return what went wrong."""
+    """Run the operator's command with the changes in JSON on its standard input; return the problems."""
     if not hook:
         return []
     host = new.get("host")
@@ -397,17 +405,17 @@ def run_hook(hook: Sequence[str], changed: Sequence[changes.Change], new: Dict[s
 
 
 def write(path: str, text: str, mode: int) -> None:
-    """Replace a file at once: a reader finds the old one or the new one."""
+    """Replace a file atomically: a reader gets either the old or the new content."""
     staged = f"{path}.new"
     with open(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
         file.write(text)
-    # A umask may have taken rights away.
+    # The umask may have removed rights.
     os.chmod(staged, mode)
     os.replace(staged, path)
 
 
 def read_json(path: str) -> Row:
-    """Return the content of a file of this program; nothing where there is none, or where a power cut emptied it."""
+    """Return the content of a JSON file of this program; empty if it is missing, or damaged by a power cut."""
     try:
         content = json.loads(read_file(path))
     except ValueError:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What the monitor is on a host: whose rights it has, where its files are, what is left."""
+"""Private to securetime.nts. The installation of the monitor on a host: its user, its files, and their removal."""
 
 import grp
 import json
@@ -27,7 +27,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.host import 
 
 Row = Dict[str, Any]
 
-# Debian's and Enterprise Linux' name for chronyd's user, which is also the name of its group.
+# The names of chronyd's user on Debian and on Enterprise Linux; its group has the same name.
 CHRONY_USERS = ("_chrony", "chrony")
 JOURNAL_GROUP = "systemd-journal"
 BUS = "/run/dbus/system_bus_socket"
@@ -35,22 +35,22 @@ RUNTIME = "/run/chrony"
 NODE_EXPORTERS = {"node_exporter", "prometheus-node-exporter"}
 DEBIANS_EXPORTER = "prometheus-node-exporter"
 TEXTFILE_OPTION = "--collector.textfile.directory"
-# The default of Debian's package, and that of the role prometheus.prometheus.node_exporter.
+# The default of Debian's package; TEXTFILE_FOLDERS also has that of the role prometheus.prometheus.node_exporter.
 DEBIANS_FOLDER = "/var/lib/prometheus/node-exporter"
-# What logrotate, or the monitor itself, adds to the name of a log.
+# The suffixes that logrotate, or the monitor itself, adds to the name of a log.
 ROTATED = rf"(?:{re.escape(OLD_LOG)}|[.-][0-9]+)?(?:\.(?:gz|bz2|xz|zst))?"
 TEXTFILE_FOLDERS = (DEBIANS_FOLDER, "/var/lib/node_exporter")
 
 
 class User(NamedTuple):
-    """Who runs the monitor, and why it is root where it is."""
+    """The user of the monitor; why_root is the reason if that is root."""
 
     name: str
     why_root: str = ""
 
 
 class Folder(NamedTuple):
-    """A folder that must be there; one that is there keeps its owner unless it is the monitor's own."""
+    """A folder that must exist. If own is false, an existing folder keeps its owner."""
 
     path: str
     user: str
@@ -58,7 +58,7 @@ class Folder(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file of root's, or a link."""
+    """A file that root owns, or a link."""
 
     path: str
     content: bytes
@@ -67,7 +67,7 @@ class File(NamedTuple):
 
 
 def user_of_monitor(root: str = "") -> Optional[User]:
-    """Return the user with the least rights that can read chronyd's reports; nothing where chrony is not installed."""
+    """Return the user with the least rights that can read chronyd's reports; None without chrony."""
     pid = find_daemon(0) if not root else None
     owner = _name(int(status_of(str(pid)).get("Uid", "0").split()[0])) if pid else None
     if owner == "root":
@@ -96,7 +96,7 @@ def _exists(name: str) -> bool:
 
 
 def journal_groups() -> List[str]:
-    """Return the group that may read the journal, where this systemd has one."""
+    """Return the group that may read the journal, if this host has it."""
     try:
         grp.getgrnam(JOURNAL_GROUP)
     except KeyError:
@@ -105,7 +105,7 @@ def journal_groups() -> List[str]:
 
 
 def textfile_directory(root: str = "") -> Tuple[str, str]:
-    """Return the folder that node_exporter reads, or nothing and why."""
+    """Return the folder of node_exporter's textfile collector, or an empty text and the reason."""
     for words in command_lines(root):
         name = os.path.basename(words[0])
         if name not in NODE_EXPORTERS:
@@ -124,7 +124,7 @@ def textfile_directory(root: str = "") -> Tuple[str, str]:
 
 
 def command_lines(root: str = "") -> Iterator[List[str]]:
-    """Yield the words of each running program."""
+    """Yield the command line of each running process, as a list of words."""
     for pid in sorted(filter(str.isdigit, os.listdir(f"{root}/proc")), key=int):
         words = read_file(f"{root}/proc/{pid}/cmdline").split("\0")[:-1]
         if words and words[0]:
@@ -132,24 +132,24 @@ def command_lines(root: str = "") -> Iterator[List[str]]:
 
 
 def _option(words: Sequence[str]) -> Optional[str]:
-    """Return the first value of the option that is one folder, and not a pattern of folders."""
+    """Return the first value of the option that is a folder, not a pattern of folders; None without one."""
     given = [word.partition("=")[2] for word in words if word.startswith(f"{TEXTFILE_OPTION}=")]
     given += [value for word, value in zip(words, words[1:]) if word == TEXTFILE_OPTION]
     return next((path.rstrip("/") for path in given if path and not set(path) & set("*?[")), None)
 
 
 def settings_text(settings: Settings) -> str:
-    """Return the settings as the program reads them."""
+    """Return the text of the settings file."""
     return json.dumps(settings._asdict(), indent=2, sort_keys=True) + "\n"
 
 
 def text_folder(settings: Settings) -> str:
-    """Return the monitor's own folder in that of node_exporter."""
+    """Return the path of the monitor's own folder in node_exporter's folder."""
     return os.path.join(settings.textfile_directory, TEXTFILE_FOLDER)
 
 
 def wanted_files(settings: Settings, user: User, groups: Sequence[str], program: bytes) -> List[File]:
-    """Return the files of the monitor, but for the bytecode in the program, in the order in which they are written."""
+    """Return the files of the monitor in the order of their writing; program is the content without bytecode."""
     writable = [RUNTIME]
     writable += [os.path.dirname(settings.log)] if settings.log else []
     writable += [text_folder(settings)] if settings.textfile_directory else []
@@ -176,7 +176,7 @@ def wanted_folders(settings: Settings, user: User) -> List[Folder]:
 
 
 def left_over(settings: Settings, root: str = "") -> List[str]:
-    """Return what an earlier run has put below another node_exporter's folder than that of the settings."""
+    """Return the paths of an earlier run in folders of node_exporter other than that of the settings."""
     known = installed_settings(root).get("textfile_directory") or ""
     folders = [path for path in dict.fromkeys([known, *TEXTFILE_FOLDERS]) if path]
     return [
@@ -189,18 +189,18 @@ def left_over(settings: Settings, root: str = "") -> List[str]:
 
 
 def installed(root: str = "", keep_log: bool = True) -> List[str]:
-    """Return everything of the monitor that is on the host, in the order of its removal."""
+    """Return all existing paths of the monitor on the host, in the order of their removal."""
     logs = [] if keep_log else _state_logs(root)
-    # The settings last: a removal that was cut finds the rest by them.
+    # Remove the settings last: after an interrupted removal, the next one finds the rest by them.
     paths = [TIMER, SERVICE, *left_over(Settings(textfile_directory=""), root), PROGRAM, STATE, *logs, SETTINGS]
     return [path for path in paths if os.path.lexists(root + path)]
 
 
 def _state_logs(root: str) -> List[str]:
-    """Return the state logs, also those of the default, and their folder where the role has made it for them alone."""
+    """Return the state logs of the settings and of the default, and the folder if the role created it only for them."""
     settings = installed_settings(root)
     paths = []  # type: List[str]
-    # An earlier run can have had another log than the settings name now.
+    # An earlier run may have used another log than the current settings.
     for log in dict.fromkeys([settings.get("log") or LOG, LOG]):
         folder, name = os.path.split(str(log))
         rotated = re.compile(re.escape(name) + ROTATED)
@@ -212,14 +212,14 @@ def _state_logs(root: str) -> List[str]:
 
 
 def makes_log_folder(log: str, root: str = "") -> bool:
-    """Say whether the folder of the state log is the role's: it is missing, or an earlier run has made it."""
+    """Return whether the role creates the folder of the state log: it is missing, or an earlier run created it."""
     folder, before = os.path.dirname(log), installed_settings(root)
     known = before.get("log_folder_made") is True and os.path.dirname(before.get("log") or "") == folder
     return bool(log) and (known or not os.path.isdir(root + folder))
 
 
 def installed_settings(root: str = "") -> Row:
-    """Return the settings on the host; nothing where there are none."""
+    """Return the settings on the host; empty without a readable settings file."""
     try:
         found = json.loads(read_file(root + SETTINGS))
     except ValueError:
@@ -228,7 +228,7 @@ def installed_settings(root: str = "") -> Row:
 
 
 def settings_problems(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong with paths, which the program uses without a shell."""
+    """Yield a problem for each invalid path in the settings; the program runs the hook without a shell."""
     for name, path in (("textfile_directory", settings.textfile_directory), ("log", settings.log)):
         if path and (not path.startswith("/") or set(path) & set(" \t\n%\"'\\:")):
             yield f"{name} is {path!r}: set it to an absolute path without spaces, quotes, colons, % and backslashes"

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Every metric of the monitor: name, type, help, unit, labels and source.
+"""Private to securetime.nts. The table of the monitor's metrics: name, type, help, unit, labels and source.
 
-Alert rules, dashboards and docs/monitoring.md follow from this table. A metric that chrony_exporter (0.13.3) has, too,
-has its name, labels, sign and unit here, so that its dashboards show both.
+Alert rules, dashboards and docs/monitoring.md follow from this table. A metric that chrony_exporter (0.13.3) also has
+keeps that exporter's name, labels, sign and unit, so that its dashboards show both.
 """
 
 from typing import NamedTuple, Tuple
@@ -12,8 +12,8 @@ from typing import NamedTuple, Tuple
 GAUGE, COUNTER = "gauge", "counter"
 
 SOURCE = ("source_address", "source_name")
-# Values of labels, in the order in which they are written.
-# Of chrony_sources_state_info, as chrony_exporter names them: the library that it uses prints these words.
+# Values of labels, in the order of the output.
+# Of chrony_sources_state_info, in the words of chrony_exporter, which come from its library.
 SOURCE_STATES = {
     "selected": "sync",
     "unusable": "unreach",
@@ -29,7 +29,7 @@ LEAP_NUMBERS = {"normal": 0, "insert_second": 1, "delete_second": 2, "not_synchr
 HOST_STATES = ("authenticated", "partial", "pending", "failed", "unauthenticated", "not_running", "unknown")
 VERDICTS_OF_SOURCES = ("authenticated", "pending", "failed", "unauthenticated", "unknown")
 ACTIVITIES = ("online", "offline", "burst_to_online", "burst_to_offline", "unresolved")
-# RFC 5297 and RFC 8452, by IANA's numbers of AEAD algorithms.
+# AEAD algorithms (RFC 5297 and RFC 8452) by their IANA numbers.
 AEADS = {15: "AES-SIV-CMAC-256", 30: "AES-128-GCM-SIV"}
 PROBE_STAGES = ("dns", "tcp", "tls", "ke", "ntp")
 PLACES = ("file", "served")
@@ -39,8 +39,8 @@ PROTOCOLS = ("nts", "plain")
 class Metric(NamedTuple):
     """A metric.
 
-    report is the report of chronyc that it comes from, or verdict, server, trust or collector. unit is empty for a
-    number without one. in_exporter says whether chrony_exporter has it, too. note is what a reader must know besides.
+    report is its source: a report of chronyc, or verdict, server, trust or collector. unit is empty for a number
+    without one. in_exporter says whether chrony_exporter has it, too. note is an addition for the documentation.
     """
 
     name: str

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What the monitor found, as a plugin of Nagios, Icinga or Naemon says it.
+"""Private to securetime.nts. The status of the monitor's last run in the form of a plugin of Nagios, Icinga or Naemon.
 
-Pure functions of what the last run has written. Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+Pure functions of the status file. Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 """
 
 import contextlib
@@ -13,9 +13,9 @@ Row = Dict[str, Any]
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
-# From the least to the worst, as the first word of the answer says it.
+# The order from the least to the most severe; the most severe status becomes the answer's.
 SEVERITY = (OK, WARNING, UNKNOWN, CRITICAL)
-# Warning and critical. Of cookies and certificate_days less is worse.
+# The default limits for warning and critical. For cookies and certificate_days, lower values are worse.
 THRESHOLDS = {
     "stratum": (6.0, 15.0),
     "offset": (0.05, 1.0),
@@ -25,7 +25,8 @@ THRESHOLDS = {
 }  # type: Dict[str, Tuple[float, float]]
 FALLING = ("cookies", "certificate_days")
 UNITS = {"offset": "s", "root_distance": "s"}
-# A certificate of six days would always be near its end: then a part of its lifetime counts.
+# The limits as parts of a certificate's lifetime, if these are shorter: a certificate of six days would always be below
+# the limits in days.
 PARTS_OF_LIFETIME = (0.2, 0.05)
 STATES = {
     "authenticated": OK,
@@ -37,7 +38,7 @@ STATES = {
     "unknown": UNKNOWN,
 }
 DAY = 86400.0
-# Runs that may be missed before what was found is too old.
+# Number of missed runs after which the status is too old.
 MISSED_RUNS = 3
 SLACK_SECONDS = 60.0
 
@@ -52,14 +53,14 @@ class Value(NamedTuple):
 
     @property
     def status(self) -> int:
-        """Return the status that the thresholds give."""
+        """Return the status of the value by its thresholds."""
         if self.name in FALLING:
             return CRITICAL if self.value < self.critical else WARNING if self.value < self.warning else OK
         return CRITICAL if self.value > self.critical else WARNING if self.value > self.warning else OK
 
     @property
     def data(self) -> str:
-        """Return the performance data, with the ranges that raise no alert."""
+        """Return the performance data, with the ranges of values that raise no alert."""
         end = ":" if self.name in FALLING else ""
         unit = UNITS.get(self.name, "")
         ends = f"{_text(self.warning)}{end};{_text(self.critical)}{end}"
@@ -77,7 +78,7 @@ def _text(number: float) -> str:
 
 
 def report(status: Optional[Row], thresholds: Dict[str, Tuple[float, float]], now: float) -> Tuple[int, str]:
-    """Return the exit status and what to print, from what the last run has written."""
+    """Return the exit status and the line to print; status is the content of the status file, now a Unix time."""
     if status is None:
         return UNKNOWN, "NTS UNKNOWN - the monitor has not run yet: look at systemctl status nts-monitor.timer"
     age = now - status["time"]
@@ -92,7 +93,7 @@ def report(status: Optional[Row], thresholds: Dict[str, Tuple[float, float]], no
     texts = [text for each, text in sorted(found, key=lambda pair: -SEVERITY.index(pair[0])) if text]
     summary = "; ".join(texts) or "the clock follows authenticated time"
     data = " ".join(value.data for value in values)
-    # A line end or a bar would cut the answer.
+    # A line end or a bar would cut the text of the answer.
     clean = " ".join(summary.replace("|", "/").split())
     return code, f"NTS {WORDS[code]} - {clean}{f' | {data}' if data else ''}"
 
@@ -116,7 +117,7 @@ def _states(status: Row) -> Iterator[Tuple[int, str]]:
 
 
 def measured(status: Row, thresholds: Dict[str, Tuple[float, float]], now: float) -> Iterator[Value]:
-    """Yield what has thresholds."""
+    """Yield the values that have thresholds."""
     tracking = status["tracking"] or {}
     if tracking.get("synchronised") is not None and tracking["stratum"]:
         yield Value("stratum", tracking["stratum"], *thresholds["stratum"])
@@ -144,7 +145,7 @@ def _certificate_days(pairs: Sequence[Row], limits: Tuple[float, float], now: fl
 
 
 def read_thresholds(given: Dict[str, Any]) -> Dict[str, Tuple[float, float]]:
-    """Return the thresholds with those that are given; raise ValueError with a sentence for a wrong one."""
+    """Return the default thresholds, overridden by the given ones; raise ValueError with the problem of a wrong one."""
     found = dict(THRESHOLDS)
     for name, pair in given.items():
         problem = threshold_problem(name, pair)
@@ -155,7 +156,7 @@ def read_thresholds(given: Dict[str, Any]) -> Dict[str, Tuple[float, float]]:
 
 
 def threshold_problem(name: str, pair: Any) -> str:
-    """Return what is wrong with a threshold, or nothing."""
+    """Return the problem of a threshold, or an empty text."""
     if name not in THRESHOLDS:
         return f"{name} is no threshold: use {', '.join(THRESHOLDS)}"
     numbers = []

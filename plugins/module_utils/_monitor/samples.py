@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The facts of a host as samples of metrics, and samples as text for Prometheus.
+"""Private to securetime.nts. Convert the facts of a host to samples of metrics, and samples to text for Prometheus.
 
-Pure functions. What chronyd does not know has no sample: a zero would look like a measurement.
+Pure functions. A value that chronyd does not know has no sample: a zero would look like a measurement.
 """
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
@@ -27,7 +27,7 @@ Row = Dict[str, Any]
 Number = Union[int, float]
 
 POLLS = 8
-# Columns of serverstats by the end of the metric's name.
+# Columns of serverstats, by the suffix of the metric's name.
 SERVERSTATS = {
     "ntp_packets_received_total": "ntp_received",
     "ntp_packets_dropped_total": "ntp_dropped",
@@ -93,7 +93,7 @@ class Sample(NamedTuple):
 
 
 class Run(NamedTuple):
-    """How a run of the collector went: its time in seconds since 1970, its duration and its interval in seconds."""
+    """A run of the collector: its success, its Unix time, and its duration and interval in seconds."""
 
     success: bool
     time: float
@@ -102,7 +102,7 @@ class Run(NamedTuple):
 
 
 def samples(facts: Optional[Row], server: Optional[Row], run: Run) -> List[Sample]:
-    """Return the samples of a run; facts are null where chronyd's reports could not be read."""
+    """Return the samples of a run; facts are None if chronyd's reports are unreadable."""
     found = []  # type: List[Sample]
     if facts is None:
         found.append(_sample("chrony_up", 0))
@@ -121,8 +121,8 @@ def samples(facts: Optional[Row], server: Optional[Row], run: Run) -> List[Sampl
 def exposition(found: Sequence[Sample]) -> str:
     """Return samples in Prometheus' text format, in the order of the table.
 
-    A second sample with the same labels, as of two reference clocks with one reference ID, is left out: node_exporter
-    would refuse the whole file.
+    Omit a second sample with the same labels, as of two reference clocks with one reference ID: node_exporter would
+    refuse the whole file.
     """
     by_name = {}  # type: Dict[str, Dict[Tuple[str, ...], Number]]
     for sample in found:
@@ -171,13 +171,14 @@ def _tracking(facts: Row) -> Iterator[Sample]:
     row = facts["tracking"]
     if row is None:
         return
-    # An address, the reference ID of a reference clock as text, or none.
+    # The name is an address, the reference ID of a reference clock as text, or empty.
     address = row["reference_name"] or row["reference_id"]
     names = {source["address"]: source["name"] for source in facts["sources"] or [] if source["address"]}
     yield _sample("chrony_tracking_info", 1, address, names.get(address, address), row["reference_id"])
     yield from _columns("chrony_tracking_", TRACKING, row)
     if row["offset_seconds"] is not None:
-        # Of the facts, positive is ahead; on the wire, and in chrony_exporter, it is the correction that remains.
+        # In the facts, positive means that the clock is ahead. On the wire, and in chrony_exporter, the value is the
+        # remaining correction, which has the opposite sign.
         yield _sample("chrony_tracking_system_time_seconds", 0.0 - row["offset_seconds"])
     is_remote = row["reference_id"] != LOCAL_REFERENCE_ID and any(letter in address for letter in ".:")
     yield _sample("chrony_tracking_remote_reference", is_remote)
@@ -188,7 +189,7 @@ def _tracking(facts: Row) -> Iterator[Sample]:
 
 
 def labels_of(source: Row) -> Optional[Tuple[str, str]]:
-    """Return address and name of a source as labels; none for a source that has no address yet, as chrony_exporter."""
+    """Return address and name of a source as labels; None for a source without an address, as in chrony_exporter."""
     if source["mode"] == "refclock":
         return source["name"], source["name"]
     return (source["address"], source["name"]) if source["address"] else None
@@ -277,7 +278,7 @@ def _clients(facts: Row) -> Iterator[Sample]:
 
 
 def _correct_counters(found: List[Sample], server: Optional[Row]) -> List[Sample]:
-    """Take the connections of the probe out of chronyd's counter of key exchanges; return a sample of their number."""
+    """Subtract the probe's connections from chronyd's counter of key exchanges; return a sample of their number."""
     if not server:
         return []
     own = server["connections"]
@@ -292,7 +293,7 @@ def _server(server: Row) -> Iterator[Sample]:
     for anchor in server.get("anchors", []):
         labels = (anchor["file"], anchor["subject"], anchor["fingerprint"])
         for end in ("not_before", "not_after"):
-            # The memory of an earlier version has no begin.
+            # The memory file of an earlier version has no not_before.
             if anchor.get(end) is not None:
                 yield _sample(f"chrony_nts_trust_anchor_{end}_timestamp_seconds", anchor[end], *labels)
     if server.get("keys_age_seconds") is not None:

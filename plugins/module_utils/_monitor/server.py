@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What the running chronyd serves, and whom it trusts: certificates and a probe of itself.
+"""Private to securetime.nts. The certificates and trust anchors of the running chronyd, and a probe of its NTS server.
 
-This is loaded where a check is due only, because it takes OpenSSL and GnuTLS.
+The collector imports this module only when a check is due, because it loads OpenSSL and GnuTLS.
 """
 
 import os
@@ -32,14 +32,17 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import 
 
 Row = Dict[str, Any]
 
-# A file of more is a distribution's, of which nobody waits for the end of one.
+# A larger file is a distribution's bundle, whose package replaces expiring certificates.
 MOST_ANCHORS = 20
 FINGERPRINT_DIGITS = 16
 COMMAND_SECONDS = 5.0
 
 
 def check(text: str, pid: int, chronyc: str, now: float) -> Row:
-    """Return what is to be known of the directives of a running chronyd; connections is how many the probe made."""
+    """Return pairs and trust anchors in the directives of a running chronyd.
+
+    connections is the number of the probe's own NTS-KE connections.
+    """
     directives = words_of(text)
     made = []  # type: List[Row]
     server = Server(
@@ -55,26 +58,26 @@ def check(text: str, pid: int, chronyc: str, now: float) -> Row:
         "pairs": pairs,
         "anchors": list(anchors([words[-1] for words in directives.get("ntstrustedcerts", []) if words])),
         "dump_dir": next((words[0] for words in directives.get("ntsdumpdir", []) if words), None),
-        # chronyd counts a connection when it accepts it, whatever comes of it.
+        # chronyd counts each accepted connection, also if the key exchange fails.
         "connections": sum(row["stage"] not in ("dns", "tcp") for row in made),
     }
 
 
 def pair_ids(paths: Sequence[str]) -> List[str]:
-    """Return the name of each pair: that of its file without its end, or its path where two have one name."""
+    """Return the name of each pair: its file name without the extension, or its path if two names are equal."""
     names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
     return [name if names.count(name) == 1 else path for name, path in zip(names, paths)]
 
 
 def watched_files(text: str) -> List[str]:
-    """Return the paths of the certificates that the directives name."""
+    """Return the paths of the certificates in the directives."""
     directives = words_of(text)
     lines = [*directives.get("ntsservercert", []), *directives.get("ntstrustedcerts", [])]
     return [words[-1] for words in lines if words]
 
 
 def anchors(paths: Sequence[str]) -> Iterator[Row]:
-    """Yield each trust anchor of these files once."""
+    """Yield each trust anchor of these files; read each file once."""
     for path in dict.fromkeys(paths):
         found = CERTIFICATE.findall(read_file(path))
         for described in _described(found) if len(found) <= MOST_ANCHORS else ():
@@ -138,16 +141,16 @@ def _begin(description: Row) -> float:
 
 
 def name_of(leaf: Row) -> str:
-    """Return a name that a certificate is for, as a client would ask for it."""
+    """Return a name of a certificate for the probe; for a wildcard, a name that it matches."""
     names = [text.partition(":")[2] for text in leaf["subject_alt_names"]]
     name = (names or [leaf["subject"].rpartition("CN=")[2]])[0]
     return f"probe{name[1:]}" if name.startswith("*.") else name
 
 
 def stages(row: Row, matches: Optional[bool]) -> Dict[str, Tuple[Optional[bool], Optional[float]]]:
-    """Return of each stage whether it was passed, null where it was not to be, and how long it took."""
+    """Return for each stage whether the probe passed it (None: does not apply), and its duration in seconds."""
     if row.get("stages") is None:
-        # Nothing was asked: the directives serve nobody, or keep this host from asking.
+        # The probe sent nothing: the directives allow no client, or not this host.
         return {} if row["ok"] else dict.fromkeys(PROBE_STAGES, (False, None))
     found = {}  # type: Dict[str, Tuple[Optional[bool], Optional[float]]]
     for stage in PROBE_STAGES:
@@ -156,10 +159,10 @@ def stages(row: Row, matches: Optional[bool]) -> Dict[str, Tuple[Optional[bool],
         if state == "not_reached" and not row["ok"]:
             passed = False
         if row["ok"] and passed is False:
-            # A limit of the operator's own kept chronyd from an answer.
+            # The operator's own rate limit kept chronyd from answering, which is no failure.
             passed = None
         if matches is False and passed is False:
-            # It serves a pair, though not that of the file, which another metric says.
+            # chronyd serves another pair than that of the file. certificate_served_matches_file reports it.
             passed = None
         found[stage] = (passed, seconds)
     return found

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The systemd units of the monitor, as text."""
+"""Private to securetime.nts. The texts of the monitor's systemd units."""
 
 from typing import Sequence
 
@@ -11,8 +11,8 @@ MARK = (
     "# Managed by Ansible: collection securetime.nts, role chrony_monitor. What is changed here by hand is overwritten"
     " by the next run.\n"
 )
-# What root needs where chronyd runs as root, or where there is no D-Bus: chronyc's socket beside chronyd's, files of
-# chronyd's user, and chronyc's own change to that user.
+# The capabilities that root needs if chronyd runs as root, or without D-Bus. chronyc creates its socket beside
+# chronyd's, accesses files of chronyd's user, and changes to that user.
 CAPABILITIES_OF_ROOT = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_SETGID CAP_SETUID"
 
 SERVICE = """
@@ -60,8 +60,8 @@ SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
 {filter}"""
-# For a service of another user than root, systemd 254 and newer keep CAP_SYS_ADMIN while they set the filter, unless it
-# forbids capset. A container does not have this capability.
+# For a service of an unprivileged user, systemd 254 and newer keep CAP_SYS_ADMIN while they set the filter, unless the
+# filter forbids capset. A container does not have this capability.
 FILTER_OF_USER = """# Without it, systemd would need CAP_SYS_ADMIN, which containers do not have.
 SystemCallFilter=~capset
 """
@@ -80,7 +80,7 @@ WantedBy=timers.target
 
 
 def service(user: str, groups: Sequence[str], writable: Sequence[str], as_root_because: str = "") -> str:
-    """Return the unit that runs the collector once; groups are those that may read the journal."""
+    """Return the text of the unit that runs the collector once; groups are those that may read the journal."""
     is_root = user == "root"
     return MARK + SERVICE.format(
         program=PROGRAM,
@@ -95,5 +95,5 @@ def service(user: str, groups: Sequence[str], writable: Sequence[str], as_root_b
 
 
 def timer(interval_seconds: int) -> str:
-    """Return the timer; its accuracy is a tenth of the interval, and at most 5 s."""
+    """Return the text of the timer. Its accuracy is a tenth of the interval, from 1 to 5 s."""
     return MARK + TIMER.format(interval=interval_seconds, accuracy=max(1, min(5, interval_seconds // 10)))
