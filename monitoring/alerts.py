@@ -32,12 +32,12 @@ RUNBOOKS = "https://github.com/securetime/nts/blob/main/docs/alerts.md"
 HEADER = "# Made by monitoring/alerts.py. To change a limit, see docs/alerts.md.\n---\n"
 WIDTH = 116
 CRITICAL, WARNING = "critical", "warning"
-# Of durations in PromQL.
+# The units of durations in PromQL.
 UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 class Limit(NamedTuple):
-    """A value that an operator can set, and what it means."""
+    """A limit that an operator can set: its name, its default and its meaning."""
 
     name: str
     default: float | str
@@ -52,7 +52,7 @@ class Record(NamedTuple):
 
 
 class Alert(NamedTuple):
-    """An alert rule. expr has its limits as %(name)s; minutes is how long expr must hold before the alert fires."""
+    """An alert rule. expr has its limits as %(name)s. The alert fires when expr has held for so many minutes."""
 
     name: str
     severity: str
@@ -63,14 +63,14 @@ class Alert(NamedTuple):
 
 
 class Inhibition(NamedTuple):
-    """Alerts that stay quiet while another one fires for the same values of these labels."""
+    """An inhibition rule: while source fires, Alertmanager mutes targets with equal values of the labels in equal."""
 
     source: str
     targets: tuple[str, ...]
     equal: tuple[str, ...] = ("instance",)
 
 
-# Limits that nts-monitor --nagios has, too, have its defaults.
+# A limit that nts-monitor --nagios also has keeps its default.
 LIMITS = (
     Limit("node_jobs", "node.*", "Jobs of Prometheus that scrape node_exporter, as a regular expression."),
     Limit("missed_runs", 4, "Age of the collector's last run, as a multiple of its interval."),
@@ -94,14 +94,15 @@ LIMITS = (
     Limit("storm_per_second", 1, "Key exchanges a second below which there is no storm."),
 )
 
-# `without` keeps the labels that a site gives its targets. A count of samples would be missing at zero; a sum is not.
+# `without` keeps the labels that a site adds to its targets. count() returns nothing for zero matching samples; sum()
+# of `> bool` returns 0.
 RECORDS = (
     Record(
         "instance:chrony_clock_error_bound:seconds",
         "abs(chrony_tracking_system_time_seconds) + chrony_tracking_root_dispersion_seconds + 0.5 *"
         " chrony_tracking_root_delay_seconds",
     ),
-    # A source whose name is not resolved yet has no address, and no sample.
+    # A source with an unresolved name has no address and no sample, so that the sum needs the 0 of a running chronyd.
     Record(
         "instance:chrony_sources_reachable:count",
         "sum without (source_address, source_name) (chrony_sources_reachability_ratio > bool 0)"
@@ -142,7 +143,7 @@ ALERTS = (
         "ChronyCollectorStale",
         WARNING,
         5,
-        # The time of the scrape, so that no interval but the collector's own counts.
+        # timestamp() is the time of the scrape, so that only the collector's interval matters, not that of the scrapes.
         "timestamp(chrony_collector_last_run_timestamp_seconds) - chrony_collector_last_run_timestamp_seconds >"
         " %(missed_runs)s * chrony_collector_interval_seconds",
         "The metrics of chrony on {{ $labels.instance }} are old",
@@ -222,7 +223,7 @@ ALERTS = (
         "{{ $labels.instance }} is {{ $value }} servers away from a reference clock, or a server before it serves"
         " its own clock because it has lost its sources.",
     ),
-    # Both times are of the host's clock, so that neither the age of the metrics nor a wrong clock counts.
+    # Both times come from the host's clock, so that neither the age of the metrics nor a wrong clock matters.
     Alert(
         "ChronyMeasurementsStopped",
         WARNING,
@@ -255,7 +256,8 @@ ALERTS = (
         "Only {{ $value }} sources of {{ $labels.instance }} answer. chronyd can tell a wrong source from the others"
         " when it has %(sources)s.",
     ),
-    # In the mode mix chronyd combines sources within the time of those with NTS, and the verdict is authenticated.
+    # With authselectmode mix, chronyd combines plain sources within the time of those with NTS. The verdict then is
+    # authenticated, and the alert must not fire.
     Alert(
         "ChronyFollowsUnauthenticated",
         CRITICAL,
@@ -273,8 +275,8 @@ ALERTS = (
         "{{ $labels.instance }} has no authenticated time",
         "No NTS source of {{ $labels.instance }} has an authenticated answer that agrees with the clock.",
     ),
-    # After a refused certificate chronyd tries again only after 17 minutes, then after 34: a second attempt comes late.
-    # One lost answer after a good exchange costs at most a poll of 17 minutes.
+    # One attempt is enough: after a refused certificate, chronyd tries again only after 17 minutes, then after 34. One
+    # lost answer after a good key exchange costs at most a poll of 17 minutes, so that 20 minutes exclude it.
     Alert(
         "ChronyKeyExchangeFailing",
         WARNING,
@@ -293,7 +295,7 @@ ALERTS = (
         "Requests of {{ $labels.instance }} to {{ $labels.source_name }} ({{ $labels.source_address }}) use cookies"
         " up, and no answer brings new ones. At 0 chronyd makes a new key exchange.",
     ),
-    # increase() extrapolates a little beyond whole numbers.
+    # increase() extrapolates a little beyond whole numbers, so that the rule adds 1.
     Alert(
         "ChronyKeysLostRepeatedly",
         WARNING,
@@ -316,7 +318,7 @@ ALERTS = (
         " humanizeDuration }}. From then on no key exchange with the servers below it succeeds.",
     ),
     # --- servers
-    # The stages after the one that failed have not passed either, so their number names it.
+    # The stages after the failed one are 0, too, so that their number identifies the failed stage.
     Alert(
         "ChronyServerProbeFailed",
         CRITICAL,
@@ -377,7 +379,7 @@ ALERTS = (
         'chronyd on {{ $labels.instance }} drops {{ $value | printf "%%.2f" }} key exchanges a second'
         " by its ntsratelimit.",
     ),
-    # The mean of what is known of that day: rate() over a day would take what is not known for zero.
+    # Average the rates of the known parts of that day: rate() over a day would count the unknown parts as zero.
     Alert(
         "ChronyKeyExchangeStorm",
         WARNING,
@@ -401,7 +403,7 @@ OF_THE_CLOCK = (
     "ChronyKernelClockNotSynchronised",
     "ChronyNotAuthenticated",
 )
-# No alert silences one that is more severe.
+# No alert mutes a more severe one.
 INHIBITIONS = (
     Inhibition(
         "ChronyDown",
@@ -414,7 +416,7 @@ INHIBITIONS = (
             "ChronyCollectorFailing",
         ),
     ),
-    # What may be the cause is not silenced: sources and their keys.
+    # Do not mute alerts about sources and their keys, which may be the cause.
     Inhibition("ChronyNotSynchronised", OF_THE_CLOCK),
     Inhibition("ChronyFollowsUnauthenticated", ("ChronyNotAuthenticated",)),
     Inhibition("ChronyClockErrorBoundCritical", ("ChronyClockErrorBoundHigh", "ChronyClockOffsetHigh")),
@@ -426,7 +428,7 @@ INHIBITIONS = (
 
 
 def rules(limits: Mapping[str, float | str], alerts: Sequence[Alert], runbooks: str, speed_up: float = 1) -> str:
-    """Return the file of rules; speed_up divides the time that an alert waits, and the windows of its expression."""
+    """Return the text of the rules. speed_up divides the waiting times of alerts and the windows of expressions."""
     values = {name: f"{value:.15g}" if isinstance(value, float) else value for name, value in limits.items()}
     changed = [f"--set {limit.name}={values[limit.name]}" for limit in LIMITS if limit.default != limits[limit.name]]
     changed += [f"--without {alert.name}" for alert in ALERTS if alert not in alerts]
@@ -452,7 +454,7 @@ def _seconds(alert: Alert, speed_up: float) -> int:
 
 
 def _faster(expr: str, speed_up: float) -> str:
-    """Return an expression with its windows and offsets divided."""
+    """Return an expression with all windows and offsets divided by speed_up, at least 1 s each."""
 
     def divided(found: re.Match[str]) -> str:
         return f"{max(1, round(int(found[1]) * UNIT_SECONDS[found[2]] / speed_up))}s"
@@ -461,7 +463,7 @@ def _faster(expr: str, speed_up: float) -> str:
 
 
 def inhibitions() -> str:
-    """Return the inhibition rules."""
+    """Return the text of the inhibition rules."""
     lines = ["inhibit_rules:"]
     for rule in INHIBITIONS:
         lines += ["  - source_matchers:", f'      - alertname="{rule.source}"', "    target_matchers:"]
@@ -472,16 +474,16 @@ def inhibitions() -> str:
 
 
 def _folded(key: str, text: str) -> Iterator[str]:
-    """Yield a text as a folded block of YAML, which may hold any character, and joins its lines by a space."""
+    """Yield a text as a folded block of YAML, which allows any character and joins its lines by a space."""
     depth = len(key) - len(key.lstrip()) + 2
     yield f"{key}: >-" if key.strip() != "-" else f"{key} >-"
-    # A matcher has no space to break it at, and is allowed to be long.
+    # A matcher has no space for a line break, so its line may be longer.
     for line in textwrap.wrap(text, WIDTH - depth, break_long_words=False, break_on_hyphens=False):
         yield " " * depth + line
 
 
 def table_of_alerts() -> Iterator[str]:
-    """Yield the rows of docs/alerts.md about the alerts."""
+    """Yield the rows of the table of alerts in docs/alerts.md."""
     yield "| alert | severity | fires after | when |"
     yield "| --- | --- | --- | --- |"
     defaults = {limit.name: limit.default for limit in LIMITS}
@@ -492,7 +494,7 @@ def table_of_alerts() -> Iterator[str]:
 
 
 def table_of_limits() -> Iterator[str]:
-    """Yield the rows of docs/alerts.md about the limits."""
+    """Yield the rows of the table of limits in docs/alerts.md."""
     yield "| limit | default | meaning |"
     yield "| --- | --- | --- |"
     for limit in LIMITS:
@@ -500,7 +502,7 @@ def table_of_limits() -> Iterator[str]:
 
 
 def page(text: str) -> str:
-    """Return the text of docs/alerts.md with its tables made anew."""
+    """Return the text of docs/alerts.md with regenerated tables."""
     for name, rows in (("alerts", table_of_alerts()), ("limits", table_of_limits())):
         marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, _mark, rest = text.partition(marks[0])
@@ -510,7 +512,7 @@ def page(text: str) -> str:
 
 
 def files() -> dict[Path, str]:
-    """Return the files that follow from the table, with their content."""
+    """Return the content of each generated file."""
     defaults = {limit.name: limit.default for limit in LIMITS}
     return {
         RULES: rules(defaults, ALERTS, RUNBOOKS),
@@ -525,7 +527,7 @@ def _setting(text: str) -> tuple[str, float | str]:
     if name not in defaults:
         raise argparse.ArgumentTypeError(f"there is no limit {name!r}; --limits names them")
     if isinstance(defaults[name], str):
-        # It is written between quotes, in PromQL.
+        # Escape the value, because PromQL has it between quotes.
         return name, json.dumps(value)[1:-1]
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         raise argparse.ArgumentTypeError(f"{name} takes a number, not {value!r}")
@@ -533,7 +535,7 @@ def _setting(text: str) -> tuple[str, float | str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print or write what is asked for."""
+    """Run the command line, and return the exit status."""
     names = [alert.name for alert in ALERTS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", action="append", default=[], type=_setting, metavar="LIMIT=VALUE")

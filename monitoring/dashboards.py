@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Dashboards for Grafana: python3 dashboards.py writes grafana/*.json.
 
-Every query is of metrics that the collector writes, so that the dashboards need no rules.
+The queries use only metrics of the collector, so that the dashboards work without the recording rules.
+
+Long: one table of all panels of three dashboards, whose helpers a reader needs beside it.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ STATE_COLOURS = {
 
 
 def query(expr: str, legend: str = "", table: bool = False, instant: bool = False) -> Json:
-    """Return a query; a table shows the newest values, with their labels as columns."""
+    """Return a query. With table, it returns the newest values, with their labels as columns."""
     target: Json = {"datasource": SOURCE, "expr": expr, "legendFormat": legend or "__auto", "editorMode": "code"}
     if table or instant:
         target |= {"instant": True, "range": False}
@@ -59,12 +61,12 @@ def query(expr: str, legend: str = "", table: bool = False, instant: bool = Fals
 
 
 def steps(*bounds: tuple[float | None, str]) -> Json:
-    """Return thresholds: the colour from each value on."""
+    """Return thresholds: each colour applies from its value on."""
     return {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in bounds]}
 
 
 def texts(mapping: Mapping[str, tuple[str, str]]) -> list[Json]:
-    """Return a value mapping: text and colour of each value."""
+    """Return a value mapping, with the text and the colour of each value."""
     options = {
         value: {"text": text, "color": colour, "index": index}
         for index, (value, (text, colour)) in enumerate(mapping.items())
@@ -77,7 +79,7 @@ STATES = texts({state: (state, colour) for state, colour in STATE_COLOURS.items(
 
 
 def panel(kind: str, title: str, description: str, unit: str, targets: Sequence[Json], **defaults: Any) -> Json:
-    """Return a panel without its place. unit is one of Grafana's; decimals, thresholds and so on are defaults."""
+    """Return a panel without its position. unit is one of Grafana's; defaults are decimals, thresholds and so on."""
     letters = [{**target, "refId": chr(ord("A") + index)} for index, target in enumerate(targets)]
     return {
         "type": kind,
@@ -90,7 +92,7 @@ def panel(kind: str, title: str, description: str, unit: str, targets: Sequence[
 
 
 def stat(title: str, description: str, unit: str, expr: str, legend: str = "", **defaults: Any) -> Json:
-    """Return a panel of one number, or, with a legend, of one text."""
+    """Return a panel with one number, or with the text of its legend."""
     found = panel("stat", title, description, unit, [query(expr, legend, instant=True)], **defaults)
     found["fieldConfig"]["defaults"].setdefault("thresholds", steps((None, BLUE)))
     found["options"] = {
@@ -142,10 +144,10 @@ def timeline(title: str, description: str, mappings: list[Json], *targets: Json)
 
 
 def table(title: str, description: str, queries: Mapping[str, tuple[str, str]], link: str) -> Json:
-    """Return a table of the labels and values of its queries, which are the columns, each with its unit.
+    """Return a table whose columns are the labels and the values of its queries, each value with its unit.
 
-    The value of a query without a name is left out, its label `state` is a column. link is the dashboard that the hosts
-    lead to.
+    For a query without a name, omit the value and show the label `state` as a column. link is the dashboard to which
+    the hosts link.
     """
     targets = [query(expr, table=True) for expr, _unit in queries.values()]
     found = panel("table", title, description, "none", targets, custom={"align": "auto", "filterable": True})
@@ -181,7 +183,7 @@ def table(title: str, description: str, queries: Mapping[str, tuple[str, str]], 
 
 
 def placed(*rows: tuple[int, Sequence[Json]]) -> list[Json]:
-    """Return panels with their places: rows of a height, whose panels share the width."""
+    """Return panels with their positions. Each row has a height, and its panels share the width."""
     found: list[Json] = []
     top = 0
     for height, panels in rows:
@@ -194,7 +196,7 @@ def placed(*rows: tuple[int, Sequence[Json]]) -> list[Json]:
 
 
 def variable(name: str, label: str, values: str, several: bool) -> Json:
-    """Return a variable that takes the values of a label."""
+    """Return a variable of a dashboard, with the values of a label."""
     return {
         "name": name,
         "label": label,
@@ -210,7 +212,7 @@ def variable(name: str, label: str, values: str, several: bool) -> Json:
 
 
 def dashboard(name: str, title: str, description: str, variables: Sequence[Json], panels: list[Json]) -> Json:
-    """Return a dashboard, which links to the others by their tag."""
+    """Return a dashboard, with links to the other ones by their tag."""
     link = {
         "title": "Clocks and NTS",
         "type": "dashboards",
@@ -245,6 +247,7 @@ NONE_IS_GOOD = steps((None, GREEN), (1, RED))
 
 def fleet() -> Json:
     """Return the dashboard of all hosts."""
+    # Long: one list of panels, which is read as a whole.
     totals = [
         stat("Hosts with metrics", "Hosts whose metrics Prometheus has.", "none", f"count(chrony_up{{{HOST}}})"),
         stat(
@@ -374,6 +377,7 @@ def fleet() -> Json:
 
 def host() -> Json:
     """Return the dashboard of one host."""
+    # Long: one list of panels, which is read as a whole.
     now = [
         stat(
             "State",
@@ -501,6 +505,7 @@ def host() -> Json:
 
 def server() -> Json:
     """Return the dashboard of one NTS server."""
+    # Long: one list of panels, which is read as a whole.
     left = f"min by (pair, place) (chrony_nts_server_certificate_not_after_timestamp_seconds{{{PAIR}}}) - time()"
     counter = "chrony_serverstats_"
 
@@ -619,13 +624,13 @@ def server() -> Json:
 
 
 def files() -> dict[Path, str]:
-    """Return the files of the dashboards with their content."""
+    """Return the content of each dashboard's file."""
     made = {"fleet": fleet(), "host": host(), "server": server()}
     return {FOLDER / f"{name}.json": json.dumps(content, indent=2) + "\n" for name, content in made.items()}
 
 
 def main() -> int:
-    """Write the dashboards."""
+    """Write the files of the dashboards."""
     FOLDER.mkdir(exist_ok=True)
     for path, content in files().items():
         path.write_text(content, encoding="utf-8")

@@ -22,16 +22,16 @@ RULES = yaml.safe_load(alerts.RULES.read_text())["groups"][0]["rules"]
 CASES = yaml.safe_load((alerts.RULES.parent / "securetime-nts.test.yml").read_text())["tests"]
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in dashboards.files()}
 NAMES = [alert.name for alert in alerts.ALERTS]
-# Of Prometheus and of node_exporter: its collectors time and timex.
+# Metrics of Prometheus, and of node_exporter's collectors time and timex.
 OTHERS = {"up": (), "node_time_seconds": (), "node_timex_sync_status": (), "node_timex_maxerror_seconds": ()}
 TARGET = ("instance", "job")
-# What PromQL calls by a name besides metrics: functions and aggregations stand before a bracket.
+# Words of PromQL that are not metrics; functions and aggregations stand before a bracket.
 WORDS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring", "group_left", "group_right"}
 MODIFIERS = r"\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)"
 
 
 class Query(NamedTuple):
-    """What a query names: metrics, each with the labels that it matches, and labels that it groups by."""
+    """The names in a query: metrics, each with the labels of its matchers, and the labels of its grouping."""
 
     metrics: list[tuple[str, set[str]]]
     grouped: set[str]
@@ -56,7 +56,7 @@ def read(expr: str) -> Query:
 
 
 def labels_of(name: str) -> set[str]:
-    """Return the labels of a metric or of a recording rule, and those of its target."""
+    """Return the labels of a metric or of a recording rule, with those of its target."""
     records = {record.name: record.expr for record in alerts.RECORDS}
     if name in records:
         query = read(records[name])
@@ -65,7 +65,7 @@ def labels_of(name: str) -> set[str]:
 
 
 def misuses(expr: str) -> Iterator[str]:
-    """Yield what a query names that the table of metrics does not have."""
+    """Yield the names in a query that the table of metrics lacks."""
     query = read(expr)
     known = {*BY_NAME, *OTHERS, *(record.name for record in alerts.RECORDS)}
     used = {name for name, _matched in query.metrics}
@@ -78,12 +78,12 @@ def misuses(expr: str) -> Iterator[str]:
 
 
 def expressions() -> dict[str, str]:
-    """Return the queries of all rules by their names."""
+    """Return the expressions of all rules, by the names of the rules."""
     return {rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES}
 
 
 def sections() -> dict[str, str]:
-    """Return the sections of the page about alerts, by their titles."""
+    """Return the sections of docs/alerts.md, by their titles."""
     found = re.split(r"^### ", PAGE.partition("\n## The alerts\n")[2].partition("\n## ")[0], flags=re.MULTILINE)
     return {section.partition("\n")[0]: section for section in found[1:]}
 
@@ -150,7 +150,7 @@ def test_every_alert_has_a_firing_and_a_silent_case(name: str) -> None:
     firing, silent = cases[f"{name} fires"], cases[f"{name} is silent"]
     expected = {case["name"]: [test["exp_alerts"] for test in case["alert_rule_test"]] for case in (firing, silent)}
     assert expected[firing["name"]][-1] != []
-    # What is silent is so by its values, not for want of any.
+    # A silent case must be silent by its values, and not for lack of samples.
     assert silent["input_series"]
     assert not any(expected[silent["name"]])
     assert {test["alertname"] for case in (firing, silent) for test in case["alert_rule_test"]} == {name}
@@ -218,7 +218,7 @@ def test_no_alert_silences_a_more_severe_one_or_by_a_label_that_it_lacks() -> No
 
 
 def generated(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """Return the rules that alerts.py prints, by their names."""
+    """Return the rules in the output of alerts.py, by their names."""
     assert alerts.main(arguments) == 0
     rules = yaml.safe_load(capsys.readouterr().out)["groups"][0]["rules"]
     return {rule.get("alert") or rule["record"]: rule for rule in rules}
@@ -259,7 +259,7 @@ def test_the_inhibition_rules_are_printed_as_they_are(capsys: pytest.CaptureFixt
 
 
 def values_of(key: str, item: Any) -> Iterator[Any]:
-    """Yield every value of a key in a dashboard."""
+    """Yield every value of a key at any depth of a dashboard."""
     children = item.items() if isinstance(item, dict) else enumerate(item if isinstance(item, list) else ())
     for name, child in children:
         if name == key:
