@@ -394,7 +394,7 @@ ALERTS = (
     ),
 )
 
-OF_THE_CLOCK = (
+CLOCK_ALERTS = (
     "ChronyMeasurementsStopped",
     "ChronyClockErrorBoundHigh",
     "ChronyClockErrorBoundCritical",
@@ -409,7 +409,7 @@ INHIBITIONS = (
         "ChronyDown",
         (
             "ChronyNotSynchronised",
-            *OF_THE_CLOCK,
+            *CLOCK_ALERTS,
             "ChronyTooFewSources",
             "ChronyKeysLostRepeatedly",
             "ChronyServerProbeFailed",
@@ -417,7 +417,7 @@ INHIBITIONS = (
         ),
     ),
     # Do not mute alerts about sources and their keys, which may be the cause.
-    Inhibition("ChronyNotSynchronised", OF_THE_CLOCK),
+    Inhibition("ChronyNotSynchronised", CLOCK_ALERTS),
     Inhibition("ChronyFollowsUnauthenticated", ("ChronyNotAuthenticated",)),
     Inhibition("ChronyClockErrorBoundCritical", ("ChronyClockErrorBoundHigh", "ChronyClockOffsetHigh")),
     Inhibition("ChronyClockErrorBoundHigh", ("ChronyClockOffsetHigh",)),
@@ -435,9 +435,12 @@ def rules(limits: Mapping[str, float | str], alerts: Sequence[Alert], runbooks: 
     lines = [f"# With {words}" for words in changed]
     lines += ["groups:", "  - name: securetime-nts", "    rules:"]
     for record in RECORDS:
-        lines += [f"      - record: {record.name}", *_folded("        expr", _faster(record.expr, speed_up))]
+        lines += [f"      - record: {record.name}", *_folded("        expr", _shorten_windows(record.expr, speed_up))]
     for alert in alerts:
-        lines += [f"      - alert: {alert.name}", *_folded("        expr", _faster(alert.expr % values, speed_up))]
+        lines += [
+            f"      - alert: {alert.name}",
+            *_folded("        expr", _shorten_windows(alert.expr % values, speed_up)),
+        ]
         if alert.minutes:
             lines.append(
                 f"        for: {alert.minutes}m" if speed_up == 1 else f"        for: {_seconds(alert, speed_up)}s"
@@ -453,7 +456,7 @@ def _seconds(alert: Alert, speed_up: float) -> int:
     return max(1, round(alert.minutes * 60 / speed_up))
 
 
-def _faster(expr: str, speed_up: float) -> str:
+def _shorten_windows(expr: str, speed_up: float) -> str:
     """Return an expression with all windows and offsets divided by speed_up, at least 1 s each."""
 
     def divided(found: re.Match[str]) -> str:

@@ -13,7 +13,6 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.verdict impo
 
 Row = Dict[str, Any]
 
-WELL, BAD = "well", "bad"
 # States of hosts and of sources that need no action.
 GOOD_STATES = ("authenticated", "partial", "synchronised", "ok")
 # A key exchange under way, or a chronyd that has just started.
@@ -98,14 +97,14 @@ def changes(old: Dict[str, Condition], new: Dict[str, Condition]) -> List[Change
 
 def keep(old: Dict[str, Condition], new: Dict[str, Condition], facts: Optional[Row]) -> Dict[str, Condition]:
     """Return the new conditions, and the old ones of the items that this run could not check."""
-    unseen = []  # type: List[str]
+    unchecked = []  # type: List[str]
     if facts is None or facts["sources"] is None:
-        unseen.append("source ")
+        unchecked.append("source ")
     if facts is None or not facts["running"]:
-        unseen.append("certificate ")
+        unchecked.append("certificate ")
     if facts is None:
-        unseen.append("host")
-    kept = {name: condition for name, condition in old.items() if unseen and name.startswith(tuple(unseen))}
+        unchecked.append("host")
+    kept = {name: condition for name, condition in old.items() if unchecked and name.startswith(tuple(unchecked))}
     return {**kept, **new}
 
 

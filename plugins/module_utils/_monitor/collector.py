@@ -45,9 +45,9 @@ Row = Dict[str, Any]
 PACKAGE = __name__.rpartition(".")[0]
 COMMAND_SECONDS = 10.0
 # Commands whose output depends only on their program.
-OF_PROGRAM = ("chronyd", "usage", "chronyc")
+CACHED_COMMANDS = ("chronyd", "usage", "chronyc")
 # NTS clients repeat the key exchange every four weeks (ntsrefresh), whichever NTP server their cookies name meanwhile.
-REMEMBERED_SECONDS = 35 * 86400.0
+CLIENT_MEMORY_SECONDS = 35 * 86400.0
 MOST_CLIENTS = 100000
 HOOK_SECONDS = 30.0
 # The monitor itself rotates a larger state log. Some distributions rotate /var/log/chrony/*.log by logrotate, others do
@@ -58,7 +58,7 @@ PRIORITIES = {"warning": 4, "notice": 5, "info": 6}
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = range(3)
 
 
-class Found(NamedTuple):
+class RunResult(NamedTuple):
     """The results of a run: the facts, the certificates that chronyd serves, and the collector's own failures."""
 
     facts: Optional[Row]
@@ -90,7 +90,7 @@ def collect(settings: Settings) -> int:
         )
     began, now = time.monotonic(), time.time()
     memory = read_json(os.path.join(settings.state, MEMORY))
-    found = look(settings, memory, now)
+    found = collect_facts(settings, memory, now)
     failures = list(found.failures)
     old = changes.from_json(memory.get("conditions"))
     old_failure = memory.get("output_failure", "")
@@ -115,7 +115,7 @@ def collect(settings: Settings) -> int:
 # --- Collection ---
 
 
-def look(settings: Settings, memory: Row, now: float) -> Found:
+def collect_facts(settings: Settings, memory: Row, now: float) -> RunResult:
     """Return the results of this run, and update memory for the next run."""
     failures = []  # type: List[str]
     options = GatherOptions(
@@ -134,14 +134,14 @@ def look(settings: Settings, memory: Row, now: float) -> Found:
         result = gather(
             options,
             lambda timeout, packages: survey(
-                timeout, packages, remembering(programs, memory["programs"], run_together), brief=True
+                timeout, packages, cached_run(programs, memory["programs"], run_together), brief=True
             ),
         )
         facts = result.facts
         failures += [f"{warning}." for warning in result.warnings]
     except ChronycError as error:
         failures.append(f"chronyc's reports cannot be read: {error}.")
-    server = look_at_server(settings, facts, memory, now)
+    server = check_server(settings, facts, memory, now)
     if facts is not None:
         facts["goal"], facts["goal_reached"] = goal(settings.goal, facts, server)
         if facts.get("clients") is not None:
@@ -152,10 +152,10 @@ def look(settings: Settings, memory: Row, now: float) -> Found:
                 "nts": len(listed & set(memory["clients"])),
                 "plain": len(plain),
             }
-    return Found(facts, server, failures)
+    return RunResult(facts, server, failures)
 
 
-def remembering(
+def cached_run(
     known: Any, fresh: Row, run: Callable[[Dict[str, List[str]], float], Dict[str, str]]
 ) -> Callable[[Dict[str, List[str]], float], Dict[str, str]]:
     """Return a wrapper of run that skips the commands of OF_PROGRAM while their programs are unchanged.
@@ -165,23 +165,23 @@ def remembering(
     known = known if isinstance(known, dict) else {}
 
     def run_some(commands: Dict[str, List[str]], timeout: float) -> Dict[str, str]:
-        said = {}
-        for name in OF_PROGRAM:
+        outputs = {}
+        for name in CACHED_COMMANDS:
             if name in commands:
                 entry = known.get(name)
-                mark = mark_of(commands[name][0])
+                mark = file_signature(commands[name][0])
                 if isinstance(entry, list) and len(entry) == 2 and entry[0] == mark:
-                    said[name] = entry[1]
-        said.update(run({name: command for name, command in commands.items() if name not in said}, timeout))
-        for name in OF_PROGRAM:
-            if said.get(name):
-                fresh[name] = [mark_of(commands[name][0]), said[name]]
-        return said
+                    outputs[name] = entry[1]
+        outputs.update(run({name: command for name, command in commands.items() if name not in outputs}, timeout))
+        for name in CACHED_COMMANDS:
+            if outputs.get(name):
+                fresh[name] = [file_signature(commands[name][0]), outputs[name]]
+        return outputs
 
     return run_some
 
 
-def mark_of(path: str) -> List[int]:
+def file_signature(path: str) -> List[int]:
     """Return device, inode, size and time of a file, to detect a change; an empty list without a file."""
     try:
         status = os.stat(path)
@@ -190,7 +190,7 @@ def mark_of(path: str) -> List[int]:
     return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
 
 
-def look_at_server(settings: Settings, facts: Optional[Row], memory: Row, now: float) -> Row:
+def check_server(settings: Settings, facts: Optional[Row], memory: Row, now: float) -> Row:
     """Return served certificates and trust anchors of chronyd, from the last check, or from a new one if it is due."""
     known = memory.get("server")
     known = known if isinstance(known, dict) else {}
@@ -206,10 +206,10 @@ def look_at_server(settings: Settings, facts: Optional[Row], memory: Row, now: f
         known = {"process": process, "text": directives(daemon), "checked": None, "connections": 0}
     before = known["connections"]
     module = None
-    files = {path: mark_of(path) for path in known.get("files", {})}
+    files = {path: file_signature(path) for path in known.get("files", {})}
     if is_due(known, files, settings, now):
         module = importlib.import_module(f"{PACKAGE}.server")
-        files = {path: mark_of(path) for path in module.watched_files(known["text"])}
+        files = {path: file_signature(path) for path in module.watched_files(known["text"])}
         checked = module.check(known["text"], pid, facts["client"]["path"] or "chronyc", now)
         checked["connections"] += before
         known.update(checked, checked=now, files=files)
@@ -267,27 +267,27 @@ def count_clients(rows: Sequence[Row], known: Any, now: float) -> Tuple[List[str
     known holds those times of the last run, because chronyd's own count begins at its start, and clients with cookies
     make no key exchange then.
     """
-    seen = {}  # type: Dict[str, float]
+    last_exchanges = {}  # type: Dict[str, float]
     for address, when in known.items() if isinstance(known, dict) else ():
-        if isinstance(when, (int, float)) and now - when < REMEMBERED_SECONDS:
-            seen[address] = min(when, now)
+        if isinstance(when, (int, float)) and now - when < CLIENT_MEMORY_SECONDS:
+            last_exchanges[address] = min(when, now)
     plain = []
     for row in rows:
         if row["address"] in ("127.0.0.1", "::1") or row["address"].startswith("127."):
             continue
         if row.get("nts_ke_connections"):
             age = row.get("nts_ke_last_seconds") or 0
-            seen[row["address"]] = max(seen.get(row["address"], 0.0), now - age)
-        if row["address"] not in seen and row["ntp_requests"]:
+            last_exchanges[row["address"]] = max(last_exchanges.get(row["address"], 0.0), now - age)
+        if row["address"] not in last_exchanges and row["ntp_requests"]:
             plain.append(row["address"])
-    newest = sorted(seen, key=lambda address: -seen[address])[:MOST_CLIENTS]
-    return plain, {address: round(seen[address]) for address in newest}
+    newest = sorted(last_exchanges, key=lambda address: -last_exchanges[address])[:MOST_CLIENTS]
+    return plain, {address: round(last_exchanges[address]) for address in newest}
 
 
 # --- Output ---
 
 
-def status_of(found: Found, settings: Settings, now: float, failures: Sequence[str]) -> Row:
+def status_of(found: RunResult, settings: Settings, now: float, failures: Sequence[str]) -> Row:
     """Return the content of the status file for --json and --nagios, without secrets and addresses of clients."""
     facts = found.facts
     known = facts or {}
@@ -382,7 +382,7 @@ def run_hook(hook: Sequence[str], changed: Sequence[changes.Change], new: Dict[s
     if not hook:
         return []
     host = new.get("host")
-    told = {
+    message = {
         "host": host.state if host else "unknown",
         "changes": [
             {
@@ -397,7 +397,7 @@ def run_hook(hook: Sequence[str], changed: Sequence[changes.Change], new: Dict[s
     }
     try:
         done = subprocess.run(
-            list(hook), input=json.dumps(told).encode(), stdout=sys.stderr, timeout=HOOK_SECONDS, check=False
+            list(hook), input=json.dumps(message).encode(), stdout=sys.stderr, timeout=HOOK_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return [f"the hook {hook[0]} failed: {error}"]

@@ -184,8 +184,8 @@ def _problem(row: Row, leaf: Row, pair: Row, now: float) -> str:
 
 
 def _dropped(chronyc: str) -> Dict[str, int]:
-    said = run_together({"serverstats": [chronyc, "-c", "-n", "serverstats"]}, COMMAND_SECONDS)["serverstats"]
+    output = run_together({"serverstats": [chronyc, "-c", "-n", "serverstats"]}, COMMAND_SECONDS)["serverstats"]
     try:
-        return dict(parse(SERVERSTATS, said).rows[0])
+        return dict(parse(SERVERSTATS, output).rows[0])
     except (ChronycError, IndexError):
         return {}

@@ -194,7 +194,7 @@ class Gnutls:
         self.check(self.certificate_verify_peers3(handle, name.encode(), byref(status)))
         return status.value
 
-    def tell(self, status: int) -> str:
+    def format_status(self, status: int) -> str:
         """Return GnuTLS's text for the bits of verify(), which chronyd logs, too."""
         text = Datum()
         self.check(self.certificate_verification_status_print(status, 1, byref(text), 0))

@@ -135,7 +135,7 @@ def read_response(data: bytes, offered: Iterable[int]) -> KeResult:
             raise ProtocolError("ke_critical_record", f"type {item.type}")
         else:
             ignored.append(item.type)
-    _must_speak_ntpv4(found.get(NEXT_PROTOCOL))
+    _assert_ntpv4(found.get(NEXT_PROTOCOL))
     aead = _agreed_aead(found.get(AEAD_ALGORITHM), offered)
     usable = [cookie for cookie in cookies if 0 < len(cookie) <= MAX_COOKIE_LENGTH and len(cookie) % 4 == 0]
     if not usable:
@@ -175,7 +175,7 @@ def _number(item: Record, what: str) -> int:
     return int(struct.unpack(">H", item.body)[0])
 
 
-def _must_speak_ntpv4(item: Optional[Record]) -> None:
+def _assert_ntpv4(item: Optional[Record]) -> None:
     """Raise ProtocolError unless the server chose NTPv4. It names one requested protocol, or none (section 4.1.2)."""
     if item is None:
         raise ProtocolError("ke_no_protocol", "it names no protocol")
@@ -190,12 +190,12 @@ def _agreed_aead(item: Optional[Record], offered: List[int]) -> int:
 
     The server names one of the offered algorithms, or none (section 4.1.5).
     """
-    told = ", ".join(map(str, offered))
+    offered_numbers = ", ".join(map(str, offered))
     if item is None or not item.body:
-        raise ProtocolError("ke_no_aead", f"it accepts none of {told}")
+        raise ProtocolError("ke_no_aead", f"it accepts none of {offered_numbers}")
     aead = _number(item, "AEAD")
     if aead not in offered:
-        raise ProtocolError("ke_no_aead", f"it chose {aead}, which was not offered ({told})")
+        raise ProtocolError("ke_no_aead", f"it chose {aead}, which was not offered ({offered_numbers})")
     return aead
 
 

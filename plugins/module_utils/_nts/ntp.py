@@ -129,7 +129,7 @@ def read_fields(data: bytes, start: int) -> Iterator[Field]:
         start += length
 
 
-def read_reply(data: bytes, asked: Request, aead: Aead) -> Reply:
+def read_reply(data: bytes, sent_request: Request, aead: Aead) -> Reply:
     """Return the content of a reply; raise PacketError unless it is an authentic one (RFC 8915, section 5.7)."""
     if len(data) < HEADER.size:
         raise PacketError("ntp_not_authentic", f"it has only {len(data)} bytes")
@@ -137,15 +137,15 @@ def read_reply(data: bytes, asked: Request, aead: Aead) -> Reply:
     origin, received, transmitted = stamps[1:]
     if (first >> 3 & 7, first & 7) != (VERSION, SERVER):
         raise PacketError("ntp_not_authentic", f"its version is {first >> 3 & 7} and its mode {first & 7}")
-    if origin != asked.transmit:
+    if origin != sent_request.transmit:
         raise PacketError("ntp_not_authentic", "it is the answer to another request")
     fields = list(read_fields(data, HEADER.size))
-    cookies = _authenticate(data, fields, asked, aead)
+    cookies = _authenticate(data, fields, sent_request, aead)
     if cookies is None:
-        if stratum == 0 and reference == NAK.encode() and _identifies(fields, asked):
+        if stratum == 0 and reference == NAK.encode() and _identifies(fields, sent_request):
             raise PacketError("ntp_nak", "NTS NAK")
-        told = f": {reference!r}" if stratum == 0 and any(reference) else ""
-        raise PacketError("ntp_not_authentic", f"its authenticator is missing or wrong{told}")
+        kiss_detail = f": {reference!r}" if stratum == 0 and any(reference) else ""
+        raise PacketError("ntp_not_authentic", f"its authenticator is missing or wrong{kiss_detail}")
     return Reply(
         first >> 6,
         stratum,
@@ -160,17 +160,17 @@ def read_reply(data: bytes, asked: Request, aead: Aead) -> Reply:
     )
 
 
-def _identifies(fields: List[Field], asked: Request) -> bool:
-    return [item.body for item in fields if item.type == UNIQUE_IDENTIFIER] == [asked.unique_identifier]
+def _identifies(fields: List[Field], sent_request: Request) -> bool:
+    return [item.body for item in fields if item.type == UNIQUE_IDENTIFIER] == [sent_request.unique_identifier]
 
 
-def _authenticate(data: bytes, fields: List[Field], asked: Request, aead: Aead) -> Optional[List[bytes]]:
+def _authenticate(data: bytes, fields: List[Field], sent_request: Request, aead: Aead) -> Optional[List[bytes]]:
     """Return the fresh cookies of an authentic reply, or None if the reply is not authentic."""
     signed = [item for item in fields if item.type == AUTHENTICATOR]
     if len(signed) != 1:
         return None
     before = [item for item in fields if item.start < signed[0].start]
-    if not _identifies(before, asked):
+    if not _identifies(before, sent_request):
         return None
     parts = _open(signed[0].body)
     if parts is None:
@@ -215,5 +215,5 @@ def difference_seconds(later: int, earlier: int) -> float:
 
 def offset_and_delay(sent: int, reply: Reply, arrived: int) -> Tuple[float, float]:
     """Return offset (positive: the server's clock is ahead) and delay, in seconds (RFC 5905, section 8)."""
-    there, back = difference_seconds(reply.received, sent), difference_seconds(reply.transmitted, arrived)
-    return (there + back) / 2, there - back
+    outbound, inbound = difference_seconds(reply.received, sent), difference_seconds(reply.transmitted, arrived)
+    return (outbound + inbound) / 2, outbound - inbound

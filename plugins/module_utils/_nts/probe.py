@@ -125,9 +125,9 @@ class ProbeOptions(NamedTuple):
 class ProbeError(NtsError):
     """A stage failed. places are the values for the format strings of its cause and remedy."""
 
-    def __init__(self, kind: str, detail: str = "", **places: Any) -> None:
+    def __init__(self, kind: str, detail: str = "", **values: Any) -> None:
         super().__init__(kind, detail)
-        self.places = places
+        self.values = values
 
 
 class Keys(NamedTuple):
@@ -140,8 +140,8 @@ class Keys(NamedTuple):
 class Probe:
     """One probe of one server. result holds the measurements of all stages that ran, also after a failure."""
 
-    def __init__(self, question: ProbeOptions, gnutls: Optional[Gnutls], chronyd: Optional[str] = None) -> None:
-        self.question = question
+    def __init__(self, options: ProbeOptions, gnutls: Optional[Gnutls], chronyd: Optional[str] = None) -> None:
+        self.options = options
         self.gnutls = gnutls
         # Path of the chronyd that runs the last stage; None: this program runs it.
         self.chronyd = chronyd
@@ -162,52 +162,52 @@ class Probe:
         """Run the stages up to last_stage, and return the result."""
         try:
             with contextlib.ExitStack() as stack:
-                for _taken in self._go(stack):
-                    if self.result["stage"] == self.question.last_stage:
+                for _product in self._run_stages(stack):
+                    if self.result["stage"] == self.options.last_stage:
                         break
             self.result["ok"] = True
         except ProbeError as error:
             self._fail(error)
         return self.result
 
-    def _go(self, stack: contextlib.ExitStack) -> Iterator[None]:
+    def _run_stages(self, stack: contextlib.ExitStack) -> Iterator[None]:
         """Run one stage after the other, and pass the product of each to the next one."""
-        found = self._take("dns", self._resolve)
+        found = self._run_stage("dns", self._resolve)
         yield
-        connection = self._take("tcp", lambda deadline: self._reach(found, deadline))
+        connection = self._run_stage("tcp", lambda deadline: self._connect(found, deadline))
         stack.callback(connection.close)
         yield
-        session = self._take("tls", lambda deadline: self._shake_hands(connection, deadline))
+        session = self._run_stage("tls", lambda deadline: self._handshake(connection, deadline))
         stack.callback(session.close)
         yield
-        agreement = self._take("ke", lambda deadline: self._exchange_keys(session, deadline))
+        ke_result = self._run_stage("ke", lambda deadline: self._exchange_keys(session, deadline))
         yield
-        self._take("ntp", lambda _deadline: self._ask_for_time(session, agreement, connection.family))
+        self._run_stage("ntp", lambda _deadline: self._query_ntp(session, ke_result, connection.family))
         yield
 
-    def _take(self, stage: str, function: Callable[[float], T]) -> T:
+    def _run_stage(self, stage: str, function: Callable[[float], T]) -> T:
         report = self.result["stages"][stage]
         self.result["stage"] = stage
         report["state"] = "failed"
         began = time.monotonic()
         try:
-            made = function(began + self.question.timeout)
+            product = function(began + self.options.timeout)
         finally:
             report["duration_seconds"] = round(time.monotonic() - began, 6)
         report["state"] = "ok" if stage != "ntp" or self.result["ntp"] else "skipped"
-        return made
+        return product
 
     def _fail(self, error: ProbeError) -> None:
-        question = self.question
-        places = {
-            "name": question.name or question.server,
-            "address": self.result["address"] or question.server,
-            "port": question.ntsport,
-            "seconds": f"{question.timeout:g}",
+        options = self.options
+        values = {
+            "name": options.name or options.server,
+            "address": self.result["address"] or options.server,
+            "port": options.ntsport,
+            "seconds": f"{options.timeout:g}",
             "detail": error.detail,
-            **error.places,
+            **error.values,
         }
-        cause, remedy = (sentence.format(**places) for sentence in CAUSES[error.kind])
+        cause, remedy = (sentence.format(**values) for sentence in CAUSES[error.kind])
         self.result["error"] = {
             "stage": self.result["stage"],
             "kind": error.kind,
@@ -217,17 +217,17 @@ class Probe:
         }
 
     def _resolve(self, deadline: float) -> List[Address]:
-        question = self.question
-        found = resolve(question.server, question.ntsport, question.family, deadline)
+        options = self.options
+        found = resolve(options.server, options.ntsport, options.family, deadline)
         self.result["addresses"] = [{"address": address[0], "error": None} for _family, address in found]
         return found
 
-    def _reach(self, found: List[Address], deadline: float) -> socket.socket:
+    def _connect(self, found: List[Address], deadline: float) -> socket.socket:
         first = ProbeError("unresolved")
         for number, pair in enumerate(found):
             left = max(0.0, deadline - time.monotonic()) / (len(found) - number)
             try:
-                connection = connect(pair, left, self.question.source)
+                connection = connect(pair, left, self.options.source)
             except ProbeError as error:
                 self.result["addresses"][number]["error"] = error.kind
                 first = first if number else error
@@ -236,19 +236,19 @@ class Probe:
             return connection
         raise first
 
-    def _shake_hands(self, connection: socket.socket, deadline: float) -> Session:
-        question = self.question
-        name = question.name or question.server
-        again = (connection.family, connection.getpeername())
+    def _handshake(self, connection: socket.socket, deadline: float) -> Session:
+        options = self.options
+        name = options.name or options.server
+        peer = (connection.family, connection.getpeername())
         try:
-            anchors = read_anchors(list(question.trusted_certs), question.trusted_certs_content)
-            trust = Trust(anchors, question.system_certs, question.check_dates)
+            anchors = read_anchors(list(options.trusted_certs), options.trusted_certs_content)
+            trust = Trust(anchors, options.system_certs, options.check_dates)
             session: Session
             if self.gnutls is not None:
                 session = GnutlsSession(self.gnutls, connection, name, ke.ALPN, trust, deadline)
             else:
                 session = SslSession(
-                    lambda: connect(again, question.timeout, question.source),
+                    lambda: connect(peer, options.timeout, options.source),
                     connection,
                     name,
                     ke.ALPN,
@@ -266,7 +266,7 @@ class Probe:
             "alpn": session.protocol,
             "certificates": self._describe(session.certificates),
         }
-        self._judge(session, name)
+        self._check_certificate(session, name)
         return session
 
     @staticmethod
@@ -276,24 +276,24 @@ class Probe:
         except DerError as error:
             raise ProbeError("certificate_refused", str(error)) from None
 
-    def _judge(self, session: Session, name: str) -> None:
+    def _check_certificate(self, session: Session, name: str) -> None:
         if session.protocol != ke.ALPN:
             raise ProbeError("alpn")
         if session.distrust is not None:
-            raise ProbeError(session.distrust.kind, self._distrust(session.distrust))
-        question = self.question
+            raise ProbeError(session.distrust.kind, self._distrust_detail(session.distrust))
+        options = self.options
         leaf = self.result["tls"]["certificates"][0]
-        for wanted, key in (
-            (question.expected_serial, "serial"),
-            (question.expected_fingerprint, "fingerprint_sha256"),
+        for expected, key in (
+            (options.expected_serial, "serial"),
+            (options.expected_fingerprint, "fingerprint_sha256"),
         ):
-            if wanted is not None and plain_hex(wanted) != plain_hex(leaf[key]):
-                raise ProbeError("certificate_unexpected", f"its {key} is {leaf[key]}, and not {wanted}")
+            if expected is not None and plain_hex(expected) != plain_hex(leaf[key]):
+                raise ProbeError("certificate_unexpected", f"its {key} is {leaf[key]}, and not {expected}")
         days = seconds_left(leaf, time.time()) / 86400
-        if question.min_remaining_days is not None and days < question.min_remaining_days:
+        if options.min_remaining_days is not None and days < options.min_remaining_days:
             raise ProbeError(
                 "certificate_expires_soon",
-                f"on {leaf['not_after']}, in {days:.1f} days, and {question.min_remaining_days:g} were asked for",
+                f"on {leaf['not_after']}, in {days:.1f} days, and {options.min_remaining_days:g} were asked for",
             )
         if days < 0:
             self._warn(f"The server's certificate has expired on {leaf['not_after']}, and its dates were not to count.")
@@ -303,7 +303,7 @@ class Probe:
                 " do not look."
             )
 
-    def _distrust(self, distrust: TlsError) -> str:
+    def _distrust_detail(self, distrust: TlsError) -> str:
         """Return the detail of an untrusted certificate, with the length and the last issuer of the server's chain."""
         chain = self.result["tls"]["certificates"]
         last = chain[-1]
@@ -319,12 +319,12 @@ class Probe:
         self.result["warnings"].append(text)
 
     def _exchange_keys(self, session: Session, deadline: float) -> ke.KeResult:
-        offered = [number for number in self.question.aeads if self._has(number)]
+        offered = [number for number in self.options.aeads if self._is_available(number)]
         if not offered:
-            raise ProbeError("no_aead", f"{session.tls_library} has none of {list(self.question.aeads)}")
+            raise ProbeError("no_aead", f"{session.tls_library} has none of {list(self.options.aeads)}")
         try:
             session.send(ke.request(offered), deadline)
-            agreement = ke.read_response(self._answer(session, deadline), offered)
+            ke_result = ke.read_response(self._read_response(session, deadline), offered)
         except ke.ProtocolError as error:
             raise ProbeError(error.kind, error.detail) from None
         except ClosedError as error:
@@ -332,24 +332,24 @@ class Probe:
         except DeadlineError:
             raise ProbeError("ke_timed_out") from None
         self.result["ke"] = {
-            "aead": agreement.aead,
-            "aead_name": ke.AEAD_NAMES[agreement.aead],
-            "cookies": len(agreement.cookies),
-            "cookie_length_bytes": len(agreement.cookies[0]),
+            "aead": ke_result.aead,
+            "aead_name": ke.AEAD_NAMES[ke_result.aead],
+            "cookies": len(ke_result.cookies),
+            "cookie_length_bytes": len(ke_result.cookies[0]),
             # A cookie of chronyd begins with the ID of its encryption key (nts_ke_server.c: ServerCookieHeader).
-            "cookie_key": agreement.cookies[0][:4].hex(),
-            "server": agreement.server,
-            "port": agreement.port,
-            "compliant_export": agreement.compliant_export,
-            "ignored_records": agreement.ignored_records,
+            "cookie_key": ke_result.cookies[0][:4].hex(),
+            "server": ke_result.server,
+            "port": ke_result.port,
+            "compliant_export": ke_result.compliant_export,
+            "ignored_records": ke_result.ignored_records,
         }
-        return agreement
+        return ke_result
 
-    def _has(self, aead: int) -> bool:
+    def _is_available(self, aead: int) -> bool:
         """Return whether the TLS library has an AEAD algorithm; chronyd, too, offers only those of its library."""
         return self.gnutls is None or aead in self.gnutls.aeads()
 
-    def _answer(self, session: Session, deadline: float) -> bytes:
+    def _read_response(self, session: Session, deadline: float) -> bytes:
         """Return the server's bytes up to a whole message. chronyd refuses bytes that follow in the same record."""
         data = b""
         while True:
@@ -365,29 +365,29 @@ class Probe:
                     f"after {len(data)} bytes of the answer{f': {error}' if str(error) else ''}"
                 ) from None
 
-    def _ask_for_time(self, session: Session, agreement: ke.KeResult, family: int) -> None:
+    def _query_ntp(self, session: Session, ke_result: ke.KeResult, family: int) -> None:
         if self.chronyd is not None:
-            self.result["ntp"] = self._ask_chronyd(self.chronyd)
+            self.result["ntp"] = self._query_chronyd(self.chronyd)
             return
         if not isinstance(session, GnutlsSession):
             self._warn(NO_LIBRARY + ".")
             return
-        address = self._ntp_address(agreement, family)
+        address = self._ntp_address(ke_result, family)
         target = f"UDP port {address[1][1]} of {address[1][0]}"
-        question = self.question
-        exchange = Exchange(address, question.reply_timeout or question.timeout / 2, question.source)
+        options = self.options
+        exchange = Exchange(address, options.reply_timeout or options.timeout / 2, options.source)
         old_keys = False
         with exchange:
-            for keys in self._keys(session, agreement):
-                number = min(self.question.packets, len(agreement.cookies))
-                exchange.ask([agreement.cookies.pop() for _cookie in range(number)], keys)
-                if exchange.replies or exchange.worst() != "ntp_nak":
+            for keys in self._keys(session, ke_result):
+                number = min(self.options.packets, len(ke_result.cookies))
+                exchange.query([ke_result.cookies.pop() for _cookie in range(number)], keys)
+                if exchange.replies or exchange.refusal_kind() != "ntp_nak":
                     break
                 old_keys = True
         self.result["ntp"] = exchange.report()
         if not exchange.replies:
             raise ProbeError(
-                exchange.worst(),
+                exchange.refusal_kind(),
                 exchange.detail(),
                 number=exchange.sent,
                 ntp_server=target,
@@ -401,23 +401,23 @@ class Probe:
                 " other make get NTS NAKs. Update it."
             )
 
-    def _ntp_address(self, agreement: ke.KeResult, family: int) -> Address:
+    def _ntp_address(self, ke_result: ke.KeResult, family: int) -> Address:
         # With ntp_here use the server as given: the address of the connection has no IPv6 zone.
-        server = self.question.server if self.question.ntp_here else agreement.server or self.result["address"]
-        port = agreement.port or self.question.port
+        server = self.options.server if self.options.ntp_here else ke_result.server or self.result["address"]
+        port = ke_result.port or self.options.port
         try:
-            found = resolve(server, port, "any", time.monotonic() + self.question.timeout)
+            found = resolve(server, port, "any", time.monotonic() + self.options.timeout)
         except ProbeError as error:
             raise ProbeError("ntp_unresolved", error.detail, ntp_server=server) from None
         # Prefer the address family of the key exchange, as chronyd does.
         return next((pair for pair in found if pair[0] == family), found[0])
 
     @staticmethod
-    def _keys(session: GnutlsSession, agreement: ke.KeResult) -> Iterator[Keys]:
+    def _keys(session: GnutlsSession, ke_result: ke.KeResult) -> Iterator[Keys]:
         """Yield the keys, first those of RFC 8915, then those of chrony 4.4 to 4.6 for AEAD 30."""
-        aead = agreement.aead
+        aead = ke_result.aead
         contexts = [aead]
-        if aead == ke.AES_128_GCM_SIV and not agreement.compliant_export:
+        if aead == ke.AES_128_GCM_SIV and not ke_result.compliant_export:
             contexts.append(ke.AES_SIV_CMAC_256)
         for context in contexts:
             pair = []
@@ -434,15 +434,15 @@ class Probe:
         if not reply.cookies:
             self._warn("The server's answers bring no fresh cookies, so that clients must soon come back for others.")
 
-    def _ask_chronyd(self, chronyd: str) -> Row:
+    def _query_chronyd(self, chronyd: str) -> Row:
         """Query the server by a chronyd that does not set the clock (chronyd -Q), and return the offset."""
-        question = self.question
-        seconds = max(2, round(question.timeout * 2))
-        options = f"nts iburst maxsamples 1 ntsport {question.ntsport} port {question.port}"
-        directives = [f"server {question.name or question.server} {options}"]
-        directives += [f"ntstrustedcerts {path}" for path in question.trusted_certs]
-        directives += [] if question.system_certs else ["nosystemcert"]
-        directives += [] if question.check_dates else ["nocerttimecheck 1"]
+        options = self.options
+        seconds = max(2, round(options.timeout * 2))
+        source_options = f"nts iburst maxsamples 1 ntsport {options.ntsport} port {options.port}"
+        directives = [f"server {options.name or options.server} {source_options}"]
+        directives += [f"ntstrustedcerts {path}" for path in options.trusted_certs]
+        directives += [] if options.system_certs else ["nosystemcert"]
+        directives += [] if options.check_dates else ["nocerttimecheck 1"]
         command = [chronyd, "-Q", "-t", str(seconds), "-u", "root", *directives]
         try:
             done = subprocess.run(
@@ -495,29 +495,29 @@ class Exchange:
     def __exit__(self, *_unused: object) -> None:
         self.socket.close()
 
-    def ask(self, cookies: Sequence[bytes], keys: Keys) -> None:
+    def query(self, cookies: Sequence[bytes], keys: Keys) -> None:
         """Send a request with each cookie and wait for its reply. Stop at a NAK that comes before any valid reply."""
         self.refusals = []
         for cookie in cookies:
             if self.replies:
                 time.sleep(PAUSE_SECONDS)
-            self._ask_once(ntp.request(cookie, keys.to_server, os.urandom(64)), keys.to_client)
-            if self.worst() == "ntp_nak" and not self.replies:
+            self._query_once(ntp.request(cookie, keys.to_server, os.urandom(64)), keys.to_client)
+            if self.refusal_kind() == "ntp_nak" and not self.replies:
                 return
 
-    def _ask_once(self, asked: ntp.Request, aead: ntp.Aead) -> None:
+    def _query_once(self, sent_request: ntp.Request, aead: ntp.Aead) -> None:
         deadline = time.monotonic() + self.timeout
         self.sent += 1
         try:
             sent, began = ntp.since_1900(time.time()), time.monotonic()
-            self.socket.send(asked.packet)
+            self.socket.send(sent_request.packet)
             while True:
                 self.socket.settimeout(max(0.001, deadline - time.monotonic()))
                 data = self.socket.recv(2048)
                 # A step of the clock must not change the delay, so the monotonic clock gives the time of arrival.
                 arrived = sent + int((time.monotonic() - began) * ntp.TICKS)
-                with self._refusing():
-                    reply = ntp.read_reply(data, asked, aead)
+                with self._record_refusal():
+                    reply = ntp.read_reply(data, sent_request, aead)
                     behind, delay = ntp.offset_and_delay(sent, reply, arrived)
                     self.replies.append(Sample(-behind, delay, reply))
                     return
@@ -529,13 +529,13 @@ class Exchange:
             self.refusals.append(("ntp_refused", str(error)))
 
     @contextlib.contextmanager
-    def _refusing(self) -> Iterator[None]:
+    def _record_refusal(self) -> Iterator[None]:
         try:
             yield
         except ntp.PacketError as error:
             self.refusals.append((error.kind, error.detail))
 
-    def worst(self) -> str:
+    def refusal_kind(self) -> str:
         """Return the kind of the most specific refusal, or "ntp_unanswered" without one.
 
         A NAK is not authenticated, so callers act on it only while they have no authenticated reply.
@@ -547,7 +547,7 @@ class Exchange:
 
     def detail(self) -> str:
         """Return the detail of the first error of the kind that worst() returns."""
-        return next((detail for kind, detail in self.refusals if kind == self.worst()), "")
+        return next((detail for kind, detail in self.refusals if kind == self.refusal_kind()), "")
 
     def best(self) -> Sample:
         """Return the sample with the shortest delay, whose offset is the most exact. Prefer a synchronised server's."""
@@ -581,13 +581,13 @@ def resolve(name: str, port: int, family: str, deadline: float) -> List[Address]
     """
     answer = []  # type: List[Any]
 
-    def ask() -> None:
+    def query() -> None:
         try:
             answer.append(socket.getaddrinfo(name, port, FAMILIES[family], socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             answer.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=query, daemon=True)
     thread.start()
     thread.join(max(0.0, deadline - time.monotonic()))
     if not answer:

@@ -159,7 +159,7 @@ class GnutlsSession(Session):
         self.protocol = gnutls.protocol(self._session)
         if status:
             kind = next((kind for bits, kind in STATUS_KINDS if status & bits), "certificate_refused")
-            self.distrust = TlsError(kind, gnutls.tell(status))
+            self.distrust = TlsError(kind, gnutls.format_status(status))
 
     def _repeat(self, call: Callable[[], int], deadline: float) -> int:
         while True:

@@ -123,7 +123,7 @@ def _octal(value: str) -> int:
     return int(value, 8)
 
 
-def _set(value: str) -> bool:
+def _is_set(value: str) -> bool:
     return value != "-"
 
 
@@ -155,7 +155,7 @@ class Report(NamedTuple):
         return self.command.split()[0]
 
     @property
-    def least(self) -> int:
+    def min_columns(self) -> int:
         """Return the least number of columns of a row: two, or up to the column key."""
         names = [name for name, _reader in self.columns]
         return max(2, names.index("key") + 1 if "key" in names else 0)
@@ -288,15 +288,15 @@ SELECTDATA = Report(
         ("state_char", str),
         ("key", str),
         ("authentication_configured", _word(BOOLEANS, None)),
-        ("configured_noselect", _set),
-        ("configured_prefer", _set),
-        ("configured_trust", _set),
-        ("configured_require", _set),
+        ("configured_noselect", _is_set),
+        ("configured_prefer", _is_set),
+        ("configured_trust", _is_set),
+        ("configured_require", _is_set),
         ("configured_reserved", None),
-        ("effective_noselect", _set),
-        ("effective_prefer", _set),
-        ("effective_trust", _set),
-        ("effective_require", _set),
+        ("effective_noselect", _is_set),
+        ("effective_prefer", _is_set),
+        ("effective_trust", _is_set),
+        ("effective_require", _is_set),
         ("effective_reserved", None),
         ("last_sample_seconds", _interval),
         ("score", _number),
@@ -430,7 +430,7 @@ def parse(report: Report, text: str) -> Answer:
         if STATUS.match(line):
             return Answer(rows, line, warnings)
         values = line.split(",")
-        if len(values) < report.least:
+        if len(values) < report.min_columns:
             raise ChronycError(f"chronyc {report.name} printed a line that is no report", line)
         if len(values) < report.counts[-1] and len(values) not in report.counts:
             warnings.append(
@@ -549,26 +549,26 @@ def take(ask: Ask, ask_sources_by_name: Callable[[], str], more: Sequence[str] =
         disagreement = _disagreement(answers, names)
         if not (disagreement and attempts):
             break
-    taken = {name: _only(answers[name]) for name in ("tracking", "activity", "serverstats")}  # type: Row
-    taken["tracking"].update(_about(taken["tracking"]))
-    taken["sources"] = None if answers["sources"].refusal else list(_sources(answers, names))
+    result = {name: _first_row(answers[name]) for name in ("tracking", "activity", "serverstats")}  # type: Row
+    result["tracking"].update(_derive(result["tracking"]))
+    result["sources"] = None if answers["sources"].refusal else list(_sources(answers, names))
     # The names include the free places of pools, and the sources that wait for an address of their own.
     nameless = [name for name in names.values() if STATUS.match(name) or name == NO_NAME]
-    taken["names"] = None if nameless else list(names.values())
-    taken["access"] = "udp" if way.startswith("501") else "socket"
-    taken.update(_take_optional(ask, more, answers))
-    taken["refused"] = {name: answer.refusal for name, answer in answers.items() if answer.refusal}
-    taken["warnings"] = [text for answer in answers.values() for text in answer.warnings] + disagreement
-    return taken
+    result["names"] = None if nameless else list(names.values())
+    result["access"] = "udp" if way.startswith("501") else "socket"
+    result.update(_take_optional(ask, more, answers))
+    result["refused"] = {name: answer.refusal for name, answer in answers.items() if answer.refusal}
+    result["warnings"] = [text for answer in answers.values() for text in answer.warnings] + disagreement
+    return result
 
 
-def _only(answer: Answer) -> Optional[Row]:
+def _first_row(answer: Answer) -> Optional[Row]:
     return answer.rows[0] if answer.rows else None
 
 
 def _take_optional(ask: Ask, wanted: Sequence[str], answers: Dict[str, Answer]) -> Row:
     """Return the wanted reports of OPTIONAL by name, the others as None. Add their answers to answers."""
-    taken = dict.fromkeys(OPTIONAL)  # type: Row
+    result = dict.fromkeys(OPTIONAL)  # type: Row
     for name in wanted:
         reports = OPTIONAL[name]
         parts = [parse(report, text) for report, text in zip(reports, ask([report.command for report in reports]))]
@@ -578,13 +578,13 @@ def _take_optional(ask: Ask, wanted: Sequence[str], answers: Dict[str, Answer]) 
             continue
         if name == "clients":
             exchanges = {row["address"]: row for row in parts[1].rows}
-            taken[name] = [dict(row, **exchanges.get(row["address"], NO_EXCHANGES)) for row in parts[0].rows]
+            result[name] = [dict(row, **exchanges.get(row["address"], NO_EXCHANGES)) for row in parts[0].rows]
         else:
-            taken[name] = parts[0].rows if name == "manual" else _only(parts[0])
-    return taken
+            result[name] = parts[0].rows if name == "manual" else _first_row(parts[0])
+    return result
 
 
-def _about(tracking: Row) -> Row:
+def _derive(tracking: Row) -> Row:
     """Return what follows from tracking: whether the clock follows a source, and its error bound in seconds."""
     parts = tracking["offset_seconds"], tracking["root_dispersion_seconds"], tracking["root_delay_seconds"]
     offset, dispersion, delay = parts
@@ -606,17 +606,17 @@ def _disagreement(answers: Dict[str, Answer], names: Dict[str, str]) -> List[str
         "authdata": ntp,
         "ntpdata": [key for key in ntp if not key.startswith(UNRESOLVED)],
     }
-    different = [
+    differing = [
         name
         for name, keys in expected.items()
-        if (answers[name].refusal or GONE).startswith(GONE) and not _are_listed(keys, answers[name].rows)
+        if (answers[name].refusal or GONE).startswith(GONE) and not _have_keys(keys, answers[name].rows)
     ]
     if any(name.startswith(GONE) for name in names.values()):
-        different.append("sourcename")
-    return [f"chronyc {' and '.join(different)} did not list the same sources as chronyc sources"] if different else []
+        differing.append("sourcename")
+    return [f"chronyc {' and '.join(differing)} did not list the same sources as chronyc sources"] if differing else []
 
 
-def _are_listed(keys: List[str], rows: List[Row]) -> bool:
+def _have_keys(keys: List[str], rows: List[Row]) -> bool:
     """Return whether the rows have these keys. Before 4.3, ntpdata hides the address of a source without answers."""
     return len(keys) == len(rows) and all(row["key"] in (key, UNSPECIFIED) for key, row in zip(keys, rows))
 

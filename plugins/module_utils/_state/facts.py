@@ -50,34 +50,34 @@ class GatherResult(NamedTuple):
     warnings: List[str]
 
 
-def gather(wanted: GatherOptions, look_at_host: Optional[Survey] = None) -> GatherResult:
-    """Collect the facts until the condition of wait_for holds, or wanted.timeout seconds have passed.
+def gather(options: GatherOptions, look_at_host: Optional[Survey] = None) -> GatherResult:
+    """Collect the facts until the condition of wait_for holds, or options.timeout seconds have passed.
 
     look_at_host replaces survey().
     """
     begin = time.monotonic()
     pause = FIRST_PAUSE_SECONDS
     while True:
-        host, reports = _look(wanted.command_timeout, wanted.reports, wanted.packages, look_at_host or survey)
+        host, reports = _collect(options.command_timeout, options.reports, options.packages, look_at_host or survey)
         facts = judge(host, reports, read_log(None))
-        done = reached(facts, wanted.wait_for, wanted.min_sources, wanted.max_offset) if wanted.wait_for else None
-        left = begin + wanted.timeout - time.monotonic()
-        if done is not False or left <= 0 or not host["installed"]:
+        holds = reached(facts, options.wait_for, options.min_sources, options.max_offset) if options.wait_for else None
+        left = begin + options.timeout - time.monotonic()
+        if holds is not False or left <= 0 or not host["installed"]:
             break
         time.sleep(min(pause, left))
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
     waited = round(time.monotonic() - begin, 2)
     daemon = host["daemon"]
-    if wanted.log_lines and daemon["pid"] and needs_log(facts):
-        lines = log_lines(daemon["pid"], daemon["uptime_seconds"], wanted.command_timeout)
+    if options.log_lines and daemon["pid"] and needs_log(facts):
+        lines = log_lines(daemon["pid"], daemon["uptime_seconds"], options.command_timeout)
         facts = judge(host, reports, read_log(lines))
     # Read certificates once, after the loop: no condition depends on them.
-    named = directives_of(daemon.get("arguments") or [])
-    facts["certificates"] = certificates_of(daemon["config_file"], named) if wanted.certificates else None
-    return GatherResult(facts, done, waited, reports.get("warnings", []))
+    directives = directives_of(daemon.get("arguments") or [])
+    facts["certificates"] = certificates_of(daemon["config_file"], directives) if options.certificates else None
+    return GatherResult(facts, holds, waited, reports.get("warnings", []))
 
 
-def _look(
+def _collect(
     command_timeout: float, more: Sequence[str], packages: Sequence[str], look_at_host: Survey
 ) -> Tuple[Row, Row]:
     host = look_at_host(command_timeout, packages)

@@ -173,16 +173,16 @@ def survey(timeout: float, packages: Sequence[str] = (), run: Optional[Run] = No
     has_rpm = uses_rpm({system["id"], *system["like"]})
     if packages:
         commands["packages"] = [*(RPM_QUERY if has_rpm else DPKG_QUERY), *packages]
-    asked = ("chronyd", "usage", "chronyc", "systemctl", "packages")
-    said = dict(dict.fromkeys(asked, ""), **(run or run_together)(commands, timeout))
-    units = read_units(said["systemctl"])
+    command_names = ("chronyd", "usage", "chronyc", "systemctl", "packages")
+    outputs = dict(dict.fromkeys(command_names, ""), **(run or run_together)(commands, timeout))
+    units = read_units(outputs["systemctl"])
     unit = next((units[name] for name in UNITS if name in units), None)
-    config_file = DEFAULT_CONFIG_FILE.search(said["usage"])
+    config_file = DEFAULT_CONFIG_FILE.search(outputs["usage"])
     daemon = {"path": programs["chronyd"]}  # type: Row
-    daemon.update(read_version(said["chronyd"]))
+    daemon.update(read_version(outputs["chronyd"]))
     pid = find_daemon(unit["main_pid"] if unit else 0)
     daemon.update(process_facts(pid, config_file and config_file.group("path")))
-    client = read_version(said["chronyc"])
+    client = read_version(outputs["chronyc"])
     drop_ins = find_drop_ins()
     return {
         "installed": bool(programs["chronyd"]),
@@ -193,7 +193,7 @@ def survey(timeout: float, packages: Sequence[str] = (), run: Optional[Run] = No
             "os": system,
             "service_manager": "systemd" if os.path.isdir("/run/systemd/system") else None,
             "package_manager": package_manager(has_rpm),
-            "packages": read_packages(said["packages"], packages) if packages else None,
+            "packages": read_packages(outputs["packages"], packages) if packages else None,
             "own_ca": None if brief else own_ca(),
             "selinux": os.path.exists("/sys/fs/selinux/enforce"),
             "python": sys.executable,
@@ -222,7 +222,7 @@ def survey(timeout: float, packages: Sequence[str] = (), run: Optional[Run] = No
                 if name in RIVALS
             ],
             "chrony_wait": units[WAIT_UNIT]["unit_file_state"] if WAIT_UNIT in units else None,
-            "daemon_options": daemon_options(said["systemctl"], unit["name"]) if unit else None,
+            "daemon_options": daemon_options(outputs["systemctl"], unit["name"]) if unit else None,
             "clock_setters": None,
             "server_files": None if brief else server_files(),
             "firewall_rules": None if brief else firewalls_with_rules(),
@@ -486,9 +486,9 @@ def log_lines(pid: int, uptime_seconds: float, timeout: float) -> Optional[List[
         f"_PID={pid}",
         f"_BOOT_ID={boot}",
     ]
-    said = run_together({"journal": command}, timeout)["journal"]
+    output = run_together({"journal": command}, timeout)["journal"]
     # The daemon logs its start, so an empty output means that this user may not read the journal.
-    return list(read_journal(said.splitlines(), uptime_seconds)) or None
+    return list(read_journal(output.splitlines(), uptime_seconds)) or None
 
 
 def read_journal(lines: Iterable[str], uptime_seconds: float) -> Iterable[LogLine]:

@@ -67,7 +67,7 @@ def parse(words: Iterable[str]) -> Parsed:
         if reason:
             unusable.append((f"-{letter}", reason))
         else:
-            _set(options, letter, value)
+            _set_option(options, letter, value)
     return Parsed(options, unusable)
 
 
@@ -102,7 +102,7 @@ def _unusable(letter: str, value: Optional[str]) -> str:
     return ""
 
 
-def _set(options: Options, letter: str, value: Optional[str]) -> None:
+def _set_option(options: Options, letter: str, value: Optional[str]) -> None:
     options.pop(FAMILIES.get(letter, ""), None)
     options[letter] = value
 
@@ -112,7 +112,7 @@ def merge(*given: Options) -> Options:
     merged = {}  # type: Options
     for options in given:
         for letter, value in options.items():
-            _set(merged, letter, value)
+            _set_option(merged, letter, value)
     return merged
 
 

@@ -99,7 +99,7 @@ class Log(NamedTuple):
     readable: bool
 
 
-class Judged(NamedTuple):
+class Verdict(NamedTuple):
     """The state of a source or a host, and the reasons."""
 
     state: str
@@ -129,28 +129,28 @@ def judge(host: Row, reports: Row, log: Log) -> Row:
         facts[name] = reports.get(name)
     facts["access"] = reports["access"] if host["running"] else None
     facts["refused"] = reports.get("refused", {})
-    judged = [judge_source(source, facts, log) for source in facts["sources"] or []]
-    state, reasons = judge_host(facts, judged, reports)
+    verdicts = [judge_source(source, facts, log) for source in facts["sources"] or []]
+    state, reasons = judge_host(facts, verdicts, reports)
     authenticated = state in ("authenticated", "partial")
     undeclared = _undeclared(facts, reports)
-    notes = _relied_upon(facts["sources"] or []) if authenticated else []
+    notes = _notes_on_other_sources(facts["sources"] or []) if authenticated else []
     reasons = [
         *reasons,
-        *_who_else_sets_the_clock(facts),
-        *_how_far_off(facts),
-        *_own_stratum(facts),
+        *_other_clock_setters(facts),
+        *_large_offset(facts),
+        *_high_stratum(facts),
         *undeclared.reasons,
-        *_what_is_refused(facts),
+        *_refused_reports(facts),
     ]
     if facts["sources"]:
         facts["sources"] = [
             dict(row, declared_in=file, nts=verdict._asdict())
-            for row, file, verdict in zip(facts["sources"], undeclared.files, judged)
+            for row, file, verdict in zip(facts["sources"], undeclared.files, verdicts)
         ]
     facts["nts"] = {
         "state": state,
         "authenticated": authenticated,
-        "authenticated_sources": sum(verdict.state == "authenticated" for verdict in judged),
+        "authenticated_sources": sum(verdict.state == "authenticated" for verdict in verdicts),
         "undeclared_sources": undeclared.labels,
         "reasons": reasons,
         "notes": notes,
@@ -188,27 +188,27 @@ def progress(facts: Row) -> List[str]:
     ]
 
 
-def judge_source(source: Row, facts: Row, log: Log) -> Judged:
+def judge_source(source: Row, facts: Row, log: Log) -> Verdict:
     """Return the verdict on one source."""
     label = label_of(source, facts["sources"])
     auth = source["auth"]
     if source["mode"] == "refclock":
-        return Judged("unauthenticated", [f"{label} is a reference clock: NTS does not authenticate its time."])
+        return Verdict("unauthenticated", [f"{label} is a reference clock: NTS does not authenticate its time."])
     if auth is None:
         refused = "authdata" in facts["refused"]
-        return Judged("unknown", [] if refused else [f"{label}: chronyc authdata did not list it."])
+        return Verdict("unknown", [] if refused else [f"{label}: chronyc authdata did not list it."])
     if auth["mode"] == "unknown":
-        return Judged("unknown", [f"{label} is authenticated in a way that is not known here."])
+        return Verdict("unknown", [f"{label} is authenticated in a way that is not known here."])
     if auth["mode"] == "none":
-        return Judged("unauthenticated", [f"{label} is not authenticated: it is configured without the nts option."])
+        return Verdict("unauthenticated", [f"{label} is not authenticated: it is configured without the nts option."])
     if auth["mode"] == "symmetric_key":
-        return Judged(
+        return Verdict(
             "unauthenticated", [f"{label} is authenticated by the symmetric key {auth['key_id']}, not by NTS."]
         )
     if not _is_complete(source):
-        return Judged("unknown", [f"{label}: chronyc's reports of it lack columns that the verdict needs."])
+        return Verdict("unknown", [f"{label}: chronyc's reports of it lack columns that the verdict needs."])
     state, reason = _judge_nts(source, facts, _failure_of(source, facts["sources"], log), log.readable)
-    return Judged(state, [f"{label}: {reason}."] if reason else [])
+    return Verdict(state, [f"{label}: {reason}."] if reason else [])
 
 
 def _is_complete(source: Row) -> bool:
@@ -222,18 +222,18 @@ def _is_complete(source: Row) -> bool:
 
 def label_of(source: Row, sources: List[Row]) -> str:
     """Return the name of a source, with its address if a pool has several sources of one name."""
-    alone = sum(other["name"] == source["name"] for other in sources) == 1
-    return source["name"] if alone or not source["address"] else f"{source['name']} ({source['address']})"
+    is_unique = sum(other["name"] == source["name"] for other in sources) == 1
+    return source["name"] if is_unique or not source["address"] else f"{source['name']} ({source['address']})"
 
 
 def _failure_of(source: Row, sources: List[Row], log: Log) -> Optional[Failure]:
     """Return the newest logged failure of a source since its last successful key exchange, or None."""
-    alone = sum(other["name"] == source["name"] for other in sources) == 1
+    is_unique = sum(other["name"] == source["name"] for other in sources) == 1
     since = source["auth"]["last_ke_seconds"]
     new = [failure for failure in log.failures if since is None or failure.age_seconds < since]
     # The sources of a pool share its name, so the address assigns each line to its source.
     addresses = (None, source["address"])
-    own = [line for line in new if line.name == source["name"] and (alone or line.address in addresses)]
+    own = [line for line in new if line.name == source["name"] and (is_unique or line.address in addresses)]
     own += [line for line in new if line.name is None and line.address and line.address == source["address"]]
     if not own and source["auth"]["ke_attempts"]:
         own = [line for line in new if line.name is None and line.address is None]
@@ -364,8 +364,8 @@ def _why_unsynchronised(ntp: Row) -> str:
 
     A server with too high a stratum reports that it is synchronised, and sends stratum 0 (chronyd) or 16.
     """
-    said, stratum = ntp["leap_status"], ntp["stratum"]
-    synchronised = said not in ("not_synchronised", "unknown", None)
+    leap_status, stratum = ntp["leap_status"], ntp["stratum"]
+    synchronised = leap_status not in ("not_synchronised", "unknown", None)
     too_high = stratum is not None and (stratum == 0 or stratum >= UNSYNCHRONISED_STRATUM)
     return "ntp_stratum" if synchronised and too_high else "ntp_unsynchronised"
 
@@ -384,44 +384,48 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def judge_host(facts: Row, judged: List[Judged], reports: Row) -> Judged:
+def judge_host(facts: Row, verdicts: List[Verdict], reports: Row) -> Verdict:
     """Return the verdict on the host, from the verdicts on its sources."""
     if not facts["running"]:
-        return Judged("not_running", _why_not_running(facts))
+        return Verdict("not_running", _reasons_not_running(facts))
     if "refusal" in reports:
-        return Judged(
+        return Verdict(
             "unknown",
             [f"chronyd runs, but chronyc gets no report from it: {reports['refusal']}. {NO_ACCESS[facts['access']]}."],
         )
-    pairs = list(zip(facts["sources"] or [], judged))
+    pairs = list(zip(facts["sources"] or [], verdicts))
     if facts["sources"] is None or any(verdict.state == "unknown" for _source, verdict in pairs):
-        return Judged("unknown", [text for verdict in judged if verdict.state == "unknown" for text in verdict.reasons])
+        return Verdict(
+            "unknown", [text for verdict in verdicts if verdict.state == "unknown" for text in verdict.reasons]
+        )
     with_nts = [(source, verdict) for source, verdict in pairs if kind_of(source) == "nts"]
     why = [reason for _source, verdict in with_nts for reason in verdict.reasons]
     synchronised = facts["tracking"]["synchronised"]
     followed = [(source, verdict) for source, verdict in pairs if synchronised and source["state"] in FOLLOWED]
     proven = [source for source, verdict in with_nts if verdict.state == "authenticated"]
-    foreign = [(source, verdict) for source, verdict in followed if kind_of(source) != "nts"]
+    without_nts = [(source, verdict) for source, verdict in followed if kind_of(source) != "nts"]
     if not with_nts:
-        return Judged("unauthenticated", list(map(_follows, foreign)) or _why_without_nts(facts, judged))
-    if any(source["selection"] is None for source, _verdict in foreign if kind_of(source) == "plain"):
-        return Judged("unknown", [*map(_follows, foreign), *why])
+        return Verdict(
+            "unauthenticated", list(map(_followed_reason, without_nts)) or _reasons_without_nts(facts, verdicts)
+        )
+    if any(source["selection"] is None for source, _verdict in without_nts if kind_of(source) == "plain"):
+        return Verdict("unknown", [*map(_followed_reason, without_nts), *why])
     loose = _loose(pairs, proven) if synchronised else []
     if loose:
-        return Judged("unauthenticated", loose + why)
+        return Verdict("unauthenticated", loose + why)
     unconfirmed = [
-        f"{label_of(source, facts['sources'])}: authenticated, but not followed yet: {_why_not_followed(source)}."
+        f"{label_of(source, facts['sources'])}: authenticated, but not followed yet: {_selection_reason(source)}."
         for source in proven
     ]
     if synchronised and any(_confirms(source) for source in proven):
-        return Judged("authenticated" if len(proven) == len(with_nts) else "partial", why)
-    if foreign:
-        return Judged(
+        return Verdict("authenticated" if len(proven) == len(with_nts) else "partial", why)
+    if without_nts:
+        return Verdict(
             "unauthenticated",
-            [*map(_follows, foreign), "No source with NTS confirms its time now.", *unconfirmed, *why],
+            [*map(_followed_reason, without_nts), "No source with NTS confirms its time now.", *unconfirmed, *why],
         )
     failed = all(verdict.state == "failed" or _is_never_followed(source) for source, verdict in with_nts)
-    return Judged("failed" if failed else "pending", why + unconfirmed + _own_reference(facts))
+    return Verdict("failed" if failed else "pending", why + unconfirmed + _own_reference(facts))
 
 
 def kind_of(source: Row) -> str:
@@ -445,11 +449,11 @@ def _confirms(source: Row) -> bool:
     return source["state"] in AGREEING_SOURCES
 
 
-def _has(source: Row, option: str) -> bool:
+def _has_option(source: Row, option: str) -> bool:
     return bool(source["selection"] and source["selection"][f"effective_{option}"])
 
 
-def _loose(pairs: List[Tuple[Row, Judged]], proven: Iterable[Row]) -> List[str]:
+def _loose(pairs: List[Tuple[Row, Verdict]], proven: Iterable[Row]) -> List[str]:
     """Return a reason for each plain source that chronyd may follow away from the authenticated time.
 
     While a source with the option trust is usable, every source without it must lie within the time of those sources
@@ -457,29 +461,29 @@ def _loose(pairs: List[Tuple[Row, Judged]], proven: Iterable[Row]) -> List[str]:
     the clock follows now. If no source has the option, the plain sources are loose that chronyd may follow at any time.
     """
     sources = [source for source, _verdict in pairs]
-    kept = _is_kept(sources)
+    constrained = _is_constrained(sources)
     usable = [*proven, *(source for source in sources if kind_of(source) not in ("nts", "plain"))]
-    if kept and any(_has(source, "trust") and _agrees(source) for source in usable):
+    if constrained and any(_has_option(source, "trust") and _agrees(source) for source in usable):
         return []
     advice = (
         "Nothing keeps it near the authenticated time: set authselectmode to mix or require, or give the sources with"
         " NTS the options trust and require."
     )
-    if kept:
+    if constrained:
         advice = "No source that is to keep it near the authenticated time (option trust) is usable now."
     found = []
     for source, verdict in pairs:
         followed = source["state"] in FOLLOWED
-        if kind_of(source) != "plain" or not (followed or (not kept and _may_be_followed(source, sources))):
+        if kind_of(source) != "plain" or not (followed or (not constrained and _may_be_followed(source, sources))):
             continue
         sentence = "The clock follows" if followed else "chronyd may at any time follow"
         found.append(f"{sentence} a source without NTS: {verdict.reasons[0]} {advice}")
     return found
 
 
-def _is_kept(sources: Iterable[Row]) -> bool:
+def _is_constrained(sources: Iterable[Row]) -> bool:
     """Return whether the configuration keeps sources without the option trust within the time of other sources."""
-    return any(_has(source, "trust") and kind_of(source) != "plain" for source in sources)
+    return any(_has_option(source, "trust") and kind_of(source) != "plain" for source in sources)
 
 
 def _may_be_followed(source: Row, sources: Iterable[Row]) -> bool:
@@ -487,25 +491,29 @@ def _may_be_followed(source: Row, sources: Iterable[Row]) -> bool:
     if source["selection"] is None or _is_never_followed(source):
         return False
     # While a source with the option prefer is selectable, chronyd follows none without it.
-    return _has(source, "prefer") or not any(_has(other, "prefer") and _agrees(other) for other in sources)
+    return _has_option(source, "prefer") or not any(
+        _has_option(other, "prefer") and _agrees(other) for other in sources
+    )
 
 
-def _follows(pair: Tuple[Row, Judged]) -> str:
+def _followed_reason(pair: Tuple[Row, Verdict]) -> str:
     return f"The clock follows a source without NTS: {pair[1].reasons[0]}"
 
 
-def _relied_upon(sources: List[Row]) -> List[str]:
+def _notes_on_other_sources(sources: List[Row]) -> List[str]:
     """Return a note for each kind of source without NTS that chronyd may follow by its configuration."""
     labels = {}  # type: Dict[str, List[str]]
     for source in sources:
         if not _is_never_followed(source):
             labels.setdefault(kind_of(source), []).append(label_of(source, sources))
-    kept = "it is believed only within the time of the sources with the option trust"
+    plain_reason = "other sources are preferred while usable"
+    if _is_constrained(sources):
+        plain_reason = "it is believed only within the time of the sources with the option trust"
     texts = {
         "refclock": "a reference clock, which needs no authentication",
         "symmetric_key": "authenticated by a symmetric key",
         "trust": "not authenticated: the option trust declares it right",
-        "plain": f"not authenticated: {kept if _is_kept(sources) else 'other sources are preferred while usable'}",
+        "plain": f"not authenticated: {plain_reason}",
     }
     return [
         f"chronyd may follow {', '.join(sorted(labels[kind]))}, too ({text})."
@@ -518,22 +526,22 @@ def _is_never_followed(source: Row) -> bool:
     return bool(source["selection"] and source["selection"]["effective_noselect"])
 
 
-def _why_not_followed(source: Row) -> str:
+def _selection_reason(source: Row) -> str:
     state = source["selection"]["state"] if source["selection"] else ""
     ntp = source["ntpdata"]
-    if state == "missing_samples" and ntp and (ntp["tests_a_to_d"] or "").endswith("0") and _is_good(ntp):
+    if state == "missing_samples" and ntp and (ntp["tests_a_to_d"] or "").endswith("0") and _passes_other_tests(ntp):
         return "it follows this host itself (a loop), so that chronyd takes no sample of it"
     if state in ("orphan", "stratum_out_of_range"):
         return f"{NOT_SELECTED[state]} (it says stratum {source['stratum']})"
     return NOT_SELECTED.get(state, f"chronyc shows it as {source['state']}")
 
 
-def _is_good(ntp: Row) -> bool:
+def _passes_other_tests(ntp: Row) -> bool:
     """Return whether the last answer passed every test but the last one, which detects loops."""
     return all(test in ("1", None) for test in (ntp["tests_a_to_d"] or "")[:-1])
 
 
-def _own_stratum(facts: Row) -> List[str]:
+def _high_stratum(facts: Row) -> List[str]:
     """Return the reason why clients treat this synchronised host as unsynchronised: its stratum is too high."""
     tracking = facts["tracking"]
     if not tracking or not tracking["synchronised"] or tracking["stratum"] < UNSYNCHRONISED_STRATUM:
@@ -542,12 +550,12 @@ def _own_stratum(facts: Row) -> List[str]:
     cause = "."
     if selected:
         label = label_of(selected, facts["sources"])
-        cause = f": {label} has stratum {selected['stratum']}, {_why_so_high(selected)}."
+        cause = f": {label} has stratum {selected['stratum']}, {_stratum_cause(selected)}."
     number = tracking["stratum"]
     return [f"The stratum of this host is {number}, with which its own clients take it for unsynchronised{cause}"]
 
 
-def _why_so_high(source: Row) -> str:
+def _stratum_cause(source: Row) -> str:
     ntp = source["ntpdata"]
     if not ntp:
         return "by its own sources or its configuration here"
@@ -601,17 +609,17 @@ def _own_reference(facts: Row) -> List[str]:
     return []
 
 
-def _why_without_nts(facts: Row, judged: List[Judged]) -> List[str]:
+def _reasons_without_nts(facts: Row, verdicts: List[Verdict]) -> List[str]:
     if not facts["sources"]:
         return ["No time source is configured.", *_own_reference(facts)]
     return [
         "No source is configured with NTS.",
-        *(text for source in judged for text in source.reasons),
+        *(text for source in verdicts for text in source.reasons),
         *_own_reference(facts),
     ]
 
 
-def _how_far_off(facts: Row) -> List[str]:
+def _large_offset(facts: Row) -> List[str]:
     """Return the reason for a large offset of a synchronised clock, as after a manual change of the clock."""
     tracking = facts["tracking"]
     offset = tracking["offset_seconds"] if tracking and tracking["synchronised"] else None
@@ -623,7 +631,7 @@ def _how_far_off(facts: Row) -> List[str]:
     return [f"The clock is {wrong}, and {slews}."]
 
 
-def _who_else_sets_the_clock(facts: Row) -> List[str]:
+def _other_clock_setters(facts: Row) -> List[str]:
     """Return a reason for another unit that runs chronyd, and for each other program that sets the clock."""
     unit, owner = facts["unit"], facts["daemon"].get("unit")
     reasons = []
@@ -638,7 +646,7 @@ def _who_else_sets_the_clock(facts: Row) -> List[str]:
     others = [
         setter
         for setter in facts["environment"].get("clock_setters") or []
-        # While chronyd does not run, _why_not_running() names active rivals.
+        # While chronyd does not run, _reasons_not_running() names active rivals.
         if setter["sets_clock"] and (facts["running"] or setter["unit"] not in active)
     ]
     for setter in others:
@@ -647,7 +655,7 @@ def _who_else_sets_the_clock(facts: Row) -> List[str]:
     return reasons
 
 
-def _what_is_refused(facts: Row) -> List[str]:
+def _refused_reports(facts: Row) -> List[str]:
     """Return a reason with the remedy for the reports that chronyd refused."""
     reasons = []
     for status in sorted(set(facts["refused"].values())):
@@ -658,7 +666,7 @@ def _what_is_refused(facts: Row) -> List[str]:
     return reasons
 
 
-def _why_not_running(facts: Row) -> List[str]:
+def _reasons_not_running(facts: Row) -> List[str]:
     if not facts["installed"]:
         return ["chrony is not installed: the host has no chronyd."]
     unit = facts["unit"]

@@ -21,7 +21,7 @@ CHANGED = [Change("host", Condition("authenticated"), Condition("failed", "a: it
 
 @pytest.fixture
 def collect(tmp_path, monkeypatch):
-    """Return a function that runs the collector on a host in a captured state, and returns what it wrote."""
+    """Return a function that runs the collector on a host in a captured state, and returns its files."""
     settings = Settings(
         state=str(tmp_path / "state"), log=str(tmp_path / "log"), textfile_directory=str(tmp_path / "textfile")
     )
@@ -85,7 +85,7 @@ def test_reports_that_cannot_be_read_are_a_failure_of_the_collector(collect, cap
     assert "chrony_up 0\n" in told["metrics"]
     assert "chronyc sources printed a line that is no report: 'boom'" in told["log"][-1]
     assert capsys.readouterr().err.splitlines()[-1].startswith("<4>collector: ok -> failed: chronyc's reports cannot")
-    # chronyd is none the worse for it.
+    # The failure of the collector does not mean that chronyd is down.
     assert not any("gone" in line for line in told["log"])
 
 
@@ -191,7 +191,7 @@ def test_a_program_is_asked_for_its_version_once(tmp_path):
     for content in ("1", "1", "22"):
         program.write_text(content) if program.read_text() != content else None
         fresh = {}
-        said = collector.remembering(known, fresh, run)(commands, 1.0)
+        said = collector.cached_run(known, fresh, run)(commands, 1.0)
         assert said == {"chronyd": "chronyd says", "systemctl": "systemctl says"}
         known = json.loads(json.dumps(fresh))
     assert asked == [["chronyd", "systemctl"], ["systemctl"], ["chronyd", "systemctl"]]
@@ -199,7 +199,7 @@ def test_a_program_is_asked_for_its_version_once(tmp_path):
 
 def test_a_program_that_said_nothing_is_asked_again():
     fresh = {}
-    run = collector.remembering({"chronyd": [[], ""]}, fresh, lambda some, _timeout: dict.fromkeys(some, ""))
+    run = collector.cached_run({"chronyd": [[], ""]}, fresh, lambda some, _timeout: dict.fromkeys(some, ""))
     assert run({"chronyd": ["/nowhere", "-v"]}, 1.0) == {"chronyd": ""}
     assert fresh == {}
 
@@ -234,16 +234,16 @@ def test_a_restart_of_chronyd_brings_a_check_and_a_new_count(capture, monkeypatc
     counts = []
     for now, pid in ((NOW, 7), (NOW + 60, 7), (NOW + 900, 7), (NOW + 960, 7), (NOW + 1020, 8), (NOW + 1080, 8)):
         facts["daemon"]["pid"] = pid
-        counts.append(collector.look_at_server(Settings(), facts, memory, now)["connections"])
+        counts.append(collector.check_server(Settings(), facts, memory, now)["connections"])
         memory = json.loads(json.dumps(memory))
     assert [(pid, now - NOW) for _text, pid, now in checked] == [(7, 0), (7, 900), (8, 1020)]
-    # A run's counters were read before its own probe.
+    # A run reads chronyd's counters before its own probe.
     assert counts == [0, 1, 1, 2, 0, 1]
 
 
 def test_nothing_is_checked_while_chronyd_is_down(capture):
     down = monitored.facts_of(capture("healthy"), running=False)
-    assert collector.look_at_server(Settings(), down, {}, NOW) == {}
+    assert collector.check_server(Settings(), down, {}, NOW) == {}
 
 
 @pytest.mark.parametrize(
@@ -278,10 +278,10 @@ def test_clients_that_have_made_a_key_exchange_stay_nts_over_a_restart():
     rows = [client("192.0.2.1", exchanges=1, age=10), client("192.0.2.2"), client("127.0.0.1", exchanges=5)]
     plain, known = collector.count_clients(rows, None, NOW)
     assert (plain, known) == (["192.0.2.2"], {"192.0.2.1": NOW - 10})
-    # chronyd has restarted: the client asks with its cookies.
+    # After a restart of chronyd, the client uses its old cookies.
     rows = [client("192.0.2.1"), client("192.0.2.2"), client("192.0.2.3", requests=0)]
     assert collector.count_clients(rows, known, NOW + 86400) == (["192.0.2.2"], known)
-    # After 35 days without a key exchange it is another client.
+    # After 35 days without a key exchange, the monitor no longer counts it as an NTS client.
     assert collector.count_clients(rows, known, NOW + 36 * 86400) == (["192.0.2.1", "192.0.2.2"], {})
 
 
