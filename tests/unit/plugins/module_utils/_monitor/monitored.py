@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts of captured daemons, as the collector gets them."""
+"""The collector's facts of captured daemons."""
 
 from ansible_collections.securetime.nts.plugins.module_utils._state import verdict
 
 
 def host_of(capture, **more):
-    """Return what the host says besides chronyd's reports."""
+    """Return the facts of the host without chronyd's reports."""
     host = {
         "installed": True,
         "running": True,

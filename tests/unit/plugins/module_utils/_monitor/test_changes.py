@@ -10,7 +10,7 @@ from ansible_collections.securetime.nts.tests.unit.plugins.module_utils._monitor
 
 
 def after(capture, *states):
-    """Return the lines that are logged as a host gets from state to state."""
+    """Return the log lines of a host that goes through these states."""
     known, lines = {}, []
     for state in states:
         facts = None if state is None else monitored.facts_of(capture(state))

@@ -37,7 +37,7 @@ def host(tmp_path):
         ([DEBIAN], [], (DEBIAN, "")),
         ([ROLE], [], (ROLE, "")),
         ([ROLE, DEBIAN], [], (DEBIAN, "")),
-        # The program that runs has the last word.
+        # The command line of a running node_exporter decides.
         ([ROLE, DEBIAN], [["/usr/local/bin/node_exporter", f"--collector.textfile.directory={ROLE}"]], (ROLE, "")),
         ([ROLE, "/srv/t"], [["node_exporter", "--collector.textfile.directory", "/srv/t/"]], ("/srv/t", "")),
         ([DEBIAN], [["/usr/bin/prometheus-node-exporter"]], (DEBIAN, "")),
@@ -66,7 +66,7 @@ def test_every_path_that_is_written_is_also_removed(host):
 
 
 def logs(root, folder, names, **settings):
-    """Make logs in a folder and the settings of the monitor; return what is removed with the state log."""
+    """Create logs in a folder and the settings of the monitor; return the paths that are removed with the state log."""
     for path in (f"{root}{folder}", f"{root}/etc"):
         installation.os.makedirs(path, exist_ok=True)
     for name in names:
@@ -98,7 +98,7 @@ def test_a_log_that_outlived_the_monitor_is_removed_and_a_host_without_one_has_n
     root = host(["/var/log/chrony"])
     open(f"{root}/var/log/chrony/nts-monitor.log", "w").close()
     assert installation.installed(root, keep_log=False) == ["/var/log/chrony/nts-monitor.log"]
-    # The same where the log is another one by now.
+    # The same if the settings name another log now.
     assert logs(root, "/var/log/x", ["m.log"], log="/var/log/x/m.log")[-1] == "/var/log/chrony/nts-monitor.log"
     assert installation.installed(f"{root}/none", keep_log=False) == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._monitor.metrics import BY_NAME, METRICS, SOURCE
 
-# What chrony_exporter 0.13.3 (commit 67ab293) exposes, by its collectors.
+# The metrics of chrony_exporter 0.13.3 (commit 67ab293), by its collectors.
 EXPORTER = {
     "": "up",
     "tracking_": "info last_offset_seconds reference_timestamp_seconds system_time_seconds remote_reference"

@@ -28,14 +28,14 @@ WELL = {
 
 
 def pair(days_left, lifetime=90.0, **more):
-    """Return a server's pair whose certificate ends in so many days."""
+    """Return a server's pair whose certificate expires in so many days."""
     end = NOW + days_left * 86400
     dates = {"serial": "1", "not_after": end, "not_before": end - lifetime * 86400}
     return dict({"id": "server", "file": dates, "served": dates, "matches": True, "problem": ""}, **more)
 
 
 def told(thresholds=None, **more):
-    """Return the exit status and the line for a host that is well but for this."""
+    """Return the exit status and the line for a healthy host with these changes."""
     return nagios.report(dict(WELL, **more), nagios.read_thresholds(thresholds or {}), NOW)
 
 
@@ -93,11 +93,11 @@ def test_thresholds(thresholds, status, said):
         (pair(13.9), 1),
         (pair(2.9), 2),
         (pair(-1), 2),
-        # Of six days, 1.2 and 0.3 are left.
+        # For a lifetime of six days, the limits are 1.2 and 0.3 days.
         (pair(2, 6), 0),
         (pair(1.1, 6), 1),
         (pair(0.2, 6), 2),
-        # The one that is served counts.
+        # The served certificate counts, not that of the file.
         (pair(89, served=pair(2)["served"]), 2),
         (pair(89, problem="chronyd serves no NTS: x; y"), 2),
         (pair(89, problem="chronyd serves another certificate", matches=False), 1),
@@ -109,7 +109,7 @@ def test_certificates(found, status):
 
 def test_the_certificate_that_is_worst_is_shown():
     assert "certificate_days=13;14:;3:" in told(pairs=[pair(60), pair(13), pair(30)])[1]
-    # 20 days of ten years are well, 1 day of six is not.
+    # 20 days left of ten years are OK, 1 day left of six is not.
     assert "certificate_days=1;1.2:;0.3:" in told(pairs=[pair(0.99999999, 6), pair(20, 3650)])[1]
 
 

@@ -79,7 +79,7 @@ def test_a_healthy_client_by_its_numbers(capture):
     seen = capture("healthy")
     found = values(monitored.facts_of(seen))
     columns = seen.answer("tracking").split(",")
-    # Column 5 is the correction as the wire has it; the facts turn its sign.
+    # Column 5 is the correction on the wire; the facts have the opposite sign.
     assert found[("chrony_tracking_system_time_seconds", ())] == float(columns[4])
     assert found[("chrony_tracking_last_offset_seconds", ())] == float(columns[5])
     assert found[("chrony_tracking_root_delay_seconds", ())] == float(columns[10])
@@ -102,7 +102,7 @@ def test_a_healthy_client_by_its_numbers(capture):
     assert found[("chrony_authdata_cookies", labels)] == int(authdata[8])
     aead = {"15": "AES-SIV-CMAC-256", "30": "AES-128-GCM-SIV"}[authdata[3]]
     assert found[("chrony_authdata_key_type_info", (*labels, aead))] == 1
-    # Column 18 of ntpdata is the offset of the wire.
+    # Column 18 of ntpdata is the offset on the wire.
     ntpdata = next(line for line in seen.answer("ntpdata").split("\n") if line.startswith(address)).split(",")
     assert found[("chrony_sources_peer_offset_seconds", labels)] == float(ntpdata[18])
     assert found[("chrony_ntpdata_authenticated", labels)] == 1

@@ -9,7 +9,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import S
 
 
 def row(failed=None, skipped=()):
-    """Return what a probe says that failed at a stage, or did not fail."""
+    """Return the result of a probe that failed at a stage, or succeeded."""
     found, reached = {}, True
     for stage in STAGES:
         state = "skipped" if stage in skipped else "ok"
@@ -20,7 +20,7 @@ def row(failed=None, skipped=()):
 
 
 def passed(*arguments):
-    """Return whether each stage was passed."""
+    """Return whether the probe passed each stage."""
     return [value for value, _seconds in server.stages(*arguments).values()]
 
 
@@ -46,7 +46,7 @@ def test_a_stage_that_was_not_to_be_is_left_out():
 
 
 def test_another_certificate_is_no_failure_of_the_probe():
-    """It is what chronyd served before the renewal: another metric says so."""
+    """chronyd still serves the certificate from before the renewal, which another metric reports."""
     assert passed(row("tls"), False) == [True, True, None, None, None]
 
 

@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.securetime.nts.plugins.module_utils._nts import ke
 from ansible_collections.securetime.nts.plugins.module_utils._nts.ke import ProtocolError, read_response, record
 
-# As chronyd 4.6.1 and ntpsec 1.2.2 sent them, with shorter cookies.
+# Answers of chronyd 4.6.1 and ntpsec 1.2.2, with shortened cookies.
 COOKIES = [bytes([number]) * 100 for number in range(8)]
 PROTOCOL = bytes.fromhex("800100020000")
 AEAD_15 = bytes.fromhex("80040002000f")

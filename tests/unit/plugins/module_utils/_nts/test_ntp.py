@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packets with NTS, and what is no answer. The algorithm here is a toy with the shape of the real ones."""
+"""NTS packets, and packets that are no reply. The AEAD algorithm here is a toy with the interface of the real ones."""
 
 import struct
 

@@ -13,7 +13,7 @@ FINGERPRINT = "5cd995efeded2bc3fb835a7e9275f94cce8ca48352f5c003b33227cf660eebce"
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder with a certificate, a chain, a folder of anchors and what is no certificate."""
+    """Return a folder with a certificate, a chain, a folder of trust anchors, and files without a certificate."""
     (tmp_path / "one.pem").write_text(PEM)
     (tmp_path / "chain.pem").write_text(PEM + CA_PEM + PEM)
     (tmp_path / "anchors").mkdir()
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 
 def found(folder, *lines):
-    """Return the use and the file of each certificate that a configuration names."""
+    """Return the use and the file of each certificate of a configuration."""
     (folder / "chrony.conf").write_text("\n".join(lines).format(folder))
     rows = certificates_of(str(folder / "chrony.conf"))
     return [(row["use"], row["path"].replace(str(folder), "")) for row in rows]

@@ -8,7 +8,7 @@ import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._state import chronyc
 
-# Columns that each version prints, counted on real output and in the format strings of chronyc's source.
+# Number of columns of each version, counted in real output and in the format strings of chronyc's source.
 COUNTS = {
     "tracking": 14,
     "sources": 10,
@@ -37,7 +37,7 @@ COUNTS_OF_VERSION = {
 OPTIONAL = [report for reports in chronyc.OPTIONAL.values() for report in reports]
 UNANSWERED = ("ordinary_user", "stopped")
 
-# This program keeps to chronyc's contract: an answer for each line, and one fixed line for a command it does not know.
+# This program keeps chronyc's contract: an answer for each line, and one fixed line for an unknown command.
 ECHO = """while read -r line; do
   case $line in end-of-report) echo "Unrecognized command" >&2;; *) echo "said,$line";; esac
 done"""
@@ -73,7 +73,7 @@ def test_tracking_is_read_with_units_and_one_direction(capture):
 
 
 def test_first_update_of_a_clock_that_is_not_steered_shows_the_same_offset_twice(any_capture):
-    """With -x nothing is corrected, so a first update leaves its offset as it was: both columns must agree in sign."""
+    """With -x, chronyd corrects nothing, so a first update keeps its offset: both columns must have the same sign."""
     row = (chronyc.parse(chronyc.TRACKING, any_capture.answer("tracking")).rows or [None])[0]
     if row and row["reference_id"] != "00000000" and row["update_interval_seconds"] == 0.0:
         assert row["offset_seconds"] == row["last_offset_seconds"]
@@ -107,7 +107,7 @@ def test_offsets_of_all_reports_agree(any_capture):
     """sources and ntpdata print the offset of one packet with opposite signs; the facts do not."""
     compared = 0
     for source in any_capture.take().get("sources") or []:
-        # A packet that fails a test becomes no sample.
+        # A packet that fails a test does not become a sample.
         if source["stats"]["samples"] and source["ntpdata"] and source["ntpdata"]["tests_a_to_d"] == "1111":
             assert source["ntpdata"]["offset_seconds"] == source["measured_offset_seconds"]
             compared += 1
@@ -127,7 +127,7 @@ def test_every_source_has_its_rows_of_every_report(any_capture):
         assert source["error_seconds"] == float(raw[key][9])
         assert source["selection"]["state_char"] == selection[key][0]
         assert source["mode"] == "refclock" or source["auth"]["cookies"] == int(auth[key][8])
-        # Before 4.3 there is nothing about a source that has not answered.
+        # Before 4.3, chronyc reports nothing about a source that has not answered.
         assert (source["ntpdata"] is None) == (key not in ntp)
         assert (
             source["ntpdata"] is not None or source["address"] is None or any_capture.version in ("4.0", "4.1", "4.2")
@@ -163,7 +163,7 @@ def test_a_name_whose_address_is_taken_is_kept(capture):
 def test_aead_is_that_of_the_version(capture, version):
     assert (
         capture("healthy").take()["sources"][0]["auth"]["aead"]
-        # The libraries of the versions that are not of a distribution have no AES-128-GCM-SIV.
+        # The libraries of the self-built versions have no AES-128-GCM-SIV.
         == {"4.6.1": 30, "4.9": 30}.get(version, 15)
     )
     assert capture("ke_refused").take()["sources"][0]["auth"]["aead"] is None
@@ -272,7 +272,7 @@ def test_leap_states(capture, text):
 
 
 def test_states_of_the_selection(capture):
-    """The letters of chrony's sources.c (4.9 has r), in the words of its documentation."""
+    """The letters are those of chrony's sources.c (4.9 has r), the words those of its documentation."""
     words = {
         "N": "noselect",
         "r": "stratum_out_of_range",
@@ -361,7 +361,7 @@ def test_a_program_that_hangs_is_given_up_in_time():
 
 @pytest.fixture
 def program(tmp_path):
-    """Return a function that writes a program in the place of chronyc, and returns its path."""
+    """Return a function that writes a program as a replacement of chronyc, and returns its path."""
 
     def write(script):
         path = tmp_path / "chronyc"
@@ -431,7 +431,7 @@ def test_optional_reports(capture):
 
 def test_optional_reports_of_nothing(capture):
     taken = capture("healthy").take("clients", "manual", "smoothing")
-    # Some versions remember their own chronyc, which has asked over the Unix socket.
+    # Some versions list their own chronyc, which queried over the Unix socket.
     assert {client["address"] for client in taken["clients"]} <= {"127.0.0.1", "::1"}
     assert (taken["manual"], taken["smoothing"]) == ([], None)
     assert taken["refused"] == {"smoothing": "505 Facility not enabled in daemon"}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What command lines say; that the processes are found is shown with processes of this controller."""
+"""The reading of command lines, and the search for processes, with processes of this controller."""
 
 import shutil
 import subprocess
@@ -38,7 +38,7 @@ def sets(process, arguments, config=""):
         ("VBoxService", ["--foreground"], True),
         ("VBoxService", ["--disable-timesync"], None),
         ("qemu-ga", [], False),
-        # Without VMware's program nothing says that its time synchronisation is on.
+        # Without VMware's program, nothing reports whether its time synchronisation is on.
         ("vmtoolsd", [], False),
     ],
 )
@@ -73,7 +73,7 @@ def test_vmware_s_tools_are_asked(monkeypatch, tmp_path, answer, expected):
 
 @pytest.fixture
 def phc2sys(tmp_path):
-    """A process of this name."""
+    """Run a process of this name."""
     shutil.copy("/bin/sleep", str(tmp_path / "phc2sys"))
     with subprocess.Popen([str(tmp_path / "phc2sys"), "600"]) as process:
         time.sleep(0.1)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The order of looking, waiting and reading the log, with what real chronyds said."""
+"""The order of queries, pauses and reading of the log, with captured reports of real chronyds."""
 
 import os
 import time
@@ -17,7 +17,8 @@ LOOK = facts.GatherOptions(
 
 @pytest.fixture
 def gather(monkeypatch):
-    """Return see(), on a host whose chronyd gets from state to state, and what was done there."""
+    """Return gather() on a host whose chronyd goes from state to state, and a record of the calls."""
+    # Long: it replaces every function that reaches the host by a short fake, all of which share one record.
 
     def see_states(captures, installed=True, client=True, pid=7, elsewhere=None, **wanted):
         done = {"looks": 0, "log": 0, "slept": []}

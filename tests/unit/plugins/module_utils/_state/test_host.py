@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._state import host
 
-# What systemd 252 shows for a unit that runs, its alias, a masked unit, and one that does not exist.
+# The output of systemd 252 for a running unit, its alias, a masked unit, and a missing one.
 SHOWN = """\
 MainPID=1033
 Id=chrony.service
@@ -72,7 +72,7 @@ def test_drop_ins_and_their_sources_are_found(tmp_path):
         ('PEERNTP="no"\n', False),
         ("PEERNTP=no\nPEERNTP=yes\n", True),
         ("#PEERNTP=no\nMYPEERNTP=no\n", True),
-        # Only this word counts for the distribution's scripts.
+        # The distribution's scripts accept only this word.
         ("PEERNTP=No\n", True),
         ("PEERNTP=\n", True),
     ],
@@ -200,7 +200,7 @@ def test_journal_gives_the_age_and_forgets_earlier_processes():
 
 
 def test_programs_run_at_the_same_time_and_not_too_long(tmp_path):
-    # Opening a FIFO waits for the other end: one after the other, neither would come further.
+    # Opening a FIFO waits for its other end: run one after the other, both programs would hang.
     fifo = str(tmp_path / "fifo")
     os.mkfifo(fifo)
     begin = time.monotonic()
@@ -263,7 +263,7 @@ def test_no_process_has_no_facts(pid):
 
 @pytest.fixture
 def daemon(monkeypatch, tmp_path):
-    """Return the process IDs of something named chronyd, and of its child of the same name."""
+    """Return the process IDs of a process named chronyd, and of its child with the same name."""
     monkeypatch.setattr(host, "PID_FILES", (str(tmp_path / "missing"), str(tmp_path / "pid")))
     program = str(tmp_path / "chronyd")
     shutil.copy("/bin/sh", program)

@@ -11,7 +11,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._state import ke_lo
 TLS = "TLS handshake with 192.0.2.1:4460 (a.test) failed : "
 CERTIFICATE = TLS + "Error in the certificate verification. The certificate is NOT trusted. "
 
-# A line for each meaning, in the order of the table: texts of chronyd's source and of GnuTLS.
+# A line for each entry of the table, in its order: texts from the sources of chronyd and GnuTLS.
 LINES = [
     ("Could not connect to 192.0.2.1:4460 (a.test) : Connection refused", "refuses connections to TCP port 4460"),
     ("Could not connect to 192.0.2.1:4461 (a.test) : Permission denied", "security policy"),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of an NTS server is on a host."""
+"""The files of an NTS server on a host."""
 
 import json
 
@@ -14,7 +14,7 @@ CHANGED = {
     "/etc/chrony/nts/server.key": None,
     "/etc/chrony/nts/server.pem": None,
     "/srv/nts/gone.key": None,
-    # The operator's own, from before the first run.
+    # The operator's own file from before the first run.
     "/etc/chrony/nts/own.key": ENTRY,
     "/etc/chrony/nts/trusted.pem": None,
     "/etc/chrony/nts/trusted-2.pem": None,

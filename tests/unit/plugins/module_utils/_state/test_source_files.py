@@ -16,7 +16,7 @@ NOBODY = 65534
 
 @pytest.fixture(name="tmp_path")
 def folder_that_all_users_may_enter():
-    """Return a folder, where that of pytest is closed."""
+    """Return a folder for a user to whom pytest's folder is closed."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)

@@ -12,7 +12,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.source_files
 
 A, P, F, U, X = "authenticated", "pending", "failed", "unauthenticated", "unknown"
 
-# What each captured state is: of the host, of its sources, and without a readable log; and what its reasons must say.
+# The expected states of each capture (host, sources, host without a readable log), and texts in its reasons.
 STATES = {
     "healthy": (A, [A, A], None, []),
     "healthy_pool": (A, [A, A], None, []),
@@ -55,7 +55,7 @@ STATES = {
     "ke_expired": (F, [F], (P, [P]), ["has expired", "restart its chronyd"]),
     "ke_not_yet_valid": (F, [F], (P, [P]), ["not yet valid", "nocerttimecheck 1"]),
     "ke_wrong_name": (F, [F], (P, [P]), ["not for the name other.test"]),
-    # 4.4 and newer have tried again after two seconds.
+    # 4.4 and newer retry after two seconds.
     "ke_no_trust_file": (
         F,
         [F],
@@ -92,7 +92,7 @@ STATES = {
     "stopped": ("not_running", [], None, ["chronyd is not running"]),
 }
 
-# What ntpdata says of a source that never answered (before 4.3, nothing).
+# The row of ntpdata for a source that never answered. Before 4.3 there is none.
 SILENT = {"authenticated": False, "remote_port": 123, "tests_5_to_7": "000", "total_valid_rx": 0}
 
 
@@ -107,7 +107,7 @@ def host(running=True, **daemon):
 
 
 def judge(capture, log=True, change=None, **daemon):
-    """Judge a capture, with something changed in what chronyd reports."""
+    """Return the verdict on a capture, after a change of chronyd's reports."""
     reports = capture.take()
     daemon.setdefault("uptime_seconds", capture.uptime_seconds)
     if change:
@@ -182,12 +182,12 @@ def test_judging_does_not_change_what_it_judges(capture):
         (5.0, [(3.0, "Received invalid NTS-KE response from nts2.test")], P),
         (5.0, [(3.0, "Could not change 10.77.0.1 to negotiated address 10.77.0.2")], F),
         (5.0, [(3.0, "Could not change 10.77.0.3 to negotiated address 10.77.0.2")], P),
-        # The server for key exchanges may have another address than the one for NTP.
+        # The NTS-KE server may have another address than the NTP server.
         (5.0, [(3.0, "Could not connect to 10.99.0.1:4460 (nts1.test) : Connection refused")], F),
     ],
 )
 def test_one_key_exchange_is_under_way_or_has_failed(capture, uptime, log, state):
-    """A source that was added an hour after the start is in its first key exchange too: the log tells."""
+    """The log identifies the first key exchange of a source that was added an hour after chronyd's start."""
     assert states_of(judge(capture("ke_under_way"), log=log, uptime_seconds=uptime)) == (state, [state])
 
 
@@ -242,7 +242,7 @@ def test_a_failure_of_one_member_of_a_pool_is_not_that_of_another(capture):
     ],
 )
 def test_a_source_that_answered_lately(capture, change, state):
-    """Both sources are followed, so the other one keeps the host's clock on authenticated time."""
+    """chronyd follows both sources, so the other one keeps the host's clock on authenticated time."""
     facts = judge(capture("healthy"), log=False, change=lambda reports: reports["sources"][0]["auth"].update(change))
     assert states_of(facts) == (A if state == A else "partial", [state, A])
 
@@ -251,7 +251,7 @@ def test_a_source_that_answered_lately(capture, change, state):
     ("ntpdata", "state"),
     [
         ({"authenticated": False}, P),
-        # With -r the reach is that of before chronyd's start.
+        # With -r, chronyd restores the reach of its previous run.
         ({"total_valid_rx": 0, "total_tx": 1}, P),
         ({"total_valid_rx": 0, "total_tx": 8}, F),
         (None, A),
@@ -273,7 +273,7 @@ def test_the_last_valid_packet_must_have_been_authenticated(capture, ntpdata, st
     [(8, P), (6, P), (5, F), (0, F)],
 )
 def test_an_unreachable_source_that_answered_before_has_failed_after_three_lost_requests(capture, cookies, state):
-    """chronyd forgets the reach of a source when it is told to, or when the clock jumps: that proves nothing."""
+    """chronyd resets the reach of a source on request, or when the clock jumps, so a reach of 0 proves nothing."""
 
     def change(reports):
         reports["sources"][0].update(reach=0)
@@ -295,14 +295,14 @@ def test_requests_that_were_never_answered_prove_something_from_the_third(captur
 
 @pytest.mark.parametrize("state", ["other_keys", "ntp_blocked_long"])
 def test_key_exchanges_that_succeed_are_not_said_to_fail(capture, state):
-    """Attempts are counted on until an answer is authenticated."""
+    """chronyd counts attempts until it gets an authenticated answer."""
     facts = judge(capture(state), log=False, change=lambda reports: reports["sources"][0]["auth"].update(ke_attempts=2))
     assert facts["nts"]["state"] in (F, P)
     assert "none succeeded" not in facts["nts"]["reasons"][0]
 
 
 def test_cookies_of_an_earlier_run_may_be_refused_once(capture):
-    """A server that has lost its keys answers the first request with a NAK, and a key exchange follows."""
+    """A server without its old keys answers the first request with a NAK, and a key exchange follows."""
 
     def change(reports):
         reports["sources"][0]["ntpdata"] = {**SILENT, "total_tx": 1}
@@ -361,7 +361,7 @@ def test_sources_of_one_name_are_told_apart_by_their_addresses(capture):
 
 
 def test_a_failed_source_that_is_still_followed_does_not_count(capture):
-    """The clock runs on for hours after the last answer; nothing then proves that the time is still right."""
+    """chronyd follows the source for hours after its last answer, although nothing proves the time any more."""
 
     def change(reports):
         reports["sources"][0].update(reach=0)
@@ -425,7 +425,7 @@ def test_the_offset_that_is_waited_for(capture, offset, most, expected):
 
 def test_progress_tells_how_far_each_source_got(capture):
     gone, healthy = verdict.progress(judge(capture("one_of_two_gone")))
-    # chronyd goes on following what it knows of a source that has gone.
+    # chronyd continues to follow the old samples of a source that stopped answering.
     assert re.match("nts1.test: failed, (selected|combined), reach 000$", gone)
     assert re.match("nts2.test: authenticated, (selected|combined), reach 377$", healthy)
     assert verdict.progress(judge(capture("stopped"))) == []
@@ -543,7 +543,7 @@ def declare(*lines):
     ],
 )
 def test_sources_are_compared_with_the_files(capture, lines, undeclared, files):
-    # Without a line, chronyd has none on its command line, and a file that names nothing.
+    # Without lines, chronyd has no directives on its command line, and its file declares no source.
     change = declare(*lines) if lines else lambda reports: reports.update(declared=[])
     facts = judge(capture("healthy"), change=change)
     assert facts["nts"]["undeclared_sources"] == undeclared
@@ -577,7 +577,7 @@ def test_a_reference_clock_is_no_source_of_the_network(capture):
     ("line", "found"),
     [
         ("pool pool.test maxsources 4", []),
-        # There are two with an answer, and six places.
+        # The pool has two sources with an answer, and six places.
         ("pool pool.test maxsources 2", ["pool.test"]),
         ("pool pool.test maxsources 1", ["pool.test"]),
         ("server pool.test", ["pool.test"]),
@@ -591,7 +591,7 @@ def test_a_pool_is_multiplied_only_if_it_is_larger_than_it_is_to_be(capture, lin
 
 @pytest.mark.parametrize(("answers", "found"), [(1, ["pool.test"]), (0, [])])
 def test_more_sources_of_a_pool_than_are_to_answer(capture, answers, found):
-    """With -r a source has the reach of before chronyd's start, and may not have answered yet."""
+    """With -r, a source has the reach of chronyd's previous run, and may not have answered yet."""
 
     def change(reports):
         declare("pool pool.test maxsources 1")(reports)
@@ -646,7 +646,7 @@ def test_what_chronyd_may_follow_besides_is_noted(capture):
 
 
 def test_a_source_whose_keeper_is_lost_is_loose(capture):
-    """In the mode mix, too: the time without NTS is followed on for a while."""
+    """With authselectmode mix, too, chronyd follows the source without NTS for a while."""
 
     def change(reports):
         nts, plain = reports["sources"]
