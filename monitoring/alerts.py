@@ -11,6 +11,8 @@ python3 alerts.py --write                          the files of this folder, and
 
 It needs Python 3.9 and nothing else. The metrics are those of docs/monitoring.md and, where their names begin with
 node_, of node_exporter.
+
+Long: one table of all limits, records and alerts, which is read as a whole beside its output format.
 """
 
 from __future__ import annotations
@@ -540,7 +542,8 @@ def _setting(text: str) -> tuple[str, float | str]:
 def main(arguments: Sequence[str]) -> int:
     """Run the command line, and return the exit status."""
     names = [alert.name for alert in ALERTS]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    description = (__doc__ or "").partition("\n\nLong: ")[0]
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", action="append", default=[], type=_setting, metavar="LIMIT=VALUE")
     parser.add_argument("--without", action="append", default=[], choices=names, metavar="ALERT")
     parser.add_argument("--runbooks", default=RUNBOOKS, metavar="URL", help="the page that the alerts link to")
