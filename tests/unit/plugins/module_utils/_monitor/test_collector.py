@@ -177,7 +177,7 @@ def test_a_change_is_one_line_whatever_a_server_says(tmp_path, capsys):
     assert capsys.readouterr().err == "<4>source a [2J b: failed: subject CN= x y\n"
 
 
-def test_a_program_is_asked_for_its_version_once(tmp_path):
+def test_an_unchanged_program_runs_once_for_its_version(tmp_path):
     program = tmp_path / "chronyd"
     program.write_text("1")
     commands = {"chronyd": [str(program), "-v"], "systemctl": ["systemctl", "show"]}
@@ -197,7 +197,7 @@ def test_a_program_is_asked_for_its_version_once(tmp_path):
     assert asked == [["chronyd", "systemctl"], ["systemctl"], ["chronyd", "systemctl"]]
 
 
-def test_a_program_that_said_nothing_is_asked_again():
+def test_a_program_without_output_runs_again():
     fresh = {}
     run = collector.cached_run({"chronyd": [[], ""]}, fresh, lambda some, _timeout: dict.fromkeys(some, ""))
     assert run({"chronyd": ["/nowhere", "-v"]}, 1.0) == {"chronyd": ""}

@@ -34,14 +34,14 @@ def pair(days_left, lifetime=90.0, **more):
     return dict({"id": "server", "file": dates, "served": dates, "matches": True, "problem": ""}, **more)
 
 
-def told(thresholds=None, **more):
+def nagios_report(thresholds=None, **more):
     """Return the exit status and the line for a healthy host with these changes."""
     return nagios.report(dict(WELL, **more), nagios.read_thresholds(thresholds or {}), NOW)
 
 
-def test_a_host_that_is_well():
+def test_a_healthy_host_is_ok():
     data = "stratum=3;6;15 offset=0.00012s;0.05;1 root_distance=0.011s;0.1;1.5 cookies=7;4:;1:"
-    assert told() == (0, f"NTS OK - the clock follows authenticated time | {data}")
+    assert nagios_report() == (0, f"NTS OK - the clock follows authenticated time | {data}")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,9 @@ def test_a_host_that_is_well():
     ],
 )
 def test_each_state_has_its_status(state, status):
-    code, text = told(nts={"state": state, "reasons": [] if state == "authenticated" else ["Because | of\nthis."]})
+    code, text = nagios_report(
+        nts={"state": state, "reasons": [] if state == "authenticated" else ["Because | of\nthis."]}
+    )
     assert code == status
     assert text.startswith(f"NTS {('OK', 'WARNING', 'CRITICAL', 'UNKNOWN')[status]} - ")
     assert text.count("|") == 1
@@ -81,7 +83,7 @@ def test_each_state_has_its_status(state, status):
     ],
 )
 def test_thresholds(thresholds, status, said):
-    code, text = told(thresholds)
+    code, text = nagios_report(thresholds)
     assert code == status
     assert said in text
 
@@ -104,41 +106,41 @@ def test_thresholds(thresholds, status, said):
     ],
 )
 def test_certificates(found, status):
-    assert told(pairs=[pair(60), found])[0] == status
+    assert nagios_report(pairs=[pair(60), found])[0] == status
 
 
 def test_the_certificate_that_is_worst_is_shown():
-    assert "certificate_days=13;14:;3:" in told(pairs=[pair(60), pair(13), pair(30)])[1]
+    assert "certificate_days=13;14:;3:" in nagios_report(pairs=[pair(60), pair(13), pair(30)])[1]
     # 20 days left of ten years are OK, 1 day left of six is not.
-    assert "certificate_days=1;1.2:;0.3:" in told(pairs=[pair(0.99999999, 6), pair(20, 3650)])[1]
+    assert "certificate_days=1;1.2:;0.3:" in nagios_report(pairs=[pair(0.99999999, 6), pair(20, 3650)])[1]
 
 
 def test_a_host_with_another_goal():
     nts = {"state": "unauthenticated", "reasons": ["No source is configured with NTS."]}
-    assert told(goal="synchronised", goal_reached=True, nts=nts)[0] == 0
-    assert told(goal="synchronised", goal_reached=False, nts=nts)[0] == 2
+    assert nagios_report(goal="synchronised", goal_reached=True, nts=nts)[0] == 0
+    assert nagios_report(goal="synchronised", goal_reached=False, nts=nts)[0] == 2
 
 
 @pytest.mark.parametrize(("age", "status"), [(30, 0), (239, 0), (241, 3), (100000, 3)])
-def test_what_is_too_old_is_unknown(age, status):
-    code, text = told(time=NOW - age)
+def test_an_old_status_is_unknown(age, status):
+    code, text = nagios_report(time=NOW - age)
     assert code == status
     assert (f"last ran {age} s ago" in text) is (status == 3)
 
 
-def test_nothing_found_yet_is_unknown():
+def test_a_missing_status_is_unknown():
     assert nagios.report(None, nagios.THRESHOLDS, NOW)[0] == 3
 
 
 def test_a_failed_run_is_unknown_unless_something_is_worse():
-    assert told(success=False, failures=["chronyc sources printed nonsense."], nts=None)[:1] == (3,)
+    assert nagios_report(success=False, failures=["chronyc sources printed nonsense."], nts=None)[:1] == (3,)
     failed = {"state": "failed", "reasons": []}
-    assert told(success=False, failures=["x."], nts=failed)[0] == 2
+    assert nagios_report(success=False, failures=["x."], nts=failed)[0] == 2
 
 
 def test_an_unsynchronised_clock_has_no_offset():
     tracking = dict(WELL["tracking"], synchronised=False, stratum=0)
-    text = told(tracking=tracking, nts={"state": "pending", "reasons": []})[1]
+    text = nagios_report(tracking=tracking, nts={"state": "pending", "reasons": []})[1]
     assert "offset=" not in text
     assert "stratum=" not in text
 

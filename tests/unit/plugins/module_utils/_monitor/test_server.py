@@ -41,7 +41,7 @@ def test_the_stage_that_failed_and_those_after_it_are_not_passed(failed, expecte
     ]
 
 
-def test_a_stage_that_was_not_to_be_is_left_out():
+def test_a_skipped_stage_has_no_result():
     assert passed(row(skipped=["ntp"]), True) == [True, True, True, True, None]
 
 
@@ -69,7 +69,7 @@ def test_a_server_that_serves_nobody_fails_at_once():
         ([], "O=x, CN=nts1", "nts1"),
     ],
 )
-def test_the_name_that_is_asked_for(names, subject, expected):
+def test_the_name_of_the_probe(names, subject, expected):
     assert server.name_of({"subject_alt_names": names, "subject": subject}) == expected
 
 
@@ -78,6 +78,6 @@ def test_pairs_are_named_by_their_files():
     assert server.pair_ids(["/a/x.pem", "/b/x.pem", "/b/y.pem"]) == ["/a/x.pem", "/b/x.pem", "y"]
 
 
-def test_the_files_that_are_watched():
+def test_the_watched_files():
     text = "ntsservercert /a.pem\nntsserverkey /a.key\nntstrustedcerts 3 /t.pem\nserver x nts\n"
     assert server.watched_files(text) == ["/a.pem", "/t.pem"]

@@ -34,13 +34,13 @@ def test_request_for_aead_30_asks_for_the_compliant_keys():
     assert ke.request([30, 15]).hex() == "800100020000" + "80040004001e000f" + "04000000" + "80000000"
 
 
-def test_plain_agreement():
+def test_minimal_key_exchange():
     agreed = read_response(PROTOCOL + AEAD_15 + cookies(*COOKIES) + END, [30, 15])
     assert (agreed.aead, agreed.cookies, agreed.server, agreed.port) == (15, COOKIES, None, None)
     assert not agreed.compliant_export
 
 
-def test_agreement_with_all_that_can_be_negotiated():
+def test_key_exchange_with_every_negotiable_record():
     agreed = read_response(
         PROTOCOL
         + AEAD_30
@@ -57,7 +57,7 @@ def test_agreement_with_all_that_can_be_negotiated():
     assert agreed.ignored_records == [0x4001]
 
 
-def test_cookies_that_chronyd_leaves_out_are_left_out():
+def test_cookies_that_chronyd_ignores_are_ignored():
     agreed = read_response(
         PROTOCOL + AEAD_15 + cookies(b"", bytes(3), bytes(260), *COOKIES, bytes(64), bytes(64)) + END, [15]
     )
@@ -80,7 +80,7 @@ def test_long_records_that_are_not_critical_are_ignored():
 
 
 @pytest.mark.parametrize("cut", range(1, 11))
-def test_an_end_that_has_not_come_is_waited_for(cut):
+def test_a_message_without_its_end_has_no_length(cut):
     message = AEAD_15 + END
     assert ke.message_length(message[:-cut]) is None
 
@@ -118,7 +118,7 @@ def test_an_end_that_has_not_come_is_waited_for(cut):
         ("ke_no_cookies", "of 1 cookies none can be used", [PROTOCOL, AEAD_15, cookies(bytes(300)), END]),
     ],
 )
-def test_what_chronyd_gives_up_on_has_a_kind(kind, detail, parts):
+def test_answers_that_chronyd_refuses_have_a_kind(kind, detail, parts):
     found = kind_of(*parts)
     assert found[0] == kind
     assert detail in found[1]

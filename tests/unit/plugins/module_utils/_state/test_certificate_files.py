@@ -49,7 +49,7 @@ def test_files_and_folders_of_the_configuration_and_of_what_it_includes_are_read
     assert found(folder, "confdir {0}/more") == [("trust", "/one.pem")]
 
 
-def test_what_is_missing_or_no_certificate_is_left_out(folder):
+def test_missing_files_and_invalid_certificates_are_skipped(folder):
     assert found(folder, "ntsservercert {0}/missing.pem", "ntsservercert", "ntstrustedcerts {0}/broken.pem") == []
 
 
@@ -69,7 +69,7 @@ def test_a_configuration_that_cannot_be_read_has_no_list(folder, monkeypatch):
     assert certificates_of(None, [f"ntsservercert {folder}/one.pem"]) is None
 
 
-def test_the_list_has_an_end(folder, monkeypatch):
+def test_the_number_of_certificates_is_limited(folder, monkeypatch):
     monkeypatch.setattr(certificate_files, "MOST_CERTIFICATES", 2)
     lines = []
     for number in range(4):

@@ -1,6 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""The parser of chronyc's reports, on captured output of every supported version.
+
+Long: each test needs the same captures and tables of columns, and they are read together.
+"""
 
 import time
 
@@ -184,7 +188,7 @@ def test_an_ordinary_user_gets_the_open_reports(capture):
     assert capture("healthy").take()["access"] == "socket"
 
 
-def test_a_stopped_daemon_is_told_by_the_status(capture):
+def test_a_stopped_daemon_is_recognised_by_the_status(capture):
     assert capture("stopped").take() == {"access": "closed", "refusal": "506 Cannot talk to daemon"}
 
 
@@ -192,7 +196,7 @@ def test_a_stopped_daemon_is_told_by_the_status(capture):
     ("report", "count"),
     [(chronyc.NTPDATA, 33), (chronyc.NTPDATA, 34), (chronyc.SERVERSTATS, 8), (chronyc.SERVERSTATS, 11)],
 )
-def test_fewer_columns_of_an_older_version_are_null_without_a_word(capture, report, count):
+def test_fewer_columns_of_an_older_version_are_null_without_a_warning(capture, report, count):
     line = ",".join(columns(capture("healthy"), report)[0][:count])
     answer = chronyc.parse(report, line)
     assert answer.warnings == []
@@ -220,7 +224,7 @@ def test_columns_of_a_newer_version_are_kept(capture, report):
     assert answer.warnings == []
 
 
-def test_a_number_that_is_none_is_an_error_with_its_line():
+def test_an_unreadable_number_is_an_error_with_its_line():
     with pytest.raises(chronyc.ChronycError, match=r"column 1 \(online\) of chronyc activity") as caught:
         chronyc.parse(chronyc.ACTIVITY, "many,0,0,0,0")
     assert caught.value.line == "many,0,0,0,0"
@@ -330,7 +334,7 @@ def test_reports_that_never_agree_are_joined_as_far_as_they_go(capture):
     assert [source["auth"] is None for source in taken["sources"]] == [False, True]
 
 
-def test_a_source_that_goes_while_it_is_asked_about_is_noticed(capture):
+def test_a_source_that_goes_during_the_query_is_noticed(capture):
     healthy = capture("healthy")
 
     def ask(commands):
@@ -349,7 +353,7 @@ def test_a_conversation_keeps_answers_apart():
         assert program.ask(["three"]) == ["said,three"]
 
 
-def test_a_program_that_hangs_is_given_up_in_time():
+def test_a_program_that_hangs_is_ended_at_the_deadline():
     begin = time.monotonic()
     with pytest.raises(chronyc.NoAnswerError, match=r"within 0.3 s"), chronyc.Conversation(
         "/bin/sh", 0.3, ["-c", "exec sleep 60"]
@@ -451,7 +455,7 @@ def test_an_ordinary_user_gets_no_clients(capture):
     assert taken["waitsync"]["try"] == 1
 
 
-def test_another_version_of_chronyc_gets_the_reports_that_are_alike(mismatch):
+def test_another_version_of_chronyc_gets_the_reports_of_equal_format(mismatch):
     taken = mismatch.take()
     assert [source["auth"]["mode"] for source in taken["sources"]] == ["nts", "nts"]
     assert "serverstats" in taken["refused"]

@@ -60,7 +60,7 @@ def gather(monkeypatch):
     return see_states
 
 
-def test_one_look_without_waiting(gather, capture):
+def test_one_query_without_a_condition(gather, capture):
     seen, done = gather([capture("ke_under_way")])
     assert (done["looks"], done["slept"]) == (1, [])
     assert (seen.reached, seen.waited_seconds, seen.warnings) == (None, 0.0, [])
@@ -78,12 +78,12 @@ def test_the_log_is_read_once_after_waiting(gather, capture):
     assert "refuses connections" in seen.facts["nts"]["reasons"][0]
 
 
-def test_the_log_is_left_alone_when_told_so(gather, capture):
+def test_the_log_is_not_read_without_the_option(gather, capture):
     seen, done = gather([capture("ke_refused")], log_lines=False)
     assert (seen.facts["nts"]["state"], done["log"]) == ("pending", 0)
 
 
-def test_it_looks_again_until_it_is_so(gather, capture):
+def test_gather_polls_until_the_condition_holds(gather, capture):
     states = [capture(state) for state in ("stopped", "just_started", "first_answers", "healthy", "stopped")]
     seen, done = gather(states, wait_for="authenticated")
     assert (seen.reached, done["looks"]) == (True, 4)
@@ -104,12 +104,12 @@ def test_the_last_pause_is_cut_short(gather, capture, timeout, slept):
     assert gather([capture("just_started")], wait_for="reachable", timeout=timeout)[1]["slept"] == pytest.approx(slept)
 
 
-def test_no_time_is_one_look(gather, capture):
+def test_a_timeout_of_zero_is_one_query(gather, capture):
     seen, done = gather([capture("just_started")], wait_for="reachable", timeout=0.0)
     assert (seen.reached, done["looks"]) == (False, 1)
 
 
-def test_nothing_is_waited_for_where_nothing_is_installed(gather):
+def test_a_host_without_chrony_is_not_polled(gather):
     seen, done = gather([], installed=False, pid=None, wait_for="reachable")
     assert (seen.reached, done["looks"], done["slept"]) == (False, 0, [])
     assert seen.facts["nts"]["state"] == "not_running"
@@ -121,7 +121,7 @@ def test_a_daemon_that_answers_runs_even_if_its_process_is_not_found(gather, cap
     assert (seen.facts["daemon"]["pid"], done["log"]) == (None, 0)
 
 
-def test_the_process_of_a_daemon_that_answers_is_looked_for(gather, capture):
+def test_the_process_of_a_daemon_that_answers_is_searched(gather, capture):
     assert gather([capture("healthy")], pid=None, elsewhere=os.getpid())[0].facts["daemon"]["pid"] == os.getpid()
     assert gather([capture("healthy")], pid=7, elsewhere=os.getpid())[0].facts["daemon"]["pid"] == 7
     assert gather([capture("stopped")], pid=None, elsewhere=os.getpid())[0].facts["running"] is False
@@ -133,7 +133,7 @@ def test_a_daemon_without_its_client_is_unknown(gather):
     assert "chronyc is not installed" in seen.facts["nts"]["reasons"][0]
 
 
-def test_what_is_odd_is_told(gather, capture):
+def test_warnings_of_the_reports_are_returned(gather, capture):
     healthy = capture("healthy")
     for row, line in enumerate(healthy.content["answers"]["authdata -a"]):
         healthy.content["answers"]["authdata -a"][row] = line.rpartition(",")[0]

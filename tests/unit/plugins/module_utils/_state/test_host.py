@@ -102,7 +102,7 @@ def test_units_that_exist_are_read_once():
     }
 
 
-def test_a_unit_that_was_skipped_is_told_from_one_that_was_never_started():
+def test_a_skipped_unit_differs_from_one_that_never_started():
     shown = SHOWN.replace("ConditionResult=yes", "ConditionResult=no").replace(
         "ActiveState=active", "ActiveState=inactive"
     )
@@ -199,7 +199,7 @@ def test_journal_gives_the_age_and_forgets_earlier_processes():
     assert [round(line.age_seconds) for line in read] == [99, 2]
 
 
-def test_programs_run_at_the_same_time_and_not_too_long(tmp_path):
+def test_programs_run_in_parallel_until_the_timeout(tmp_path):
     # Opening a FIFO waits for its other end: run one after the other, both programs would hang.
     fifo = str(tmp_path / "fifo")
     os.mkfifo(fifo)
@@ -274,7 +274,7 @@ def daemon(monkeypatch, tmp_path):
         process.kill()
 
 
-def test_the_daemon_is_found_by_systemds_word(daemon):
+def test_the_daemon_is_found_by_its_unit(daemon):
     assert host.find_daemon(daemon[0]) == daemon[0]
     assert host.find_daemon(os.getpid()) is None
     assert host.find_daemon(4194305) is None

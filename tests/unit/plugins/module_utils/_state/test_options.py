@@ -40,7 +40,7 @@ def test_options_are_read_as_by_chronyd(words, given, unusable):
     assert (found.options, [word for word, _reason in found.unusable]) == (given, unusable)
 
 
-def test_the_last_one_that_gives_an_option_is_heard():
+def test_the_last_value_of_an_option_applies():
     merged = options.merge({"F": "1", "4": None}, {"u": "chrony", "F": "0"}, {"r": None, "6": None})
     assert options.words_of(merged) == ["-F", "0", "-u", "chrony", "-r", "-6"]
 

@@ -1,6 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""The verdict on captured states of real chronyds, and on changes of them.
+
+Long: one table has the expected verdict of every capture, and the tests below change these captures.
+"""
 
 import copy
 import re
@@ -207,7 +211,7 @@ def test_a_failure_before_the_last_success_is_history(capture):
         assert states_of(facts)[0] == state
 
 
-def test_a_failure_of_no_name_is_nobodys_while_keys_work(capture):
+def test_a_failure_without_a_name_is_ignored_while_keys_work(capture):
     log = [(0.1, "Could not set credentials : Error while reading file.")]
     assert states_of(judge(capture("saved_cookies"), log=log)) == (A, [A])
     assert states_of(judge(capture("just_started"), log=log)) == (P, [P, P])
@@ -311,7 +315,7 @@ def test_cookies_of_an_earlier_run_may_be_refused_once(capture):
     assert states_of(judge(capture("saved_cookies_server_gone"), change=change)) == (P, [P])
 
 
-def test_nobody_is_authenticated_without_a_followed_source(capture):
+def test_a_host_without_a_followed_source_is_not_authenticated(capture):
     def change(reports):
         for source in reports["sources"]:
             source["state"] = "unusable"
@@ -417,13 +421,13 @@ def test_reports_of_another_version_are_named(mismatch, replaced):
     ("offset", "most", "expected"),
     [(0.002, 0.001, False), (-0.002, 0.001, False), (0.001, 0.001, True), (-0.0001, 0.001, True), (9.0, None, True)],
 )
-def test_the_offset_that_is_waited_for(capture, offset, most, expected):
+def test_the_condition_on_the_offset(capture, offset, most, expected):
     facts = judge(capture("healthy"), change=lambda reports: reports["tracking"].update(offset_seconds=offset))
     assert verdict.reached(facts, "synchronised", 1, most) is expected
     assert verdict.reached(facts, "authenticated", 1, most) is expected
 
 
-def test_progress_tells_how_far_each_source_got(capture):
+def test_progress_has_the_state_of_each_source(capture):
     gone, healthy = verdict.progress(judge(capture("one_of_two_gone")))
     # chronyd continues to follow the old samples of a source that stopped answering.
     assert re.match("nts1.test: failed, (selected|combined), reach 000$", gone)
@@ -455,7 +459,7 @@ def test_progress_tells_how_far_each_source_got(capture):
         ({"active_state": "inactive", "rivals": [{"unit": "ntp.service", "active_state": "inactive"}]}, ["inactive"]),
     ],
 )
-def test_why_nothing_runs(change, texts):
+def test_reasons_of_a_stopped_chronyd(change, texts):
     stopped = host(running=False)
     for place in (stopped, stopped["environment"], stopped["unit"]):
         place.update({name: value for name, value in change.items() if name in place})
@@ -526,7 +530,7 @@ def test_a_rival_is_named_once():
         ("stopped", "reachable", 1, False),
     ],
 )
-def test_what_is_waited_for(capture, state, condition, sources, expected):
+def test_the_condition_of_wait_for(capture, state, condition, sources, expected):
     assert verdict.reached(judge(capture(state)), condition, sources) is expected
 
 
@@ -645,7 +649,7 @@ def test_what_chronyd_may_follow_besides_is_noted(capture):
     assert judge(capture("mixed_ignore"))["nts"]["notes"] == []
 
 
-def test_a_source_whose_keeper_is_lost_is_loose(capture):
+def test_a_plain_source_is_loose_without_usable_trusted_sources(capture):
     """With authselectmode mix, too, chronyd follows the source without NTS for a while."""
 
     def change(reports):
@@ -672,7 +676,7 @@ def test_a_source_whose_keeper_is_lost_is_loose(capture):
         ("not_synchronised", 16, "the server says that its own clock is not synchronised"),
     ],
 )
-def test_a_stratum_that_is_too_high_is_told_from_a_server_without_time(capture, leap, stratum, text):
+def test_too_high_a_stratum_differs_from_an_unsynchronised_server(capture, leap, stratum, text):
     def change(reports):
         reports["sources"][0]["ntpdata"].update(leap_status=leap, stratum=stratum)
 
@@ -691,7 +695,7 @@ def test_a_stratum_that_is_too_high_is_told_from_a_server_without_time(capture, 
         ({"state": "combined"}, None, "take it for unsynchronised."),
     ],
 )
-def test_a_stratum_that_clients_do_not_accept_is_told(capture, source, ntpdata, text):
+def test_a_stratum_that_clients_do_not_accept_is_reported(capture, source, ntpdata, text):
     def change(reports):
         reports["tracking"]["stratum"] = 16
         row = reports["sources"][0]
@@ -712,7 +716,7 @@ def test_a_stratum_that_clients_do_not_accept_is_told(capture, source, ntpdata, 
 @pytest.mark.parametrize(
     ("tests", "loop"), [("1110", True), ("1111", False), ("0110", False), ("0000", False), (None, False)]
 )
-def test_a_loop_is_told_from_other_tests_that_fail(capture, tests, loop):
+def test_a_loop_differs_from_other_failed_tests(capture, tests, loop):
     def change(reports):
         row = reports["sources"][0]
         row["state"], row["selection"]["state"] = "unusable", "missing_samples"
