@@ -528,7 +528,7 @@ FAULTS = [
     Fault("certificate_refused", by_chronyd(pair=constrained)),
     Fault("certificate_unexpected", good, "serial", options={"expected_serial": "AB:CD"}, name="serial"),
     Fault("certificate_unexpected", good, "fingerprint", options={"expected_fingerprint": "AB:CD"}, name="fingerprint"),
-    Fault("certificate_expires_soon", good, "30 were asked", options={"min_remaining_days": 30}),
+    Fault("certificate_expires_soon", good, "30 are required", options={"min_remaining_days": 30}),
     Fault("ke_closed", answering(), "after 0 bytes", name="at once"),
     Fault("ke_closed", answering(*GOOD), "after 844 bytes", name="before the end"),
     Fault("ke_timed_out", by_tls(silent), name="silent"),

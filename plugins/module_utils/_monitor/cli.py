@@ -50,7 +50,7 @@ def read_arguments(arguments: Sequence[str]) -> Any:
     parser = argparse.ArgumentParser(
         prog="nts-monitor",
         description="What the last run of nts-monitor.timer found about chrony and NTS on this host.",
-        epilog="Exit status: 0 well, 1 nothing was found yet, 2 wrong call or settings; of --nagios 0 OK, 1 WARNING,"
+        epilog="Exit status: 0 well, 1 no result yet, 2 wrong call or settings; of --nagios 0 OK, 1 WARNING,"
         " 2 CRITICAL, 3 UNKNOWN.",
     )
     what = parser.add_mutually_exclusive_group()
@@ -60,7 +60,7 @@ def read_arguments(arguments: Sequence[str]) -> Any:
     what.add_argument(
         "--clients", action="store_true", help="the clients that do not use NTS yet, and those that do (root)"
     )
-    what.add_argument("--collect", metavar="SETTINGS", nargs="?", help="look at chrony now (the unit does)")
+    what.add_argument("--collect", metavar="SETTINGS", nargs="?", help="collect now, as the unit does")
     parser.add_argument(
         "--threshold",
         action="append",
@@ -133,7 +133,7 @@ def show_clients(settings: Settings) -> int:
 def show_people(status: Optional[Row]) -> int:
     """Print state, reasons, notes and problems in a few lines; return the exit status."""
     if status is None:
-        sys.stderr.write("nts-monitor: nothing was found yet: look at systemctl status nts-monitor.timer.\n")
+        sys.stderr.write("nts-monitor: the monitor has not run yet: look at systemctl status nts-monitor.timer.\n")
         return EXIT_FAILED
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status["time"]))
     nts = status["nts"] or {"state": "unknown", "reasons": [], "notes": []}

@@ -71,12 +71,12 @@ def user_of_monitor(root: str = "") -> Optional[User]:
     pid = find_daemon(0) if not root else None
     owner = _name(int(status_of(str(pid)).get("Uid", "0").split()[0])) if pid else None
     if owner == "root":
-        return User("root", "chronyd runs as root, so that nobody else may use its socket.")
+        return User("root", "chronyd runs as root, so that only root may use its socket.")
     name = next((name for name in (owner, *CHRONY_USERS) if name and _exists(name)), None)
     if name is None:
         return None
     if not os.path.exists(root + BUS):
-        return User("root", "Without D-Bus, systemd answers nobody else.")
+        return User("root", "Without D-Bus, systemd answers only root.")
     return User(name)
 
 
@@ -117,10 +117,10 @@ def textfile_directory(root: str = "") -> Tuple[str, str]:
             return "", f"node_exporter runs without {TEXTFILE_OPTION}, so that it reads no file of metrics."
         if os.path.isdir(root + given):
             return given, ""
-        return "", f"node_exporter is to read {given}, which is not there."
+        return "", f"node_exporter reads {given}, but this folder does not exist."
     found = next((path for path in TEXTFILE_FOLDERS if os.path.isdir(root + path)), "")
     folders = " and ".join(TEXTFILE_FOLDERS)
-    return found, "" if found else f"No node_exporter runs here, and its usual folders {folders} are not there."
+    return found, "" if found else f"No node_exporter runs here, and its usual folders {folders} do not exist."
 
 
 def command_lines(root: str = "") -> Iterator[List[str]]:

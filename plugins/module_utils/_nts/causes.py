@@ -216,7 +216,7 @@ CAUSES = {
         "let the NTS-KE server and the NTP server have the same keys (ntskeys in ntsdumpdir, ntsrotate 0)",
     ),
     "ntp_kiss": Cause(
-        "the server asks not to be asked (kiss code {detail})",
+        "the server refuses requests of this host (kiss code {detail})",
         "look at the server's rate limit (ratelimit) and access (allow)",
     ),
     "ntp_not_authentic": Cause(

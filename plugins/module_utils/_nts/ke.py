@@ -180,7 +180,7 @@ def _assert_ntpv4(item: Optional[Record]) -> None:
     if item is None:
         raise ProtocolError("ke_no_protocol", "it names no protocol")
     if not item.body:
-        raise ProtocolError("ke_no_protocol", "it knows none of those asked for")
+        raise ProtocolError("ke_no_protocol", "it supports none of the requested protocols")
     if _number(item, "protocol") != NTPV4:
         raise ProtocolError("ke_no_protocol", f"it chose the protocol {_number(item, 'protocol')}")
 

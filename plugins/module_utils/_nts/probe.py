@@ -293,14 +293,13 @@ class Probe:
         if options.min_remaining_days is not None and days < options.min_remaining_days:
             raise ProbeError(
                 "certificate_expires_soon",
-                f"on {leaf['not_after']}, in {days:.1f} days, and {options.min_remaining_days:g} were asked for",
+                f"on {leaf['not_after']}, in {days:.1f} days, and {options.min_remaining_days:g} are required",
             )
         if days < 0:
-            self._warn(f"The server's certificate has expired on {leaf['not_after']}, and its dates were not to count.")
+            self._warn(f"The server's certificate expired on {leaf['not_after']}; this probe ignores its dates.")
         if not leaf["subject_alt_names"]:
             self._warn(
-                f"The server's certificate has no subjectAltName: {name} was found in its subject, where other clients"
-                " do not look."
+                f"The server's certificate has no subjectAltName. {name} is in its subject, which other clients ignore."
             )
 
     def _distrust_detail(self, distrust: TlsError) -> str:
@@ -309,10 +308,10 @@ class Probe:
         last = chain[-1]
         if distrust.kind != "certificate_issuer" or last["issuer"] == last["subject"]:
             return distrust.detail
+        number = f"{len(chain)} certificate{'s' if len(chain) > 1 else ''}"
         return (
-            f"{distrust.detail} The server sent {len(chain)} certificate{'s' if len(chain) > 1 else ''}, the last of"
-            f" which {last['issuer'] or 'nobody'} issued. If that is an intermediate CA, the server must send its"
-            " certificate, too."
+            f"{distrust.detail} The server sent {number}, the last of which {last['issuer'] or 'an unknown CA'} issued."
+            " If that is an intermediate CA, the server must send its certificate, too."
         )
 
     def _warn(self, text: str) -> None:
@@ -432,7 +431,7 @@ class Probe:
         if not reply.is_time:
             raise ProbeError("ntp_unsynchronised" if reply.leap == ntp.UNSYNCHRONISED else "ntp_stratum")
         if not reply.cookies:
-            self._warn("The server's answers bring no fresh cookies, so that clients must soon come back for others.")
+            self._warn("The server's answers have no fresh cookies: clients must soon repeat the key exchange.")
 
     def _query_chronyd(self, chronyd: str) -> Row:
         """Query the server by a chronyd that does not set the clock (chronyd -Q), and return the offset."""

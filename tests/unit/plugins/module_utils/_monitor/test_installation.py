@@ -42,7 +42,7 @@ def host(tmp_path):
         ([ROLE, "/srv/t"], [["node_exporter", "--collector.textfile.directory", "/srv/t/"]], ("/srv/t", "")),
         ([DEBIAN], [["/usr/bin/prometheus-node-exporter"]], (DEBIAN, "")),
         ([DEBIAN], [["/usr/local/bin/node_exporter"]], ("", "runs without --collector.textfile.directory")),
-        ([DEBIAN], [["node_exporter", "--collector.textfile.directory=/srv/t"]], ("", "to read /srv/t, which is not")),
+        ([DEBIAN], [["node_exporter", "--collector.textfile.directory=/srv/t"]], ("", "reads /srv/t, but this folder")),
         ([DEBIAN, "/srv"], [["node_exporter", "--collector.textfile.directory=/srv/*"]], ("", "runs without")),
         ([DEBIAN], [["/bin/sh"], []], (DEBIAN, "")),
     ],

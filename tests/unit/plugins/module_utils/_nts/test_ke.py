@@ -109,7 +109,7 @@ def test_a_message_without_its_end_has_no_length(cut):
         ("ke_error", "warning 5", [PROTOCOL, AEAD_15, record(3, b"\0\5", critical=True), cookies(*COOKIES), END]),
         ("ke_critical_record", "type 99", [PROTOCOL, AEAD_15, record(99, critical=True), cookies(*COOKIES), END]),
         ("ke_no_protocol", "names no protocol", [AEAD_15, cookies(*COOKIES), END]),
-        ("ke_no_protocol", "none of those asked for", [record(1, critical=True), AEAD_15, END]),
+        ("ke_no_protocol", "none of the requested protocols", [record(1, critical=True), AEAD_15, END]),
         ("ke_no_protocol", "protocol 1", [bytes.fromhex("800100020001"), AEAD_15, END]),
         ("ke_no_aead", "accepts none of 30, 15", [PROTOCOL, END]),
         ("ke_no_aead", "accepts none of 30, 15", [PROTOCOL, record(4), END]),
