@@ -422,7 +422,13 @@ def _firewalls(
         before = record.get("nft_before") if former == request.nft_include else _text(request.nft_include)
         found.append(Nftables(host, firewalls, request.nft_include, before))
     if former and former not in [each.path for each in found if isinstance(each, Nftables)]:
-        found.append(Nftables(host, firewalls, former, record.get("nft_before")))
+        moved = Nftables(host, firewalls, former, record.get("nft_before"))
+        for each in found:
+            if isinstance(each, Nftables):
+                # The other include now holds the rules of the kernel: clearing this file must not remove them.
+                each.chains += [chain for chain in moved.chains if chain not in each.chains]
+                moved.chains = []
+        found.append(moved)
     return found
 
 
