@@ -6,10 +6,11 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ansible_collections.securetime.nts.tests.stages import record_core
+from ansible_collections.securetime.nts.tests.stages import coverage_check, record_core
 from ansible_collections.securetime.nts.tests.stages import run as stages
 from ansible_collections.securetime.nts.tests.stages.run import Result, Stage
 
@@ -174,3 +175,33 @@ def test_results_on_a_tree_that_changed_are_not_resumed(monkeypatch: pytest.Monk
     monkeypatch.setattr(stages, "tree", lambda: "another")
     run(monkeypatch, first=Stage("true", "check", ()))
     assert json.loads((folder / "state").read_text())["first"]["tree"] == ""
+
+
+def coverage_report(**functions: tuple[int, int, int, int]) -> dict[str, Any]:
+    """Return coverage's JSON of one file: covered and missing lines, covered and missing branches, by function."""
+    keys = ("executed_lines", "missing_lines", "executed_branches", "missing_branches")
+    regions = {name: {key: [0] * n for key, n in zip(keys, counts, strict=True)} for name, counts in functions.items()}
+    return {"files": {"plugins/a.py": {"functions": regions}}}
+
+
+def group(*names: str) -> dict[str, Any]:
+    return {"reason": "It needs a host.", "functions": {"plugins/a.py": list(names)}}
+
+
+def test_coverage_below_its_limit_is_a_problem() -> None:
+    assert coverage_check.check(coverage_report(f=(95, 5, 20, 1)), [])[1] == []
+    for counts in ((94, 6, 20, 0), (100, 0, 94, 6)):
+        assert "add tests up to 95 %" in coverage_check.check(coverage_report(f=counts), [])[1][0]
+
+
+def test_a_listed_function_counts_in_the_figures_of_all_code_alone() -> None:
+    table, problems = coverage_check.check(coverage_report(f=(10, 0, 2, 0), main=(0, 10, 0, 2)), [group("main")])
+    assert problems == []
+    assert "50.0 %" in table[1]
+    assert "100.0 %" in table[2]
+
+
+def test_a_listed_function_that_tests_cover_or_that_is_gone_is_a_problem() -> None:
+    report = coverage_report(f=(10, 0, 2, 0))
+    assert "which tests cover: remove" in coverage_check.check(report, [group("f")])[1][0]
+    assert "which does not exist: remove" in coverage_check.check(report, [group("g")])[1][0]
