@@ -11,10 +11,13 @@ cat >"$data/rc" <<EOF
 [run]
 branch = true
 parallel = true
-patch = subprocess
+patch = subprocess, _exit
 source = $PWD/plugins
 data_file = $data/data
 disable_warnings = no-data-collected
+[report]
+# So that a file that no test imports counts, too.
+include_namespace_packages = true
 [json]
 output = $data/coverage.json
 [html]

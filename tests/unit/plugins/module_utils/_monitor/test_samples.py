@@ -238,3 +238,48 @@ def test_clients_are_counted_by_protocol(capture):
     assert values(facts)[("chrony_clients", ("plain",))] == 5
     facts["client_counts"] = None
     assert ("chrony_clients", ("plain",)) not in values(facts)
+
+
+def test_what_chronyc_does_not_report_has_no_sample(capture):
+    facts = copy.deepcopy(monitored.facts_of(capture("healthy")))
+    before = values(facts)
+    gone = {
+        "tracking": ["offset_seconds", "leap_status", "error_bound_seconds"],
+        "source": ["reach", "poll_log2_seconds"],
+        "ntp": ["offset_seconds", "authenticated"],
+    }
+    (source, *_others) = facts["sources"]
+    for row, names in ((facts["tracking"], gone["tracking"]), (source, gone["source"])):
+        for name in names:
+            row[name] = None
+    source["auth"]["key_length_bits"] = None
+    if source["ntpdata"]:
+        for name in gone["ntp"]:
+            source["ntpdata"][name] = None
+    after = values(facts)
+    missing = {name for name, _labels in set(before) - set(after)}
+    assert missing >= {
+        "chrony_tracking_system_time_seconds",
+        "chrony_tracking_leap_status",
+        "chrony_clock_error_bound_seconds",
+        "chrony_sources_reachability_ratio",
+        "chrony_sources_polling_interval_seconds",
+        "chrony_authdata_key_length_bytes",
+    }
+    # The others are as they were.
+    assert {key: value for key, value in before.items() if key in after} == after
+
+
+def test_a_pair_that_was_not_probed_has_its_file_alone(capture):
+    unknown = dict(PAIR, served=None, chain_not_after=None, matches=None, stages={}, probed=None)
+    found = values(monitored.facts_of(capture("healthy")), dict(SERVER, pairs=[unknown]))
+    of_pair = {name for name, labels in found if "server" in labels}
+    assert of_pair == {
+        "chrony_nts_server_certificate_not_before_timestamp_seconds",
+        "chrony_nts_server_certificate_not_after_timestamp_seconds",
+    }
+
+
+def test_a_sample_has_the_labels_of_its_metric():
+    with pytest.raises(ValueError, match="takes 2 labels, not 1"):
+        samples._sample("chrony_info", 1, "4.9")
