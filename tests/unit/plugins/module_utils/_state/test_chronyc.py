@@ -6,6 +6,8 @@
 Long: each test needs the same captures and tables of columns, and they are read together.
 """
 
+import json
+import sys
 import time
 
 import pytest
@@ -463,3 +465,28 @@ def test_another_version_of_chronyc_gets_the_reports_of_equal_format(mismatch):
     assert taken["serverstats"] is None
     assert [source["ntpdata"] is None for source in taken["sources"]] == ["ntpdata" in taken["refused"]] * 2
     assert taken["warnings"] == []
+
+
+REPLAY = """
+import json, sys
+answers = json.load(open({file!r}))
+assert sys.argv[-1] == "-c", sys.argv
+prefix = "-N " if sys.argv[1] == "-N" else ""
+for line in sys.stdin:
+    command = line.rstrip("\\n")
+    if command == {separator!r}:
+        print({answer!r}, flush=True)
+    else:
+        print("\\n".join(answers[prefix + command]), flush=True)
+"""
+
+
+@pytest.mark.parametrize("state", ["healthy", "unresolved", "every_report"])
+def test_a_program_is_asked_as_it_was_for_the_capture(capture, program, tmp_path, state):
+    answers = tmp_path / "answers.json"
+    answers.write_text(json.dumps(capture(state).content["answers"]))
+    given = {"file": str(answers), "separator": chronyc.SEPARATOR, "answer": chronyc.SEPARATOR_ANSWER}
+    script = tmp_path / "replay.py"
+    script.write_text(REPLAY.format(**given))
+    path = program(f'exec {sys.executable} {script} "$@"')
+    assert chronyc.read_reports(path, 60.0, ["clients"]) == capture(state).take("clients")
