@@ -230,3 +230,17 @@ def test_included_files_are_read_as_chronyd_reads_them(folder: Path) -> None:
     # Where chronyd refuses the configuration, its text is better than nothing.
     config.write_text("nonsense\n")
     assert config_check.effective_text(SYSTEM, str(config)) == "nonsense\n"
+
+
+def test_folders_of_anchors_and_missing_folders_of_sources_are_no_mistake(folder: Path, pair: Pair) -> None:
+    lines = [f"ntstrustedcerts {pair.chain.parent}", f"sourcedir {folder / 'none'}"]
+    assert check(folder, lines)
+    directives = {"ntstrustedcerts": [[str(pair.chain.parent)]], "sourcedir": [[str(folder / "none")]]}
+    config_check.check_reach(SYSTEM, directives, Sandbox("", {}), AS_ROOT)
+
+
+def test_without_chronyd_nothing_is_checked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_check, "find_chronyd", lambda: None)
+    assert check(folder, ["nonsense"]) is False
+    (folder / "chrony.conf").write_text("nonsense\n")
+    assert config_check.effective_text(SYSTEM, str(folder / "chrony.conf")) == "nonsense\n"

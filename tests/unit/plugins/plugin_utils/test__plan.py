@@ -20,6 +20,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._plan import (
     package_names,
     platform,
     proof,
+    waits_by_socket,
 )
 from ansible_collections.securetime.nts.plugins.plugin_utils._variables import MAY_BE_MISSING, PLATFORM
 from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import (
@@ -734,3 +735,137 @@ PEER = {"address": "nts2.example.org", "type": "peer", "nts": False, "key": 7}
 )
 def test_one_of_servers_that_agree_on_a_clock_need_follow_none(variables: dict[str, Any], goal: str) -> None:
     assert planned({**SERVER, **variables})["proof"]["goal"] == goal
+
+
+def test_the_directives_of_a_client_are_complete() -> None:
+    lines = [
+        "driftfile /var/lib/chrony/chrony.drift",
+        "dumpdir /var/lib/chrony",
+        "keyfile /etc/chrony/chrony.keys",
+        "logchange 0.5",
+        "logdir /var/log/chrony",
+        "makestep 1.0 3",
+        "ntsdumpdir /var/lib/chrony",
+        "rtcsync",
+    ]
+    assert planned()["directive_lines"] == lines
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"chrony_nts_directives": {"refclock": [{"driver": "PHC", "parameter": "/dev/ptp0"}]}}, True),
+        ({"chrony_nts_directives": {"refclock": [{"driver": "RTC", "parameter": "/dev/rtc0"}]}}, False),
+        ({"chrony_nts_directives": {"rtcfile": "/var/lib/chrony/rtc"}}, False),
+        ({"chrony_nts_raw_lines": ["log tracking", "rtcfile /var/lib/chrony/rtc"]}, False),
+    ],
+)
+def test_a_clock_of_the_host_is_not_set_where_chronyd_reads_it(variables: dict[str, Any], expected: bool) -> None:
+    assert ("rtcsync" in planned(variables)["directive_lines"]) is expected
+
+
+def test_the_plan_of_a_pair_has_no_secret() -> None:
+    given = {
+        "chrony_nts_certificate_provider": "files",
+        "chrony_nts_certificate_content": "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n",
+        "chrony_nts_certificate_key_content": SECRET,
+    }
+    (pair,) = planned({**SERVER, **given})["pairs"]
+    assert {"content", "key_content"} & set(pair) == set()
+    assert SECRET not in json.dumps(pair)
+
+
+def test_every_missing_package_is_named_without_a_package_manager() -> None:
+    packages = {"chrony": None, "ca-certificates": None, "python3-cryptography": None}
+    host = planned(SERVER, environment__package_manager=None, environment__packages=packages)
+    assert any("Install chrony, " in text and text.endswith(" on it.") for text in host["problems"]), host["problems"]
+
+
+@pytest.mark.parametrize("age", ["-1", "0", "1", "3600"])
+def test_the_lists_of_apt_are_refreshed_where_a_package_is_to_be_the_latest(age: str) -> None:
+    given = planned({"chrony_nts_package_state": "latest", "chrony_nts_package_cache_seconds": age})["installation"]
+    assert given["cache_seconds"] == max(0, int(age))
+
+
+def test_an_upgrade_alone_needs_a_package_manager() -> None:
+    for variables in ({"chrony_nts_package_upgrade": True}, {"chrony_nts_package_version": "4.6.1-3"}):
+        problems = planned(variables, environment__package_manager=None)["problems"]
+        assert any("this host has none of apt, dnf and zypper" in text for text in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("daemon", "text"),
+    [
+        ({"version": "3.5", "features": {"NTS": True}}, "is version 3.5 with NTS."),
+        ({"version": "4.6.1", "features": {"NTS": False}}, "is version 4.6.1 without NTS."),
+        ({"version": "4.6.1", "features": {}}, "is version 4.6.1 without NTS."),
+    ],
+)
+def test_a_chronyd_that_cannot_do_nts_is_described(daemon: dict[str, Any], text: str) -> None:
+    assert text in " ".join(planned(daemon=daemon)["problems"])
+
+
+def test_apt_takes_a_version_without_its_release_for_another_one() -> None:
+    packages = {"chrony": "4.6.1-3", "ca-certificates": "1", "python3-cryptography": None}
+    for manager, installs in (("apt", True), ("dnf", False)):
+        given = {"environment__package_manager": manager, "environment__packages": packages}
+        assert planned({"chrony_nts_package_version": "4.6.1"}, **given)["installs"] is installs
+
+
+def test_what_an_old_chronyd_lacks_is_a_problem_where_it_is_used() -> None:
+    def problems(**variables: Any) -> str:
+        return " ".join(planned(variables, daemon__version="4.0")["problems"])
+
+    anchor = {"content": "-----BEGIN CERTIFICATE-----"}
+    assert "chrony_nts_more_certificates" not in problems(**SERVER)
+    assert "trust_anchors" not in problems(chrony_nts_trust_anchors=[{**anchor, "set": 0}])
+    assert "trust_anchors" in problems(chrony_nts_trust_anchors=[{**anchor, "set": 1}])
+    skipped = problems(chrony_nts_trust_anchors=[{**anchor, "set": 1}], chrony_nts_skip_unsupported=True)
+    assert "trust_anchors" not in skipped
+
+
+@pytest.mark.parametrize(("options", "expected"), [(["-F", "0"], False), (["-F", "1"], True)])
+def test_a_filter_of_system_calls_that_chronyd_lacks_is_a_problem(options: list[str], expected: bool) -> None:
+    lacks = {"NTS": True, "SCFILTER": False}
+    given = {"files": ["/etc/default/chrony"], "variables": {"DAEMON_OPTS": options}}
+    host = planned(environment__daemon_options=given, daemon__features=lacks)
+    assert any("has no system call filter" in text for text in host["problems"]) is expected
+
+
+def test_a_boot_waits_by_udp_on_every_address_of_the_host() -> None:
+    addresses = [["127.0.0.1"], ["0.0.0.0"], ["::1"], ["::"]]
+    environment = {"chrony_wait": "enabled"}
+    assert waits_by_socket(environment, {"bindcmdaddress": addresses}) is False
+    assert waits_by_socket(environment, {"bindcmdaddress": [*addresses, ["192.0.2.1"]]}) is True
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({**SERVER, "chrony_nts_shared_keys": "pool"}, True),
+        (SERVER, False),
+        ({"chrony_nts_shared_keys": "pool"}, False),
+    ],
+)
+def test_a_server_with_shared_keys_makes_none_itself(variables: dict[str, Any], expected: bool) -> None:
+    assert ("ntsrotate 0" in planned(variables)["directive_lines"]) is expected
+
+
+def test_the_port_of_the_server_is_labelled_on_servers_alone() -> None:
+    port = {"chrony_nts_directives": {"ntsport": 4461}}
+    assert planned({**SERVER, **port}, environment__selinux=True)["ntske_ports"] == [4461]
+    assert planned(port, environment__selinux=True)["ntske_ports"] == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "environment", "text"),
+    [
+        ({"chrony_nts_clock_control": "never"}, {}, "chrony_nts_clock_control is never"),
+        ({}, {"environment__cap_sys_time": False}, "the capability CAP_SYS_TIME is missing"),
+        ({}, {"environment__cap_sys_time": False, "environment__container": "lxc"}, "this is a container"),
+    ],
+)
+def test_why_chronyd_does_not_set_the_clock_is_a_note(
+    variables: dict[str, Any], environment: dict[str, Any], text: str
+) -> None:
+    assert text in " ".join(planned(variables, **environment)["notes"])

@@ -249,3 +249,9 @@ def test_a_namespace_without_collections_is_no_error(monkeypatch: pytest.MonkeyP
 
 def test_a_long_value_is_shortened() -> None:
     assert len(mistakes(variables({"chrony_nts_directives": ["x" * 5000]}))[0]) < 200
+
+
+def test_sentences_that_just_fit_into_a_message_are_shown() -> None:
+    fitting = ["a" * 100, "b" * (_rules.LONGEST_MESSAGE - 100)]
+    assert _rules.message(fitting) == "\n".join(fitting)
+    assert _rules.message([fitting[0], fitting[1] + "b"]).splitlines()[1].startswith("1 more of them")

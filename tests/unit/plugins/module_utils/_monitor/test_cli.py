@@ -125,3 +125,20 @@ def test_collect_runs_as_the_owner_of_its_folder_alone(tmp_path, capsys):
     (tmp_path / "settings").write_text(json.dumps({"state": str(state)}))
     assert collector.main(["--collect", str(tmp_path / "settings")]) == 2
     assert "systemctl start nts-monitor.service" in capsys.readouterr().err
+
+
+def test_directives_are_those_that_the_daemon_reads(tmp_path, monkeypatch):
+    def daemon(*arguments, config=None):
+        return {"arguments": list(arguments), "config_file": config}
+
+    config = tmp_path / "chrony.conf"
+    config.write_text("include more.conf\n")
+    monkeypatch.setattr(collector, "find_chronyd", lambda: None)
+    assert collector.directives(daemon("chronyd", "server a", "allow", config=str(config))) == "server a\nallow"
+    assert collector.directives(daemon("chronyd")) == ""
+    assert collector.directives(daemon("chronyd", config=str(config))) == "include more.conf\n"
+    program = tmp_path / "chronyd"
+    program.write_text(f'#!/bin/sh\n[ "$1 $2 $3" = "-p -f {config}" ] && echo allow\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(collector, "find_chronyd", lambda: str(program))
+    assert collector.directives(daemon("chronyd", config=str(config))) == "allow\n"

@@ -364,3 +364,47 @@ def test_the_chronyd_of_the_distribution_comes_before_another(monkeypatch, tmp_p
     assert host.find_chronyd() == str(ours)
     monkeypatch.setattr(host, "CHRONYD", ())
     assert host.find_chronyd() == "/usr/local/sbin/chronyd"
+
+
+@pytest.mark.parametrize(
+    ("files", "markers", "expected"),
+    [
+        ({"/run/systemd/container": "lxc\n", "/proc/1/environ": "container=docker"}, [], "lxc"),
+        ({"/proc/1/environ": "PATH=/bin\0container=podman\0"}, ["/.dockerenv"], "podman"),
+        ({"/proc/1/environ": "PATH=/bin\0"}, ["/.dockerenv"], "docker"),
+        ({}, ["/run/.containerenv"], "podman"),
+        ({}, [], None),
+    ],
+)
+def test_the_kind_of_a_container_is_named_as_by_systemd(monkeypatch, files, markers, expected):
+    monkeypatch.setattr(host, "read_file", lambda path: files.get(path, ""))
+    monkeypatch.setattr(host.os.path, "exists", lambda path: path in markers)
+    assert host.container() == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "own", "expected"),
+    [
+        ("000001ffffffffff", "0000000000000000", True),
+        ("000001fffdffffff", "000001ffffffffff", False),
+        ("", "000001ffffffffff", True),
+        ("", "", None),
+    ],
+)
+def test_the_right_to_set_the_clock_is_that_of_the_first_process(monkeypatch, first, own, expected):
+    sets = {"1": {"CapBnd": first}, "self": {"CapBnd": own}}
+    monkeypatch.setattr(host, "status_of", lambda process: sets[process])
+    assert host.has_cap_sys_time() is expected
+
+
+def test_the_journal_of_the_process_is_read(tmp_path, monkeypatch):
+    program = tmp_path / "journalctl"
+    line = {"__MONOTONIC_TIMESTAMP": str(int(time.monotonic() * 1e6)), "MESSAGE": "Selected source 192.0.2.1"}
+    program.write_text(f"#!/bin/sh\ncase \"$*\" in *_PID=7*) echo '{json.dumps(line)}' ;; esac\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(host, "find_program", lambda name: str(tmp_path / name))
+    assert [found.text for found in host.log_lines(7, 10.0, 30.0)] == ["Selected source 192.0.2.1"]
+    # Who may not read the journal gets nothing.
+    assert host.log_lines(8, 10.0, 30.0) is None
+    monkeypatch.setattr(host, "find_program", lambda _name: None)
+    assert host.log_lines(7, 10.0, 30.0) is None

@@ -733,3 +733,81 @@ def test_a_loop_differs_from_other_failed_tests(capture, tests, loop):
 )
 def test_duration(seconds, text):
     assert verdict.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("auth", "text"),
+    [
+        ({"nak": True}, "NTS NAK"),
+        ({"ke_attempts": 1}, "a new key exchange is under way"),
+        ({"cookies": 0}, "all cookies are used up"),
+    ],
+)
+def test_a_source_that_answered_lately_says_what_it_waits_for(capture, auth, text):
+    facts = judge(capture("healthy"), log=False, change=lambda reports: reports["sources"][0]["auth"].update(auth))
+    assert text in " ".join(facts["nts"]["reasons"])
+
+
+def test_an_answer_without_authentication_is_named(capture):
+    def change(reports):
+        reports["sources"][0]["ntpdata"].update(authenticated=False)
+
+    reasons = judge(capture("healthy"), change=change)["nts"]["reasons"]
+    assert "its last valid answer was not authenticated" in " ".join(reasons)
+
+
+def test_fips_mode_is_a_reason_where_nothing_runs():
+    for fips in (True, False):
+        stopped = host(running=False)
+        stopped["unit"]["active_state"] = "failed"
+        stopped["environment"]["fips"] = fips
+        facts = verdict.judge(stopped, {"access": "closed", "refusal": "506"}, verdict.read_log(None))
+        assert ("FIPS mode" in " ".join(facts["nts"]["reasons"])) is fips
+
+
+@pytest.mark.parametrize(
+    ("exchanged", "answered", "expected"),
+    [
+        (5, None, True),
+        (9, None, True),
+        (10, None, True),
+        (11, None, False),
+        (5, 6, True),
+        (5, 5, False),
+        (None, 6, False),
+    ],
+)
+def test_a_key_exchange_counts_when_it_is_newer_than_the_last_answer(exchanged, answered, expected):
+    source = {"auth": {"last_ke_seconds": exchanged}, "last_rx_seconds": answered}
+    assert verdict._exchanged_since_answer(source, 10) is expected
+
+
+@pytest.mark.parametrize(
+    ("tests", "expected"),
+    [("1111", True), ("1110", True), ("1101", False), ("0111", False), ("", True), (None, True)],
+)
+def test_the_last_test_of_an_answer_finds_loops_and_is_no_fault(tests, expected):
+    assert verdict._is_good({"tests_a_to_d": tests}) is expected
+
+
+@pytest.mark.parametrize(
+    ("leap_status", "stratum", "expected"),
+    [
+        ("normal", 0, "ntp_stratum"),
+        ("insert_second", 16, "ntp_stratum"),
+        ("normal", 15, "ntp_unsynchronised"),
+        ("normal", None, "ntp_unsynchronised"),
+        ("not_synchronised", 0, "ntp_unsynchronised"),
+        ("unknown", 16, "ntp_unsynchronised"),
+        (None, 0, "ntp_unsynchronised"),
+    ],
+)
+def test_a_stratum_that_is_too_high_is_told_from_an_unsynchronised_clock(leap_status, stratum, expected):
+    assert verdict._why_unsynchronised({"leap_status": leap_status, "stratum": stratum}) == expected
+
+
+def test_a_source_agrees_in_the_states_that_passed_the_comparison():
+    for state in ("selected", "combined", "distant", "large_interval", "not_preferred", "waits_for_update"):
+        assert verdict._agrees({"selection": {"state": state}}) is True
+    assert verdict._agrees({"selection": {"state": "falseticker"}}) is False
+    assert verdict._agrees({"selection": None}) is False
