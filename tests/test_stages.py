@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.securetime.nts.tests.stages import coverage_check, record_core
+from ansible_collections.securetime.nts.tests.stages import coverage_check, mutation, record_core
 from ansible_collections.securetime.nts.tests.stages import run as stages
 from ansible_collections.securetime.nts.tests.stages.run import Result, Stage
 
@@ -205,3 +205,54 @@ def test_a_listed_function_that_tests_cover_or_that_is_gone_is_a_problem() -> No
     report = coverage_report(f=(10, 0, 2, 0))
     assert "which tests cover: remove" in coverage_check.check(report, [group("f")])[1][0]
     assert "which does not exist: remove" in coverage_check.check(report, [group("g")])[1][0]
+
+
+MUTANT = mutation.Mutant("plugins/a.py", "f", "- return 1\n+ return 2", "f__mutmut_1")
+
+
+def test_a_mutation_that_no_test_notices_needs_an_explanation() -> None:
+    (problem,) = mutation.judge([MUTANT], [], complete=True)
+    assert problem == "plugins/a.py: f: no test fails (f__mutmut_1):\n- return 1\n+ return 2"
+    groups = [{"reason": "It is the same.", "mutations": {"plugins/a.py": {"f": [MUTANT.diff]}}}]
+    assert mutation.judge([MUTANT], mutation.explained(groups), complete=True) == []
+
+
+def test_an_explanation_without_its_mutation_is_stale_once_all_have_run() -> None:
+    assert mutation.judge([], [MUTANT], complete=False) == []
+    assert "mutation.yml explains a mutation that is gone" in mutation.judge([], [MUTANT], complete=True)[0]
+
+
+def test_decorated_functions_are_mutated_too() -> None:
+    text = "@rule\ndef a(\n    b,\n):\n    yield b\n\n\n# c\n@rule\ndef d(e):\n    return e\n"
+    called = mutation.undecorated(text, "rule")
+    assert "@rule" not in called
+    assert called.index("yield b") < called.index("rule(a)") < called.index("# c") < called.index("rule(d)")
+
+
+def test_results_of_another_tree_are_forgotten(tmp_path: Path) -> None:
+    plugins = tmp_path / mutation.NTS / "plugins"
+    (plugins / "plugin_utils").mkdir(parents=True)
+    (plugins / "plugin_utils" / "_rules.py").write_text("@rule\ndef a(b):\n    return b\n")
+    mutation.prepare(tmp_path)
+    kept = tmp_path / "mutants"
+    kept.mkdir()
+    (plugins / "plugin_utils" / "_rules.py").write_text("@rule\ndef a(b):\n    return b\n")
+    mutation.prepare(tmp_path)
+    assert kept.exists()
+    (plugins / "new.py").touch()
+    mutation.prepare(tmp_path)
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("diff", "expected"),
+    [
+        ('- return "failed", "it does not answer"\n+ return "failed", "XXit does not answerXX"', True),
+        ('- return "failed", "it does not answer"\n+ return "failed", "IT DOES NOT ANSWER"', True),
+        ('- return "failed", "it does not answer"\n+ return "FAILED", "it does not answer"', False),
+        ('- return "failed", "it does not answer"\n+ return "XXfailedXX", "it does not answer"', False),
+        ("- return 1\n+ return 2", False),
+    ],
+)
+def test_other_words_of_a_sentence_need_no_test(diff: str, expected: bool) -> None:
+    assert mutation.is_wording(diff) is expected

@@ -98,7 +98,7 @@ def prepare(work: Path) -> None:
 
 def undecorated(text: str, decorator: str) -> str:
     """Return a module that calls a decorator behind each function: mutmut leaves out decorated functions."""
-    function = re.compile(rf"^@{decorator}\n(def (\w+)\(.*\n(?:(?:[ ].*|\))?\n)*?)(?=^[^\s)]|\Z)", re.MULTILINE)
+    function = re.compile(rf"^@{decorator}\n(def (\w+)\(.*\n(?:(?:[ )].*)?\n)*?)(?=^[^\s)]|\Z)", re.MULTILINE)
     return function.sub(lambda found: f"{found[1].rstrip()}\n\n\n{decorator}({found[2]})\n\n\n", text)
 
 
@@ -122,6 +122,18 @@ def survivor(file: str, name: str) -> Mutant:
     return Mutant(file, function, "\n".join(changed), name)
 
 
+def is_wording(diff: str) -> bool:
+    """Say whether a mutation changes the words of a sentence alone: tests quote what matters of it, and not all."""
+    old, _newline, new = diff.partition("\n")
+    for text in re.findall(r'"([^"]*)"', old):
+        words = [f"XX{text}XX", text.lower(), text.upper()]
+        # mutmut keeps the case of escape sequences.
+        words += [other.replace("\\N", "\\n").replace("\\T", "\\t") for other in words]
+        if text.count(" ") > 1 and new[2:] in [old[2:].replace(f'"{text}"', f'"{other}"') for other in words]:
+            return True
+    return False
+
+
 def explained(groups: Iterable[Mapping[str, Any]]) -> list[Mutant]:
     """Return the mutations that the list explains."""
     return [
@@ -136,7 +148,7 @@ def explained(groups: Iterable[Mapping[str, Any]]) -> list[Mutant]:
 def judge(survivors: Iterable[Mutant], listed: Iterable[Mutant], complete: bool) -> list[str]:
     """Return a problem for each survivor without an explanation, and for each explanation without a survivor."""
     known = {each.place for each in listed}
-    found = {each.place: each for each in survivors}
+    found = {each.place: each for each in survivors if not is_wording(each.diff)}
     problems = [
         f"{each.file}: {each.function}: no test fails ({each.name}):\n{each.diff}"
         for place, each in found.items()
@@ -167,8 +179,9 @@ def check(work: Path) -> int:
                 mutant = survivor(file, name)
                 survivors.append(mutant)
                 kind = "explained" if mutant.place in {each.place for each in listed} else "survived"
+                kind = "wording" if is_wording(mutant.diff) else kind
             counts[file][kind] += 1
-    kinds = ("killed", "timeout", "explained", "survived", "other", "not run")
+    kinds = ("killed", "timeout", "wording", "explained", "survived", "other", "not run")
     print(f"{'file':45}" + "".join(f"{kind:>10}" for kind in ("made", *kinds)))
     total = sum(counts.values(), Counter[str]())
     for file, row in [*counts.items(), ("all", total)]:
@@ -180,7 +193,7 @@ def check(work: Path) -> int:
     if total["other"]:
         problems.append(f"{total['other']} mutants ended in another way: see mutmut.log.")
     print("\n".join(problems))
-    passed = total["killed"] + total["timeout"] + total["explained"]
+    passed = sum(total[kind] for kind in ("killed", "timeout", "wording", "explained"))
     print(f"{passed} passed, {len(problems)} failed")
     return 1 if problems else 0
 

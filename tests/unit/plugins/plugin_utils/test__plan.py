@@ -869,3 +869,27 @@ def test_why_chronyd_does_not_set_the_clock_is_a_note(
     variables: dict[str, Any], environment: dict[str, Any], text: str
 ) -> None:
     assert text in " ".join(planned(variables, **environment)["notes"])
+
+
+def test_a_proof_asks_for_every_property_of_the_sources() -> None:
+    sources = [
+        {"address": "a", "nts": True, "ntsport": 4461, "port": 1123, "certset": 2},
+        {"address": "b", "nts": True},
+        {"address": "c", "nts": False},
+    ]
+    variables = {
+        **DEFAULTS,
+        "chrony_nts_sources": sources,
+        "chrony_nts_trust_anchors": [{"content": "-----BEGIN CERTIFICATE-----", "set": 2}],
+        "chrony_nts_directives": {"ntsaeads": [30, 15]},
+        "chrony_nts_verify_min_sources": 2,
+        "chrony_nts_verify_timeout": 90,
+    }
+    found = proof(Inputs(variables))
+    asked = [{name: row[name] for name in ("address", "ntsport", "port", "certset")} for row in found["servers"]]
+    assert asked == [
+        {"address": "a", "ntsport": 4461, "port": 1123, "certset": 2},
+        {"address": "b", "ntsport": None, "port": None, "certset": 0},
+    ]
+    assert (found["min_sources"], found["timeout_seconds"], found["aeads"]) == (2, 90, [30, 15])
+    assert proof(Inputs({**variables, "chrony_nts_directives": {}}))["aeads"] == []
