@@ -518,3 +518,33 @@ def test_every_symptom_is_in_the_table_of_contents() -> None:
     listed = re.findall(r"^[-*]+ ?\[(.+)\]\(#(.+)\)(?:\*\*)?$", contents, re.MULTILINE)
     headings = re.findall(r"^#{2,3} (.+)$", SYMPTOMS, re.MULTILINE)
     assert listed == [(title, re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")) for title in headings]
+
+
+# Longer code carries its reason, behind this mark: a file in its docstring, a function in a comment.
+LONGEST_FILE_LINES, LONGEST_FUNCTION_LINES, REASON = 400, 40, "Long: "
+
+
+def long_code(path: Path) -> list[str]:
+    """Return the file and the functions of a Python file that are too long and carry no reason."""
+    text = path.read_text()
+    lines = text.splitlines()
+    tree = ast.parse(text)
+    name = path.relative_to(ROOT)
+    found = []
+    if len(lines) > LONGEST_FILE_LINES and f"\n{REASON}" not in (ast.get_docstring(tree) or ""):
+        found.append(f"{name} has {len(lines)} lines")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            code = lines[node.lineno - 1 : node.end_lineno]
+            if len(code) > LONGEST_FUNCTION_LINES and not any(line.strip().startswith(f"# {REASON}") for line in code):
+                found.append(f"{name}: {node.name} has {len(code)} lines")
+    return found
+
+
+def test_long_code_carries_its_reason() -> None:
+    paths = [
+        path
+        for folder in ("plugins", "tests", "extensions", "monitoring", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    assert [item for path in paths for item in long_code(path)] == []

@@ -4,6 +4,8 @@
 """What chrony.conf can say: every directive and every option of chrony 4.0 to 4.9 as a table, and functions on it.
 
 The descriptions are in the role's meta/argument_specs.yml, which has the same names, types and choices.
+
+Long: most of it is one table of all directives, which is read as a whole.
 """
 
 from __future__ import annotations

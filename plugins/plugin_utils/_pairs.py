@@ -33,6 +33,7 @@ def pairs(main: Pair, folder: str, more: list[Pair], made_in: str = "") -> list[
 
 
 def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
+    # Long: one line for each key of a pair, the only definition of which is here.
     # What one CA has made is not taken for what another was asked for.
     staging = f"{made_in}/staging/{pair['id']}/{pair['provider']}"
     directory = hashlib.sha256(pair["acme_directory"].encode()).hexdigest()[:8]

@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The wanted state of one host, from its variables, its platform and its facts.
+"""Private to securetime.nts. Compute the wanted state of one host from its variables, its platform and its facts.
 
 No function here reads or writes anything. The role registers the plan, and a verbose run shows it: it holds no
 secret. Contents of keys and certificates reach the host by the role's last step alone.
+
+Long: each function computes one part of the plan, from the same three inputs.
 """
 
 from __future__ import annotations
@@ -99,6 +101,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     inputs have no mistakes. chrony is ansible_facts.chrony of the host. first_seen is `first_seen` of an earlier plan
     of the same run: the host before the role changed it.
     """
+    # Long: the plan has one line for each value that the tasks and templates of the role read.
     environment = chrony["environment"]
     place = platform(platforms, environment["os"], inputs["platform"])
     problems = unsupported(place, environment)
@@ -129,14 +132,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     lines = configured(inputs, place, skip_for, distribution_lines)
     has_rules = bool(ports or dirs) or needs_rules(lines.effective)
     rotation_text = rotation(inputs, place, lines.effective)
-    packages = [
-        *place["packages"],
-        *(place["server_packages"] if pairs else []),
-        *([CERTBOT] if any(pair["by_certbot"] for pair in pairs) else []),
-        *(place["selinux_packages"] if environment["selinux"] and has_rules else []),
-        *(place.get("tool_packages", []) if inputs.is_true("package_tools") else []),
-        *([_rotation.PACKAGE] if rotation_text else []),
-    ]
+    packages = wanted_packages(inputs, place, environment["selinux"] and has_rules, rotation_text)
     missing = packages if half_installed else [name for name in packages if not _version(chrony, name)]
     single = inputs["layout"] == "single"
     unit = chrony["unit"] or {}
@@ -161,21 +157,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         # By a run that lost its connection while it installed chrony: a runtime mask is gone with the next boot.
         "masked_at_runtime": unit.get("unit_file_state") == "masked-runtime",
         "rivals": [row["unit"] for row in startable],
-        "first_seen": first_seen
-        or {
-            "installed": chrony["installed"],
-            "active": unit.get("active_state") == "active",
-            "enabled": str(unit.get("unit_file_state")).startswith("enabled"),
-            "rivals": [
-                {
-                    "unit": row["unit"],
-                    "active": row["active_state"] == "active",
-                    "enabled": str(row["unit_file_state"]).startswith("enabled"),
-                }
-                for row in startable
-                if row["unit"] in TIME_DAEMONS
-            ],
-        },
+        "first_seen": first_seen or first_state(chrony, startable),
         "skip_for": skip_for,
         "sources_text": _text(source_lines),
         # The main file has these, so that whoever greps it finds them.
@@ -206,6 +188,38 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "firewall": firewall(inputs, environment["firewall_rules"]),
         "unused_pair_files": unused_pair_files(pairs, environment["server_files"]),
         "proof": proof(inputs, skip_for, distribution_sources),
+    }
+
+
+def wanted_packages(inputs: Inputs, place: Row, labels_for_selinux: bool, rotation_text: str) -> list[str]:
+    """Return the names of the packages that a host needs."""
+    pairs = inputs.pairs
+    return [
+        *place["packages"],
+        *(place["server_packages"] if pairs else []),
+        *([CERTBOT] if any(_public(pair)["by_certbot"] for pair in pairs) else []),
+        *(place["selinux_packages"] if labels_for_selinux else []),
+        *(place.get("tool_packages", []) if inputs.is_true("package_tools") else []),
+        *([_rotation.PACKAGE] if rotation_text else []),
+    ]
+
+
+def first_state(chrony: Row, startable: list[Row]) -> Row:
+    """Return what a restoration needs to know of the host: the states of chronyd and of other time daemons."""
+    unit = chrony["unit"] or {}
+    return {
+        "installed": chrony["installed"],
+        "active": unit.get("active_state") == "active",
+        "enabled": str(unit.get("unit_file_state")).startswith("enabled"),
+        "rivals": [
+            {
+                "unit": row["unit"],
+                "active": row["active_state"] == "active",
+                "enabled": str(row["unit_file_state"]).startswith("enabled"),
+            }
+            for row in startable
+            if row["unit"] in TIME_DAEMONS
+        ],
     }
 
 
@@ -360,6 +374,7 @@ def unusable_sources(
     inputs: Inputs, place: Row, environment: Row, kept: list[Row], in_drop_ins: Sequence[str]
 ) -> list[str]:
     """Return what this host makes of sources that the rules cannot know: the distribution's, those in drop-ins."""
+    # Long: one sentence for each way in which a host can make sources unusable.
     found = []
     require = inputs["authselectmode"] == "require"
     plain = [source["address"] for source in kept if not source["nts"]]

@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What must be true of the role's variables together: every mistake as a sentence.
+"""Private to securetime.nts. Check the role's variables together, and return a sentence for each mistake.
 
 A rule is a function of Inputs that yields a sentence for each mistake, with the variable's name and what to set. The
-decorator adds it to RULES, which `mistakes` asks in their order.
+decorator adds it to RULES, which `mistakes` applies in their order.
+
+Long: the rules are short functions, and their list shows at once what is checked.
 """
 
 from __future__ import annotations

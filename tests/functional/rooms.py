@@ -327,6 +327,7 @@ def of_the_role(
     Without constraints it is what an ACME server issues; the provider selfsigned has no root, and is trusted as it is.
     more_names stand in the server's certificate besides its names.
     """
+    # Long: the three certificates of one chain, one after the other.
     root = None
     if rooted:
         root = _sign(

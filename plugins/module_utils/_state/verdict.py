@@ -386,6 +386,7 @@ def duration(seconds: float) -> str:
 
 def judge_host(facts: Row, verdicts: List[Verdict], reports: Row) -> Verdict:
     """Return the verdict on the host, from the verdicts on its sources."""
+    # Long: one case after the other, in the order in which they decide.
     if not facts["running"]:
         return Verdict("not_running", _reasons_not_running(facts))
     if "refusal" in reports:

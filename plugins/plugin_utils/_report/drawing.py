@@ -4,6 +4,8 @@
 """Private to securetime.nts. Where the parts of the report's drawings stand, in pixels: the template draws them.
 
 The page's security policy forbids style attributes, so that geometry is all that a drawing says of itself.
+
+Long: the drawings share their scales and the functions that place labels.
 """
 
 from __future__ import annotations

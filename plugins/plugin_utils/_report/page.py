@@ -59,6 +59,7 @@ class FollowedSource(NamedTuple):
 
 def page(report: Document, folder: str) -> str:
     """Return the page, by the template, the style and the script in a folder."""
+    # Long: one line for each value that the template reads.
     style, script = (Path(folder, name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))
     environment = Environment(
         loader=FileSystemLoader(folder),

@@ -56,6 +56,7 @@ def with_stand_in(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.fixture
 def restored(tmp_path: Path) -> Callable[..., tuple[int, dict[str, Any]]]:
     """Return a function that runs the restoration; it returns the exit status, and the calls by the tasks' names."""
+    # Long: the program that answers for the hosts is inside.
 
     def run(answers: dict[str, Any], **platform: Any) -> tuple[int, dict[str, Any]]:
         roles = [yaml.safe_load(path.read_text()) for path in (ROLE / "vars/main").glob("*.yml")]

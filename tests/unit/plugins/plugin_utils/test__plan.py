@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wanted state of hosts, from variables, platforms and facts."""
+"""The wanted state of hosts, from variables, platforms and facts.
+
+Long: one module, one file of tests.
+"""
 
 from __future__ import annotations
 

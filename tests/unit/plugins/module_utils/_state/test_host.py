@@ -1,6 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""What the facts say of the host around chronyd.
+
+Long: one module, one file of tests.
+"""
 
 import json
 import os
