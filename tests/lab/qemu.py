@@ -10,6 +10,8 @@ and `ready`, in which the VM of ready.qcow2 answers SSH.
 A VM of a lab is a folder too: disk.qcow2 upon the image's disk, qmp (its control socket), serial.log. Its first
 network interface leads to the controller's loopback, as 10.0.2.2, and from 127.0.0.1:PORT to its SSH server; the second
 to the other VMs of the lab, and nowhere else.
+
+Long: images, VMs and their power share the commands of QEMU and its sockets.
 """
 
 import contextlib

@@ -8,7 +8,18 @@ cat >/usr/share/selinux/chronyd-nts-server.cil <<'END'
 (allow chronyd_t node_t (tcp_socket (node_bind)))
 (allow chronyd_t self (tcp_socket (listen accept)))
 END
-semodule --noreload --install=/usr/share/selinux/chronyd-nts-server.cil
+# It also lacks what that of Enterprise Linux has in logrotate.te: logrotate runs chronyc in the domain of chronyc.
+cat >/usr/share/selinux/logrotate-chronyc.cil <<'END'
+(allow logrotate_t chronyc_exec_t (file (getattr open read execute map)))
+(allow logrotate_t chronyc_t (process (transition)))
+(dontaudit logrotate_t chronyc_t (process (noatsecure siginh rlimitinh)))
+(allow chronyc_t logrotate_t (fd (use)))
+(allow chronyc_t logrotate_t (fifo_file (getattr read write append ioctl lock)))
+(allow chronyc_t logrotate_t (process (sigchld)))
+(typetransition logrotate_t chronyc_exec_t process chronyc_t)
+(roletype system_r chronyc_t)
+END
+semodule --noreload --install=/usr/share/selinux/chronyd-nts-server.cil --install=/usr/share/selinux/logrotate-chronyc.cil
 # Scriptlets would run in a domain of Enterprise Linux's policy, rpm_script_t, which this one lacks.
 echo '%__transaction_selinux %{nil}' >/etc/rpm/macros.selinux
 echo 'selinux=1 security=selinux' >/boot/cmdline

@@ -69,7 +69,7 @@ def test_a_lost_original_is_an_error(host, tmp_path):
     (tmp_path / "file").write_text("first\n")
     originals.keep(host, str(tmp_path / "file"))
     os.remove(os.path.join(host.state, originals.FOLDER, "000"))
-    with pytest.raises(TransactionError, match="before the first change is lost"):
+    with pytest.raises(TransactionError, match="is missing below"):
         originals.specs(host)
 
 

@@ -787,7 +787,7 @@ def test_a_key_exchange_counts_when_it_is_newer_than_the_last_answer(exchanged, 
     [("1111", True), ("1110", True), ("1101", False), ("0111", False), ("", True), (None, True)],
 )
 def test_the_last_test_of_an_answer_finds_loops_and_is_no_fault(tests, expected):
-    assert verdict._is_good({"tests_a_to_d": tests}) is expected
+    assert verdict._passes_other_tests({"tests_a_to_d": tests}) is expected
 
 
 @pytest.mark.parametrize(
