@@ -154,13 +154,11 @@ MUTATIONS = {
         "Idempotence test failed",
     ),
     "name constraint": Mutation(
-        "roles/chrony_nts/tasks/own_issuing_ca.yml",
-        '        name_constraints_permitted: "{{ __chrony_nts_pair.permitted }}"\n'
-        '        name_constraints_excluded: "{{ __chrony_nts_pair.excluded }}"\n'
-        "        name_constraints_critical: true\n",
-        "",
-        f"{MOLECULE} default",
-        "assert '2.5.29.30' in",
+        "plugins/module_utils/_x509/request.py",
+        "*common, (name_constraints(request.names), True)]",
+        "*common]",
+        UNIT,
+        "(FAILED|ERROR) .*test_request",
     ),
     "rotation of logs": Mutation(
         "plugins/plugin_utils/_rotation.py",
@@ -192,8 +190,8 @@ MUTATIONS = {
     ),
     "rollback": Mutation(
         TRANSACTION,
-        "now_runs = undo(host, plan, options)\n",
-        'now_runs = ""\n',
+        "outcome = undo(host, plan, options)\n",
+        'outcome = ""\n',
         UNIT,
         "FAILED .*test_transaction",
     ),

@@ -548,3 +548,9 @@ def test_long_code_carries_its_reason() -> None:
         for path in (ROOT / folder).rglob("*.py")
     ]
     assert [item for path in paths for item in long_code(path)] == []
+
+
+def test_each_mutation_finds_its_text_once() -> None:
+    mutations = runpy.run_path(str(ROOT / "tests/mutate.py"))["MUTATIONS"]
+    counts = {name: (ROOT / each.file).read_text().count(each.old) for name, each in mutations.items()}
+    assert {name: count for name, count in counts.items() if count != 1} == {}
