@@ -73,16 +73,21 @@ WantedBy=multi-user.target
 """
 
 
-def prepare(vm: Vm) -> None:
-    """Install on a VM what the tests need at its next boots."""
+def install_code(vm: Vm) -> None:
+    """Put the code for managed hosts below /root/utils on a VM."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for path in UTILS.rglob("*.py"):
             tar.add(path, f"{PACKAGE}/{path.relative_to(UTILS)}")
     archive = base64.b64encode(packed.getvalue()).decode()
+    qemu.inside(vm, f"mkdir -p /root/utils\nbase64 -d <<'END' | tar -xz -C /root/utils\n{archive}\nEND\n")
+
+
+def prepare(vm: Vm) -> None:
+    """Install on a server what the tests need at its next boots."""
+    install_code(vm)
     qemu.inside(
         vm,
-        f"mkdir -p /root/utils\nbase64 -d <<'END' | tar -xz -C /root/utils\n{archive}\nEND\n"
         f"cat >/etc/systemd/system/after-time.service <<'END'\n{AFTER_TIME}END\n"
         # With this folder, systemd would move the clock to at least the last run of systemd-timesyncd.
         "rm -rf /var/lib/systemd/timesync\n"

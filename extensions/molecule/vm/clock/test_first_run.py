@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ import pytest
 from ansible_collections.securetime.nts.tests.lab import qemu
 from ansible_collections.securetime.nts.tests.lab.hosts import changed, recap
 from ansible_collections.securetime.nts.tests.lab.qemu import Vm
-from ansible_collections.securetime.nts.tests.lab.vms import image_of, known, note, prepare
+from ansible_collections.securetime.nts.tests.lab.vms import image_of, install_code, known, note
 
 DAY_SECONDS = 86400
 MONTHS = 70 * DAY_SECONDS
@@ -106,7 +107,8 @@ class Lab:
             return list(pool.map(lambda vm: qemu.inside(vm, script, 600), self.vms))
 
     def start(self) -> None:
-        """Start both in their state before the first run."""
+        """Start both in their state before the first run, without a root CA on the controller."""
+        shutil.rmtree(self.folder / "nts-ca", ignore_errors=True)
         with ThreadPoolExecutor() as pool:
             list(pool.map(qemu.cut, self.vms))
             list(pool.map(lambda vm: qemu.start(vm, []), self.vms))
@@ -236,7 +238,7 @@ def test_chronyd_corrects_the_clock_in_the_first_run(lab: Lab, ahead: int) -> No
     # A stamp of systemd-timesyncd in the future would move the clock forward at every boot.
     assert [report for report in lab.each(FLOOR) if report] == []
     for vm in lab.vms:
-        prepare(vm)
+        install_code(vm)
         unit = "chrony" if image_of(vm) == "vm-debian13" else "chronyd"
         report = qemu.inside(vm, LOG_OVER_A_STEP % unit)
         assert "after the step" in report, report
