@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What chrony.conf can say: every directive and every option of chrony 4.0 to 4.9 as a table, and functions on it.
+"""Define every directive and option of chrony.conf in chrony 4.0 to 4.9, and parse, check and render values by them.
 
-The descriptions are in the role's meta/argument_specs.yml, which has the same names, types and choices.
+The role's meta/argument_specs.yml has the same names, types and choices, with their descriptions.
 
-Long: most of it is one table of all directives, which is read as a whole.
+Long: most of the file is one table of all directives, which is read as a whole.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from ansible_collections.securetime.nts.plugins.module_utils._change import serv
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK
 from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_host_name, is_ip_address, is_subnet
 
-# The oldest chrony that can do NTS, so what came before it is no question.
+# The first chrony with NTS. The role supports no older one.
 OLDEST = "4.0"
 INT_MAX = 2**31 - 1
-# Characters of a wrong value that a sentence shows.
+# In characters: the part of a wrong value that a message quotes.
 LONGEST_SHOWN = 80
 INTEGER = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-# No blanks, because chronyd splits there, and nothing that begins a comment, because it is none within a line.
+# No blanks, because chronyd splits words there. No leading comment character, because chronyd takes it literally
+# within a line.
 WORD = re.compile(r"[^\s!;#%]\S*")
 
 
 @dataclass(frozen=True)
 class Word:
-    """One name of chrony.conf: a directive, or a part of one; which value it takes, and since when."""
+    """Definition of a directive of chrony.conf or of one of its parts: valid values, and the first chrony version."""
 
     name: str
     kind: str
@@ -58,92 +59,95 @@ class Word:
 
 
 def flag(name: str, since: str = OLDEST) -> Word:
-    """Return a name that is given or not."""
+    """Return the definition of a name without a value."""
     return Word(name, "flag", since)
 
 
 def integer(name: str, low: int = 0, high: int = INT_MAX, since: str = OLDEST) -> Word:
-    """Return a name that takes a whole number."""
+    """Return the definition of a name that takes a whole number."""
     return Word(name, "integer", since, low, high)
 
 
 def number(name: str, low: float = 0, high: float = inf, since: str = OLDEST) -> Word:
-    """Return a name that takes a number."""
+    """Return the definition of a name that takes a number."""
     return Word(name, "number", since, low, high)
 
 
 def text(name: str, since: str = OLDEST) -> Word:
-    """Return a name that takes one word."""
+    """Return the definition of a name that takes one word."""
     return Word(name, "text", since)
 
 
 def address(name: str) -> Word:
-    """Return a name that takes an IP address."""
+    """Return the definition of a name that takes an IP address."""
     return Word(name, "address")
 
 
 def access(name: str) -> Word:
-    """Return a name that takes a rule of access."""
+    """Return the definition of a name that takes access rules."""
     return Word(name, "access", several=True)
 
 
 def choice(name: str, *choices: str, **later: str) -> Word:
-    """Return a name that takes one word of some; those that came later with their version."""
+    """Return the definition of a name that takes one of several words.
+
+    later maps the words that chrony 4.0 does not have to their first version.
+    """
     return Word(name, "choice", choices={**dict.fromkeys(choices, OLDEST), **later})
 
 
 def words(name: str, *choices: str, since: str = OLDEST, **later: str) -> Word:
-    """Return a name that takes a list of words on its line; with no choices, of any."""
+    """Return the definition of a name that takes a list of words on one line; without choices, any words."""
     return Word(name, "words", since, choices={**dict.fromkeys(choices, OLDEST), **later})
 
 
 def made_of(name: str, *parts: Word, since: str = OLDEST) -> Word:
-    """Return a name that takes several values, each with a name of its own."""
+    """Return the definition of a name that takes several named values."""
     return Word(name, "parts", since, parts=parts)
 
 
 def refused(name: str, instead: str, since: str = OLDEST) -> Word:
-    """Return a name that cannot be given."""
+    """Return the definition of a name that the role refuses."""
     return Word(name, "refused", since, instead=instead)
 
 
 def bare(word: Word) -> Word:
-    """Return a part that is written as its value alone, and may be left out."""
+    """Return an optional part that chrony.conf has without its name."""
     return replace(word, bare=True)
 
 
 def first(word: Word) -> Word:
-    """Return a part that is written as its value alone, and must be there."""
+    """Return a required part that chrony.conf has without its name."""
     return replace(word, bare=True, required=True)
 
 
 def secret(word: Word) -> Word:
-    """Return a name whose value is never shown."""
+    """Return a definition whose value no message quotes."""
     return replace(word, secret=True)
 
 
 def required(word: Word) -> Word:
-    """Return a part that must be there."""
+    """Return a required part."""
     return replace(word, required=True)
 
 
 def string(name: str) -> Word:
-    """Return a name that takes any text, of several lines or none; not of chrony.conf."""
+    """Return the definition of a name that takes any text, including empty and multi-line text; not for chrony.conf."""
     return Word(name, "string")
 
 
 def several(word: Word) -> Word:
-    """Return a name that can stand in the file more than once."""
+    """Return the definition of a name that the file can have more than once."""
     return replace(word, several=True)
 
 
-# The highest burst of chronyd is 255, but 4.7 and 4.8 do not start with more than 32.
+# chronyd's maximum of burst is 255, but chronyd 4.7 and 4.8 do not start with more than 32.
 RATE = (integer("interval", -19, 12), integer("burst", 1, 32), integer("leak", 1, 4))
 SELECTION = (flag("noselect"), flag("prefer"), flag("require"), flag("trust"))
 GONE = "chronyd does without it since version 2.2, take it out"
 
-# Ranges are those of chrony.conf(5) and of chronyd 4.9, narrowed where a value could only be a mistake. In this order
-# the lines are written: what reads other files comes last, so that those have the last word.
+# Ranges are those of chrony.conf(5) and of chronyd 4.9, without values that could only be mistakes. Lines are rendered
+# in this order. Directives that read other files come last, so that those files override the lines.
 DIRECTIVES = made_of(
     "chrony_nts_directives",
     integer("acquisitionport", 0, 65535),
@@ -340,7 +344,7 @@ DIRECTIVES = made_of(
     several(text("sourcedir")),
 )
 
-# A source as _sources.complete returns it.
+# A source in the form that _sources.complete() returns.
 SOURCE = made_of(
     "chrony_nts_sources",
     bare(choice("type", "server", "pool", "peer")),
@@ -383,10 +387,10 @@ SOURCE = made_of(
 
 
 def normal(word: Word, value: Any) -> Any:
-    """Return a value in the form of the table where it is written as in chrony.conf, or as by other roles.
+    """Convert a value in the syntax of chrony.conf, or of other roles, to the structure of the table.
 
     `"1.0 3"` of makestep becomes {threshold: "1.0", limit: "3"}, `"*"` of hwtimestamp [{interface: "*"}], and
-    `"tracking statistics"` of log a list. What has no such form is returned as it is, for `problems` to name.
+    `"tracking statistics"` of log a list. Return a value that has neither syntax unchanged: `problems` reports it.
     """
     if value is None or value is False:
         return value
@@ -417,7 +421,7 @@ def _normal_one(word: Word, value: Any) -> Any:
 
 
 def _parse(word: Word, pieces: list[str]) -> dict[str, Any] | None:
-    """Read what chrony.conf has behind a name that takes several values; None where it is not that."""
+    """Parse the arguments of a name that takes several values; return None if they are invalid."""
     read: dict[str, Any] = {}
     for part in word.parts:
         if (
@@ -440,7 +444,7 @@ def _parse(word: Word, pieces: list[str]) -> dict[str, Any] | None:
 
 
 def render_directives(directives: Mapping[str, Any]) -> list[str]:
-    """Return the lines that say what directives holds, in the order of the table."""
+    """Return the lines of chrony.conf for directives, in the order of the table."""
     commands = render_access(directives.get("cmdallow"), directives.get("cmddeny"), "cmd")
     rendered = {"cmdallow": commands, "cmddeny": [], "deny": render_access((), directives.get("deny"))}
     return [
@@ -449,10 +453,10 @@ def render_directives(directives: Mapping[str, Any]) -> list[str]:
 
 
 def render_access(allow: Any, deny: Any, prefix: str = "") -> list[str]:
-    """Return the lines of allow and deny so that the narrower one counts, and `all` removes none that is narrower.
+    """Return the lines of allow and deny, the widest network first, so that narrower rules override wider ones.
 
-    In chronyd's table, "all" removes the earlier rules for parts of its network, and of two networks whose prefix
-    lengths are alike but for the last bits the later line counts (addrfilt.c).
+    In chronyd's table, a rule with "all" removes the earlier rules for parts of its network. Of two networks at the
+    same depth of the table (prefix length / 4, rounded up), the later line overrides the earlier (addrfilt.c).
     """
     rules = [serving.access_rule(True, str(item).split()) for item in allow or () if item is not False]
     rules += [serving.access_rule(False, str(item).split()) for item in deny or () if item is not False]
@@ -460,19 +464,22 @@ def render_access(allow: Any, deny: Any, prefix: str = "") -> list[str]:
 
 
 def _width(rule: serving.AccessRule) -> tuple[int, bool]:
-    """Return what sorts the widest network first, both families before all, and a host name, one address, last."""
+    """Return a sort key: rules for both families first, then wide networks before narrow ones.
+
+    A host name means single addresses, so it comes last. Of equal networks, a rule with "all" comes first.
+    """
     lengths = [network.prefixlen for network in rule.networks] or [serving.LONGEST_PREFIX]
     return (-1 if len(lengths) > 1 else lengths[0]), not rule.replaces
 
 
 def contradictions(allow: Any, deny: Any) -> list[str]:
-    """Return the networks that are allowed and denied."""
+    """Return the networks that are both in allow and in deny, sorted."""
     allowed, denied = ({_place_of(item) for item in items or ()} for items in (allow, deny))
     return sorted(allowed & denied)
 
 
 def _place_of(item: Any) -> str:
-    """Return what a rule of access is about, written in one way."""
+    """Return the network or host name of an access rule in canonical form."""
     words = str(item).split()
     place = words[-1] if words[1:] or words[:1] != ["all"] else ""
     networks = serving.networks_of(place)
@@ -491,10 +498,10 @@ def trust_files(
     server_cas: Collection[str] = (),
     version: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Return set, path and content of the file of each set of trust anchors, in the order of the sets.
+    """Return set, path and content of the file of each set of trust anchors, sorted by set.
 
-    roots and server_cas are the role's own, in PEM, for set 0. Each set has a file, because chronyd 4.0 takes only one;
-    other sets than 0 came with chronyd 4.1.
+    roots and server_cas are the role's own CA certificates in PEM, for set 0. Each set is one file, because chronyd 4.0
+    accepts only one. Sets other than 0 need chronyd 4.1, and are omitted for an older version.
     """
     sets: dict[int, dict[str, None]] = {}
     marked = [f"{ROOT_MARK}\n{text.strip()}" for text in roots if text.strip()]
@@ -513,12 +520,12 @@ def trust_files(
 
 
 def trust_patterns(folder: str) -> list[str]:
-    """Return shell patterns of the paths that trust_files() gives to sets, whose numbers have up to 10 digits."""
+    """Return shell patterns of the paths that trust_files() returns; the number of a set has up to 10 digits."""
     return [f"{folder}/trusted.pem", *(f"{folder}/trusted-{'[0-9]' * digits}.pem" for digits in range(1, 11))]
 
 
 def supported(wanted: Any, version: str | None) -> Any:
-    """Return directives, or a list of sources, without what chronyd of this version does not know."""
+    """Return directives, or a list of sources, without the parts that need a newer chronyd than this version."""
     if isinstance(wanted, Mapping):
         return _known(DIRECTIVES, wanted, version)
     return [_known(SOURCE, source, version) for source in wanted]
@@ -527,7 +534,7 @@ def supported(wanted: Any, version: str | None) -> Any:
 def problems(
     directives: Mapping[str, Any], sources: Collection[Mapping[str, Any]], version: str | None = None
 ) -> list[str]:
-    """Return a sentence for each mistake, and with a version for all that chronyd of this version does not know."""
+    """Return a sentence for each mistake, and, given a version, for each part that needs a newer chronyd."""
     found = list(wrong(DIRECTIVES, directives, "chrony_nts_directives", version))
     for source in sources:
         where = f"chrony_nts_sources ({source.get('address')})"
@@ -538,14 +545,14 @@ def problems(
 
 
 def _spell(word: Word, value: Any) -> Iterator[str]:
-    """Yield what stands in the file for a value: nothing, one piece of a line, or several of them."""
+    """Yield the text of a value in chrony.conf: nothing, one piece of a line, or several pieces."""
     if _is_given(word, value):
         for item in value if word.several else [value]:
             yield " ".join(piece for piece in ("" if word.bare else word.name, _join(word, item)) if piece)
 
 
 def _join(word: Word, value: Any) -> str:
-    """Return what stands in the file behind a name."""
+    """Return the arguments that follow a name in chrony.conf."""
     if word.kind == "flag":
         return ""
     if word.kind == "words":
@@ -557,7 +564,7 @@ def _join(word: Word, value: Any) -> str:
 
 
 def _is_given(word: Word, value: Any) -> bool:
-    """Whether a name is written at all: no value, and false, leave it out."""
+    """Return whether chrony.conf gets the name: no value, and false, omit it."""
     return not (value is None or value is False or (word.kind == "flag" and _lower(value) in BOOLEANS_FALSE))
 
 
@@ -566,7 +573,7 @@ def _lower(value: Any) -> str:
 
 
 def is_newer(since: str, version: str | None) -> bool:
-    """Whether something came later than a version, as far as that is known."""
+    """Return whether version since is newer than version; False if version is unknown."""
     have = re.match(r"\d+(\.\d+)+", version or "")
     return have is not None and _numbers(since) > _numbers(have[0])
 
@@ -576,7 +583,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def _known(word: Word, value: Any, version: str | None) -> Any:
-    """Return a value without what chronyd of this version does not know; None when nothing is left of it."""
+    """Return a value without the parts that need a newer chronyd than this version; None if no part remains."""
     if not _is_given(word, value) or is_newer(word.since, version):
         return None
     if not word.several:
@@ -596,7 +603,7 @@ def _known_of_one(word: Word, value: Any, version: str | None) -> Any:
 
 
 def wrong(word: Word, value: Mapping[str, Any], where: str = "", version: str | None = None) -> Iterator[str]:
-    """Yield what is wrong with the parts of a value, at a place that is named in front of them."""
+    """Yield a sentence for each mistake in the parts of a value; where is the prefix that locates them."""
     parts = {part.name: part for part in word.parts}
     for name, item in value.items():
         if name not in parts:
@@ -640,14 +647,14 @@ def _place(where: str, name: str) -> str:
 
 
 def _shown(word: Word, value: Any) -> str:
-    """Return what a value is, shortened; that of a secret, or of what can hold one, is not shown."""
+    """Return a predicate that quotes a value, shortened; never quote a secret, or a value that can hold one."""
     if word.secret or any(part.secret for part in word.parts):
         return "is not right"
     return f"is {shortened(value)}"
 
 
 def shortened(value: Any) -> str:
-    """Return a value as a sentence shows it."""
+    """Return a value as a message quotes it: its repr(), cut to LONGEST_SHOWN characters."""
     text = repr(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
@@ -660,7 +667,7 @@ def _too_new(name: str, where: str, since: str, version: str | None) -> str:
 
 
 def _is_right(word: Word, value: Any) -> bool:
-    """Whether a value is of the kind of its name, and in its range."""
+    """Return whether a value has the type and the range of its definition."""
     written = str(value)
     if isinstance(value, bool) or word.kind == "flag":
         return (word.kind == "flag" and _lower(value) in BOOLEANS_TRUE) or (
@@ -694,12 +701,12 @@ def _is_word(word: Word, value: Any) -> bool:
 
 
 def wanted(word: Word) -> str:
-    """Return what to set a name to."""
+    """Return a phrase for the valid values of a name, for messages."""
     return f"a list, of which each entry is {_wanted(word)}" if word.several else _wanted(word)
 
 
 def _wanted(word: Word) -> str:
-    """Return what to set a name to, or an entry of its list."""
+    """Return a phrase for the valid values of a name, or of one entry of its list."""
     if word.kind in ("integer", "number"):
         kind = "a whole number" if word.kind == "integer" else "a number"
         if word.low == -inf:

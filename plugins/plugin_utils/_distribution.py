@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What the distribution set in its chrony.conf, and which sources smear leap seconds.
+"""Private to securetime.nts. Keep the distribution's settings of chrony.conf, and find sources that smear leap seconds.
 
-No function here reads or writes anything.
+The functions are pure: they read and write no file.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_ip
 
 Row = dict[str, Any]
 
-# The tables of leap seconds, in the order in which chronyd prefers them (leapdb.c).
+# Directives that name a table of leap seconds, in chronyd's order of preference (leapdb.c).
 LEAP_TABLES = ("leapseclist", "leapsectz")
 TIME_ZONES = "/usr/share/zoneinfo/"
-# Services that smear leap seconds, by the form of their smear: Amazon and Google do it linearly from noon to noon, Meta
-# over 17 hours from the leap second on.
+# Services that smear leap seconds, by the form of their smear. Amazon and Google smear linearly from noon to noon, Meta
+# for 17 hours from the leap second on.
 # https://developers.google.com/time/smear, https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/set-time.html,
 # https://engineering.fb.com/2020/03/18/production-engineering/ntp-service/
 SMEARS = {
@@ -40,18 +40,18 @@ NO_SMEAR = ""
 
 
 def smear_of(address: str) -> str:
-    """Return the form of the smear of a source, and nothing where it is not known to smear."""
+    """Return how a source smears leap seconds; NO_SMEAR if it is not known to smear."""
     name = str(ip_address(address)) if is_ip_address(address) else address.lower()
     return SMEAR_OF.get(name, NO_SMEAR)
 
 
 def is_smeared(sources: Collection[Row]) -> bool:
-    """Whether chronyd may follow a source that smears leap seconds."""
+    """Return whether chronyd may follow a source that smears leap seconds."""
     return any(smear_of(str(source["address"])) for source in sources if not source.get("noselect"))
 
 
 def smear_problems(sources: Collection[Row], directives: Mapping[str, Any]) -> Iterator[str]:
-    """Yield why sources cannot be followed together: some smear leap seconds, and others do not, or in another form."""
+    """Yield a sentence for each conflict of leap smears: between sources, reference clocks, and leap-second tables."""
     groups: dict[str, list[str]] = {}
     for source in sources:
         if not source.get("noselect") and source["address"]:
@@ -84,12 +84,12 @@ def smear_problems(sources: Collection[Row], directives: Mapping[str, Any]) -> I
 def defaults(place: Row, operator: Mapping[str, Any], version: str, files: Collection[str], smeared: bool) -> Row:
     """Return the directives of the distribution's chrony.conf that the operator says nothing about.
 
-    Of the tables of leap seconds it is the first that the chronyd of this version knows and that the host has. There is
+    Keep one table of leap seconds: the first that this version of chronyd supports and that the host has (files). Keep
     none beside a source that smears leap seconds, whose clients must not use one (chrony.conf(5), leapsectz).
     """
     given = place.get("directives", {})
     chosen = {name: value for name, value in given.items() if name not in LEAP_TABLES}
-    # Before chrony is installed its version is not known: then leapsectz, which all versions have.
+    # The version is unknown until chrony is installed. Then prefer leapsectz, which all versions support.
     order = LEAP_TABLES if version else LEAP_TABLES[::-1]
     usable = [
         name
@@ -105,10 +105,10 @@ def defaults(place: Row, operator: Mapping[str, Any], version: str, files: Colle
 
 
 def own_sources(place: Row, inputs: Inputs, files: Collection[str], read: Collection[str]) -> list[Row]:
-    """Return the distribution's own sources where the operator keeps them.
+    """Return the distribution's own sources if chrony_nts_distribution_sources keeps them.
 
-    Not those whose address chronyd reads from drop-ins, and none where the certificates for them are missing from
-    files: then this release has other ones.
+    Omit sources whose address is in drop-ins (read) or in chrony_nts_sources. Return none if files lacks their
+    certificates: then this release of the distribution has other sources.
     """
     if not inputs.is_true("distribution_sources"):
         return []
@@ -119,7 +119,7 @@ def own_sources(place: Row, inputs: Inputs, files: Collection[str], read: Collec
 
 
 def certificate_sets(place: Row, sources: Collection[Row], files: Collection[str]) -> list[Row]:
-    """Return set and path of each file of the distribution's that a source needs, in the order of the sets."""
+    """Return set and path of each certificate file of the distribution that a source needs, sorted by set."""
     used = {int(source.get("certset", 0)) for source in sources if source["nts"]}
     rows = [row for row in place.get("certificate_sets", []) if row["path"] in files]
     return sorted((row for row in rows if int(row["set"]) in used), key=lambda row: int(row["set"]))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The variables of one host, and what follows from several of them."""
+"""Private to securetime.nts. The variables of one host, and values derived from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _sources
 
 PREFIX = "chrony_nts_"
-# Pairs are made below this folder, and copied to the one from which chronyd reads them.
+# The role makes pairs below this folder, and copies them to the one from which chronyd reads.
 MADE_IN = "/etc/chrony/nts"
 # The set of trust anchors that Ubuntu fills from 25.10 on.
 DISTRIBUTION_SET = 1
@@ -23,7 +23,7 @@ RAW_SET = re.compile(r"\s*ntstrustedcerts\s+([0-9]+)\s+\S", re.IGNORECASE)
 # IANA's TCP port of the NTS key exchange (RFC 8915, section 7.6).
 NTSKE_PORT = 4460
 NTP_PORT = 123
-# What playbooks and tasks of the operator are given or give, besides the inputs.
+# Other variables without an argument specification: playbooks, and task files of the operator, set or read them.
 OTHER_NAMES = (
     "acme_dns_records",
     "acme_dns_state",
@@ -52,7 +52,7 @@ OTHER_NAMES = (
 
 
 class Inputs:
-    """The variables of one host, by their names without chrony_nts_, and what follows from several of them."""
+    """The variables of one host, by their names without chrony_nts_, and values derived from them."""
 
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self._variables = variables
@@ -61,24 +61,24 @@ class Inputs:
         return self._variables[PREFIX + name]
 
     def is_true(self, name: str) -> bool:
-        """Return a variable as a boolean, also where it comes from the command line as a word."""
+        """Return a variable as a boolean; the command line passes it as text."""
         return bool(boolean(self[name]))
 
     @cached_property
     def sources(self) -> list[dict[str, Any]]:
-        """Every source in one form, the fallback pool included."""
+        """Every source in its complete form, including the fallback pool."""
         pool = self["fallback_pool"]
         fallback = [{"address": pool, "type": "pool", "nts": False}] if pool else []
         return _sources.complete([*self.source_entries, *fallback])
 
     @cached_property
     def source_entries(self) -> list[dict[str, Any]]:
-        """Each of chrony_nts_sources as a dictionary, with nothing filled in."""
+        """Each entry of chrony_nts_sources as a dictionary, without defaults."""
         return _sources.entries(self["sources"])
 
     @cached_property
     def directives(self) -> dict[str, Any]:
-        """chrony_nts_directives in the form of the table of chrony.conf."""
+        """chrony_nts_directives in the structure of _chrony_conf.DIRECTIVES."""
         known: dict[str, Any] = _chrony_conf.normal(_chrony_conf.DIRECTIVES, self["directives"])
         return known
 
@@ -94,13 +94,13 @@ class Inputs:
 
     @property
     def follows_itself(self) -> bool:
-        """Whether the clock has something to follow without a source: a reference clock, or itself on a server."""
+        """Whether the host needs no source: it has a reference clock, or is a server with the directive local."""
         own_clock = self.is_true("server_enabled") and self.directives.get("local") not in (None, False)
         return bool(self.directives.get("refclock")) or own_clock
 
     @property
     def distribution_sets(self) -> set[int]:
-        """The sets that the operator's sources use and only the distribution can fill."""
+        """The sets of trust anchors that the operator's sources use and that only the distribution can fill."""
         if self["dropins"] == "include" or {"include", "confdir"} & set(self.directives):
             return set()
         used = {int(source.get("certset", 0)) for source in self.sources if source["nts"]}
@@ -108,17 +108,17 @@ class Inputs:
 
     @property
     def raw_sets(self) -> set[int]:
-        """The sets that chrony_nts_raw_lines fills."""
+        """The sets of trust anchors that chrony_nts_raw_lines fills."""
         return {int(found[1]) for found in map(RAW_SET.match, map(str, self["raw_lines"])) if found}
 
     @property
     def anchor_sets(self) -> list[int]:
-        """The set of each trust anchor; 0 is the default one."""
+        """The set of each entry of chrony_nts_trust_anchors; 0 is the default set."""
         return [int(anchor.get("set") or 0) for anchor in self["trust_anchors"]]
 
     @property
     def pairs(self) -> list[dict[str, Any]]:
-        """The pairs of certificate and key of a server; none of a client."""
+        """The pairs of certificate and key of a server; none for a client."""
         if not self.is_true("server_enabled"):
             return []
         main = {
@@ -140,17 +140,17 @@ class Inputs:
         return _pairs.pairs(main, self["certificate_dir"], more, MADE_IN)
 
     def raw_values(self, name: str) -> list[str]:
-        """Return what stands behind a directive in chrony_nts_raw_lines, in their order."""
+        """Return the arguments of each line of a directive in chrony_nts_raw_lines, in order."""
         lines = [str(line).split() for line in self["raw_lines"]]
         return [" ".join(words[1:]) for words in lines if words and words[0].lower() == name]
 
     def has_line(self, name: str) -> bool:
-        """Whether the operator gives a directive, by its name or as a raw line."""
+        """Return whether the operator sets a directive, in chrony_nts_directives or in chrony_nts_raw_lines."""
         return self.directives.get(name) not in (None, False) or self.raw_values(name) != []
 
     @property
     def leads_without_sources(self) -> bool:
-        """Whether the host agrees on a clock with others of its kind alone (orphan mode): one of them follows none."""
+        """Whether the host shares a clock with its peers only (orphan mode), in which one host follows no other."""
         given = self.directives.get("local")
         orphan = isinstance(given, Mapping) and boolean(given.get("orphan") or False)
         orphan = orphan or any("orphan" in words.lower().split() for words in self.raw_values("local"))
@@ -158,25 +158,25 @@ class Inputs:
 
     @property
     def expected_clients(self) -> int:
-        """The number of clients that a server's limits are for; 0 where they are chronyd's own."""
+        """The number of clients that a server's limits are sized for; 0 keeps chronyd's own limits."""
         return int(self["expected_clients"]) if self.is_true("server_enabled") else 0
 
     @property
     def ntp_ports(self) -> list[int]:
-        """The UDP ports at which the server answers NTP, by itself and within PTP messages (ptpport)."""
+        """The UDP ports at which the server answers NTP, alone (port) and within PTP messages (ptpport)."""
         return [port for port in (self._port("port", NTP_PORT), self._port("ptpport", 0)) if port]
 
     @property
     def ntske_listens(self) -> int:
-        """The TCP port at which chronyd listens for key exchanges, raw lines included."""
+        """The TCP port at which chronyd listens for key exchanges; raw lines override chrony_nts_directives."""
         return self._port("ntsport", NTSKE_PORT)
 
     def _port(self, name: str, default: int) -> int:
-        """Return the port of a directive. The last line has the last word, and raw lines are the last ones."""
+        """Return the port of a directive. The last line overrides the others, and raw lines come last."""
         given = [str(value) for value in (self.directives.get(name), *self.raw_values(name)) if value is not None]
         return int(given[-1]) if given and given[-1].isdigit() else default
 
     @property
     def ntsport(self) -> int:
-        """The TCP port at which the server's key exchange listens."""
+        """The TCP port of the server's key exchange in chrony_nts_directives, without raw lines."""
         return int(self.directives.get("ntsport") or NTSKE_PORT)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The pairs of certificate and key that one NTS server has, and what is wrong with them."""
+"""Private to securetime.nts. Define and check the pairs of certificate and key of one NTS server."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates 
 Pair = dict[str, Any]
 
 MAIN = "server"
-# What the names of other files begin with.
+# Prefixes of other files in the same folder, which the id of a pair must not have.
 TAKEN = ("certificate", "staging", "trusted")
 RENEW = ["certbot", "renew", "--non-interactive", "--force-renewal", "--no-random-sleep-on-renew", "--cert-name"]
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
 def pairs(main: Pair, folder: str, more: list[Pair], made_in: str = "") -> list[Pair]:
-    """Return every pair with what its kind and its names make of it; what one of more does not say is as in main.
+    """Return every pair with the values that follow from its provider and its names.
 
-    Its content is its own: no two pairs are the same. chronyd reads them from the folder; they are made below made_in.
+    Pairs in more inherit missing values from main, but not its content, keys and paths: each pair is unique. chronyd
+    reads the pairs from folder. Their staging folders are below made_in.
     """
     common = {**main, "content": "", "key_content": "", "host_path": "", "key_host_path": ""}
     every = [{**main, "id": MAIN}, *({**common, **pair} for pair in more)]
@@ -33,8 +34,8 @@ def pairs(main: Pair, folder: str, more: list[Pair], made_in: str = "") -> list[
 
 
 def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
-    # Long: one line for each key of a pair, the only definition of which is here.
-    # What one CA has made is not taken for what another was asked for.
+    # Long: one line for each key of a pair, whose only definition this is.
+    # Provider and ACME directory are in the paths, so that one CA's certificate never counts as another's.
     staging = f"{made_in}/staging/{pair['id']}/{pair['provider']}"
     directory = hashlib.sha256(pair["acme_directory"].encode()).hexdigest()[:8]
     alone = f"{folder}/{pair['id']}"
@@ -57,9 +58,9 @@ def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
         "issues": issues,
         "by_certbot": by_certbot,
         "not_for_certbot": by_certbot and (addresses != [] or pair["key_type"] == "Ed25519"),
-        # The program asks it only when its own timer did not do it.
+        # nts-certificate runs this command only if certbot's own timer has not renewed the certificate.
         "command": [*RENEW, PurePath(lineage).name] if by_certbot else [],
-        # Which certificate somebody else signs: that of the issuing CA, or that of the server.
+        # The CSR that another CA signs: that of the issuing CA, or that of the server's leaf.
         "requests": "issuing"
         if issues
         else "leaf"
@@ -68,7 +69,7 @@ def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
         "chain": signed,
         "signs_itself": pair["provider"] == "selfsigned",
         "half": pair["provider"] == "files" and bool(pair["content"]) != bool(pair["key_content"]),
-        # Another program on the host makes the pair, and leaves it there.
+        # Another program on the host makes and keeps the pair.
         "kept_by_others": kept_by_others,
         "staged_certificate": [f"{lineage}/fullchain.pem"]
         if by_certbot
@@ -92,7 +93,7 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
 
 
 def files(found: list[Pair], group: str) -> dict[str, Any]:
-    """Return the pairs as chrony_config is given them."""
+    """Return the parameters of chrony_config for these pairs: files, secrets and serves."""
     named = [pair for pair in found if pair["provider"] == "files" and pair["content"]]
     entries: list[Pair] = []
     for pair in found:
@@ -111,7 +112,7 @@ def files(found: list[Pair], group: str) -> dict[str, Any]:
 
 
 def problems(found: list[Pair]) -> list[str]:
-    """Return a sentence for each mistake in what pairs() has returned."""
+    """Return a sentence for each mistake in the result of pairs()."""
     ids = [pair["id"] for pair in found]
     names = [name for pair in found for name in pair["names"]]
     told = []

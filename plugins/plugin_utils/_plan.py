@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Compute the wanted state of one host from its variables, its platform and its facts.
+"""Private to securetime.nts. Compute the desired state of one host from its variables, its platform and its facts.
 
-No function here reads or writes anything. The role registers the plan, and a verbose run shows it: it holds no
-secret. Contents of keys and certificates reach the host by the role's last step alone.
+The functions are pure: they read and write no file. The role registers the plan, and a verbose run prints it, so the
+plan holds no secret. Only change() adds the contents of keys and certificates, in the role's last step.
 
 Long: each function computes one part of the plan, from the same three inputs.
 """
@@ -39,16 +39,16 @@ MANAGED = (
     "# Managed by Ansible: collection securetime.nts, role chrony_nts. What is changed here by hand is overwritten by"
     " the next run."
 )
-# The first version with NTS (chrony's NEWS), and the first with several certificates and sets of trust anchors.
+# The first chrony with NTS, and the first with several certificates and sets of trust anchors (chrony's NEWS).
 NTS_SINCE = "4.0"
 SETS_SINCE = "4.1"
 PACKAGES = ("packages", "server_packages", "selinux_packages", "tool_packages")
-# By this name on every platform; in Enterprise Linux it comes from EPEL.
+# Every platform uses this package name. Enterprise Linux has it in EPEL only.
 CERTBOT = "certbot"
 CHRONY_DIR = "/etc/chrony/"
-# What DHCP names is there, and chrony_nts_dhcp_sources decides about it.
+# DHCP clients write their sources here. chrony_nts_dhcp_sources decides whether chronyd reads them.
 DHCP_DIR = "/run/chrony-dhcp/"
-# Their packages remove chrony's on Debian, and chrony's removes theirs. The other rivals stay installed.
+# On Debian, their packages conflict with chrony's: installing one removes the other. Other rivals stay installed.
 TIME_DAEMONS = (
     "systemd-timesyncd.service",
     "ntp.service",
@@ -59,25 +59,25 @@ TIME_DAEMONS = (
 )
 COMMAND_SOCKET = "/run/chrony/chronyd.sock"
 CHRONYC_PORT = 323
-# Where chronyc asks by itself, and the addresses that take that in.
+# chronyc queries loopback addresses by default. A chronyd that is bound to one of these addresses answers it.
 CHRONYC_ADDRESSES = ("127.0.0.1", "0.0.0.0", "::1", "::")
-# Where policies let chronyd do what it does there, and where every unit of chronyd lets it write.
+# LABELLED: paths where SELinux and AppArmor policies already permit chronyd what it does there.
+# WRITABLE: folders that the sandbox of every chronyd unit lets it write to.
 LABELLED = (
     *("/etc/chrony", "/etc/chrony.keys", "/etc/adjtime", "/var/lib/chrony", "/var/log/chrony", "/run", "/var/run"),
     *("/dev", "/sys", "/usr/share/zoneinfo"),
 )
 WRITABLE = ("/var/lib/chrony", "/var/log/chrony", "/run", "/var/run")
-# nts-certificate keeps pairs for a rollback there, and removes them by itself.
+# nts-certificate keeps pairs for a rollback here and removes them itself.
 STATE_DIR = "/var/lib/securetime-nts/"
 
 
 def platform(platforms: Mapping[str, Row], system: Row, overrides: Row) -> Row:
-    """Return what the distribution calls things: its family, then itself, then its release, then the operator's values.
+    """Return the names of packages, files and units on a host's platform.
 
-    Where the operator says what it is like, that is before all of these.
-
-    system is ansible_facts.chrony.environment.os. Empty where neither the distribution nor one that it is derived from
-    is known and the operator describes nothing.
+    Merge, later ones override: the platform that `like` of overrides names, the related distributions (ID_LIKE), the
+    distribution, its major release, and the operator's overrides. system is ansible_facts.chrony.environment.os.
+    Return an empty dictionary for an unknown distribution without known relatives or overrides.
     """
     major = str(system.get("version") or "").partition(".")[0]
     merged: Row = {**platforms.get(str(overrides.get("like")), {})}
@@ -89,7 +89,7 @@ def platform(platforms: Mapping[str, Row], system: Row, overrides: Row) -> Row:
 
 
 def package_names(platforms: Mapping[str, Row], overrides: Row) -> list[str]:
-    """Return the packages that a host of any platform can need."""
+    """Return every package that a host of any platform can need, sorted by name."""
     rows = [*platforms.values(), overrides]
     of_platforms = (name for row in rows for key in PACKAGES for name in row.get(key, []))
     return sorted({CERTBOT, _rotation.PACKAGE, *of_platforms})
@@ -98,8 +98,8 @@ def package_names(platforms: Mapping[str, Row], overrides: Row) -> list[str]:
 def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: Row | None = None) -> Row:
     """Return the plan of one host.
 
-    inputs have no mistakes. chrony is ansible_facts.chrony of the host. first_seen is `first_seen` of an earlier plan
-    of the same run: the host before the role changed it.
+    inputs have passed the rules. chrony is ansible_facts.chrony of the host. first_seen is `first_seen` of an earlier
+    plan of the same run: the state of the host before the role changed it.
     """
     # Long: the plan has one line for each value that the tasks and templates of the role read.
     environment = chrony["environment"]
@@ -107,7 +107,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     problems = unsupported(place, environment)
     if problems:
         return {"problems": [printable(text) for text in problems]}
-    # A chronyd that prints no version is half installed: the power was cut while its package was.
+    # A chronyd that prints no version is half installed: a power cut interrupted the installation of its package.
     half_installed = bool(chrony["installed"] and not chrony["daemon"]["version"])
     version = chrony["daemon"]["version"] or ""
     skip_for = version if inputs.is_true("skip_unsupported") else ""
@@ -154,13 +154,13 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "packages": packages,
         "missing_packages": missing,
         **installation(inputs, chrony, packages, missing),
-        # By a run that lost its connection while it installed chrony: a runtime mask is gone with the next boot.
+        # A run that lost its connection during the installation leaves a runtime mask. A boot removes it.
         "masked_at_runtime": unit.get("unit_file_state") == "masked-runtime",
         "rivals": [row["unit"] for row in startable],
         "first_seen": first_seen or first_state(chrony, startable),
         "skip_for": skip_for,
         "sources_text": _text(source_lines),
-        # The main file has these, so that whoever greps it finds them.
+        # Audits search the main file for these lines.
         "main_file_lines": [*source_lines, f"user {user}"] if single else [],
         "distribution_lines": distribution_lines,
         "certificate_sets": _distribution.certificate_sets(place, all_sources, environment["distribution_files"]),
@@ -174,7 +174,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "wait_by_socket": waits_by_socket(environment, lines.effective),
         "command_socket": command_socket(lines.effective),
         "user": user,
-        # chronyd reads trust anchors at each key exchange. After a failed one it would wait for 17 minutes and more.
+        # chronyd reads trust anchors at each key exchange. After a failed one it waits 17 minutes or longer to retry.
         "trust_effect": "restart" if _has_failed(chrony) else "nothing",
         "pairs": pairs,
         "turns": [{name: pair[name] for name in ("id", "provider", "acme_client")} for pair in pairs],
@@ -205,7 +205,7 @@ def wanted_packages(inputs: Inputs, place: Row, labels_for_selinux: bool, rotati
 
 
 def first_state(chrony: Row, startable: list[Row]) -> Row:
-    """Return what a restoration needs to know of the host: the states of chronyd and of other time daemons."""
+    """Return the states of chronyd and of other time daemons, which the playbook restore puts back."""
     unit = chrony["unit"] or {}
     return {
         "installed": chrony["installed"],
@@ -224,7 +224,7 @@ def first_state(chrony: Row, startable: list[Row]) -> Row:
 
 
 def _has_failed(chrony: Row) -> bool:
-    """Say whether some source with NTS has failed, whatever else the clock follows."""
+    """Return whether any source with NTS has failed, even if the clock follows another source."""
     states = [chrony["nts"]["state"], *(source["nts"]["state"] for source in chrony.get("sources") or [])]
     return not {"failed", "partial"}.isdisjoint(states)
 
@@ -243,9 +243,10 @@ def _version(chrony: Row, package: str) -> str | None:
 
 
 def installation(inputs: Inputs, chrony: Row, packages: list[str], missing: list[str]) -> Row:
-    """Return whether the package manager has to run, and the parameters of nts_packages.
+    """Return whether the package manager has to run (`installs`), and the parameters of nts_packages.
 
-    The version is that of the first package, chrony itself. Where it is as wanted, the host costs no task.
+    chrony_nts_package_version applies to the first package, chrony itself. If nothing has to be installed, the role
+    runs no task on the host.
     """
     manager = chrony["environment"]["package_manager"]
     wanted = str(inputs["package_version"])
@@ -274,7 +275,7 @@ def installation(inputs: Inputs, chrony: Row, packages: list[str], missing: list
 
 
 def unsupported(place: Row, environment: Row) -> list[str]:
-    """Return why the role does not know this system."""
+    """Return why the role does not support this operating system; empty if it does."""
     system = environment["os"]
     name, version = system["name"] or system["id"], str(system["version"] or "")
     minimum = place.get("minimum", {}).get(system["id"])
@@ -296,7 +297,7 @@ def unsupported(place: Row, environment: Row) -> list[str]:
         ]
     if environment["service_manager"] != "systemd":
         return [f"{name} without systemd is not supported: the role manages chronyd as a systemd unit."]
-    # A release that is being prepared has a name in the place of a number, or none.
+    # An unreleased distribution has a code name instead of a version number, or no version at all.
     if minimum and re.match("[0-9]", version) and _chrony_conf.is_newer(str(minimum), f"{version}.0"):
         return [
             (
@@ -308,7 +309,7 @@ def unsupported(place: Row, environment: Row) -> list[str]:
 
 
 def unmanageable(inputs: Inputs, manager: str | None) -> Iterator[str]:
-    """Yield what the variables ask of packages and the host's package manager cannot do."""
+    """Yield a sentence for each package variable that the host's package manager cannot fulfil."""
     wanted, upgrade = str(inputs["package_version"]), inputs.is_true("package_upgrade")
     if manager is None and (wanted or upgrade or inputs["package_state"] == "latest"):
         yield (
@@ -328,7 +329,10 @@ def unmanageable(inputs: Inputs, manager: str | None) -> Iterator[str]:
 
 
 def incapable(inputs: Inputs, chrony: Row, skip_for: str, known: bool) -> list[str]:
-    """Return why this host, as it is, cannot run what the variables ask for; of the daemon only where it is known."""
+    """Return why this host in its present state cannot run the desired configuration.
+
+    known says whether the facts describe the chronyd of the host. Only then check the chronyd.
+    """
     environment = chrony["environment"]
     found = []
     if environment["fips"]:
@@ -346,12 +350,12 @@ def incapable(inputs: Inputs, chrony: Row, skip_for: str, known: bool) -> list[s
 
 
 def _drop_ins(environment: Row) -> list[str]:
-    """Return the drop-ins that chrony_nts_dropins is about."""
+    """Return the drop-ins that chrony_nts_dropins controls: all but those of DHCP."""
     return [path for path in environment["drop_ins"] if not path.startswith(DHCP_DIR)]
 
 
 def _is_included(path: str, place: Row) -> bool:
-    """Whether chronyd reads a drop-in where chrony_nts_dropins is include."""
+    """Return whether chronyd reads a drop-in if chrony_nts_dropins is include."""
     ends = {"confdir": ".conf", "sourcedir": ".sources"}
     folder = path.rpartition("/")[0]
     return any(
@@ -360,7 +364,7 @@ def _is_included(path: str, place: Row) -> bool:
 
 
 def _drop_in_addresses(inputs: Inputs, place: Row, environment: Row) -> list[str]:
-    """Return the addresses of the sources that chronyd reads from files of others."""
+    """Return the addresses of the sources that chronyd reads from drop-ins and from DHCP's files."""
     includes, dhcp = inputs["dropins"] == "include", inputs.is_true("dhcp_sources")
     return [
         address
@@ -373,8 +377,11 @@ def _drop_in_addresses(inputs: Inputs, place: Row, environment: Row) -> list[str
 def unusable_sources(
     inputs: Inputs, place: Row, environment: Row, kept: list[Row], in_drop_ins: Sequence[str]
 ) -> list[str]:
-    """Return what this host makes of sources that the rules cannot know: the distribution's, those in drop-ins."""
-    # Long: one sentence for each way in which a host can make sources unusable.
+    """Return problems with sources that only the host's facts show.
+
+    These are the distribution's own sources (kept), and those in drop-ins and of DHCP (in_drop_ins, addresses).
+    """
+    # Long: one sentence for each way in which a source can be unusable on a host.
     found = []
     require = inputs["authselectmode"] == "require"
     plain = [source["address"] for source in kept if not source["nts"]]
@@ -389,7 +396,7 @@ def unusable_sources(
             " chrony_nts_distribution_sources would add. Name a source."
         )
     if not inputs.is_true("allow_mixed_smear"):
-        # Sources in drop-ins have no NTS as a rule, and require never follows such.
+        # Sources in drop-ins usually have no NTS. With authselectmode require, chronyd never follows those.
         others = [] if require else [{"address": address} for address in in_drop_ins]
         of_rules = set(_distribution.smear_problems(inputs.sources, inputs.directives))
         problems = _distribution.smear_problems([*inputs.sources, *kept, *others], inputs.directives)
@@ -403,7 +410,7 @@ def unusable_sources(
             " and this host has no certificate for it. Take 'certset' out here, or choose another number and give it to"
             " an entry of chrony_nts_trust_anchors."
         )
-    # Under require they are never followed.
+    # With authselectmode require, chronyd never follows sources from DHCP: they have no NTS.
     adds = environment["dhcp"]["helper"] and environment["dhcp"]["peerntp"] and not require
     if adds and not inputs.is_true("dhcp_sources"):
         found.append(
@@ -444,7 +451,10 @@ def _incapable_daemon(inputs: Inputs, daemon: Row, skip_for: str) -> list[str]:
 
 
 def contradictions(place: Row, chrony: Row, daemon: DaemonOptions, lines: Lines) -> list[str]:
-    """Return why chronyd would end at its start, or not be given its options."""
+    """Return the conflicts of options, directives and units that the facts of the host reveal.
+
+    chronyd would exit at its start or run without its options, a boot would wait, or logs would grow without rotation.
+    """
     found = options.conflicts(daemon.options, lines.effective)
     given = chrony["environment"]["daemon_options"]
     if given and place["options_name"] not in given["variables"]:
@@ -477,7 +487,11 @@ def contradictions(place: Row, chrony: Row, daemon: DaemonOptions, lines: Lines)
 
 
 class DaemonOptions(NamedTuple):
-    """The options of chronyd, what the file that is shared with others has and a daemon of the role cannot have."""
+    """chronyd's options.
+
+    words spells them for a command line. others are the options of the package's file, which administrators and
+    hardening roles edit. left_out has a sentence for each of these that the role omits.
+    """
 
     options: options.Options
     words: list[str]
@@ -487,9 +501,9 @@ class DaemonOptions(NamedTuple):
 
 
 def daemon_options(inputs: Inputs, place: Row, environment: Row) -> DaemonOptions:
-    """Return chronyd's options: of the platform, of others, and of the operator, of which the later have the last word.
+    """Return chronyd's options: the platform's, those of the package's file, and the operator's; later ones override.
 
-    Others are hardening roles and administrators, in the file that the package brings.
+    Hardening roles and administrators edit the package's file.
     """
     given = environment["daemon_options"] or {"files": [place["options_file"]], "variables": {}}
     others = options.parse(given["variables"].get(place["options_name"], []))
@@ -508,21 +522,25 @@ def daemon_options(inputs: Inputs, place: Row, environment: Row) -> DaemonOption
 
 
 class Lines(NamedTuple):
-    """The lines of chrony_nts_directives and of the role's defaults, and the arguments of each directive of all."""
+    """Lines of chrony.conf.
+
+    own are those of chrony_nts_directives and of the role's defaults. effective maps each directive to its arguments,
+    and includes the distribution's lines and chrony_nts_raw_lines.
+    """
 
     own: list[str]
     effective: Directives
 
 
 def configured(inputs: Inputs, place: Row, skip_for: str, distribution_lines: Iterable[str] = ()) -> Lines:
-    """Return what chrony.conf says besides sources and certificates."""
+    """Return the lines of chrony.conf other than sources and certificates."""
     known = _chrony_conf.supported(directives(inputs, place), skip_for)
     own = _chrony_conf.render_directives(known)
     return Lines(own, words_of("\n".join([*distribution_lines, *own, *map(str, inputs["raw_lines"])])))
 
 
 def waits_by_socket(environment: Row, lines: Directives) -> bool:
-    """Return whether chrony-wait.service, if a boot starts it, needs chronyd's Unix socket: by UDP nothing answers."""
+    """Return whether chrony-wait.service is enabled and needs the Unix socket: chronyd does not answer on UDP."""
     if not str(environment["chrony_wait"]).startswith("enabled"):
         return False
     port = lines.get("cmdport", [[str(CHRONYC_PORT)]])[-1][:1]
@@ -531,10 +549,10 @@ def waits_by_socket(environment: Row, lines: Directives) -> bool:
 
 
 def directives(inputs: Inputs, place: Row) -> Row:
-    """Return the directives with what the role says where the operator says nothing.
+    """Return the operator's directives, and the role's defaults for those that the operator does not set.
 
-    Without ntsdumpdir every restart would make all clients and servers exchange keys anew. Without dumpdir (and -r)
-    chronyd would forget what it measured. rtcsync goes with no other use of the real-time clock.
+    Without ntsdumpdir, every restart forces all clients and servers to repeat their key exchanges. Without dumpdir
+    (and -r), a restarted chronyd loses its measurements. rtcsync excludes any other use of the real-time clock.
     """
     raw = words_of("\n".join(map(str, inputs["raw_lines"])))
     clocks = inputs.directives.get("refclock") or []
@@ -551,30 +569,35 @@ def directives(inputs: Inputs, place: Row) -> Row:
         **({"log": list(_rotation.LOGS)} if inputs.is_true("logs") else {}),
         **_limits.recommended(inputs.expected_clients, inputs.directives),
         **inputs.directives,
-        # The playbook rotate_ntskeys does.
+        # The playbook rotate_ntskeys rotates shared keys, so chronyd must not.
         **({"ntsrotate": 0} if inputs.is_true("server_enabled") and inputs["shared_keys"] else {}),
-        # A server has them in its own order, together with those of chrony_nts_server_allow.
+        # access_lines() merges a server's deny rules with those of chrony_nts_server_allow.
         **({"deny": None} if inputs.is_true("server_enabled") else {}),
     }
 
 
 def controls_clock(wish: str, environment: Row, others: Mapping[str, str | None]) -> bool:
-    """Whether chronyd sets the clock: not in a container, nor without CAP_SYS_TIME, nor where others have given -x."""
+    """Return whether chronyd sets the clock.
+
+    wish is chrony_nts_clock_control. With auto, chronyd does not set the clock in a container, without CAP_SYS_TIME, or
+    with -x in the package's file of options (others).
+    """
     possible = bool(environment["cap_sys_time"]) and environment["container"] is None and "x" not in others
     return wish == "always" or (wish == "auto" and possible)
 
 
 def access_lines(inputs: Inputs) -> list[str]:
-    """Return the lines of a server that say whom chronyd answers; none of a client."""
+    """Return the allow and deny lines of a server; none for a client."""
     if not inputs.is_true("server_enabled"):
         return []
     return _chrony_conf.render_access(inputs["server_allow"], inputs.directives.get("deny"))
 
 
 def own_access_lines(inputs: Inputs) -> list[str]:
-    """Return the lines by which a server may ask itself, in the families of its clients.
+    """Return the allow lines for a server's own probes, one for each address family of its clients.
 
-    All of 127.0.0.0/8, because a limit of rate is one for each address. None where the operator denies them.
+    Allow all of 127.0.0.0/8: chronyd limits rates by address, so a probe can use a fresh one. Omit a family
+    where the operator denies a loopback address.
     """
     rules = serving.read_serving("\n".join(access_lines(inputs))).rules
     loopbacks = [serving.LOOPBACK[family] for family in serving.served_families(rules)]
@@ -587,38 +610,41 @@ def own_access_lines(inputs: Inputs) -> list[str]:
 
 
 def command_socket(lines: Directives) -> str:
-    """Return the path of chronyd's Unix socket."""
+    """Return the path of chronyd's Unix socket; "/" turns it off."""
     given = [word for arguments in lines.get("bindcmdaddress", []) for word in arguments if word.startswith("/")]
     return str(given[-1]) if given else COMMAND_SOCKET
 
 
 def ntske_ports(inputs: Inputs) -> list[int]:
-    """Return the TCP ports of key exchanges that SELinux's policy does not know, in order."""
+    """Return the NTS-KE ports (TCP) that SELinux's policy does not permit, sorted: all but 4460."""
     used = {int(source.get("ntsport", NTSKE_PORT)) for source in inputs.sources if source["nts"]}
     used |= {inputs.ntsport} if inputs.is_true("server_enabled") else set()
     return sorted(used - {NTSKE_PORT})
 
 
 def certificate_dirs(inputs: Inputs) -> list[str]:
-    """Return the folder of certificates where the distributions' policies do not let chronyd read it."""
+    """Return a server's certificate folder if the distributions' policies do not let chronyd read it."""
     folder = str(inputs["certificate_dir"])
     outside = inputs.is_true("server_enabled") and not f"{folder}/".startswith(CHRONY_DIR)
     return [folder] if outside else []
 
 
 def needs_rules(words: Directives) -> bool:
-    """Say whether SELinux's policy may lack what directives require. The host decides, which knows its links."""
+    """Return whether SELinux's policy may lack permissions that directives require.
+
+    Only the host resolves symbolic links, so it makes the final decision.
+    """
     return bool(paths.udp_ports(words)) or any(not paths.below(use.path, LABELLED) for use in paths.used(words))
 
 
 def written_folders(words: Directives) -> list[str]:
-    """Return the folders that chronyd writes to where the units of the distributions may not let it."""
+    """Return the folders that chronyd writes to and that a distribution's unit may protect from it."""
     found = [folder for folders in paths.written(paths.used(words)).values() for folder in folders]
     return [folder for folder in found if not paths.below(folder, WRITABLE)]
 
 
 def writable_text(folders: list[str]) -> str:
-    """Return the drop-in of chronyd's unit that lets it write to folders; empty where it needs none."""
+    """Return the text of the unit's drop-in that lets chronyd write to folders; empty without folders."""
     if not folders:
         return ""
     quoted = " ".join("-" + folder.replace("%", "%%") for folder in folders)
@@ -626,13 +652,13 @@ def writable_text(folders: list[str]) -> str:
 
 
 def own_log_dir(place: Row, words: Directives) -> str:
-    """Return the folder of log files where it is the platform's; empty where the operator names another."""
+    """Return the log folder if it is the platform's default; empty if the operator names another one."""
     folder = str(place["log_dir"])
     return folder if words.get("logdir", [])[-1:] == [[folder]] else ""
 
 
 def rotation(inputs: Inputs, place: Row, words: Directives) -> str:
-    """Return the file of logrotate for chronyd's log files; empty where it writes none."""
+    """Return the text of logrotate's file for chronyd's log files; empty if chronyd writes none."""
     folder = _rotation.log_dir(words)
     if not folder:
         return ""
@@ -641,12 +667,15 @@ def rotation(inputs: Inputs, place: Row, words: Directives) -> str:
 
 
 def renewal(pairs: list[Row], server_files: list[str]) -> str:
-    """Return present on a server, absent on a host that has stopped being one, and nothing elsewhere."""
+    """Return present for a server, absent for a host that is no longer one, and empty text for others."""
     return "present" if pairs else "absent" if server_files else ""
 
 
 def firewall(inputs: Inputs, with_rules: list[str]) -> Row:
-    """Return the parameters of nts_firewall. Its state is absent where rules are left over, and empty elsewhere."""
+    """Return the parameters of nts_firewall.
+
+    The state is present on a server, absent where rules of ours remain (with_rules), and empty elsewhere.
+    """
     if inputs.is_true("server_enabled") and inputs["firewall"] == "auto":
         addresses = inputs.directives.get("bindaddress") or []
         return {
@@ -665,18 +694,18 @@ def firewall(inputs: Inputs, with_rules: list[str]) -> Row:
 
 
 def unused_pair_files(pairs: list[Row], server_files: list[str]) -> list[str]:
-    """Return patterns of the certificates and keys that chronyd read from and that no pair of the host has any more."""
+    """Return glob patterns of certificates and keys that chronyd has used and that no pair of the host uses now."""
     used = {pair[name] for pair in pairs for name in ("certificate", "key")}
     found = [path for path in server_files if path.endswith((".pem", ".key")) and path not in used]
     return [glob.escape(path) for path in found if not path.startswith(STATE_DIR)]
 
 
 def proof(inputs: Inputs, skip_for: str = "", distribution_sources: Sequence[Row] | None = None) -> Row:
-    """Return what is to be proven, and which NTS servers to probe when it is not.
+    """Return the goal of the verification, and the NTS servers to probe if a host misses it.
 
-    The goal is relaxed on a host without NTS sources, and dropped on one without sources and reference clocks, and on
-    one of several servers in orphan mode, of which one serves its own clock to the others.
-    distribution_sources are those that the role adds to the operator's; without a plan of the host they are not known.
+    Relax the goal to synchronised on a host without NTS sources. Drop it on a host without sources and reference
+    clocks, and on servers in orphan mode, one of which serves its own clock to the others. distribution_sources are
+    those that the role adds to the operator's; None means unknown, without a plan of the host.
     """
     goal = inputs["verify"]
     sources = [*inputs.sources, *(distribution_sources or [])]
@@ -685,7 +714,7 @@ def proof(inputs: Inputs, skip_for: str = "", distribution_sources: Sequence[Row
         unknown = distribution_sources is None and inputs.is_true("distribution_sources")
         follows = sources and not inputs.leads_without_sources
         goal = "synchronised" if follows or unknown or _has_refclock(inputs) else "none"
-    # What a set trusts is known only of the sets that the role fills.
+    # The role knows the anchors only of the sets that it fills.
     filled = _chrony_conf.trust_files(inputs["trust_anchors"], "", version=skip_for)
     known = {0} | {file["set"] for file in filled}
     servers = [
@@ -708,14 +737,14 @@ def proof(inputs: Inputs, skip_for: str = "", distribution_sources: Sequence[Row
 
 
 def _has_refclock(inputs: Inputs) -> bool:
-    """Say whether the host has a reference clock that chronyd may follow."""
+    """Return whether the host has a reference clock that chronyd may follow."""
     clocks = inputs.directives.get("refclock") or []
-    # With the option local a clock only steadies the frequency (chrony 4.3).
+    # A refclock with the option local only stabilises the frequency (chrony 4.3).
     return any(not boolean(clock.get("noselect") or clock.get("local") or False) for clock in clocks)
 
 
 def notes(inputs: Inputs, place: Row, environment: Row, daemon: DaemonOptions) -> list[str]:
-    """Return what the operator should know of this host, though it is no mistake."""
+    """Return notes for the operator about this host, which are no mistakes."""
     found = [*daemon.left_out]
     if not daemon.clock_control:
         why = "others have given it this option." if "x" in daemon.others else "the capability CAP_SYS_TIME is missing."
@@ -747,9 +776,9 @@ def notes(inputs: Inputs, place: Row, environment: Row, daemon: DaemonOptions) -
 
 
 def change(inputs: Inputs, planned: Row, anchors: list[Row]) -> Row:
-    """Return the files of trust anchors and of a server's pairs as chrony_config is given them, secrets included.
+    """Return the parameters of chrony_config for trust anchors and a server's pairs, secrets included.
 
-    anchors are what _chrony_conf.trust_files returns.
+    anchors is the result of _chrony_conf.trust_files().
     """
     given = _pairs.files(inputs.pairs, planned["platform"]["group"])
     trust = [{"path": row["path"], "content": row["content"], "effect": planned["trust_effect"]} for row in anchors]

@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Check the role's variables together, and return a sentence for each mistake.
+"""Private to securetime.nts. Check constraints between the role's variables, and return a sentence for each mistake.
 
-A rule is a function of Inputs that yields a sentence for each mistake, with the variable's name and what to set. The
-decorator adds it to RULES, which `mistakes` applies in their order.
+A rule is a function of Inputs. It yields a sentence for each mistake, with the variable's name and the remedy. The
+decorator `rule` adds it to RULES, which `mistakes` applies in this order.
 
-Long: the rules are short functions, and their list shows at once what is checked.
+Long: the rules are short functions in one list, which shows every check.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import (
 )
 from ansible_collections.securetime.nts.plugins.plugin_utils._names import is_host_name, is_ip_address, is_subnet
 
-# What sounds like a variable of this role, and how alike two words are that are taken for one (0 to 1, difflib).
+# Names that look like variables of this role, and the least similarity of a misspelled word (0 to 1, difflib).
 LIKE_OURS = re.compile(r"^[a-z].*(_nts|ny_nt|rony)")
 ALIKE = 0.66
-# Characters. Ansible prints a failure twice, which must stay below 2 KB.
+# In characters. Ansible prints a failure twice; both together must stay below 2 KB.
 LONGEST_MESSAGE = 850
 CRYPTO = "community.crypto"
 MADE_BY_CRYPTO = ("ownca", "selfsigned", "acme", "files")
 LARGEST_SET = 2**32 - 1
 KEY = re.compile(r"HEX:([0-9A-Fa-f]{2})+|ASCII:[!-~]+")
 CERTIFICATE_DIR = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}")
-# Folders that are gone after a boot, that chronyd and the renewal never see, or that are chronyd's own.
+# Folders that a boot empties, that the sandboxes of chronyd and the renewal hide, or that belong to chronyd.
 OTHER_FOLDERS = re.compile(r"/(dev|home|proc|root|run|sys|tmp|var/tmp|var/run|var/lib/chrony)(/|$)")
-# The paths of a pair that another program keeps, and where the sandbox of the renewal sees none.
+# Valid paths of a pair that another program keeps, and folders that the sandbox of the renewal hides.
 HOST_PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._@:+-]*)+")
 UNSEEN_FOLDERS = re.compile(r"/(dev|home|proc|root|run/user|sys|tmp|var/tmp)(/|$)")
 PACKAGE_VERSION = re.compile(r"[0-9]([A-Za-z0-9.+~^:*_-]*[A-Za-z0-9*])?")
@@ -62,7 +62,7 @@ RULES: list[Rule] = []
 
 
 def rule(function: Rule) -> Rule:
-    """Add a function to the rules."""
+    """Append a function to RULES."""
     RULES.append(function)
     return function
 
@@ -73,16 +73,16 @@ def mistakes(
     is_file: Callable[[str], bool] = os.path.isfile,
     is_collection: Callable[[str], bool] | None = None,
 ) -> list[str]:
-    """Return every mistake in a host's chrony_nts_ variables as a sentence.
+    """Return a sentence for every mistake in a host's chrony_nts_ variables.
 
-    names are those of all variables of the host. is_file says whether a path is a file on the controller,
+    names are the names of all variables of the host. is_file returns whether a path is a file on the controller, and
     is_collection whether a collection is installed there.
     """
     wrong = _variables.mistakes(variables)
     if not {"chrony_nts_sources", "chrony_nts_directives"} & set(wrong):
         for name, sentence in _wrong_for_chrony(Inputs(variables)):
             wrong.setdefault(name, []).append(sentence)
-    # The other rules are asked about the other variables.
+    # The rules see a neutral value of each wrong variable, so that they check only the others.
     given = {**variables, **{name: _variables.neutral(name) for name in wrong}}
     inputs = Inputs({**given, f"{PREFIX}acme_dns_tasks_exist": is_file(str(given[f"{PREFIX}acme_dns_tasks"]))})
     found = [
@@ -103,7 +103,7 @@ def mistakes(
 
 
 def message(sentences: Sequence[str]) -> str:
-    """Return one sentence in a line, as many as fit into a message, and the number of the others."""
+    """Return a message with one sentence on each line, as many as fit, and the number of the omitted ones."""
     shown = list(sentences[:1])
     for sentence in sentences[1:]:
         if sum(map(len, shown)) + len(sentence) > LONGEST_MESSAGE:
@@ -114,11 +114,14 @@ def message(sentences: Sequence[str]) -> str:
 
 
 def _wrong_for_chrony(inputs: Inputs) -> Iterator[tuple[str, str]]:
-    """Yield what chrony does not take, with its variable: the rules across sources rely on each of them being right."""
+    """Yield the variable and a sentence for each value that chrony rejects.
+
+    The rules between sources require that each source alone is valid.
+    """
     yield from (("chrony_nts_directives", sentence) for sentence in _chrony_conf.problems(inputs.directives, []))
     for source in inputs.sources:
         for sentence in _chrony_conf.problems({}, [source]):
-            # Text as an address has rules of its own.
+            # Other rules check an address that is text.
             if not (isinstance(source["address"], str) and f"({source['address']}), address is " in sentence):
                 yield "chrony_nts_sources", sentence
 
@@ -131,10 +134,10 @@ def _is_collection(name: str) -> bool:
 
 
 def near_misses(names: Iterable[str], inputs: Iterable[str]) -> dict[str, str]:
-    """Return the names of variables that must be meant for inputs, each with the one that it is a misspelling of.
+    """Return misspelled names of inputs, each with the correct name.
 
-    All their words but one are the same, and that one is alike. Names with more words are the operator's own, like
-    chrony_nts_sources_eu or vault_chrony_nts_ca_passphrase.
+    A misspelling differs from the correct name in one word, which is similar. Names with more words are the operator's
+    own, such as chrony_nts_sources_eu or vault_chrony_nts_ca_passphrase.
     """
     known = [(name, name.split("_")) for name in inputs]
     others = _known(inputs)
@@ -156,7 +159,7 @@ def near_misses(names: Iterable[str], inputs: Iterable[str]) -> dict[str, str]:
 
 
 def unknown_names(names: Iterable[str], inputs: Iterable[str]) -> list[str]:
-    """Return a warning for each variable that has the role's prefix, and is neither its own nor close to one."""
+    """Return a warning for each variable with the role's prefix that is neither the role's own nor a near miss."""
     ours = {name for name in names if name.startswith(PREFIX)} - _known(inputs)
     unknown = sorted(ours - {*near_misses(ours, inputs)})
     return [f"{name} is not a variable of the role chrony_nts, which ignores it." for name in unknown]
@@ -219,7 +222,7 @@ def _no_address_is_given_twice(inputs: Inputs) -> Iterator[str]:
 
 @rule
 def _there_is_something_to_follow(inputs: Inputs) -> Iterator[str]:
-    # Of which the plan knows whether there are any.
+    # Only the plan knows whether this distribution has sources.
     by_distribution = inputs.is_true("distribution_sources")
     if not inputs.sources and not inputs.follows_itself and not by_distribution:
         yield (
@@ -296,7 +299,7 @@ def _symmetric_keys_can_be_told_apart(inputs: Inputs) -> Iterator[str]:
 def _the_keys_of_sources_exist(inputs: Inputs) -> Iterator[str]:
     known = {int(key["id"]) for key in inputs["symmetric_keys"]}
     missing = sorted({int(source["key"]) for source in inputs.sources if "key" in source} - known)
-    # Without any, the operator's own key file has them.
+    # Without chrony_nts_symmetric_keys, the keys are in the operator's own key file.
     if known and missing:
         yield (
             f"A source in chrony_nts_sources uses the key {_list(missing)}, which is not in chrony_nts_symmetric_keys."
@@ -404,7 +407,7 @@ def _sets_of_trust_anchors_are_free(inputs: Inputs) -> Iterator[str]:
 
 @rule
 def _the_sets_of_sources_are_filled(inputs: Inputs) -> Iterator[str]:
-    # Files of others may fill any set.
+    # Drop-ins and included files may fill any set.
     if inputs["dropins"] == "include" or {"include", "confdir"} & set(inputs.directives):
         return
     used = {int(source.get("certset", 0)) for source in inputs.sources if source["nts"]}

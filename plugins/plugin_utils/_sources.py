@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The operator's time sources in one form."""
+"""Private to securetime.nts. Convert the operator's time sources to one form."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ HOST = re.compile(r"(\[(?P<bracketed>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]@:%]+))(:[
 
 
 def entries(given: Any) -> list[Source]:
-    """Return each source as a dictionary: a name or a URL stands for one, and one alone for a list of one."""
+    """Return each source as a dictionary. Text is a name, an IP address or a URL. A single source needs no list."""
     listed = given if isinstance(given, list) else [given]
     return [dict(source) if isinstance(source, Mapping) else _from_text(str(source)) for source in listed]
 
 
 def complete(sources: list[Source]) -> list[Source]:
-    """Return each source with address, type, nts and iburst filled in, and its flags as booleans.
+    """Return each source with defaults for address, type, nts and iburst, and its flags as booleans.
 
-    address is empty where a source has none, and where its address and hostname disagree.
+    address is empty if a source has none, or if its address and its hostname differ.
     """
     return [_complete(source) for source in sources]
 
 
 def _from_text(text: str) -> Source:
-    """Return the source of a host name, an IP address, or nts://HOST[:NTSPORT][?OPTION=VALUE&OPTION].
+    """Parse a host name, an IP address, or nts://HOST[:NTSPORT][?OPTION=VALUE&OPTION] as a source.
 
-    A URL that is not of this form becomes an address, which is then reported as none.
+    A malformed URL becomes the address, which a rule then reports as invalid.
     """
     if not text.startswith(SCHEME):
         return {"address": text}
@@ -51,7 +51,7 @@ def _from_text(text: str) -> Source:
         options = parse_qs(url.query, keep_blank_values=True)
     except ValueError:
         return {"address": text}
-    # Not url.hostname, which is in lower case: the server's certificate is compared with the name as it is written.
+    # url.hostname is in lower case, but chronyd compares the server's certificate with the name as written.
     found = HOST.fullmatch(url.netloc)
     if url.path not in ("", "/") or url.fragment or found is None:
         return {"address": text}
@@ -64,7 +64,7 @@ def _from_text(text: str) -> Source:
 
 
 def _complete(source: Source) -> Source:
-    # false leaves out an option that takes a value, as no value does.
+    # false omits an option that takes a value, as a missing value does.
     given = {
         name: value
         for name, value in source.items()
@@ -89,12 +89,12 @@ def _complete(source: Source) -> Source:
 
 
 def _spelled(address: Any) -> Any:
-    """Return an IP address in the form in which chronyc shows it; a name is left as it is written."""
+    """Return an IP address in the form that chronyc prints; return a name unchanged."""
     return plain_name(address) if isinstance(address, str) and is_ip_address(address) else address
 
 
 def _boolean(value: Any) -> Any:
-    """Return a boolean, and what is none as it is, to be reported."""
+    """Return a value as a boolean; return any other value unchanged, for a rule to report."""
     try:
         return boolean(value)
     except TypeError:
