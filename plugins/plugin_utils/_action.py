@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The base of its action plugins: no answer of a host passes without a check."""
+"""Private to securetime.nts. Base class of action plugins, which sanitises every result of a host."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ansible.utils.display import Display
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _answers
 
-# The number of -v from which Ansible prints the parameters of a module.
+# Verbosity (-vvv) from which Ansible prints a module's parameters.
 SHOWS_INVOCATION = 3
 
 
 # ansible-core does not ship py.typed, so that mypy takes ActionBase for Any.
 class HostAction(ActionBase):  # type: ignore[misc]
-    """Run a module on the host and return its answer, cleaned."""
+    """Run a module on the host and return its sanitised result."""
 
     _supports_check_mode = True
     _supports_async = True
-    # Names of the facts that the controller takes of the host.
+    # Names of the facts that the controller accepts from the host.
     facts: tuple[str, ...] = ()
-    # Whether the plugin fails where the host has replaced variables of the operator. Its parameters can name files of
-    # the controller or what is to be signed.
+    # Whether the plugin fails if facts of the host override operator variables. Set it where parameters name files
+    # of the controller or certificates to sign.
     refuses_shadowed_variables = False
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -41,21 +41,21 @@ class HostAction(ActionBase):  # type: ignore[misc]
         return {**result, **self.answer(variables)}
 
     def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the plugin adds to the result."""
+        """Return the part of the result that the plugin adds."""
         return self.ask(task_vars, wrap_async=bool(self._task.async_val))
 
     def ask(self, task_vars: Mapping[str, Any], *module: Any, wrap_async: bool = False) -> dict[str, Any]:
-        """Run a module, by default the one of the task, and return its cleaned answer.
+        """Run a module, by default the one of the task, and return its sanitised result.
 
-        module is its name and its parameters.
+        module is the name of the module and its parameters.
         """
         sent = self._execute_module(*module, task_vars=task_vars, wrap_async=wrap_async)
         if Display().verbosity < SHOWS_INVOCATION:
-            # Files of each host of a fleet, kept until the last host has ended the task.
+            # The parameters hold whole files. Ansible keeps them for each host until the last host has ended the task.
             sent.pop("invocation", None)
         return _answers.cleaned(_answers.explained(sent, host_of(task_vars)), self.facts)
 
 
 def host_of(task_vars: Mapping[str, Any]) -> str:
-    """Return the host's name in the inventory."""
+    """Return the inventory name of the host."""
     return str(task_vars.get("inventory_hostname"))

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What a managed host answers, without what could mislead the controller.
+"""Private to securetime.nts. Sanitise the results of a managed host, so that they cannot mislead the controller.
 
-Ansible turns every fact that a module returns into a variable of the host (inject_facts_as_vars), and facts win over
-inventories and the defaults of roles (precedence of variables in Ansible's documentation). A hostile host could so give
-the role other variables: names to sign, files of the controller to send, tasks to include.
+Ansible turns every fact that a module returns into a variable of the host (inject_facts_as_vars). Facts override
+inventories and role defaults (variable precedence in Ansible's documentation). A hostile host could thus override the
+role's variables: names to sign, files of the controller to send, tasks to include.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import Any
 
 from ansible.release import __version__ as ansible_version
 
-# What Ansible itself keeps of a host.
+# Prefix of the facts that Ansible itself stores for a host.
 INTERPRETER = "discovered_interpreter_"
 OURS = ("chrony_nts_", "__chrony_nts_", "chrony_monitor_", "__chrony_monitor_")
 LONGEST_MESSAGE = 4000
 # In characters; chrony.conf and a few certificates have 20,000.
 LONGEST_TEXT = 400000
-# What a failed module may say of itself.
+# Keys of a failed module's result that the controller keeps.
 FAILURE = ("msg", "rc", "module_stdout", "module_stderr", "stdout", "stderr", "exception")
 
 
-# How a Python that is older than ansible-core takes ends: the first at a line of syntax, the others at a comparison.
+# Errors of a Python that is too old for ansible-core: a syntax error, or a failed check of the version.
 TOO_OLD = re.compile(r"SyntaxError: |requires Python [0-9.]+ or newer on the target|a minimum of Python version")
-# The status of a shell for a program that is not there.
+# A shell's exit status for a missing program.
 NOT_FOUND = 127
-# What begins a template or a comment of Jinja.
+# The opening brace of a Jinja template or comment.
 TEMPLATE = re.compile(r"\{(?=[{%#])")
 
 
@@ -45,7 +45,7 @@ class _NoFacts(dict[str, Any]):
 
 
 def plain(value: Any, longest: int = LONGEST_TEXT) -> Any:
-    """Return a value without control characters other than line feeds and tabs, and with texts of a bounded length."""
+    """Replace control characters other than line feeds and tabs by '?', and cut texts to longest characters."""
     if isinstance(value, str):
         text = value if value.isprintable() else "".join(c if c.isprintable() or c in "\n\t" else "?" for c in value)
         return text if len(text) <= longest else f"{text[:longest]} …"
@@ -57,16 +57,16 @@ def plain(value: Any, longest: int = LONGEST_TEXT) -> Any:
 
 
 def quoted(value: Any, longest: int = LONGEST_MESSAGE) -> str:
-    """Return a value of a host as a text that a filter may compose into a sentence.
+    """Return a value of a host as text that a filter may safely insert into a sentence.
 
-    Before ansible-core 2.19 Ansible marks what hosts send as unsafe, and no longer what a filter makes of it: it would
-    run the templates in it on the controller.
+    Before 2.19, ansible-core marks values from hosts as unsafe, but not what a filter makes of them. It would run
+    templates in such a value on the controller.
     """
     return TEMPLATE.sub("{ ", plain(str(value), longest))
 
 
 def cleaned(sent: Mapping[str, Any], facts: Collection[str] = ()) -> dict[str, Any]:
-    """Return the answer of a module, with no other facts than these and those of Ansible itself."""
+    """Return the sanitised result of a module. Keep only these facts and those of Ansible itself."""
     kept = {name: value for name, value in sent.items() if name != "ansible_facts"}
     answer: dict[str, Any] = {
         name: plain(value, LONGEST_MESSAGE if name in FAILURE else LONGEST_TEXT) for name, value in kept.items()
@@ -82,22 +82,22 @@ def cleaned(sent: Mapping[str, Any], facts: Collection[str] = ()) -> dict[str, A
 
 
 def failure(sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a failed answer: its message, and nothing that a later task could take for a result."""
+    """Return a failed result with its error output only, so that no later task takes other keys for a result."""
     said = {name: plain(sent[name], LONGEST_MESSAGE) for name in FAILURE if name in sent}
     return {"msg": "The host sent no result.", **said, "failed": True}
 
 
 def explained(sent: Mapping[str, Any], host: str) -> dict[str, Any]:
-    """Return the answer of a module, with the reason as its message where no module can run on the host."""
+    """Return the result of a module. If no module can run on the host, return the reason as the error message."""
     problem = python_problem(sent, ansible_version) if sent.get("failed") else ""
     if not problem:
         return dict(sent)
-    # Nothing else: the traceback says less, and Ansible prints it instead of the message.
+    # Drop the traceback: it is less clear, and Ansible prints it instead of the message.
     return {"failed": True, "msg": f"{host}: {problem}"}
 
 
 def python_problem(sent: Mapping[str, Any], core: str) -> str:
-    """Return why no module can run on a host; nothing where the failure of this one has another reason."""
+    """Return why no module can run on a host; empty if this module failed for another reason."""
     said = "\n".join(str(sent.get(name) or "") for name in ("msg", "module_stderr", "module_stdout"))
     if sent.get("rc") == NOT_FOUND and "module_stdout" in sent:
         found = "Ansible finds no Python there"
@@ -114,7 +114,7 @@ def python_problem(sent: Mapping[str, Any], core: str) -> str:
 
 
 def shadowed(task_vars: Mapping[str, Any], injected: bool, task: Any = None) -> list[str]:
-    """Return the variables of the operator that facts of the host have replaced, by their names.
+    """Return the names of operator variables that facts of the host override, sorted.
 
     injected says whether Ansible makes variables of facts (INJECT_FACTS_AS_VARS of its configuration).
     """
@@ -123,7 +123,7 @@ def shadowed(task_vars: Mapping[str, Any], injected: bool, task: Any = None) -> 
     facts = task_vars.get("ansible_facts") or {}
     names = [name for name in facts if isinstance(name, str) and name != "chrony" and not name.startswith(INTERPRETER)]
     found = [name for name in names if name.startswith(OURS)]
-    # Of other facts only those can matter that are variables by the same name.
+    # Another fact can override only a variable of the same name.
     others = [name for name in names if name in task_vars and name not in found]
     if others:
         own = _without_facts(task_vars, task)
@@ -132,7 +132,7 @@ def shadowed(task_vars: Mapping[str, Any], injected: bool, task: Any = None) -> 
 
 
 def _without_facts(task_vars: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
-    """Return the variables of the host as they are without its facts."""
+    """Return the variables of the host without its facts."""
     hostvars = task_vars["hostvars"]
     original = hostvars._variable_manager
     # copy.copy() would lose the loader, which __setstate__() of ansible-core 2.16 to 2.18 drops.
@@ -144,7 +144,7 @@ def _without_facts(task_vars: Mapping[str, Any], task: Any) -> Mapping[str, Any]
 
 
 def shadowed_message(host: str, names: Collection[str]) -> str:
-    """Return why the role does not go on."""
+    """Return the error message for a host whose facts override variables."""
     return (
         f"{host} returned facts by the names of variables ({', '.join(plain(sorted(names), 100))[:400]}), and Ansible"
         " would use them in the place of yours. Nothing was signed, stored or sent. Find out who changed the host, and"

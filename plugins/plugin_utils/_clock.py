@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The clock of a host, compared with the controller's before the host is changed.
+"""Private to securetime.nts. Compare a host's clock with the controller's before the role changes the host.
 
-Package managers, TLS and certificates need a clock that is roughly right. chronyd sets it, but only once it is
-installed, and a server's certificates are made before that. No function here says which of two clocks is wrong: a
-controller can be wrong as well.
+Package managers, TLS and certificates need a clock that is roughly right. chronyd sets it, but only after its
+installation, and the role makes a server's certificates before that. No function here decides which of two clocks is
+wrong: the controller's can be wrong as well.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inpu
 
 Row = dict[str, Any]
 
-# A server's certificate is backdated by as much, and a wrong time zone of the hardware clock is as much at least.
+# The role backdates a server's certificate by as much. A wrong time zone of the hardware clock shifts it by at least
+# as much.
 TOLERATED_SECONDS = 3600.0
-# apt takes no Release file that is newer than this (Acquire::Max-FutureTime).
+# apt rejects a Release file that is further in the future than this (Acquire::Max-FutureTime).
 AGREES_SECONDS = 10.0
 UNITS = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
 VARIABLE = "chrony_nts_clock_from_controller"
-# apt and sqv, dnf's curl and OpenSSL, rpm's Sequoia: what they say of dates in the past and in the future.
+# Error messages about dates in the past or in the future: apt and sqv, dnf's curl and OpenSSL, rpm's Sequoia.
 ABOUT_DATES = re.compile(
     r"not (yet )?valid|not valid yet|not live until|invalid for another|expired|in the future|certificate problem"
     r"|certificate verif|Curl error \((35|60)\)",
@@ -36,18 +37,18 @@ ABOUT_DATES = re.compile(
 def ahead_seconds(host: float, before: float, after: float) -> float:
     """Return by how many seconds the clock of a host is ahead of the controller's.
 
-    The host has read its clock at a moment between two readings of the controller's clock. Within what that leaves
-    open, the clocks differ as little as they can. One that is wrong is known better: a module reads the clock at its
-    end, after Ansible has sent and started it.
+    The host reads its clock between two readings of the controller's clock, in seconds since 1970. Return the least
+    difference that these readings allow. Above the tolerance, compare with the later reading: the module reads the
+    clock at its end, after Ansible has sent and started it.
     """
     least = min(0.0, host - before) + max(0.0, host - after)
     return host - after if abs(least) > TOLERATED_SECONDS else least
 
 
 def add(planned: Row, inputs: Inputs, chrony: Row, before: float, after: float) -> None:
-    """Add `clock` to the plan of a host whose facts were read between two readings of the controller's clock."""
+    """Add `clock` to a host's plan. before and after are the controller's clock around the call that read the facts."""
     if "pairs" not in planned:
-        # The platform is not known.
+        # The plan stops early on an unknown platform.
         return
     ahead = ahead_seconds(float(chrony["environment"]["clock"]["time"]), before, after)
     clock = planned["clock"] = compare(inputs, planned, chrony, ahead, after)
@@ -56,9 +57,9 @@ def add(planned: Row, inputs: Inputs, chrony: Row, before: float, after: float) 
 
 
 def compare(inputs: Inputs, planned: Row, chrony: Row, ahead: float, now: float) -> Row:
-    """Return what a host's clock is like, with `problem` (why the host is refused), `note` and `step_seconds`.
+    """Return the difference of a host's clock, with `problem` (why the role refuses the host), `note`, `step_seconds`.
 
-    planned is the plan of the host, chrony are its facts, now is the controller's clock.
+    planned is the plan of the host, chrony its facts, and now the controller's clock.
     """
     difference = f"The clock of this host ({utc(now + ahead)}) is {length(ahead)} the controller's ({utc(now)})"
     clock: Row = {"ahead_seconds": ahead, "step_seconds": 0, "problem": "", "note": ""}
@@ -75,7 +76,7 @@ def compare(inputs: Inputs, planned: Row, chrony: Row, ahead: float, now: float)
     environment = chrony["environment"]
     whose = _not_its_own(environment)
     if not reasons:
-        # chronyd: `makestep`. Without the right to, it only measures.
+        # chronyd corrects the clock by `makestep`. Without CAP_SYS_TIME it only measures.
         corrects = "chronyd corrects it" if planned["clock_control"] else whose or "chronyd does not set it (-x)"
         return {**clock, "note": f"{difference}. {corrects}."}
     step = round(-ahead)
@@ -93,14 +94,14 @@ def compare(inputs: Inputs, planned: Row, chrony: Row, ahead: float, now: float)
 
 
 def command(step_seconds: int) -> str:
-    """Return the command that moves a clock. Relative, so that it is right whenever it is run."""
+    """Return the command that steps a clock by a relative time, so that it is correct at any later time."""
     return f"date --set='{step_seconds:+d} seconds'"
 
 
 def synchronised_by(chrony: Row) -> str:
-    """Return the time daemon that has synchronised the host's clock with a source; nothing if none has."""
+    """Return the name of the time daemon that has synchronised the host's clock; empty if none has."""
     tracking = chrony.get("tracking") or {}
-    # With -x chronyd follows its sources and leaves the clock as it is.
+    # With -x, chronyd follows its sources, but does not change the clock.
     sets = chrony["daemon"].get("clock_control") is not False
     if sets and tracking.get("synchronised") and abs(tracking.get("offset_seconds") or 0.0) < TOLERATED_SECONDS:
         return "chronyd"
@@ -108,7 +109,7 @@ def synchronised_by(chrony: Row) -> str:
 
 
 def explained(message: str, clock: Mapping[str, Any], now: float | None = None) -> str:
-    """Return what a package manager said, with the host's clock where it complains of a date."""
+    """Return the message of a package manager; append the host's clock if the message is about a date."""
     if not ABOUT_DATES.search(message):
         return message
     moment = time.time() if now is None else now
@@ -122,13 +123,13 @@ def explained(message: str, clock: Mapping[str, Any], now: float | None = None) 
 
 
 def length(ahead: float) -> str:
-    """Return a difference in words, as "31 days behind"."""
+    """Return a difference of clocks in words, for example "31 days behind"."""
     unit, seconds = next((row for row in UNITS if abs(ahead) >= 2 * row[1]), UNITS[-1])
     return f"{abs(ahead) / seconds:.0f} {unit} {'ahead of' if ahead > 0 else 'behind'}"
 
 
 def utc(moment: float) -> str:
-    """Return a moment to the minute. A clock can be beyond the years that Python knows."""
+    """Return a time as text, to the minute. A clock can be out of the range of years that Python supports."""
     try:
         return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(moment))
     except (OverflowError, ValueError, OSError):
@@ -136,7 +137,7 @@ def utc(moment: float) -> str:
 
 
 def _made_by_controller(planned: Row, chrony: Row) -> str:
-    """Return what the controller has to sign for a host; nothing if it has to sign nothing."""
+    """Return the beginning of a sentence about the issuing CA that the controller must sign; empty if it signs none."""
     signs = (
         any(pair["provider"] == "ownca" for pair in planned["pairs"]) and not chrony["environment"]["own_ca"]["issues"]
     )
@@ -144,7 +145,7 @@ def _made_by_controller(planned: Row, chrony: Row) -> str:
 
 
 def _impossible(inputs: Inputs, planned: Row, ahead: float) -> Iterator[str]:
-    """Yield what cannot be done before the clock is roughly right."""
+    """Yield what fails until the clock is roughly right."""
     if planned["missing_packages"]:
         yield f"{', '.join(planned['missing_packages'])} cannot be installed"
     if planned["pairs"]:
@@ -158,7 +159,7 @@ def _impossible(inputs: Inputs, planned: Row, ahead: float) -> Iterator[str]:
 
 
 def _may_step(directives: Mapping[str, Any], seconds: float) -> bool:
-    """Say whether chronyd steps a clock at its start that is off by so much."""
+    """Return whether chronyd at its start steps a clock that is off by this many seconds."""
     step = directives.get("makestep", {"threshold": 1.0, "limit": 3})
     if directives.get("initstepslew"):
         return True
@@ -166,7 +167,7 @@ def _may_step(directives: Mapping[str, Any], seconds: float) -> bool:
 
 
 def _not_its_own(environment: Row) -> str:
-    """Return why nobody can set the clock on this host; nothing where it can be set."""
+    """Return why no program can set the clock of this host; empty if one can."""
     if environment["container"] is not None:
         return f"This is a container ({environment['container']}), whose clock is that of the host that runs it"
     if environment["cap_sys_time"] is False:

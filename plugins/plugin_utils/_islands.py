@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Servers that each serve their own clock: they drift apart, and clients refuse them."""
+"""Private to securetime.nts. Find servers that each serve their own clock.
+
+Such servers drift apart, and clients reject them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _sources
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import PREFIX, Inputs
 
-# What decides whether a host serves its own clock, and the defaults of all but the sources.
+# Variables that decide whether a host serves its own clock, with their defaults (sources have none here).
 EMPTY: dict[str, Any] = {
     "directives": {},
     "raw_lines": [],
@@ -25,7 +28,7 @@ EMPTY: dict[str, Any] = {
 }
 NAMES = ("sources", *EMPTY)
 FOLLOWED = ("server", "pool", "peer", "refclock", "include", "confdir", "sourcedir")
-# Enough to see what is meant.
+# A warning names at most this many hosts.
 MOST_NAMED = 5
 
 
@@ -36,11 +39,11 @@ def warning(
     variables: Mapping[str, Mapping[str, Any]],
     failure: type[Exception],
 ) -> str:
-    """Return what to say of the servers of a play that each serve their own clock; nothing for all but the first one.
+    """Return a warning about the servers of a play that each serve their own clock; empty for all but the first server.
 
-    hosts are those of the play, and variables the variables of each, which raise failure where they cannot be
-    templated: that host's own play reports it. What is not among these, but among the inputs of
-    this host, comes from the play, and is the same for all hosts. Costs nothing on a host that follows something.
+    hosts are the hosts of the play, and variables the variables of each. Skip a host whose variables raise failure
+    (a template error): that host's own tasks report it. Inputs of this host (own) that are not among its variables come
+    from the play, so they hold for all hosts. Return early on a host that follows a source.
     """
     own_row = {**{name: inputs[name] for name in NAMES}, "directives": inputs.directives}
     if not inputs.is_true("server_enabled") or not serves_own_clock(own_row):
@@ -60,7 +63,7 @@ def warning(
 
 
 def serves_own_clock(given: Mapping[str, Any]) -> bool:
-    """Say whether a host with these variables (without chrony_nts_) serves its own clock and follows nothing."""
+    """Return whether a host with these variables (without chrony_nts_) serves its own clock and follows no source."""
     lines = [str(line).lower().split() for line in given["raw_lines"]]
     words = {line[0] for line in lines if line}
     directives = given["directives"]
@@ -77,7 +80,7 @@ def serves_own_clock(given: Mapping[str, Any]) -> bool:
 
 
 def _may_be_followed(source: Mapping[str, Any]) -> bool:
-    """Say whether chronyd may follow a source. What is no boolean is a mistake of that host, and reported as one."""
+    """Return whether chronyd may follow a source. The rules report a noselect that is no boolean on that host."""
     return not boolean(source.get("noselect") or False, strict=False)
 
 
@@ -95,7 +98,7 @@ def _islands(
 
 def _is_island(given: Mapping[str, Any], shared: Mapping[str, Any]) -> bool:
     row = {name: given.get(f"{PREFIX}{name}", shared.get(name, EMPTY.get(name))) for name in NAMES}
-    # Without the variable, a host has the role's sources.
+    # A host without chrony_nts_sources has the role's default sources.
     if row["sources"] is None or not isinstance(row["directives"], Mapping):
         return False
     row["directives"] = _chrony_conf.normal(_chrony_conf.DIRECTIVES, row["directives"])

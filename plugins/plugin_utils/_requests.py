@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The controller decides what is signed: it checks what a server sends before it uses it."""
+"""Private to securetime.nts. Check CSRs and chains from a server: the controller decides what it signs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ LONGEST_CHAIN = 65536
 
 
 def label(host: str, pair_id: str) -> str:
-    """Return what the controller calls a pair, in the names of its files and in the subject of an issuing CA.
+    """Return the controller's name of a pair, for its files and for the subject of an issuing CA.
 
-    No host name has a plus sign, so that no two pairs of an inventory have the same label.
+    No host name has a plus sign, so the label is unique in an inventory.
     """
     return host if pair_id == MAIN else f"{host}+{pair_id}"
 
@@ -44,9 +44,9 @@ def label_problems(host: str) -> list[str]:
 
 
 def left_over(ca_dir: str, hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the files of issuing CAs that clients trust though no host of the inventory signs itself with one.
+    """Return the files of issuing CAs that clients trust, but that no self-signing host of the inventory uses.
 
-    hosts are the variables of each host of the inventory. The defaults of the role are not among them.
+    hosts are the variables of each host of the inventory, without the defaults of the role.
     """
     paths = sorted(Path(ca_dir, "servers").glob("*.pem"))
     known = {name for host, variables in hosts.items() for name in _own_labels(host, variables)} if paths else set()
@@ -60,16 +60,16 @@ def _own_labels(host: str, variables: Mapping[str, Any]) -> Iterator[str]:
 
 
 def labelled(pairs: Sequence[Mapping[str, Any]], host: str) -> list[Row]:
-    """Return the pairs of a host for which something is signed, with their labels."""
+    """Return the pairs of a host that need a signature, with their labels."""
     return [{**pair, "label": label(host, pair["id"])} for pair in pairs if pair["requests"]]
 
 
 def checked(
     pairs: Sequence[Mapping[str, Any]], given: Mapping[str, Any], answers: object
 ) -> tuple[list[Row], list[str]]:
-    """Compare the answers of a host with the pairs; return what may be used of them, and what is wrong with them.
+    """Compare the answers of a host with its pairs; return the accepted rows, and a sentence for each mistake.
 
-    Nothing of an answer is passed on that was not read here and written anew.
+    A row has only values that this function has parsed and encoded again.
     """
     by_id = {row.get("id"): row for row in answers if isinstance(row, Mapping)} if isinstance(answers, list) else {}
     rows, problems = [], []
@@ -92,7 +92,7 @@ def _checked(pair: StagedPair, answer: Mapping[str, Any]) -> tuple[Row, list[str
         "id": pair.id,
         "label": pair.label,
         "needed": bool(reasons),
-        # Served on until a new one is signed.
+        # chronyd serves this certificate until a new one is signed.
         "usable": reasons in ([], [DUE]),
         "csr": "",
         "chain": "",
@@ -107,7 +107,7 @@ def _checked(pair: StagedPair, answer: Mapping[str, Any]) -> tuple[Row, list[str
         row["chain"] = found.pem
         problems += [f"Issuing CA of the pair '{pair.id}': {problem}" for problem in found.problems]
     elif len(chain) <= LONGEST_CHAIN:
-        # Compared and shown, never trusted. One that cannot be read counts as none.
+        # The controller compares and prints this chain, but never trusts it. An unreadable chain counts as none.
         row["chain"] = _rewritten(chain)
     return row, problems
 
@@ -120,7 +120,7 @@ def _rewritten(chain: str) -> str:
 
 
 def message(host: str, problems: Sequence[str]) -> str:
-    """Return why nothing is signed for a host."""
+    """Return the error message for a host for which the controller signs nothing."""
     return (
         f"{host} did not send what this controller would have asked for. Nothing was signed, stored or sent."
         f" {' '.join(problems)} The collection makes no such request, so find out who changed {host}. If it was you,"

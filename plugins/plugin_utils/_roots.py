@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The root CA on the controller: whether it can sign issuing CAs, and whether it is lost."""
+"""Private to securetime.nts. Check whether the controller's root CA can sign, and whether a host needs a lost one."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inpu
 if HAS_CRYPTOGRAPHY:
     from cryptography import x509
 
-# A certificate below each of these: the issuing CA, and the server's.
+# Path length of a root CA with issuing CAs below it (RFC 5280, 4.2.1.9): the server's leaf does not count.
 NEEDED_PATH_LENGTH = 1
 PRIVATE_KEY = "PRIVATE KEY-----"
-# Besides root.pem, during a rotation.
+# Files that a rotation of the root CA keeps beside root.pem.
 ROTATING = ("next.pem", "previous.pem")
 
 
 class Root(NamedTuple):
-    """What the controller has of the root CA: where its certificate comes from, the certificate and the key in PEM.
+    """The controller's root CA: the file or variable of its certificate (source), and certificate and key in PEM.
 
-    An empty certificate means that there is none, an empty key that the key is elsewhere.
+    An empty certificate means that there is no root CA. An empty key means that the key is elsewhere.
     """
 
     source: str
@@ -42,7 +42,7 @@ class Root(NamedTuple):
 
 
 def read_file(path: str) -> str:
-    """Return a file on the controller as text; empty where there is none."""
+    """Return the text of a file on the controller; empty if the file is missing."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -59,14 +59,17 @@ def root(inputs: Inputs, read: Callable[[str], str] = read_file) -> Root:
 
 
 def roots(inputs: Inputs, read: Callable[[str], str] = read_file) -> list[str]:
-    """Return the certificates that clients are given: the root CA, and in a rotation the next or the previous one."""
+    """Return the CA certificates for clients: the root CA, and during a rotation the next or the previous one."""
     folder = str(inputs["ca_dir"])
     others = [] if inputs["ca_certificate_content"] else [read(f"{folder}/{name}") for name in ROTATING]
     return [text for text in [root(inputs, read).certificate, *others] if text]
 
 
 def problems(inputs: Inputs, found: Root, now: float | None = None) -> Iterator[str]:
-    """Yield why the root CA cannot sign the issuing CA of a server; nothing where there is none: one is made then."""
+    """Yield why the root CA cannot sign the issuing CA of a server.
+
+    Yield nothing without any root CA: the role then makes one. now is in seconds since 1970.
+    """
     if not found.certificate and roots(inputs):
         yield (
             f"{found.source} is missing beside next.pem or previous.pem of a rotation. Put it and root.key back from a"
@@ -135,9 +138,9 @@ def _not_its_key(found: Root, certificate: Any, passphrase: str) -> Iterator[str
 
 
 def lost(inputs: Inputs, known: Collection[str], own_ca: dict[str, Any]) -> Iterator[str]:
-    """Yield why a host needs a root CA that this controller does not have.
+    """Yield why a host needs a root CA that this controller lacks.
 
-    known are the root CAs of this controller in PEM, own_ca is environment.own_ca of the facts.
+    known are the root CAs of this controller in PEM. own_ca is environment.own_ca of the facts.
     """
     ours = {fingerprint(text.strip()) for text in known}
     trusted = set(own_ca["trusted"])

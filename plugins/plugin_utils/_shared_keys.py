@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Which keys the servers of each set get, by what they report of those that they have.
+"""Private to securetime.nts. Plan the distribution of shared cookie keys, by the keys that the servers report.
 
-Each server knows the next key of its set, and two previous ones. So it accepts cookies of a server that is one rotation
-ahead, and of one that is up to two behind. A rotation may stop anywhere: the next run goes on with the newest keys.
+Each server holds the next key of its set, and two previous ones. So it accepts cookies of a server that is one rotation
+ahead, and of one that is up to two behind. A rotation may stop anywhere: the next run continues with the newest keys.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 ACTIONS = ("due", "now", "replace")
 KEYS = 4
 DAY_SECONDS = 86400
-# So that a timer of a week, which starts a little early, rotates keys of a week.
+# A weekly timer may start a little early, and must still rotate keys that are due after a week.
 SLACK_SECONDS = 3600
 
 
@@ -29,7 +29,7 @@ NO_SET: Row = {"set": "", "problems": [], "action": "", "leader": "", "targets":
 def plan(
     hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], rotation: str = "due", days: Any = 7
 ) -> dict[str, Row]:
-    """Return the plan of each host of a play, by its variables, among which is what nts_cookie_keys reports."""
+    """Return the plan of each host of a play, by its variables, which include the result of nts_cookie_keys."""
     reports = {}
     for host in hosts:
         name, report = variables[host].get("chrony_nts_shared_keys"), variables[host].get("__ntskeys")
@@ -42,9 +42,9 @@ def plan(
 def plan_of(reports: Mapping[str, Mapping[str, Any]], rotation: str = "due", days: Any = 7) -> dict[str, Row]:
     """Return the plan of each server: its set, problems, action, leader, targets, and whether it comes first.
 
-    reports are what nts_cookie_keys reports of each server, and as `set` the set to which the variables of the host
-    assign it. The leader makes the keys. The targets lack them. Those that come first have older keys than the others,
-    or none: what they issue with the new ones, the others accept.
+    reports are the results of nts_cookie_keys of each server, with `set`: the set that its variables name. The leader
+    makes the keys, and the targets receive them. Servers that come first have older keys than the others, or none: the
+    others already accept the cookies that they issue with the new keys.
     """
     names = list(dict.fromkeys(str(report["set"]) for report in reports.values()))
     found = {}
@@ -73,26 +73,26 @@ def _plan_of_set(name: str, members: Mapping[str, Mapping[str, Any]], rotation: 
         return {**row, "problems": [_other_keys(name, newer, leader)]}
     behind = [host for host in members if tags[host] != tags[leader]]
     age = _age(members[leader])
-    # Keys from the future, by a clock that was wrong, would never be due.
+    # A wrong clock can date keys in the future. Those would never be due.
     if rotation == "now" or not -SLACK_SECONDS <= age < float(days) * DAY_SECONDS - SLACK_SECONDS:
         return {**row, "action": "rotate", "targets": [*members], "first": behind}
     return {**row, "targets": behind}
 
 
 def _tags(name: str, report: Mapping[str, Any]) -> list[str]:
-    """Return the tags of keys of this set; none of keys of another one."""
+    """Return the tags of a server's keys; none if the keys belong to another set."""
     tags = report.get("tags")
     return [str(tag) for tag in tags] if report.get("name") == name and isinstance(tags, list) else []
 
 
 def _age(report: Mapping[str, Any]) -> int:
-    """Return the age of the current key of a server in seconds; 0 where it reports none."""
+    """Return the age in seconds of a server's current key; 0 if it reports none."""
     age = report.get("age_seconds")
     return age if isinstance(age, int) else 0
 
 
 def _other_keys(name: str, newer: Sequence[str], leader: str) -> str:
-    """Return why no server gets keys: those of the most servers can be those that a replacement is to end."""
+    """Return why no server gets keys: the most common keys may be those that a replacement revokes."""
     return (
         f"{', '.join(newer)}: other keys of {name} than {leader} and newer ones. A replacement has stopped in the"
         " middle, or a server is from another site. Run the playbook with -e chrony_nts_ntskeys_rotation=replace."
@@ -100,9 +100,9 @@ def _other_keys(name: str, newer: Sequence[str], leader: str) -> str:
 
 
 def _newest(tags: Mapping[str, Sequence[str]]) -> str:
-    """Return the server with the newest keys of the most servers, the first of them.
+    """Return the first server with the newest keys in the line of keys that most servers share.
 
-    A server counts for another one where that one's keys are its own, or follow on them.
+    A server counts for another one if that one's keys equal its own or succeed them.
     """
 
     def followed_by(host: str) -> int:
@@ -115,7 +115,7 @@ def _newest(tags: Mapping[str, Sequence[str]]) -> str:
 
 
 def _lag(older: Sequence[str], newer: Sequence[str]) -> int | None:
-    """Return by how many rotations one set of keys is behind another one; None where they are not the same keys."""
+    """Return by how many rotations the older keys are behind the newer ones; None if they are unrelated."""
     if len(older) != KEYS or len(newer) != KEYS:
         return None
     return next((count for count in range(KEYS) if older[count:] == newer[: KEYS - count]), None)
@@ -131,7 +131,7 @@ def _problems(name: str, members: Mapping[str, Mapping[str, Any]], rotation: str
             raise ValueError
     except (TypeError, ValueError):
         found.append(f"chrony_nts_ntskeys_days is {days!r}: set it to a number of days above 0 and up to 3650.")
-    # The last server of a set needs new keys where the others were stolen.
+    # The last server of a set needs new keys if its keys were stolen from the other servers.
     if len(members) < 2 and rotation != "replace":
         found.append(
             f"Only {next(iter(members))} has {name} in chrony_nts_shared_keys. Set it on every server that shares the"

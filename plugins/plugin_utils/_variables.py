@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Which value each variable of the role takes, as a table.
+"""Private to securetime.nts. A table of the valid values of each variable of the role.
 
-Ansible prints the whole argument specification when a type is wrong, so that the specification names none, and the
-rules check the values against this table.
+Ansible prints the whole argument specification when a type is wrong. So the specification names no types, and the rules
+check the values against this table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import
 
 PROVIDERS = ("ownca", "selfsigned", "acme", "files", "host_path")
 KEY_TYPES = ("ECDSA P-256", "ECDSA P-384", "Ed25519", "RSA 2048", "RSA 3072", "RSA 4096")
-# Values that have forms of their own: a source is also text, and a directive is what the table of chrony.conf says.
+# Variables with other tables: a source can also be text, and _chrony_conf defines the directives.
 OWN_FORMS = ("chrony_nts_sources", "chrony_nts_directives", "chrony_nts_platform")
 
 VARIABLES = made_of(
@@ -135,13 +135,13 @@ PLATFORM = made_of(
     several(made_of("sources", *_chrony_conf.SOURCE.parts)),
     several(made_of("certificate_sets", required(integer("set", 1, 2**32 - 1)), required(string("path")))),
 )
-# What a platform need not have.
+# Optional keys of a platform.
 MAY_BE_MISSING = ("like", "tool_packages", "directives", "sources", "certificate_sets")
 BY_NAME = {word.name: word for word in VARIABLES.parts}
 
 
 def mistakes(variables: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the sentences about each variable whose value is of another kind, or outside its range."""
+    """Return sentences by variable, for each value with a wrong type or out of range."""
     found = {name: _of_one(word, variables[name]) for name, word in BY_NAME.items()}
     for name, kinds, wanted in (
         ("chrony_nts_sources", (str, list, Mapping), "a list of sources, each a host name, a URL or a dictionary"),
@@ -164,7 +164,7 @@ def mistakes(variables: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _of_one(word: Word, value: Any) -> list[str]:
-    # chrony.conf leaves these two out; a variable must have a value.
+    # chrony.conf omits a directive that is None or false, but a variable must have a value.
     if value is None or (value is False and word.kind != "flag"):
         return [f"{word.name} has no value: set it to {_chrony_conf.wanted(word)}."]
     return list(_chrony_conf.wrong(made_of("", word), {word.name: value}))
@@ -176,7 +176,7 @@ def _of_platform(given: Mapping[str, Any]) -> list[str]:
 
 
 def neutral(name: str) -> Any:
-    """Return a value of the right kind, for rules that look at other variables as well."""
+    """Return a valid placeholder of a wrong variable, for rules that read several variables."""
     if name in OWN_FORMS:
         return [] if name == "chrony_nts_sources" else {}
     word = BY_NAME[name]
