@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The report of a fleet as a document: what report.json holds, and what the page shows."""
+"""Private to securetime.nts. The report of a fleet as a document: the content of report.json and of the page."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._report.rows import
 FORMAT = "securetime.nts report"
 VERSION = 1
 DAY_SECONDS = 86400.0
-# How the verdict writes a duration or an offset, and not an address or a port.
+# Durations and offsets as the verdict formats them; the pattern excludes addresses and ports.
 MEASURE = re.compile(r"(?<![\w.:])-?\d+(?:\.\d+)?(?= (?:ns|µs|ms|s|min|h|d)\b)")
-# Where a reason does not say what helps.
+# Remedies of states whose reasons name none.
 REMEDIES = {
     "unreachable": "Check that Ansible reaches the host: ansible HOST -m ansible.builtin.ping.",
     "unreadable": "Run the playbook with -vvv on this host alone (--limit) to see why its facts cannot be read.",
@@ -48,7 +48,7 @@ OWN_CLOCK_REMEDY = (
 
 
 class Member(NamedTuple):
-    """A host of the inventory: its name, whether the play takes it for a server, and its other names."""
+    """A host of the inventory: its name, whether the play treats it as a server, its other names, and its facts."""
 
     name: str
     is_server: bool
@@ -66,7 +66,7 @@ class Host(Row):
 
 
 class Follow(TypedDict):
-    """A source that a host follows. source_host is the host of the fleet that it is, if it is one."""
+    """A source that a host follows. source_host is the name of the source in the fleet; None outside the fleet."""
 
     host: str
     source: str
@@ -93,14 +93,14 @@ class FleetCertificate(Certificate):
 
 
 class PlainClient(Client):
-    """A client that has made no key exchange with a server; host is the host of the fleet with its address."""
+    """A client without a key exchange with a server. host is its name in the fleet; None outside the fleet."""
 
     server: str
     host: str | None
 
 
 class Change(TypedDict):
-    """A host whose state is not what it was. Of a host that came or went, one of the states is None."""
+    """A host whose state has changed. was is None for a new host, and now is None for a removed one."""
 
     host: str
     was: str | None
@@ -108,7 +108,7 @@ class Change(TypedDict):
 
 
 class Changes(TypedDict):
-    """What is different from an earlier report."""
+    """The differences from an earlier report."""
 
     since: str
     hosts: list[Change]
@@ -133,11 +133,11 @@ class Document(TypedDict):
 
 
 class EarlierError(Exception):
-    """The earlier report cannot be compared with."""
+    """The earlier report is invalid, so that no comparison is possible."""
 
 
 def document(fleet: Iterable[Member], now: float, earlier: Mapping[str, Any] | None = None) -> Document:
-    """Return the report of a fleet at a time in seconds since 1970, compared with an earlier one."""
+    """Return the report of a fleet at now (seconds since 1970), with the changes since an earlier report."""
     members = sorted(fleet, key=lambda host: host.name)
     generated = datetime.datetime.fromtimestamp(int(now), datetime.timezone.utc)
     hosts = [_host(member) for member in members]
@@ -160,7 +160,7 @@ def document(fleet: Iterable[Member], now: float, earlier: Mapping[str, Any] | N
 
 
 def read_earlier(content: str) -> dict[str, Any]:
-    """Return an earlier report; raise EarlierError where the text is none."""
+    """Parse an earlier report; raise EarlierError if the text is no valid report."""
     try:
         found = json.loads(content)
     except ValueError:
@@ -175,7 +175,7 @@ def read_earlier(content: str) -> dict[str, Any]:
 
 
 def severity(state: str) -> int:
-    """Return the place of a state in the order from the worst to the best."""
+    """Return the rank of a state; 0 is the worst."""
     return STATES.index(state)
 
 
@@ -199,12 +199,12 @@ def _remedies(row: Row, is_server: bool) -> list[str]:
 
 
 def _names(members: Iterable[Member]) -> dict[str, str]:
-    """Return the host of each name and address that the operator gives one; a name of several hosts is nobody's."""
+    """Return hosts by the names and addresses that the operator gives them. Omit a name of several hosts."""
     return _unique((name.lower(), member.name) for member in members for name in {member.name, *member.names})
 
 
 def _addresses(members: Iterable[Member]) -> dict[str, str]:
-    """Return the host of each address that a host says to be its own, or that the operator gives it."""
+    """Return hosts by address: those that a host reports as its own, and those that the operator gives it."""
     return _unique(
         (address.lower(), member.name) for member in members for address in {*member.row["addresses"], *member.names}
     )
@@ -227,9 +227,10 @@ def _totals(hosts: Sequence[Host]) -> dict[str, Any]:
 
 
 def _groups(hosts: Sequence[Host]) -> list[Group]:
-    """Return the hosts by their state, reasons and remedies, without those that have none; the worst first.
+    """Group the hosts by state, reasons and remedies, the worst state first.
 
-    Hosts whose reasons differ in a duration or an offset alone are one group, which shows neither.
+    Omit authenticated hosts without reasons. Hosts whose reasons differ only in a duration or an offset are one group,
+    which shows neither.
     """
     found: dict[tuple[str, ...], Group] = {}
     for host in hosts:
@@ -269,7 +270,7 @@ def _certificates(hosts: Iterable[Host], now: datetime.datetime) -> list[FleetCe
             row = found.setdefault(
                 certificate["fingerprint_sha256"], {**certificate, "days_left": round(days, 2), "hosts": []}
             )
-            # What one host trusts, another one may serve.
+            # One host's trust anchor can be another host's server certificate.
             row["use"] = min(row["use"], certificate["use"], key=("server", "issuer", "trust").index)
             if host["name"] not in row["hosts"]:
                 row["hosts"].append(host["name"])
@@ -277,8 +278,10 @@ def _certificates(hosts: Iterable[Host], now: datetime.datetime) -> list[FleetCe
 
 
 def _clients_without_nts(hosts: Iterable[Host], addresses: Mapping[str, str]) -> list[PlainClient]:
-    """Return the clients that have made no key exchange with a server, and do not follow authenticated time as hosts
-    of the fleet: with cookies of before the server's start, a client needs none.
+    """Return the clients without a key exchange with a server.
+
+    Omit hosts of the fleet that follow authenticated time: a client with cookies from before the server's start needs
+    no key exchange.
     """
     members = {host["name"]: host for host in hosts}
     found: list[PlainClient] = []
@@ -292,7 +295,7 @@ def _clients_without_nts(hosts: Iterable[Host], addresses: Mapping[str, str]) ->
 
 
 def _changes(now: Document, earlier: Mapping[str, Any]) -> Changes:
-    """Compare with an earlier report, which anybody may have edited."""
+    """Compare with an earlier report. Validate each of its values, because any user may have edited it."""
     before = {
         text(host["name"]): host["state"]
         for host in earlier["hosts"]
@@ -314,7 +317,7 @@ def _changes(now: Document, earlier: Mapping[str, Any]) -> Changes:
 
 
 def _renewed(now: Iterable[FleetCertificate], earlier: object) -> Iterable[str]:
-    """Yield a sentence for each server certificate that is new or gone."""
+    """Yield a sentence for each new and each removed server certificate."""
     given = earlier if isinstance(earlier, list) else []
     old = {
         str(row["fingerprint_sha256"]): row

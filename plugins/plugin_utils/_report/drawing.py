@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. Where the parts of the report's drawings stand, in pixels: the template draws them.
+"""Private to securetime.nts. Compute the geometry of the report's drawings in pixels; the template renders it.
 
-The page's security policy forbids style attributes, so that geometry is all that a drawing says of itself.
+The page's security policy forbids style attributes, so the drawings consist of geometry only.
 
 Long: the drawings share their scales and the functions that place labels.
 """
@@ -38,12 +38,12 @@ def duration(seconds: float) -> str:
 
 
 def signed(seconds: float) -> str:
-    """Return an offset: plus is ahead."""
+    """Return an offset as text; plus means ahead."""
     return f"{MINUS if seconds < 0 else '+'}{duration(seconds)}"
 
 
 def days(value: float) -> str:
-    """Return how long a certificate is still valid, or since when it is not."""
+    """Return the remaining life of a certificate as text, or the time since its end."""
     size = abs(value)
     if size >= 730:
         said = f"{size / 365.25:.0f} years"
@@ -53,12 +53,12 @@ def days(value: float) -> str:
 
 
 def cut(value: str, longest: int) -> str:
-    """Return a text that fits a drawing; its whole length is in the table below."""
+    """Cut a text to fit a drawing. The table below the drawing has the whole text."""
     return value if len(value) <= longest else f"{value[: longest - 1]}…"
 
 
 def listed(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
-    """Return the first names and how many more there are."""
+    """Return the first names, and the number of the others."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -67,7 +67,7 @@ def listed(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
 
 
 class Part(NamedTuple):
-    """A part of the bar of states, from x on."""
+    """A segment of the bar of states; x is its left edge."""
 
     state: str
     hosts: int
@@ -80,7 +80,7 @@ LEAST_PART = 6
 
 
 def state_bar(states: Mapping[str, int]) -> list[Part]:
-    """Return the parts of the bar, the best state first; a single host of ten thousand is still seen."""
+    """Return the segments of the bar, the best state first. Even one host of ten thousand gets a visible segment."""
     present = [(state, states[state]) for state in reversed(STATES) if states.get(state)]
     total = sum(count for _state, count in present)
     widths = [max(LEAST_PART, BAR_WIDTH * count / total) for _state, count in present]
@@ -96,7 +96,7 @@ def state_bar(states: Mapping[str, int]) -> list[Part]:
 
 
 class Node(NamedTuple):
-    """A box: a source, a host that others follow, or hosts that follow the same."""
+    """A box: a source, a host that others follow, or several hosts with the same source."""
 
     x: float
     y: float
@@ -107,7 +107,7 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """A line from what is followed to who follows it. kind is nts, plain or refclock."""
+    """A line from a source to its followers. kind is nts, plain or refclock."""
 
     path: str
     kind: str
@@ -115,7 +115,7 @@ class Edge(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """The drawing, and how many hosts it leaves out because they follow nothing or gave no facts."""
+    """The drawing, and the hosts that it omits because they have no source or no facts."""
 
     nodes: list[Node]
     edges: list[Edge]
@@ -137,19 +137,19 @@ class _Branch(NamedTuple):
 
 BOX_WIDTH, BOX_HEIGHT, COLUMN, ROW = 250, 46, 320, 60
 TITLE_LENGTH, DETAIL_LENGTH = 26, 32
-# NTP ends at stratum 16; hosts can claim longer chains.
+# NTP's highest stratum is 16, but hosts can report longer chains.
 MOST_LEVELS = 6
 KINDS = {"nts": "with NTS", "plain": "without NTS", "refclock": "reference clock"}
 
 
 def tree(report: Document) -> Tree:
-    """Return who follows whom, by the source that each host has selected: each host has one place."""
+    """Return the tree of sources and followers. Each host appears once, below the source that it has selected."""
     hosts = {host["name"]: host for host in report["hosts"]}
     parents: dict[str, tuple[str, str]] = {}
     for edge in report["follows"]:
         if edge["selected"] and edge["host"] not in parents:
             kind = "refclock" if edge["mode"] == "refclock" else "nts" if edge["authenticated"] else "plain"
-            # A reference clock is part of its host: two GPS receivers are not one source.
+            # Each reference clock belongs to its host: two GPS receivers are not one source.
             place = f"host {edge['source_host']}" if edge["source_host"] else f"{edge['mode']} {edge['source']}"
             parents[edge["host"]] = place, kind
     for name in _in_circles(parents):
@@ -187,7 +187,7 @@ def _is_own(host: Host) -> bool:
 
 
 def _in_circles(parents: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Return a host of each circle, in which hosts follow each other (peers, orphan mode)."""
+    """Return one host of each cycle of hosts that follow each other (peers, orphan mode)."""
     done: set[str] = set()
     found = []
     for start in parents:
@@ -239,7 +239,7 @@ def _branch(
 
 
 def _merged(branches: list[_Branch], what: str) -> list[_Branch]:
-    """Return the branches with the most hosts, and the others as one."""
+    """Return the branches with the most hosts, and one branch for all others."""
     branches.sort(key=lambda branch: (-branch.hosts, branch.title))
     rest = branches[MOST_SIBLINGS:]
     if not rest:
@@ -251,7 +251,7 @@ def _merged(branches: list[_Branch], what: str) -> list[_Branch]:
 
 
 def _place(branch: _Branch, depth: int, top: float, nodes: list[Node], edges: list[Edge]) -> tuple[float, float]:
-    """Place a branch from top on; return the height of its box's middle, and where the next one begins."""
+    """Place a branch below y=top. Return the y of the middle of its box, and the top of the next branch."""
     middles, bottom = [], top
     x = depth * COLUMN + 1
     for child in branch.branches:
@@ -295,14 +295,14 @@ class Offset(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A line of a scale."""
+    """A labelled line of a scale."""
 
     x: float
     label: str
 
 
 class Offsets(NamedTuple):
-    """The hosts with the largest error bounds, on a scale that is logarithmic on either side of 0."""
+    """The hosts with the largest error bounds, on a scale that is logarithmic on both sides of 0."""
 
     rows: list[Offset]
     ticks: list[Tick]
@@ -312,7 +312,7 @@ class Offsets(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """How many hosts are off by at most so much."""
+    """The number of hosts in one range of error bounds."""
 
     label: str
     hosts: int
@@ -330,7 +330,7 @@ def _log(seconds: float) -> float:
 
 
 def offsets(hosts: Iterable[Host]) -> Offsets:
-    """Return the offsets of the clocks that follow something."""
+    """Return the offsets of the synchronised clocks."""
     measured = [
         (host["name"], host["offset_seconds"], host["root_distance_seconds"], host["authenticated"])
         for host in hosts
@@ -370,7 +370,7 @@ def offsets(hosts: Iterable[Host]) -> Offsets:
 
 
 def buckets(hosts: Iterable[Host]) -> list[Bucket]:
-    """Return how many hosts have which error bound."""
+    """Return the number of hosts in each range of error bounds."""
     bounds = [host["error_bound_seconds"] for host in hosts if host["synchronised"]]
     counts = []
     low = 0.0
@@ -396,7 +396,7 @@ class Life(NamedTuple):
 
 
 class Lives(NamedTuple):
-    """The certificates that end first, on a scale that is logarithmic."""
+    """The certificates that end first, on a logarithmic scale."""
 
     rows: list[Life]
     ticks: list[Tick]
@@ -414,7 +414,7 @@ def urgency(days_left: float) -> str:
 
 
 def lives(certificates: Sequence[FleetCertificate]) -> Lives:
-    """Return when the certificates end, those that end first."""
+    """Return the remaining lives of the certificates that end first."""
     top = math.log10(1 + LONGEST_DAYS)
 
     def length(left: float) -> float:

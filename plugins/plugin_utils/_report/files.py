@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What a report is made of on the controller: the results of a run, and files."""
+"""Private to securetime.nts. Read the results of a run on the controller, and write the files of a report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES = {"html": "report.html", "json": "report.json", "csv": "report.csv"}
 
 
 def earlier(path: str | None) -> dict[str, Any] | None:
-    """Return the earlier report at a path; raise EarlierError where it is none."""
+    """Return the earlier report at a path; raise EarlierError if the file is no valid report."""
     if not path:
         return None
     try:
@@ -38,13 +38,13 @@ def earlier(path: str | None) -> dict[str, Any] | None:
 def fleet(
     hosts: Iterable[str], servers: Collection[str], hostvars: Mapping[str, Any], register: str
 ) -> Iterator[Member]:
-    """Yield each host with what its task returned, which the variable register of the host holds."""
+    """Yield each host with the result of its task, which is in the host's variable `register`."""
     for host in hosts:
         result = hostvars[host].get(register)
         result = result if isinstance(result, Mapping) else {}
         found = result.get("row")
         if isinstance(found, Mapping):
-            # The plugin of nts_report_host has made it, of values that it has checked; mypy cannot know.
+            # The plugin nts_report_host has built this row from validated values, which mypy cannot know.
             yield Member(host, host in servers, list(result["names"]), dict(found))  # type: ignore[arg-type]
         else:
             state = "unreachable" if result.get("unreachable") else "unreadable"
@@ -53,7 +53,7 @@ def fleet(
 
 
 def write(folder: Path, report: Document, templates: str) -> None:
-    """Write the report into a folder, by the template of the page in another one."""
+    """Write the report into a folder, with the page's template from another folder."""
     folder.mkdir(parents=True, exist_ok=True)
     replace(folder / NAMES["json"], json.dumps(report, indent=1, allow_nan=False) + "\n")
     replace(folder / NAMES["csv"], table(report))
@@ -61,7 +61,7 @@ def write(folder: Path, report: Document, templates: str) -> None:
 
 
 def replace(path: Path, content: str) -> None:
-    """Replace a file at once: a web server may serve it. A new file gets the mode that the umask leaves."""
+    """Replace a file atomically, because a web server may serve it. The umask decides the mode of a new file."""
     umask = os.umask(0)
     os.umask(umask)
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The report of a fleet as one HTML page that loads nothing."""
+"""Private to securetime.nts. Render the report of a fleet as one HTML page that loads nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._report import draw
 from ansible_collections.securetime.nts.plugins.plugin_utils._report.document import Document, Follow, severity
 
 TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
-# What a browser shows at once, and a reader looks through.
+# Limits that keep the page fast in a browser and readable.
 MOST_HOSTS = 1000
 MOST_GROUPS = 40
 MOST_LINES = 100
@@ -34,7 +34,7 @@ TITLES = {
     "unreadable": ("Unreadable", "was reached, but its facts could not be read"),
     "unreachable": ("Unreachable", "Ansible could not reach it"),
 }
-# The shape that goes with each state: colour is never the only sign.
+# Each state also has a shape, so that colour is never the only sign.
 ICONS = {
     "authenticated": "good",
     "partial": "half",
@@ -49,7 +49,7 @@ ICONS = {
 
 
 class FollowedSource(NamedTuple):
-    """A source, whether it is authenticated, and who has selected it or combines it with the selected one."""
+    """A source, whether it is authenticated, and the hosts that select it or combine it with the selected one."""
 
     source: str
     kind: str
@@ -58,7 +58,7 @@ class FollowedSource(NamedTuple):
 
 
 def page(report: Document, folder: str) -> str:
-    """Return the page, by the template, the style and the script in a folder."""
+    """Render the page with the template, the style and the script of a folder."""
     # Long: one line for each value that the template reads.
     style, script = (Path(folder, name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))
     environment = Environment(
@@ -98,7 +98,7 @@ def page(report: Document, folder: str) -> str:
         "most_groups": MOST_GROUPS,
         "most_lines": MOST_LINES,
         "names_of_group": NAMES_OF_GROUP,
-        # Both are files of this collection; all else is escaped.
+        # Style and script are files of this collection. The template escapes every other value.
         "style": Markup(style),
         "script": Markup(script),
         "policy": policy(style, script),
@@ -107,7 +107,7 @@ def page(report: Document, folder: str) -> str:
 
 
 def plain_clients(report: Document) -> str:
-    """Return how many clients are not on NTS yet. A client of several servers counts once."""
+    """Return the number of clients that do not use NTS yet. A client of several servers counts once."""
     known = len({client["address"] for client in report["clients_without_nts"]})
     more = any(
         (host["serving"]["clients_without_nts"] or 0) > len(host["serving"]["first_without_nts"])
@@ -118,7 +118,7 @@ def plain_clients(report: Document) -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """Return the content security policy: this style and this script, and nothing else, from nowhere."""
+    """Return the content security policy, which permits only this style and this script, and no request."""
     sources = " ".join(f"{name}-src '{_digest(text)}';" for name, text in (("style", style), ("script", script)))
     return f"default-src 'none'; {sources} base-uri 'none'; form-action 'none'"
 
@@ -128,7 +128,7 @@ def _digest(text: str) -> str:
 
 
 def followed(follows: Sequence[Follow]) -> list[FollowedSource]:
-    """Return the sources that hosts follow, those of the most hosts first."""
+    """Return the sources that hosts follow, in descending order of their hosts."""
     found: dict[tuple[str, str], FollowedSource] = {}
     for edge in follows:
         kind = "refclock" if edge["mode"] == "refclock" else "nts" if edge["authenticated"] else "plain"

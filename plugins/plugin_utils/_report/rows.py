@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. What the report keeps of the facts of one host.
+"""Private to securetime.nts. Select and validate the facts of one host that the report needs.
 
-A managed host can send any facts. Every value is checked here for its type, range and length, and characters that could
-mislead a reader become visible escapes.
+A managed host can send any facts. This module checks the type, range and length of every value, and replaces characters
+that could mislead a reader by visible escapes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
-# States of the verdict, the worst first; the first two are of hosts that gave no facts.
+# States of the verdict, the worst first. Hosts without facts have one of the first two.
 STATES = (
     "unreachable",
     "unreadable",
@@ -33,10 +33,10 @@ AUTHENTICATED = ("partial", "authenticated")
 SOURCE_STATES = ("authenticated", "pending", "failed", "unauthenticated", "unknown")
 FOLLOWED = ("selected", "combined")
 LOCAL_REFERENCE_ID = "7F7F0101"
-# In characters. A reason quotes chronyd's log line.
+# In characters. A reason can quote a line of chronyd's log.
 LONGEST_NAME = 255
 LONGEST_TEXT = 1500
-# Of each host.
+# Limits for each host.
 MOST_TEXTS = 40
 MOST_SOURCES = 64
 MOST_CERTIFICATES = 100
@@ -47,7 +47,7 @@ FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 class Source(TypedDict):
-    """A time source of a host. The offset is positive where the host's clock is ahead of the source, in seconds."""
+    """A time source of a host. The offset in seconds is positive if the host's clock is ahead of the source."""
 
     name: str
     address: str | None
@@ -60,7 +60,7 @@ class Source(TypedDict):
 
 
 class Certificate(TypedDict):
-    """A certificate in a file that chronyd's configuration names; the dates are in UTC, as RFC 3339 writes them."""
+    """A certificate in a file that chronyd's configuration names. Dates are in UTC, in the format of RFC 3339."""
 
     use: str
     subject: str
@@ -72,7 +72,7 @@ class Certificate(TypedDict):
 
 
 class Client(TypedDict):
-    """A client that has sent a server NTP requests and no key exchange."""
+    """A client that has sent NTP requests to a server, but has made no key exchange."""
 
     address: str
     ntp_requests: int
@@ -80,7 +80,7 @@ class Client(TypedDict):
 
 
 class Serving(TypedDict):
-    """What an NTP server has counted since its chronyd started. Without a list of clients, clients is None."""
+    """Counters of an NTP server since the start of its chronyd. clients is None without a list of clients."""
 
     ntp_received: int
     ntp_authenticated: int | None
@@ -91,7 +91,7 @@ class Serving(TypedDict):
 
 
 class Row(TypedDict):
-    """What the report keeps of one host. message says why there are no facts."""
+    """The report's values of one host. message is the reason why a host has no facts."""
 
     state: str
     reasons: list[str]
@@ -112,13 +112,13 @@ class Row(TypedDict):
 
 
 def row(facts: object) -> Row:
-    """Return what the report keeps of the facts of chronyc_facts, whatever a host has sent."""
+    """Return the report's row from the facts of chronyc_facts; tolerate any invalid value."""
     chrony = _mapping(facts)
     nts, tracking, environment = (_mapping(chrony.get(name)) for name in ("nts", "tracking", "environment"))
     daemon, system = _mapping(chrony.get("daemon")), _mapping(environment.get("os"))
     state = choice(nts.get("state"), STATES[2:])
     synchronised = _flag(tracking.get("synchronised"))
-    # Against its own clock, chronyd has no offset and no error.
+    # A chronyd that follows its own clock has no offset and no error bound.
     offset = number(tracking.get("offset_seconds")) if synchronised else None
     delay, dispersion = (number(tracking.get(f"root_{name}_seconds")) for name in ("delay", "dispersion"))
     distance = None if offset is None or delay is None or dispersion is None else abs(delay) / 2 + abs(dispersion)
@@ -135,7 +135,7 @@ def row(facts: object) -> Row:
         "offset_seconds": offset,
         "root_distance_seconds": distance,
         "error_bound_seconds": None if offset is None or distance is None else abs(offset) + distance,
-        # 0 is a clock without a source.
+        # Stratum 0 means a clock without a source.
         "stratum": whole(tracking.get("stratum"), 255) or None,
         "chrony": text(daemon.get("version"), 40) or None,
         "system": " ".join(filter(None, (text(system.get(name), 80) for name in ("name", "version")))) or None,
@@ -147,14 +147,14 @@ def row(facts: object) -> Row:
 
 
 def without_facts(state: str, message: object) -> Row:
-    """Return the row of a host that gave no facts: unreachable, or unreadable for this reason."""
+    """Return the row of a host without facts. state is unreachable or unreadable, and message the reason."""
     empty = row({})
     empty.update({"state": state, "message": text(message, LONGEST_TEXT)})
     return empty
 
 
 def visible(value: str) -> str:
-    """Return a text whose characters a reader sees: controls, bidirectional marks and stacked accents as escapes."""
+    """Return a text with control characters, bidirectional marks and stacked accents as visible escapes."""
     if value.isascii() and value.isprintable():
         return value
     return "".join(
@@ -169,7 +169,7 @@ def _escape(letter: str) -> str:
 
 
 def text(value: object, longest: int = LONGEST_NAME) -> str:
-    """Return a text of a bounded length in one line; empty where the value is none."""
+    """Return a value as one line of bounded length; empty if the value is no text."""
     if not isinstance(value, str):
         return ""
     shown = visible(" ".join(value[: longest * 2].split()))
@@ -177,13 +177,13 @@ def text(value: object, longest: int = LONGEST_NAME) -> str:
 
 
 def texts(value: object) -> list[str]:
-    """Return the texts of a list, as many as the report takes of a host."""
+    """Return the texts of a list, up to the report's limit for a host."""
     given = value if isinstance(value, (list, tuple)) else []
     return [shown for shown in (text(item, LONGEST_TEXT) for item in given[:MOST_TEXTS]) if shown]
 
 
 def number(value: object) -> float | None:
-    """Return a finite number; None where the value is none."""
+    """Return a finite number; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -194,17 +194,17 @@ def number(value: object) -> float | None:
 
 
 def whole(value: object, most: int = 2**53) -> int | None:
-    """Return a whole number from 0 to most; None where the value is none."""
+    """Return a whole number from 0 to most; None for any other value."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most else None
 
 
 def choice(value: object, among: tuple[str, ...]) -> str:
-    """Return a word of these; empty where the value is none."""
+    """Return a value if it is one of these words; empty otherwise."""
     return value if isinstance(value, str) and value in among else ""
 
 
 def is_address(value: object) -> bool:
-    """Return whether a value is an IP address that other hosts can send packets from."""
+    """Return whether a value is an IP address from which another host can send packets."""
     try:
         address = ipaddress.ip_address(value) if isinstance(value, str) else None
     except ValueError:
@@ -213,7 +213,7 @@ def is_address(value: object) -> bool:
 
 
 def is_date(value: object) -> bool:
-    """Return whether a value is a moment in UTC, as RFC 3339 writes it."""
+    """Return whether a value is a time in UTC in the format of RFC 3339."""
     if not isinstance(value, str) or len(value) != DATE_LENGTH or not value.isascii():
         return False
     try:
@@ -224,7 +224,7 @@ def is_date(value: object) -> bool:
 
 
 def moment(value: str) -> datetime.datetime:
-    """Return a date of the report as a moment; raise ValueError."""
+    """Parse a date of the report; raise ValueError if it is invalid."""
     return datetime.datetime.strptime(value, DATE).replace(tzinfo=datetime.timezone.utc)
 
 
@@ -277,7 +277,7 @@ def _certificates(given: object) -> Iterator[Certificate]:
 
 
 def _serving(chrony: Mapping[str, Any]) -> Serving | None:
-    """Return what the host has served; None where it has served nobody."""
+    """Return the counters of a server; None if it has served no client."""
     stats = _mapping(chrony.get("serverstats"))
     received = whole(stats.get("ntp_received"))
     if not received:
@@ -308,5 +308,5 @@ def _serving(chrony: Mapping[str, Any]) -> Serving | None:
 
 
 def _is_remote(client: object) -> bool:
-    # With names instead of addresses, chronyc was called by somebody else's option.
+    # Names instead of addresses mean that another option of chronyc was in use.
     return isinstance(client, Mapping) and is_address(client.get("address"))

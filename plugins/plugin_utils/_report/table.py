@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The report of a fleet as CSV (RFC 4180): one line for each host."""
+"""Private to securetime.nts. Render the report of a fleet as CSV (RFC 4180), one line for each host."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ COLUMNS = (
     "notes",
     "remedies",
 )
-# Spreadsheets take a cell that begins with one of these for a formula, the wide forms of East Asian input included.
+# Spreadsheets treat a cell with one of these first characters as a formula, including full-width forms (East Asia).
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def table(report: Document) -> str:
-    """Return the hosts of a report as CSV; a text that a spreadsheet would run gets an apostrophe in front."""
+    """Return the hosts of a report as CSV. Prefix an apostrophe to a text that a spreadsheet would run as a formula."""
     lines = io.StringIO()
     writer = csv.writer(lines)
     writer.writerow(COLUMNS)
@@ -67,5 +67,5 @@ def _values(host: Host) -> list[str | int | float | None]:
 def _cell(value: str | int | float | None) -> str:
     if isinstance(value, str):
         return f"'{value}" if value.startswith(FORMULA) else value
-    # Not 1e-05, which a spreadsheet reads as text in some languages.
+    # Avoid 1e-05, which some locales of spreadsheets read as text.
     return "" if value is None else f"{value:.9f}" if isinstance(value, float) else str(value)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Variables and facts of hosts, as the plan takes them."""
+"""Variables and facts of hosts, as input of the plan."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SERVER = {"chrony_nts_server_enabled": True, "chrony_nts_server_allow": ["192.0.
 
 
 def planned(variables: dict[str, Any] | None = None, first_seen: Any = None, **facts: Any) -> dict[str, Any]:
-    """Return the plan of a Debian 13 client, with other variables, and with other facts by their path (a__b)."""
+    """Return the plan of a Debian 13 client; override variables, and facts by their path (a__b)."""
     chrony = copy.deepcopy(FACTS)
     for path, value in facts.items():
         *parents, name = path.split("__")

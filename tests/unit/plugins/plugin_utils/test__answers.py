@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is taken of the answer of a host that may be hostile."""
+"""Sanitised results of hosts that may be hostile."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ OLD_PYTHON = '  File "<stdin>", line 3\nSyntaxError: future feature annotations 
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        # Python 3.6 under ansible-core 2.17 and under 2.21, 3.7 under 2.18, 3.8 under 2.21, and none.
+        # Python 3.6 with ansible-core 2.17 and 2.21, 3.7 with 2.18, 3.8 with 2.21, and no Python.
         ({"msg": "MODULE FAILURE", "module_stdout": "", "module_stderr": f"Trace\n{OLD_PYTHON}", "rc": 1}, "too old"),
         ({"exception": "Module result", "module_stdout": "", "module_stderr": OLD_PYTHON, "rc": 1}, "too old"),
         ({"msg": "ansible-core requires a minimum of Python version 3.8. Current version: 3.7.16"}, "too old"),
@@ -83,7 +83,7 @@ def test_another_failure_keeps_its_message(sent: dict[str, Any]) -> None:
 
 
 class Manager:
-    """Ansible's manager of variables, which ansible-core 2.16 to 2.18 copies without its loader."""
+    """Stand-in for Ansible's variable manager, whose copy lacks the loader in ansible-core 2.16 to 2.18."""
 
     def __init__(self) -> None:
         self._loader: Any = "loader"
@@ -101,7 +101,7 @@ class Manager:
 
 
 class HostVars:
-    """What task_vars has as hostvars."""
+    """Stand-in for the hostvars in task_vars."""
 
     def __init__(self) -> None:
         self._variable_manager = Manager()

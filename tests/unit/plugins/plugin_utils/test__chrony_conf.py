@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""That the table is true to chronyd is seen in tests/functional/test_chrony_conf.py."""
+"""The table of directives. tests/functional/test_chrony_conf.py compares it with real chronyds."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def test_trust_anchors_are_sorted_into_a_file_for_each_set() -> None:
             {"maxdistance": 1.0, "rtcsync": False, "logchange": None},
             {"maxdistance": 1.0, "rtcsync": False, "logchange": None},
         ),
-        # What cannot be read stays, to be reported.
+        # An invalid value stays unchanged, for the rules to report.
         ({"makestep": "1.0 3 4", "local": 5, "unknown": "1"}, {"makestep": "1.0 3 4", "local": 5, "unknown": "1"}),
     ],
 )

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host's clock against the controller's: what is refused, what is set, and what goes on."""
+"""A host's clock compared with the controller's: when the role refuses, sets the clock, or continues."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def compared(
     facts: dict[str, Any] | None = None,
     environment: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what compare() says of a Debian 13 host, by default a client with chrony."""
+    """Return the result of compare() for a Debian 13 host, by default a client with chrony."""
     chrony = {**copy.deepcopy(FACTS), **(facts or {})}
     chrony["environment"]["packages"]["python3-cryptography"] = "43.0.0-3"
     chrony["environment"].update(environment or {})
@@ -57,7 +57,7 @@ def test_a_slow_connection_is_no_difference(seen: float, expected: float) -> Non
 
 @pytest.mark.parametrize("ahead", [-30 * DAY, 30 * DAY])
 def test_a_wrong_clock_is_compared_with_the_end_of_the_module(ahead: float) -> None:
-    # A VM that is emulated needs 40 s for the module, and reads its clock in the last one.
+    # An emulated VM needs 40 s for the module, and reads its clock in the last second.
     assert abs(_clock.ahead_seconds(NOW + 39.0 + ahead, NOW, NOW + 40.0) - ahead) <= 1
 
 
@@ -93,7 +93,7 @@ def test_what_needs_the_time_is_refused_with_the_clock_and_the_command(
     assert "Nothing was changed" in problem
     assert f"date --set='{-ahead:+.0f} seconds'" in problem
     assert clock["step_seconds"] == 0
-    # Sentences end with a full stop and a capital; the longest is the one that names two moments.
+    # A full stop and a blank separate sentences. The longest sentence names two times.
     assert max(len(sentence.split()) for sentence in re.split(r"\. ", problem)) <= 30
 
 
@@ -153,7 +153,7 @@ def test_a_clock_that_a_daemon_has_synchronised_is_not_set_and_points_at_the_con
     assert (clock["problem"], clock["step_seconds"]) == ("", 0)
     assert who in clock["note"]
     assert "Check the controller's clock" in clock["note"]
-    # Certificates that the controller would date.
+    # The controller would set the dates of these certificates.
     first = compared(30 * DAY, {**SERVER, "chrony_nts_clock_from_controller": True}, facts, environment)
     assert "Check the controller's clock" in first["problem"]
     assert first["step_seconds"] == 0
@@ -197,7 +197,7 @@ def test_a_failed_installation_that_names_a_date_names_the_clock(message: str) -
     assert "date --set='+1800 seconds'" in text
     agreed = _clock.explained(message, {"ahead_seconds": 0.0, "step_seconds": 0}, NOW)
     assert "2026-11-23 11:48 UTC, as by the controller's: if both are wrong" in agreed
-    # The role has set it.
+    # The role has set the clock.
     assert "as by the controller's" in _clock.explained(message, {"ahead_seconds": -90.0, "step_seconds": 90}, NOW)
 
 

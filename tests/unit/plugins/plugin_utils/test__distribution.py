@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host keeps of its distribution: leap seconds, sources, drop-ins, and what DHCP adds."""
+"""Settings that a host keeps from its distribution: leap seconds, sources, drop-ins, and sources from DHCP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SMEARED = {"chrony_nts_sources": [{"address": "169.254.169.123", "nts": False}],
 
 
 def on(system: dict[str, Any], version: str | None = "4.8", *files: str, **variables: Any) -> dict[str, Any]:
-    """Return the plan of a host of a distribution, with its chronyd, the files that it has, and variables."""
+    """Return the plan of a host, by its distribution, the version of chronyd, its files, and variables."""
     return planned(
         {f"chrony_nts_{name}": value for name, value in variables.items()},
         environment__os=system,
@@ -51,14 +51,14 @@ def on(system: dict[str, Any], version: str | None = "4.8", *files: str, **varia
         ({**DEBIAN, "version": "12"}, "4.3", (LIST, ZONE), "leapsectz right/UTC"),
         (DEBIAN, "4.6.1", (LIST,), f"leapseclist {LIST}"),
         ({**DEBIAN, "version": "14"}, "4.9", (LIST, ZONE), f"leapseclist {LIST}"),
-        # tzdata of Ubuntu 24.04 has no right/UTC: its own leapsectz has no effect there.
+        # tzdata of Ubuntu 24.04 has no right/UTC, so Ubuntu's own leapsectz has no effect.
         ({**UBUNTU, "version": "24.04"}, "4.5", (LIST,), None),
         (ROCKY, "4.3", (ZONE,), "leapsectz right/UTC"),
         (ROCKY, "4.6.1", (ZONE,), "leapsectz right/UTC"),
         (ROCKY, "4.8", (LIST, ZONE), f"leapseclist {LIST}"),
         (AMAZON, "4.3", (ZONE,), "leapsectz right/UTC"),
         (LEAP, "4.1", (LIST, ZONE), None),
-        # Before chrony is installed.
+        # chrony is not installed yet.
         (DEBIAN, None, (LIST, ZONE), "leapsectz right/UTC"),
         (DEBIAN, None, (LIST,), f"leapseclist {LIST}"),
         (DEBIAN, "4.9", (), None),
@@ -82,7 +82,7 @@ def test_only_debian_and_its_derivatives_limit_the_skew() -> None:
     [
         ({"leapseclist": None}, ["leapsectz right/UTC", "maxupdateskew 100.0"]),
         ({"leapseclist": None, "leapsectz": None, "maxupdateskew": None}, []),
-        # chronyd prefers the list, whatever comes last.
+        # chronyd prefers leapseclist, even if leapsectz comes last.
         ({"leapsectz": "right/UTC"}, ["maxupdateskew 100.0"]),
         ({"maxupdateskew": 5}, [f"leapseclist {LIST}"]),
     ],
@@ -184,7 +184,7 @@ def test_sources_of_the_distribution_alone_are_proven_where_there_are_any() -> N
     }
     assert on(DEBIAN, "4.9", **own_clock)["proof"]["goal"] == "none"
     assert on(UBUNTU, "4.8", CERTIFICATE, **own_clock)["proof"]["goal"] == "authenticated"
-    # The entry points have no plan.
+    # The entry points of the role have no plan.
     variables = {**DEFAULTS, **{f"chrony_nts_{name}": value for name, value in own_clock.items()}}
     assert proof(Inputs(variables))["goal"] == "synchronised"
 
@@ -224,9 +224,9 @@ def test_dhcp_s_files_are_no_drop_ins_for_the_variable(pattern: str) -> None:
             False,
         ),
         ("/etc/chrony/conf.d/a.conf", {"dropins": "ignore", "authselectmode": "mix"}, False),
-        # chronyd never follows it.
+        # With the default authselectmode, chronyd never follows it.
         ("/etc/chrony/conf.d/a.conf", {"dropins": "include"}, False),
-        # Debian's chronyd does not read there.
+        # Debian's chronyd does not read this folder.
         ("/run/chrony.d/a.sources", {"dropins": "include", "authselectmode": "mix"}, False),
         ("/run/chrony-dhcp/a.sources", {"dropins": "include", "authselectmode": "mix"}, False),
         ("/run/chrony-dhcp/a.sources", {"dhcp_sources": True, "authselectmode": "ignore"}, True),

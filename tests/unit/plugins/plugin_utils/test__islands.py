@@ -17,11 +17,11 @@ FOLLOWER = {"chrony_nts_sources": [{"address": "a"}], "chrony_nts_directives": {
 
 
 class CannotBeTemplatedError(Exception):
-    """What Ansible raises, in whose place it stands: its own error would make the modules believe in a controller."""
+    """Stand-in for Ansible's template error, whose import would make modules assume that they run on a controller."""
 
 
 class Untemplatable(dict[str, Any]):
-    """Variables of a host that cannot be read."""
+    """Variables of a host that raise a template error when the plugin reads them."""
 
     def get(self, *_unused: Any) -> Any:
         raise CannotBeTemplatedError
@@ -62,7 +62,7 @@ def test_many_are_not_all_named() -> None:
         ({}, True),
         ({"directives": {"local": True}}, True),
         ({"directives": {"local": "stratum 10"}}, True),
-        # Orphans that know nothing of each other.
+        # Servers in orphan mode without sources do not know each other.
         ({"directives": {"local": {"orphan": True}}}, True),
         ({"directives": {"local": {"orphan": True}}, "sources": [{"address": "b"}]}, False),
         ({"sources": [{"address": "b", "noselect": True}, {"address": "c", "noselect": "yes"}]}, True),

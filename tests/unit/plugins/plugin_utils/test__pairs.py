@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pairs of a server, from the operator's words to the files of the transaction."""
+"""The pairs of a server, from the operator's variables to the files of the transaction."""
 
 from __future__ import annotations
 

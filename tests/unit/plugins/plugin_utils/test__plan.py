@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wanted state of hosts, from variables, platforms and facts.
+"""The desired state of hosts, computed from variables, platforms and facts.
 
 Long: one module, one file of tests.
 """
@@ -162,7 +162,7 @@ def test_the_clock_is_controlled_where_that_is_possible(
 
 
 def options_of(words: list[str], variables: dict[str, Any] | None = None, **facts: Any) -> dict[str, Any]:
-    """Return the plan of a host on which others have set these options."""
+    """Return the plan of a host whose package file has these options of chronyd."""
     shared = {"files": ["/etc/default/chrony"], "variables": {"DAEMON_OPTS": words}}
     return planned(variables, environment__daemon_options=shared, **facts)
 
@@ -171,7 +171,7 @@ def options_of(words: list[str], variables: dict[str, Any] | None = None, **fact
     ("others", "own", "expected"),
     [
         (["-F", "1"], [], "-F 1 -r"),
-        # CIS, by ansible-lockdown and by others.
+        # The options of CIS benchmarks, as ansible-lockdown and other roles set them.
         (["-F", "1", "-u", "_chrony"], [], "-F 1 -u _chrony -r"),
         (["-u", "_chrony"], [], "-F 1 -u _chrony -r"),
         (["-F", "2", "-4"], ["-F 0", "-6"], "-F 0 -r -6"),
@@ -490,7 +490,7 @@ def test_the_package_manager_gets_what_the_variables_say() -> None:
 @pytest.mark.parametrize(
     ("variables", "facts", "age"),
     [
-        # apt never refreshes its lists by itself.
+        # apt never refreshes its package lists by itself.
         ({}, {"installed": False}, 0),
         ({}, {}, -1),
         ({"chrony_nts_package_state": "latest"}, {}, 0),
@@ -563,7 +563,7 @@ def test_a_reference_clock_is_to_be_followed(clock: dict[str, Any], goal: str) -
 
 
 def test_a_change_of_trust_restarts_a_client_of_which_some_source_has_failed() -> None:
-    """The clock may follow a reference clock meanwhile."""
+    """A failed source counts even if the clock follows a reference clock."""
     sources = [{"nts": {"state": "unauthenticated"}}, {"nts": {"state": "failed"}}]
     assert planned(nts__state="unauthenticated", sources=sources)["trust_effect"] == "restart"
     assert planned(nts__state="unauthenticated", sources=sources[:1])["trust_effect"] == "nothing"
@@ -670,7 +670,7 @@ def test_a_client_has_no_renewal_to_remove() -> None:
 def test_a_server_may_ask_itself_where_it_has_clients(allow: list[str], deny: Any, expected: list[str]) -> None:
     host = planned({**SERVER, "chrony_nts_server_allow": allow, "chrony_nts_directives": {"deny": deny}})
     assert host["own_access_lines"] == expected
-    # Once, and in one order with those that allow.
+    # The deny rules appear once, sorted together with the allow rules.
     assert [line for line in host["directive_lines"] if "deny" in line] == []
     assert len(host["access_lines"]) == len(allow) + len(deny or [])
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role makes of each os-release is what docs/platforms.yml says of the release's packages."""
+"""The role's names for each os-release match the packages of the release in docs/platforms.yml."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ each_row = pytest.mark.parametrize("name", ROWS)
 
 
 def system(name: str) -> dict[str, Any]:
-    """Return what the facts say of a release, read from its os-release."""
+    """Return the fact environment.os of a release, parsed from its os-release."""
     given = ROWS[name]["os_release"]
     return host.read_os_release("".join(f'{key}="{given[key]}"\n' for key in IDENTIFIERS if key in given))
 
@@ -71,7 +71,7 @@ def test_the_table_has_every_platform_and_each_says_where_it_comes_from() -> Non
 def test_the_table_says_tested_of_what_is_tested() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     images = {row["image"] for row in workflow["jobs"]["molecule"]["strategy"]["matrix"]["include"]}
-    # Those of Debian are whole hosts here, too.
+    # The Debian releases also run as whole hosts, so the table does not mark them as workflow.
     assert {row["image"] for row in ROWS.values() if row["tested"] == "workflow"} == {
         image for image in images if "debian" not in image
     }

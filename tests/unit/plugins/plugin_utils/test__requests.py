@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the controller takes of what a server sends."""
+"""Checks of the CSRs and chains that a server sends to the controller."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_csr_that_a_provider_is_given_is_the_one_of_the_variables(
     assert rows == [
         {"id": "server", "label": "nts1", "needed": True, "usable": False, "csr": csr, "chain": ""},
     ]
-    # ACME and the CA of a company sign the names of the CSR.
+    # ACME and a company's CA sign the names in the CSR.
     other = made(asked._replace(names=["www.example.org"]))
     rows, problems = _requests.checked(wanted, GIVEN, [answer(csr=other)])
     assert "CSR of the pair 'server': Its extension" in problems[0]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The root CA on the controller: what keeps it from signing, and when a host misses it."""
+"""The controller's root CA: faults that keep it from signing, and hosts that need a lost one."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_another_root_replaces_the_trusted_one_only_on_purpose() -> None:
     own_ca = {"trusted": marked_roots(text), "issues": True}
     (problem,) = _roots.lost(Inputs({**DEFAULTS, **SERVER}), [GOOD], own_ca)
     assert f"trusts another root CA of this collection (SHA-256 {fingerprint(other)})" in problem
-    # During a rotation the host trusts both.
+    # During a rotation, the host trusts both root CAs.
     both = {"trusted": [fingerprint(other), GOOD_FINGERPRINT], "issues": True}
     assert list(_roots.lost(Inputs(DEFAULTS), [GOOD], both)) == []
     for allowed in ({"chrony_nts_replace_root_ca": True}, {"chrony_nts_trust_own_ca": False}):

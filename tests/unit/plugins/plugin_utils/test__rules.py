@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each rule by a case of tests/functional/mistakes, which also go through the role."""
+"""Each rule, with the cases of tests/functional/mistakes, which the role also runs."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ OTHERS = [
     *("chrony_sources", "chrony_ntp_servers", "chrony_ntp_sources", "chrony_server_enabled", "ntp_servers", "groups"),
     *("my_chrony_nts_sources", "vault_chrony_nts_certificate_key_content", "chrony_monitor_x"),
 ]
-# Helpers of the operator, with the prefix of the role.
+# The operator's own variables with the prefix of the role.
 HELPERS = ["chrony_nts_sources_eu", "chrony_nts_ca_passphrase_vault", "chrony_nts_servers", "chrony_nts_version"]
 
 

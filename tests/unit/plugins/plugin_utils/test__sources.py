@@ -26,7 +26,7 @@ FILLED = {"address": "a", "type": "server", "iburst": True, "nts": True}
         ({"address": "a", "nts": "no", "iburst": "false"}, {**FILLED, "nts": False, "iburst": False}),
         ({"address": "a", "port": 1123, "prefer": "yes"}, {**FILLED, "port": 1123, "prefer": True}),
         ({"address": "a", "maxpoll": None}, FILLED),
-        # As chronyc shows it: the spelling of an address makes no other source. A name stays as it is written.
+        # Addresses get the form that chronyc prints, so that spellings do not differ. A name stays as written.
         ({"address": "2001:DB8:0:0::1"}, {**FILLED, "address": "2001:db8::1"}),
         ({"address": "2001:DB8::1", "hostname": "2001:db8:0::1"}, {**FILLED, "address": "2001:db8::1"}),
         ({"address": "NTS1.Example.ORG"}, {**FILLED, "address": "NTS1.Example.ORG"}),

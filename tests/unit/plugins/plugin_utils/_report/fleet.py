@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fleets of hosts for the report: what real chronyds said (tests/unit/captures), judged as chronyc_facts judges it.
+"""Fleets of hosts for the report: captures of real chronyds (tests/unit/captures), with the verdict of chronyc_facts.
 
 fleet.py COUNT FOLDER [hostile]     write the report of such a fleet
 """
@@ -29,9 +29,9 @@ ROOT = Path(__file__).resolve().parents[5]
 CAPTURES = ROOT / "tests/unit/captures"
 TEMPLATES = str(ROOT / "playbooks/templates/report")
 NOW = 1795886400.0
-# Of 20 hosts, in the order of a fleet.
+# The states of 20 hosts, which a fleet repeats in this order.
 USUAL = ("healthy",) * 13 + ("mixed_failed", "plain", "ke_expired", "ke_refused", "stopped", "just_started", "mixed")
-# Scripts, formulas, a direction that is turned round, stacked accents, the ends of what a page quotes, and length.
+# Scripts, formulas, reversed text direction, stacked accents, closing quotes and tags of the page, and long text.
 HOSTILE = (
     "<script>document.title='run'</script>",
     "<img src=x onerror=\"document.title='run'\">",
@@ -50,7 +50,7 @@ HOSTILE = (
 
 @functools.cache
 def captured(state: str, version: str = "4.6.1") -> dict[str, Any]:
-    """Return the facts of a captured state, with its host."""
+    """Return the facts of a captured state, including its host."""
     content = json.loads((CAPTURES / version / f"{state}.json").read_text(encoding="utf-8"))
 
     def answers(commands: Any) -> list[str]:
@@ -89,7 +89,7 @@ def captured(state: str, version: str = "4.6.1") -> dict[str, Any]:
 
 
 def certificate(name: str, days: int, use: str = "server") -> dict[str, Any]:
-    """Return a certificate that ends in so many days after NOW, in 2026-11-28."""
+    """Return a certificate that ends this many days after NOW (2026-11-28)."""
     ends = 2026 + (331 + days) // 365
     day = (331 + days) % 365
     return {
@@ -107,7 +107,7 @@ def certificate(name: str, days: int, use: str = "server") -> dict[str, Any]:
 
 
 def server(name: str, days: int) -> Member:
-    """Return an NTS server with two clients of which one is plain."""
+    """Return an NTS server with two clients, one of them without NTS."""
     facts = copy.deepcopy(captured("healthy"))
     for source, operator in zip(facts["sources"], ("time.cloudflare.com", "nts.netnod.se"), strict=True):
         source["name"] = operator
@@ -121,7 +121,7 @@ def server(name: str, days: int) -> Member:
 
 
 def fleet(count: int) -> Iterator[Member]:
-    """Yield so many hosts, of which the first two are servers and some have every trouble that was captured."""
+    """Yield count hosts. The first two are servers, and the others cover every captured fault."""
     for number in range(count):
         name = f"web{number:05}.example.org"
         if number < 2:
@@ -137,7 +137,7 @@ def fleet(count: int) -> Iterator[Member]:
 
 
 def hostile() -> Iterator[Member]:
-    """Yield hosts whose every text wants to harm the reader."""
+    """Yield hosts with a hostile text in every field."""
     for number, text in enumerate(HOSTILE):
         facts = copy.deepcopy(captured("mixed_failed"))
         facts["nts"]["reasons"] = [text, f"{text}."]
@@ -154,7 +154,7 @@ def hostile() -> Iterator[Member]:
 
 
 def earlier(report: Document) -> dict[str, Any]:
-    """Return a report of the day before, in which some hosts were better off, and others were not there."""
+    """Return a report of the day before, in which some hosts had better states, and others are missing or extra."""
     before = json.loads(json.dumps(report))
     before["generated"] = "2026-11-27T08:00:00Z"
     for host in before["hosts"][::9]:

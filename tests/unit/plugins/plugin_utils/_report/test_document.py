@@ -42,7 +42,7 @@ def member(name: str, state: str = "healthy", is_server: bool = False, **facts: 
 
 
 def lines(report: Any) -> list[dict[str, str]]:
-    """Return the rows of the table, by their columns."""
+    """Return the rows of the CSV table as dictionaries by column."""
     return list(csv.DictReader(io.StringIO(table(report))))
 
 
@@ -140,7 +140,7 @@ def test_a_name_of_two_hosts_is_the_name_of_none() -> None:
 
 
 def test_a_host_cannot_take_the_name_of_another_server() -> None:
-    """Names come from the operator alone: a certificate can be for any name."""
+    """Names come only from the operator, because a host can send a certificate for any name."""
     liar = member("liar", certificates=[certificate("nts2.test", 90)], is_server=True)
     assert {edge["source_host"] for edge in document([member("client"), liar], NOW)["follows"]} == {None}
 
@@ -162,7 +162,7 @@ def test_a_certificate_of_several_hosts_is_one_row_with_its_most_important_use()
 
 
 def served(*addresses: str) -> Member:
-    """Return a server with clients that have made no key exchange."""
+    """Return a server with clients without a key exchange."""
     clients = [{"address": address, "ntp_requests": 9, "nts_ke_connections": 0} for address in addresses]
     return member("nts1", is_server=True, serverstats={"ntp_received": 99}, clients=clients, sources=[])
 
@@ -173,7 +173,7 @@ def test_clients_without_a_key_exchange_are_named() -> None:
 
 
 def test_a_host_that_follows_authenticated_time_is_no_client_without_nts() -> None:
-    """Its cookies can be older than the server's counters."""
+    """The host's cookies can be older than the server's counters."""
     address = captured("healthy")["sources"][0]["ntpdata"]["local_address"]
     assert document([served(address), member("web1")], NOW)["clients_without_nts"] == []
     (client,) = document([served(address), member("web1", nts={"state": "failed"})], NOW)["clients_without_nts"]

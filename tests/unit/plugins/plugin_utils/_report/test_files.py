@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of a report, and the hosts that it takes from the results of a run."""
+"""The files of a report, and its hosts from the results of a run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page: its policy, its escapes, its limits and its drawings. tests/browser looks at it in a browser."""
+"""The page: its policy, its escapes, its limits and its drawings. tests/browser opens it in a browser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOADING = {"src", "srcset", "action", "formaction", "data", "poster", "backgroun
 
 
 class Reader(HTMLParser):
-    """Collects elements and their attributes, and the text of the style and the script."""
+    """Collect elements with their attributes, and the text of the style and the script."""
 
     def __init__(self, content: str) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ def test_a_table_of_thousands_shows_the_worst_and_says_so() -> None:
 
 
 def test_a_page_of_ten_thousand_hosts_is_hardly_longer() -> None:
-    """Its groups count all hosts."""
+    """The table is limited, but the groups count all hosts."""
     content = write(list(fleet(10000)))
     assert len(content) < 1500000
     assert "of 10,000 clocks follow authenticated time" in content
@@ -184,7 +184,7 @@ def follower(name: str, *sources: str, is_server: bool = False, state: str = "he
 
 
 def drawn(*members: Member) -> tuple[dict[str, str], list[str]]:
-    """Return the boxes with what they say, and the kinds of the lines."""
+    """Return the texts of the boxes, and the kinds of the lines."""
     tree = drawing.tree(document(members, NOW))
     return {node.title: node.detail for node in tree.nodes}, [edge.kind for edge in tree.edges]
 
