@@ -18,7 +18,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils import _answers
 SHOWS_INVOCATION = 3
 
 
-# ansible-core does not ship py.typed, so that mypy takes ActionBase for Any.
+# ansible-core does not ship py.typed, so mypy treats ActionBase as Any.
 class HostAction(ActionBase):  # type: ignore[misc]
     """Run a module on the host and return its sanitised result."""
 

@@ -76,7 +76,7 @@ def compare(inputs: Inputs, planned: Row, chrony: Row, ahead: float, now: float)
     environment = chrony["environment"]
     whose = _not_its_own(environment)
     if not reasons:
-        # chronyd corrects the clock by `makestep`. Without CAP_SYS_TIME it only measures.
+        # chronyd corrects the clock by `makestep`. With -x it only measures.
         corrects = "chronyd corrects it" if planned["clock_control"] else whose or "chronyd does not set it (-x)"
         return {**clock, "note": f"{difference}. {corrects}."}
     step = round(-ahead)

@@ -82,7 +82,7 @@ def smear_problems(sources: Collection[Row], directives: Mapping[str, Any]) -> I
 
 
 def defaults(place: Row, operator: Mapping[str, Any], version: str, files: Collection[str], smeared: bool) -> Row:
-    """Return the directives of the distribution's chrony.conf that the operator says nothing about.
+    """Return the directives of the distribution's chrony.conf that the operator does not set.
 
     Keep one table of leap seconds: the first that this version of chronyd supports and that the host has (files). Keep
     none beside a source that smears leap seconds, whose clients must not use one (chrony.conf(5), leapsectz).

@@ -23,7 +23,7 @@ RAW_SET = re.compile(r"\s*ntstrustedcerts\s+([0-9]+)\s+\S", re.IGNORECASE)
 # IANA's TCP port of the NTS key exchange (RFC 8915, section 7.6).
 NTSKE_PORT = 4460
 NTP_PORT = 123
-# Other variables without an argument specification: playbooks, and task files of the operator, set or read them.
+# Variables besides the role's inputs, which playbooks and the operator's task files set or read.
 OTHER_NAMES = (
     "acme_dns_records",
     "acme_dns_state",

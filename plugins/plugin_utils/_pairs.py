@@ -34,7 +34,7 @@ def pairs(main: Pair, folder: str, more: list[Pair], made_in: str = "") -> list[
 
 
 def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
-    # Long: one line for each key of a pair, whose only definition this is.
+    # Long: one line for each key of a pair, in its only definition.
     # Provider and ACME directory are in the paths, so that one CA's certificate never counts as another's.
     staging = f"{made_in}/staging/{pair['id']}/{pair['provider']}"
     directory = hashlib.sha256(pair["acme_directory"].encode()).hexdigest()[:8]

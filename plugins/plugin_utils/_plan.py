@@ -61,7 +61,7 @@ COMMAND_SOCKET = "/run/chrony/chronyd.sock"
 CHRONYC_PORT = 323
 # chronyc queries loopback addresses by default. A chronyd that is bound to one of these addresses answers it.
 CHRONYC_ADDRESSES = ("127.0.0.1", "0.0.0.0", "::1", "::")
-# LABELLED: paths where SELinux and AppArmor policies already permit chronyd what it does there.
+# LABELLED: paths where SELinux and AppArmor policies already permit chronyd's accesses.
 # WRITABLE: folders that the sandbox of every chronyd unit lets it write to.
 LABELLED = (
     *("/etc/chrony", "/etc/chrony.keys", "/etc/adjtime", "/var/lib/chrony", "/var/log/chrony", "/run", "/var/run"),
@@ -271,7 +271,7 @@ def installation(inputs: Inputs, chrony: Row, packages: list[str], missing: list
     }
 
 
-# --- what the host must be -------------------------------------------------------------------------------------------
+# --- requirements of the host ----------------------------------------------------------------------------------------
 
 
 def unsupported(place: Row, environment: Row) -> list[str]:
@@ -483,7 +483,7 @@ def contradictions(place: Row, chrony: Row, daemon: DaemonOptions, lines: Lines)
     return found
 
 
-# --- what the host becomes -------------------------------------------------------------------------------------------
+# --- desired state of the host ---------------------------------------------------------------------------------------
 
 
 class DaemonOptions(NamedTuple):
