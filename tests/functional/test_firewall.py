@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._firewall.openings 
 from ansible_collections.securetime.nts.plugins.module_utils._state.firewall_marks import RECORD
 from ansible_collections.securetime.nts.tests.functional import rooms
 
-ALLOW = ["192.0.2.0/24", "2001:db8::/32"]
+ALLOW = ("192.0.2.0/24", "2001:db8::/32")
 # One include within the chain, before the rule that refuses the rest.
 WITHIN = """flush ruleset
 table inet filter {{
@@ -72,7 +72,7 @@ class Host:
         """Return the ruleset of the kernel."""
         return self.run(["nft", "--stateless", "list", "ruleset"]).stdout
 
-    def manage(self, *, check: bool = False, allow: list[str] = ALLOW, **other: object) -> Report:
+    def manage(self, *, check: bool = False, allow: Sequence[str] = ALLOW, **other: object) -> Report:
         """Open the ports, or close them where no subnet is allowed."""
         given = {"udp_ports": [123], "tcp_ports": [4460], "nft_include": str(self.include), **other}
         return manage(self.system, Request(allow, **given) if allow else Request(), check)  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ def test_ports_are_opened_once_and_closed_again(host: Host, ruleset: str) -> Non
     host.load(ruleset)
     assert host.rules() == opened
     closed = host.manage(allow=[])
-    assert (closed.changed, closed.closed["allow"]) == (True, ALLOW)
+    assert (closed.changed, closed.closed["allow"]) == (True, [*ALLOW])
     assert host.rules() == before
     assert not (host.folder / "state" / RECORD).exists()
     assert host.manage(allow=[]).changed is False
@@ -173,7 +173,7 @@ def test_a_file_that_nothing_includes_is_refused(host: Host) -> None:
 
 def test_an_include_behind_the_refusal_of_the_rest_is_refused(host: Host) -> None:
     host.load(AT_THE_END.replace("tcp dport 22 accept", "drop"))
-    with pytest.raises(FirewallError, match="The last rule of the chain inet filter input refuses what comes to it"):
+    with pytest.raises(FirewallError, match="The last rule of the chain inet filter input refuses every other packet"):
         host.manage()
 
 

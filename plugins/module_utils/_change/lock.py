@@ -54,8 +54,8 @@ def _await_lock(path: str, flags: int, timeout: float) -> int:
         elif time.monotonic() > deadline:
             os.close(handle)
             raise TransactionError(
-                f"Another run{_holder(path)} has been changing chrony on this host for {timeout:g} seconds; this run"
-                " changed nothing. Wait for it, or end it."
+                f"Another run{_holder(path)} has been changing chrony on this host for {timeout:g} seconds, so nothing"
+                " was changed. Wait for it, or end it."
             )
         else:
             time.sleep(0.2)

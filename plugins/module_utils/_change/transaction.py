@@ -104,7 +104,7 @@ def apply(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[st
     Return a dictionary: changed, changed_files (paths), actions (recover, and names of COMMANDS), reasons (sentences:
     why chronyd reads files again), checked (whether chronyd itself parsed the candidate), confinement (sentences about
     changed rules of SELinux and AppArmor), warnings, and diff (Ansible's before/after pairs). Raise TransactionError
-    where a check refuses the candidate (nothing is changed), or chronyd does not come up (everything is rolled back).
+    where a check refuses the candidate (no file is replaced), or chronyd does not come up (everything is rolled back).
     """
     return apply_read(host, lambda: wanted, options)
 
@@ -238,7 +238,7 @@ def _apply(
     # Check mode must not write to a path that another run reads.
     suffix = f"{files.CHECK}{os.getpid()}" if options.check_mode else files.NEW
     wanted = [item._replace(suffix=suffix) for item in [*links.resolved(wanted), *_removals(wanted, options)]]
-    # The links of these are resolved already. chronyd's user can make others in the folder of its keys.
+    # `wanted` has its links resolved. Follow none at a key file: chronyd's user owns that folder and could plant one.
     before = {item.path: read(item.write_path, follow=item.content is None or item.effect != KEYS) for item in wanted}
     changes = [item for item in wanted if differs(item, before[item.path])]
     relabelled = _relabelled(host, [item for item in wanted if item not in changes], before)

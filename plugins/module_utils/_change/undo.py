@@ -4,8 +4,8 @@
 """Private to securetime.nts. The plan of a change of chronyd's files, its rollback, and recovery by a later run.
 
 A run writes the plan before the first step. If the run is interrupted, the next one undoes the change by this plan.
-The run also writes a shell script that restores the files without Python. After a power cut, a drop-in of the unit runs
-that script before chronyd starts.
+The run also writes a shell script that restores the files without Python. A drop-in of the unit runs that script before
+each start of chronyd, unless a run holds the lock.
 """
 
 import contextlib

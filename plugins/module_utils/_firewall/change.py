@@ -149,7 +149,7 @@ class Firewalld(Firewall):
         else:
             for command in firewalld.offline_commands(now, then):
                 output += self.run(command)
-            # Write the file directly: firewall-offline-cmd --delete-service also writes a file for the zone work.
+            # Write the file directly: firewall-offline-cmd --delete-service also writes a file for the zone `work`.
             _write(self.host, firewalld.SERVICE_PATH, firewalld.service_xml(then.service) if then.service else None)
         if then.service is None:
             files.remove(firewalld.SERVICE_PATH + firewalld.FORMER)
@@ -425,7 +425,7 @@ def _firewalls(
         moved = Nftables(host, firewalls, former, record.get("nft_before"))
         for each in found:
             if isinstance(each, Nftables):
-                # The other include now holds the rules of the kernel: clearing this file must not remove them.
+                # The running rules now belong to the new include: clear the former file, and leave the chains.
                 each.chains += [chain for chain in moved.chains if chain not in each.chains]
                 moved.chains = []
         found.append(moved)
