@@ -46,7 +46,7 @@ PACKAGE = __name__.rpartition(".")[0]
 COMMAND_SECONDS = 10.0
 # Commands whose output depends only on their program.
 CACHED_COMMANDS = ("chronyd", "usage", "chronyc")
-# NTS clients repeat the key exchange every four weeks (ntsrefresh), whichever NTP server their cookies name meanwhile.
+# NTS clients repeat the key exchange every four weeks (ntsrefresh); a week more is the margin.
 CLIENT_MEMORY_SECONDS = 35 * 86400.0
 MOST_CLIENTS = 100000
 HOOK_SECONDS = 30.0
@@ -158,7 +158,7 @@ def collect_facts(settings: Settings, memory: Row, now: float) -> RunResult:
 def cached_run(
     known: Any, fresh: Row, run: Callable[[Dict[str, List[str]], float], Dict[str, str]]
 ) -> Callable[[Dict[str, List[str]], float], Dict[str, str]]:
-    """Return a wrapper of run that skips the commands of OF_PROGRAM while their programs are unchanged.
+    """Return a wrapper of run that skips CACHED_COMMANDS while their programs are unchanged.
 
     known holds the outputs of the last run; the wrapper writes those of this run into fresh.
     """

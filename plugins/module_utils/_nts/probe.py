@@ -123,7 +123,7 @@ class ProbeOptions(NamedTuple):
 
 
 class ProbeError(NtsError):
-    """A stage failed. places are the values for the format strings of its cause and remedy."""
+    """A stage failed. `values` fill the format strings of its cause and remedy."""
 
     def __init__(self, kind: str, detail: str = "", **values: Any) -> None:
         super().__init__(kind, detail)
@@ -545,7 +545,7 @@ class Exchange:
         )
 
     def detail(self) -> str:
-        """Return the detail of the first error of the kind that worst() returns."""
+        """Return the detail of the first error of the kind that refusal_kind() returns."""
         return next((detail for kind, detail in self.refusals if kind == self.refusal_kind()), "")
 
     def best(self) -> Sample:
