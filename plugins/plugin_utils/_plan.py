@@ -61,7 +61,7 @@ COMMAND_SOCKET = "/run/chrony/chronyd.sock"
 CHRONYC_PORT = 323
 # chronyc queries loopback addresses by default. A chronyd that is bound to one of these addresses answers it.
 CHRONYC_ADDRESSES = ("127.0.0.1", "0.0.0.0", "::1", "::")
-# LABELLED: paths where SELinux and AppArmor policies already permit chronyd's accesses.
+# LABELLED: paths where SELinux's policy already permits chronyd's accesses.
 # WRITABLE: folders that the sandbox of every chronyd unit lets it write to.
 LABELLED = (
     *("/etc/chrony", "/etc/chrony.keys", "/etc/adjtime", "/var/lib/chrony", "/var/log/chrony", "/run", "/var/run"),
@@ -75,8 +75,9 @@ STATE_DIR = "/var/lib/securetime-nts/"
 def platform(platforms: Mapping[str, Row], system: Row, overrides: Row) -> Row:
     """Return the names of packages, files and units on a host's platform.
 
-    Merge, later ones override: the platform that `like` of overrides names, the related distributions (ID_LIKE), the
-    distribution, its major release, and the operator's overrides. system is ansible_facts.chrony.environment.os.
+    Merge, later ones override: the platform that `like` of overrides names, the related distributions (ID_LIKE) and the
+    distribution, each followed by its major release, and the operator's overrides. system is
+    ansible_facts.chrony.environment.os.
     Return an empty dictionary for an unknown distribution without known relatives or overrides.
     """
     major = str(system.get("version") or "").partition(".")[0]
