@@ -222,3 +222,22 @@ def test_a_difference_in_words(ahead: float, text: str) -> None:
 
 def test_a_clock_beyond_all_calendars_has_a_time() -> None:
     assert _clock.utc(1e18) == "1000000000000000000 s after 1970"
+
+
+def test_a_plan_that_stopped_early_gets_no_clock() -> None:
+    planned = {"problems": ["Acme Linux is not supported"]}
+    _clock.add(planned, Inputs({}), {}, 0.0, 0.0)
+    assert planned == {"problems": ["Acme Linux is not supported"]}
+
+
+@pytest.mark.parametrize(
+    ("directives", "steps"),
+    [
+        ({}, True),
+        ({"makestep": {"threshold": 1.0, "limit": 0}}, False),
+        ({"makestep": {"threshold": 5000.0, "limit": 3}}, False),
+        ({"makestep": {"threshold": 5000.0, "limit": 3}, "initstepslew": {"threshold": 30}}, True),
+    ],
+)
+def test_chronyd_steps_within_the_limits_of_its_directives(directives: dict[str, Any], steps: bool) -> None:
+    assert _clock._may_step(directives, 3600.0) is steps
