@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import tempfile
@@ -171,9 +172,11 @@ def test_a_key_of_another_certificate_is_refused(folder: Path, pair: Pair) -> No
         ((DAY, 2 * DAY), r"The server's certificate in .* is not valid before "),
     ],
 )
-def test_dates_of_the_certificate_are_checked(folder: Path, dates: tuple[object, object], message: str) -> None:
+def test_dates_of_the_certificate_are_checked(
+    folder: Path, dates: tuple[datetime.timedelta, datetime.timedelta], message: str
+) -> None:
     ca = make_pair(folder / "ca", name="ca", authority=True)
-    wrong = make_pair(folder / "pair", ca, chain=[ca], not_before=dates[0], not_after=dates[1])  # type: ignore[arg-type]
+    wrong = make_pair(folder / "pair", ca, chain=[ca], not_before=dates[0], not_after=dates[1])
     with pytest.raises(TransactionError, match=message):
         check(folder, server_lines(wrong))
 

@@ -75,6 +75,7 @@ class Host:
     def manage(self, *, check: bool = False, allow: Sequence[str] = ALLOW, **other: object) -> Report:
         """Open the ports, or close them where no subnet is allowed."""
         given = {"udp_ports": [123], "tcp_ports": [4460], "nft_include": str(self.include), **other}
+        # mypy cannot match the values of the dictionary with the types of the fields.
         return manage(self.system, Request(allow, **given) if allow else Request(), check)  # type: ignore[arg-type]
 
 

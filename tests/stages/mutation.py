@@ -112,6 +112,7 @@ def results(work: Path, file: str) -> dict[str, int | None]:
 
 def survivor(file: str, name: str) -> Mutant:
     """Return a mutant with its diff, in mutmut's folder."""
+    # The tests of this file run where mutmut is not installed.
     from mutmut.mutation.diff_apply import get_diff_for_mutant  # noqa: PLC0415
 
     lines = str(get_diff_for_mutant(name, path=f"{NTS}/{file}")).splitlines()
