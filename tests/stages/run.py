@@ -63,14 +63,15 @@ VM = ("setup", "vm-images")
 # The runner starts stages in this order, so the longest come first.
 STAGES = {
     "setup": Stage("tests/stages/setup.sh", "check", (), progress="setup: "),
+    # All scenarios wait for the images.
+    "images": Stage("python tests/lab/lab.py build", "test", progress="lab: "),
     # --- make check
     "unit": Stage("pytest -q --numprocesses auto", "check"),
     "lint": Stage("tests/stages/lint.sh", "check"),
     "ansible-lint": Stage("ansible-lint --nocolor -f pep8", "check"),
     # --- make test
-    "images": Stage("python tests/lab/lab.py build", "test", progress="lab: "),
-    "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", MOLECULE),
     "molecule-default": Stage("tests/stages/molecule.sh default", "test", MOLECULE),
+    "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", MOLECULE),
     "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", MOLECULE),
     "molecule-trust": Stage("tests/stages/molecule.sh trust", "test", MOLECULE),
     "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test"),
