@@ -266,7 +266,11 @@ def _pause(vm: Vm, said: str, answer: str, timeout_seconds: float) -> None:
 def second_line(vm: Vm) -> Iterator[socket.socket]:
     """Yield the other end of the VM's ttyS1, which keeps nothing while nobody is there."""
     with socket.socket(socket.AF_UNIX) as line:
-        line.connect(_socket_path(vm.folder / "pause"))
+        try:
+            line.connect(_socket_path(vm.folder / "pause"))
+        except OSError as error:
+            # A KVM that does not work ends qemu soon after its start.
+            raise VmError(f"{vm.name}: qemu does not accept a connection: {error}") from error
         yield line
 
 
