@@ -480,8 +480,8 @@ def _semanage(host: System, *words: str) -> str:
     program = find_program("semanage")
     if program is None:
         raise TransactionError(
-            "SELinux is on, but semanage, which changes its policy, is missing; nothing was changed. Install the"
-            " package policycoreutils-python-utils."
+            "SELinux is on, but semanage, which changes its policy, is missing. Install the package"
+            " policycoreutils-python-utils."
         )
     done = host.run([program, *words])
     if done.status:

@@ -72,7 +72,6 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.lost_trust 
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import KEYS, NOTHING, SOURCES, Options
 from ansible_collections.securetime.nts.plugins.module_utils._change.undo import (
-    PLAN,
     finish,
     forget_plan,
     is_open,
@@ -96,6 +95,10 @@ SOURCES_LOADED = "sources"
 WRITES = re.compile(r"ReadWritePaths=")
 # Results of apply() that are lists.
 LISTS = ("changed_files", "actions", "reasons", "confinement", "warnings", "diff")
+# What a failed run leaves behind: before the first swap, between it and the commit, and after the commit.
+UNCHANGED = "nothing was changed"
+INTERRUPTED = "an interrupted change remains, and the next run undoes it"
+IN_FORCE = "chronyd's files are in their desired state, and the next run completes the change"
 
 
 def apply(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
@@ -117,7 +120,8 @@ def apply_read(host: System, wanted: Callable[[], Sequence[FileSpec]], options: 
         recovered = recover(host, options)
         originals.remember(host, options.remember)
         result = _apply_confined(host, wanted(), options, recovered)
-        originals.drop(host, options.put_back)
+        with _report_in_force():
+            originals.drop(host, options.put_back)
         return _finish_restore(host, result) if options.forget else result
 
 
@@ -147,10 +151,11 @@ def restore(host: System, options: Options) -> Dict[str, Any]:
 
 def _finish_restore(host: System, result: Dict[str, Any]) -> Dict[str, Any]:
     """Bring the other time daemons back and delete the originals; return the result, updated."""
-    found = originals.kept_rivals(host)
-    rivals.bring_back(host, found)
-    files.remove_folders(originals.kept_folders(host))
-    result["warnings"] += originals.forget_everything(host)
+    with _report_in_force():
+        found = originals.kept_rivals(host)
+        rivals.bring_back(host, found)
+        files.remove_folders(originals.kept_folders(host))
+        result["warnings"] += originals.forget_everything(host)
     return {**result, "changed": result["changed"] or found != []}
 
 
@@ -162,18 +167,44 @@ def remembered(host: System) -> Dict[str, Any]:
 
 def recover_alone(host: System, options: Options) -> bool:
     """Take the lock and undo an interrupted run; return whether there was one."""
-    with locked(host, options.lock_timeout):
+    with _convert_oserror(host), locked(host, options.lock_timeout):
         return recover(host, options)
 
 
+def read_again(host: System, options: Options, paths: Sequence[str]) -> None:
+    """Mark files so that the next apply() makes chronyd read them, even if they have not changed."""
+    with _convert_oserror(host), locked(host, options.lock_timeout):
+        loaded = load(host, LOADED)
+        save(host, LOADED, {path: known for path, known in loaded.items() if path not in paths})
+
+
 @contextlib.contextmanager
-def _convert_oserror(host: System) -> Iterator[None]:
-    """Convert OSError to TransactionError, with the file and the remedy."""
+def _convert_oserror(host: System, otherwise: str = UNCHANGED) -> Iterator[None]:
+    """Convert OSError to TransactionError, with the file, the state of the host and the remedy.
+
+    `otherwise` is the state where the plan of an interrupted change does not exist.
+    """
     try:
         yield
     except OSError as problem:
-        begun = os.path.exists(os.path.join(host.state, PLAN))
-        raise TransactionError(_format_oserror(problem, begun)) from None
+        raise TransactionError(_format_oserror(problem, INTERRUPTED if _has_open_plan(host) else otherwise)) from None
+
+
+def _has_open_plan(host: System) -> bool:
+    with contextlib.suppress(OSError, TransactionError):
+        return is_open(load_plan(host))
+    return False
+
+
+@contextlib.contextmanager
+def _report_in_force() -> Iterator[None]:
+    """Add to an error of a step after the commit that the change of chronyd's files is in force."""
+    try:
+        yield
+    except OSError as problem:
+        raise TransactionError(_format_oserror(problem, IN_FORCE)) from None
+    except TransactionError as problem:
+        raise TransactionError(f"{str(problem).rstrip('.')}. {IN_FORCE}.") from None
 
 
 def _predict(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict[str, Any]:
@@ -198,7 +229,9 @@ def _apply_confined(host: System, wanted: Sequence[FileSpec], options: Options, 
         with contextlib.suppress(TransactionError, OSError):
             confinement.prune(host, before)
         raise
-    return _merge_confinement(result, allowed, confinement.prune(host, needs or options.uses))
+    with _report_in_force():
+        pruned = confinement.prune(host, needs or options.uses)
+    return _merge_confinement(result, allowed, pruned)
 
 
 def _needs(wanted: Sequence[FileSpec], options: Options, directives: Directives) -> Optional[confinement.Requirements]:
@@ -594,7 +627,8 @@ def _commit(
         raise TransactionError(
             f"The change was rolled back: {str(problem).rstrip('.')}.{_format_log(log)} {outcome}"
         ) from problem
-    return warnings + finish(host, plan)
+    with _convert_oserror(host, IN_FORCE):
+        return warnings + finish(host, plan)
 
 
 def _swap_order(item: FileSpec, options: Options) -> int:
@@ -633,17 +667,9 @@ def _verify(plan: Dict[str, Any], options: Options) -> List[str]:
     return list(options.verify() or ()) if options.verify and RELOADING_ACTIONS & set(plan["actions"]) else []
 
 
-def _format_oserror(problem: OSError, begun: bool = False) -> str:
-    left = "the next run undoes what this one has begun" if begun else "nothing was changed"
+def _format_oserror(problem: OSError, state: str = UNCHANGED) -> str:
     remedy = " Run it as root (become)." if isinstance(problem, PermissionError) and os.geteuid() else ""
-    return f"{problem.strerror} ({problem.filename or 'while writing'}); {left}.{remedy}"
-
-
-def read_again(host: System, options: Options, paths: Sequence[str]) -> None:
-    """Mark files so that the next apply() makes chronyd read them, even if they have not changed."""
-    with locked(host, options.lock_timeout):
-        loaded = load(host, LOADED)
-        save(host, LOADED, {path: known for path, known in loaded.items() if path not in paths})
+    return f"{problem.strerror} ({problem.filename or 'while writing'}); {state}.{remedy}"
 
 
 def _format_log(log: Sequence[str]) -> str:

@@ -438,7 +438,7 @@ class CertificateManager:
         """
         try:
             return operation(self.options(""))
-        except (TransactionError, OSError) as error:
+        except TransactionError as error:
             raise CertificateError(str(error), self.failure_status()) from None
 
     def repair(self, status: Row) -> Row:
@@ -576,7 +576,7 @@ def run_for_all(managers: Sequence[CertificateManager], args: Any, received: Seq
             # A signal between two steps of a transaction can leave its plan behind. Another run holds the lock on its
             # own plan, so do not wait for the lock.
             options = manager.options("")._replace(lock_timeout=0.0)
-            with contextlib.suppress(TransactionError, OSError):
+            with contextlib.suppress(TransactionError):
                 transaction.recover_alone(manager.host, options)
             return EXIT_STOPPED
     return max(codes, key=SEVERITY.index)

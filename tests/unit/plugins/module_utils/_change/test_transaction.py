@@ -8,6 +8,7 @@ Long: every test drives the same transaction through the fixture `client`.
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -850,6 +851,65 @@ def test_a_rollback_removes_the_undo_drop_in_last(client, host, tmp_path, monkey
     drop_in = "systemd/system/chrony.service.d/a.conf"
     listed = [("z", "new\n", "nothing"), ("chrony.conf", "! new\n", "restart"), (drop_in, "new\n", "restart")]
     swapped, undone, script, put_back_file = [], [], [], files.put_back
+
+READ_ONLY = OSError(30, "Read-only file system")
+
+
+@pytest.mark.parametrize(
+    ("step", "problem", "state"),
+    [
+        ((originals, "drop"), READ_ONLY, transaction.IN_FORCE),
+        ((originals, "forget_everything"), READ_ONLY, transaction.IN_FORCE),
+        ((transaction.confinement, "prune"), READ_ONLY, transaction.IN_FORCE),
+        ((transaction.confinement, "prune"), TransactionError("semanage failed."), transaction.IN_FORCE),
+        ((undo, "forget_cookies"), READ_ONLY, transaction.IN_FORCE),
+        ((undo, "forget_plan"), READ_ONLY, transaction.IN_FORCE),
+        # The plan is not yet marked as done.
+        ((undo, "save"), READ_ONLY, transaction.INTERRUPTED),
+    ],
+)
+def test_an_error_after_the_swap_says_which_files_are_in_force(
+    client, host, tmp_path, monkeypatch, step, problem, state
+):
+    original = getattr(*step)
+
+    def fail(*arguments):
+        if step[1] == "save" and not arguments[2].get("done"):
+            return original(*arguments)
+        raise problem
+
+    reason = re.escape(problem.strerror if isinstance(problem, OSError) else "semanage failed")
+    with monkeypatch.context() as patched:
+        patched.setattr(*step, fail)
+        with pytest.raises(TransactionError, match=rf"^{reason}.*[;.] {re.escape(state)}\.$"):
+            client([("ca-2.pem", OTHER, "nothing")], uses=Requirements(), forget=step[1] == "forget_everything")
+    assert (tmp_path / "ca-2.pem").read_text() == OTHER
+    options = settings.Options(str(tmp_path / "chrony.conf"), "chronyd", settle_time=0.0)
+    assert transaction.recover_alone(host, options) == (state == transaction.INTERRUPTED)
+    assert (tmp_path / "ca-2.pem").read_text() == (ANCHOR if state == transaction.INTERRUPTED else OTHER)
+
+
+def test_an_error_without_a_change_says_that_nothing_was_changed(host, tmp_path, monkeypatch):
+    options = settings.Options(str(tmp_path / "chrony.conf"), "chronyd")
+
+    def fail(path):
+        raise OSError(30, "Read-only file system", path)
+
+    monkeypatch.setattr(files, "make_private", fail)
+    message = rf"^Read-only file system \({host.state}\); nothing was changed\.$"
+    with pytest.raises(TransactionError, match=message):
+        transaction.recover_alone(host, options)
+    with pytest.raises(TransactionError, match=message):
+        transaction.read_again(host, options, ["/etc/chrony/chrony.conf"])
+
+
+def test_read_again_makes_the_next_change_read_an_unchanged_file(client, host, tmp_path):
+    config = tmp_path / "chrony.conf"
+    unchanged = [("chrony.conf", config.read_text(), "restart")]
+    assert client(unchanged, owns=[])[0]["actions"] == []
+    transaction.read_again(host, settings.Options(str(config), "chronyd"), [str(config)])
+    assert client(unchanged, owns=[])[0]["actions"] == ["restart"]
+
 
     def refuse():
         script.extend((tmp_path / "state/undo.sh").read_text().splitlines())
