@@ -7,7 +7,8 @@ Every new pair passes through deploy(), whatever its origin. deploy() checks the
 both files in one transaction, and restarts chronyd, which reads a pair only at its start. A key exchange then shows
 which certificate chronyd serves. If that is not the new one, deploy() rolls back to the old pair.
 
-The program neither starts, restarts nor enables a unit that an administrator has stopped or disabled.
+The program neither starts, restarts nor enables a unit that an administrator has stopped or disabled, but for one case:
+recover() restarts a running chronyd, even of a disabled unit, because only then chronyd reads the restored files.
 
 Long: status, renewal, repair and rollback of a pair share one class, of which the command line is a thin layer.
 """

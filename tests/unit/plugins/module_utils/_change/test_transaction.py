@@ -651,21 +651,26 @@ def test_the_undo_script_keeps_the_old_file_and_itself_on_failure(tmp_path, miss
 
 
 @pytest.mark.parametrize(
-    ("state", "actions", "starts"),
+    ("state", "enabled", "actions", "starts"),
     [
-        ("active", ["restart"], True),
-        ("failed", ["restart"], True),
-        ("inactive", ["restart"], False),
+        ("active", "enabled", ["restart"], True),
+        # It runs before and after: only a restart makes it read the restored files.
+        ("active", "disabled", ["restart"], True),
+        ("failed", "enabled", ["restart"], True),
+        ("inactive", "enabled", ["restart"], False),
+        ("inactive", "disabled", ["restart"], False),
         # The change itself stopped chronyd.
-        ("inactive", ["drop-cookies", "restart"], True),
+        ("inactive", "enabled", ["drop-cookies", "restart"], True),
     ],
 )
-def test_recovery_leaves_a_stopped_chronyd_stopped(host, state, actions, starts, monkeypatch):
+def test_recovery_restarts_a_running_chronyd_but_starts_and_enables_no_stopped_one(
+    host, state, enabled, actions, starts, monkeypatch
+):
     commands = []
 
     def run(argv):
         commands.append(argv)
-        return CommandResult(0, f"ActiveState={state}\n", "")
+        return CommandResult(0, f"ActiveState={state}\nUnitFileState={enabled}\n", "")
 
     host.run = run
     monkeypatch.setattr(undo, "watch", lambda *_arguments: None)
@@ -673,6 +678,7 @@ def test_recovery_leaves_a_stopped_chronyd_stopped(host, state, actions, starts,
     files.save(host, undo.PLAN, plan)
     assert undo.recover(host, settings.Options("/etc/chrony/chrony.conf", "chrony.service"))
     assert (["systemctl", "restart", "chrony.service"] in commands) == starts
+    assert not [argv for argv in commands if argv[1] in ("stop", "enable", "disable")]
     assert files.load(host, undo.PLAN) == {}
 
 
@@ -846,12 +852,6 @@ def test_a_full_disk_after_the_change_only_warns(client, tmp_path, monkeypatch):
     assert again["actions"] == ["restart"]
 
 
-def test_a_rollback_removes_the_undo_drop_in_last(client, host, tmp_path, monkeypatch):
-    """Neither the order of the list nor that of the names in the saved plan matters."""
-    drop_in = "systemd/system/chrony.service.d/a.conf"
-    listed = [("z", "new\n", "nothing"), ("chrony.conf", "! new\n", "restart"), (drop_in, "new\n", "restart")]
-    swapped, undone, script, put_back_file = [], [], [], files.put_back
-
 READ_ONLY = OSError(30, "Read-only file system")
 
 
@@ -910,6 +910,12 @@ def test_read_again_makes_the_next_change_read_an_unchanged_file(client, host, t
     transaction.read_again(host, settings.Options(str(config), "chronyd"), [str(config)])
     assert client(unchanged, owns=[])[0]["actions"] == ["restart"]
 
+
+def test_a_rollback_removes_the_undo_drop_in_last(client, host, tmp_path, monkeypatch):
+    """Neither the order of the list nor that of the names in the saved plan matters."""
+    drop_in = "systemd/system/chrony.service.d/a.conf"
+    listed = [("z", "new\n", "nothing"), ("chrony.conf", "! new\n", "restart"), (drop_in, "new\n", "restart")]
+    swapped, undone, script, put_back_file = [], [], [], files.put_back
 
     def refuse():
         script.extend((tmp_path / "state/undo.sh").read_text().splitlines())
