@@ -104,10 +104,10 @@ def _nftables(host: System) -> Tuple[List[Tuple[nftables.Chain, List[nftables.Ro
 
 
 def list_rules(host: System, chain: Tuple[str, str, str]) -> List[nftables.Row]:
-    """Return the rules of a chain."""
+    """Return the rules of a chain; raise FirewallError, which may be before, during or after a change."""
     done = host.run(["nft", "--json", "list", "chain", *chain])
     if done.status:
-        raise FirewallError(f"nft does not show the chain {' '.join(chain)}: {words(done)}. Nothing was changed.")
+        raise FirewallError(f"nft does not show the chain {' '.join(chain)}: {words(done)}")
     return nftables.read_rules(done.stdout)
 
 

@@ -121,6 +121,29 @@ def test_without_an_active_firewall_nothing_changes(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+class Unreadable(change.Firewall):
+    """nftables, whose rules nft can neither change nor list."""
+
+    name = "nftables"
+    target, show = None, None
+
+    def read_state(self):
+        return active.list_rules(self.host, ("inet", "filter", "input"))
+
+    def change(self, now, then):
+        self.run(["nft", "--file", "rules"])
+
+
+def test_a_failed_rollback_does_not_say_that_nothing_was_changed(tmp_path):
+    refusing = host(tmp_path, nft=CommandResult(1, "", "Operation not permitted\n"))
+    with pytest.raises(FirewallError) as refused:
+        change._commit(refusing, [(Unreadable(refusing), [], [{}])], {})
+    assert str(refused.value) == (
+        "`nft --file rules` failed: Operation not permitted. The rules of nftables could not be put back: nft does not"
+        " show the chain inet filter input: Operation not permitted."
+    )
+
+
 def test_iptables_reports_commands_for_the_operator(tmp_path, monkeypatch):
     monkeypatch.setattr(active, "read_file", lambda _path: "")
     monkeypatch.setattr(change, "firewalls_with_rules", list)
