@@ -281,7 +281,10 @@ def text_of(path: str) -> str:
     """Return the content of a file; raise TransactionError where it is missing."""
     found = read(path)
     if found is None:
-        raise TransactionError(f"{path} is not on this host, so nothing was changed.")
+        raise TransactionError(
+            f"The certificate {path} (serves) is not on this host, so chronyd cannot serve it. Put it there, or remove"
+            " it from serves."
+        )
     return found.content.decode("utf-8", "surrogateescape")
 
 

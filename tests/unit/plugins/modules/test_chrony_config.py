@@ -99,6 +99,18 @@ def test_another_file_is_not_copied_to_a_file_for_all_users(text: str, reason: s
     assert copied("0640", tmp_path / "file") == text.rstrip("\n") + "\n"
 
 
+def test_a_missing_certificate_is_reported_as_such_before_and_after_a_change(tmp_path: Path) -> None:
+    path = tmp_path / "server.pem"
+    with pytest.raises(TransactionError) as refused:
+        chrony_config.text_of(str(path))
+    assert str(refused.value) == (
+        f"The certificate {path} (serves) is not on this host, so chronyd cannot serve it. Put it there, or remove it"
+        " from serves."
+    )
+    path.write_text(CERTIFICATE)
+    assert chrony_config.text_of(str(path)) == CERTIFICATE
+
+
 def test_a_fifo_is_not_copied(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(TransactionError, match="fifo is not a regular file"):
