@@ -231,8 +231,8 @@ def _check_anchors(directives: Directives, staged: Dict[str, FileSpec], reader: 
 
     One unreadable file keeps every source of its set from authenticating (tls_gnutls.c).
     """
-    for arguments in directives.get("ntstrustedcerts", []):
-        path = arguments[-1]
+    # chronyd refuses a line without a path.
+    for path in [arguments[-1] for arguments in directives.get("ntstrustedcerts", []) if arguments]:
         if not os.path.isdir(path):
             _assert_readable(path, staged, reader, "ntstrustedcerts")
             if not CERTIFICATE.search(_text(_current_path(path, staged))):

@@ -100,6 +100,13 @@ def test_a_missing_trust_anchor_is_refused(tmp_path):
         config_check._assert_readable(str(tmp_path / "ca.pem"), {}, reader, "ntstrustedcerts")
 
 
+def test_a_line_of_trust_anchors_without_a_path_is_left_to_chronyd(tmp_path):
+    reader = config_check.Reader("root", 0, 0)
+    config_check._check_anchors({"ntstrustedcerts": [[], [str(tmp_path)]]}, {}, reader)
+    with pytest.raises(TransactionError, match=r"ca.pem \(ntstrustedcerts\) is not on this host"):
+        config_check._check_anchors({"ntstrustedcerts": [[], ["1", str(tmp_path / "ca.pem")]]}, {}, reader)
+
+
 @pytest.mark.parametrize(
     ("modes", "message"),
     [
