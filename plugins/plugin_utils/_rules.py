@@ -110,7 +110,7 @@ def message(sentences: Sequence[str]) -> str:
             break
         shown.append(sentence)
     left = len(sentences) - len(shown)
-    return "\n".join([*shown, *([f"{left} more of them are reported when these are mended."] if left else [])])
+    return "\n".join([*shown, *([f"{left} more of them are reported when these are corrected."] if left else [])])
 
 
 def _wrong_for_chrony(inputs: Inputs) -> Iterator[tuple[str, str]]:

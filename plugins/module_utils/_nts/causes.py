@@ -42,7 +42,7 @@ CAUSES = {
     ),
     "unreachable": Cause(
         "the key exchange did not get through: this host has no way to {address}",
-        "mend the network or the route to it, or the firewall that rejects TCP port {port}",
+        "repair the network or the route to it, or change the firewall that rejects TCP port {port}",
     ),
     "not_connected": Cause(
         "the key exchange could not connect to TCP port {port} of {address}",

@@ -58,7 +58,7 @@ NO_ACCESS = {
     "closed": "Become root, who may use its Unix socket; if you are, look at bindcmdaddress and cmdport in its"
     ' configuration, and for "Disabled command socket" in its log',
     "silent": "It hangs, or something drops the packets between them; look at the process, and restart chronyd",
-    "unusable": "Install or mend the program chronyc",
+    "unusable": "Install or repair the program chronyc",
 }
 # Remedies by chronyc's status number. If chronyd and chronyc have different versions, chronyd refuses only the reports
 # whose format differs between the two.
@@ -302,7 +302,7 @@ def _failed_exchange(auth: Row, failure: Optional[Failure]) -> str:
     if failure is None:
         return (
             f"{auth['ke_attempts']} key exchange{'s were' if auth['ke_attempts'] > 1 else ' was'} tried and none"
-            " succeeded; chronyd's log says why. After mending it, restart chronyd: it may wait long for the next one"
+            " succeeded; chronyd's log says why. After the repair, restart chronyd: it may wait long for the next one"
         )
     wait = seconds_to_next_attempt(failure, auth["ke_attempts"])
     sentence = f'{failure.cause} (chronyd: "{failure.text}"); {failure.remedy}'
@@ -310,7 +310,7 @@ def _failed_exchange(auth: Row, failure: Optional[Failure]) -> str:
         return sentence
     if wait < 60:
         return f"{sentence}. chronyd tries again by itself within a minute, or at its next poll"
-    return f"{sentence}. chronyd tries again only in about {duration(wait)}: after mending it, restart chronyd"
+    return f"{sentence}. chronyd tries again only in about {duration(wait)}: after the repair, restart chronyd"
 
 
 def _judge_reachable(auth: Row) -> Tuple[str, str]:
@@ -339,7 +339,7 @@ def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
         return "failed", (
             f"{port} refuses the cookies that the key exchange gave (NTS NAK): the server for key exchanges and the one"
             " for NTP must have the same keys; chrony 4.4 to 4.6 derives other keys for AEAD 30 than servers of other"
-            " make (update it). After mending it, restart chronyd: it may wait long for the next key exchange"
+            " make (update it). After the repair, restart chronyd: it may wait long for the next key exchange"
         )
     if ntp and valid and unanswered < PROOF_REQUESTS and ntp["tests_5_to_7"][TEST_SYNCHRONISED:][:1] == "0":
         return "pending", "; ".join(CAUSES[_why_unsynchronised(ntp)])
@@ -351,7 +351,7 @@ def _judge_unreachable(source: Row, age: float) -> Tuple[str, str]:
             f" came {duration(source['last_rx_seconds'] or 0)} ago; look at that server, and at the network"
         )
     before = "its cookies are from before chronyd's start" if saved else "the key exchange succeeded"
-    after = "" if auth["cookies"] else ". Its cookies are used up: after mending it, restart chronyd"
+    after = "" if auth["cookies"] else ". Its cookies are used up: after the repair, restart chronyd"
     return "failed", (
         f"{before}, but none of {unanswered} NTP requests to {port} was answered; look whether that server is up, and"
         " let the port through every firewall on the way (requests with NTS are longer than plain ones, and some"
@@ -638,8 +638,8 @@ def _other_clock_setters(facts: Row) -> List[str]:
     reasons = []
     if facts["running"] and unit and owner and owner != unit["name"]:
         reasons.append(
-            f"chronyd is run by {owner}, and not by {unit['name']}, which is {unit['active_state']}: stop the one, and"
-            " start the other."
+            f"chronyd is run by {owner}, and not by {unit['name']}, which is {unit['active_state']}: stop {owner},"
+            f" and start {unit['name']}."
         )
     if facts["daemon"].get("clock_control") is False:
         return reasons

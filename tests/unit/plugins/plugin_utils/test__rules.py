@@ -177,7 +177,7 @@ def test_a_missing_collection_is_reported_where_a_host_serves() -> None:
 def test_a_message_names_as_many_mistakes_as_fit() -> None:
     assert _rules.message(["a", "b", "c"]) == "a\nb\nc"
     long = ["a" * 400, "b" * 400, "c" * 400, "d"]
-    assert _rules.message(long) == "\n".join([*long[:2], "2 more of them are reported when these are mended."])
+    assert _rules.message(long) == "\n".join([*long[:2], "2 more of them are reported when these are corrected."])
     assert _rules.message(["a" * 2000]) == "a" * 2000
 
 

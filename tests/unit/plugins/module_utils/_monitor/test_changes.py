@@ -54,7 +54,7 @@ def test_a_run_without_reports_keeps_what_was_known(capture):
     ("old", "new", "logged"),
     [
         ("a fails after 16 s; open it. Its last answer came 5 s ago.", "a fails after 17 s; open it. Now 9 s.", False),
-        ("a fails for DNS; mend it.", "a fails for its certificate; renew it.", True),
+        ("a fails for DNS; repair it.", "a fails for its certificate; renew it.", True),
         ("a fails. chronyd tries again in 30 s.", "a fails. chronyd tries again in about 17 min.", False),
     ],
 )

@@ -16,7 +16,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._state.facts import
 from ansible_collections.securetime.nts.tests.unit.plugins.module_utils._monitor import monitored
 
 NOW = 1795420000.0
-CHANGED = [Change("host", Condition("authenticated"), Condition("failed", "a: it fails; mend it."))]
+CHANGED = [Change("host", Condition("authenticated"), Condition("failed", "a: it fails; repair it."))]
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_hook_gets_what_changed(tmp_path):
                 "level": "warning",
                 "old": "authenticated",
                 "new": "failed",
-                "reason": "a: it fails; mend it.",
+                "reason": "a: it fails; repair it.",
             }
         ],
     }

@@ -45,7 +45,7 @@ STATES = {
         F,
         [F],
         (P, [P]),
-        ["does not speak TLS", "only in about 17 min: after mending it, restart chronyd"],
+        ["does not speak TLS", "only in about 17 min: after the repair, restart chronyd"],
     ),
     "ke_closed": (F, [F], (P, [P]), ["closed the key exchange at once", "(allow)"]),
     "ke_server_without_key": (F, [F], (P, [P]), ["closed the key exchange at once", "Could not set credentials"]),
@@ -72,7 +72,7 @@ STATES = {
         F,
         [F],
         None,
-        ["none of 8 NTP requests", "cookies are used up: after mending it, restart chronyd"],
+        ["none of 8 NTP requests", "cookies are used up: after the repair, restart chronyd"],
     ),
     "saved_cookies_server_gone": (F, [F], None, ["cookies are from before chronyd's start", "none of 4 NTP requests"]),
     "other_keys": (F, [F], None, ["10.77.0.2 refuses the cookies that the key exchange gave"]),
@@ -392,7 +392,7 @@ def test_an_unknown_kind_of_authentication_is_unknown(capture):
     [
         ("silent", "chronyc was not answered within 5 s", "It hangs"),
         ("closed", "506 Cannot talk to daemon", "Become root"),
-        ("unusable", "chronyc is not installed", "Install or mend the program chronyc"),
+        ("unusable", "chronyc is not installed", "Install or repair the program chronyc"),
     ],
 )
 def test_a_daemon_that_gives_no_report_is_unknown(access, refusal, advice):
@@ -485,8 +485,8 @@ SETTER = {"process": "phc2sys", "pid": 8, "unit": "phc2sys@eth0.service", "sets_
             {"unit": "chronyd-restricted.service"},
             None,
             (
-                "chronyd is run by chronyd-restricted.service, and not by chrony.service, which is active: stop the"
-                " one, and start the other."
+                "chronyd is run by chronyd-restricted.service, and not by chrony.service, which is active: stop"
+                " chronyd-restricted.service, and start chrony.service."
             ),
         ),
     ],
