@@ -431,8 +431,20 @@ def test_a_restoration_stops_the_renewal_before_it_changes_anything() -> None:
     stop = restoration()[names.index("Restore | Stop the renewal, which rolls back a change in progress")]
     assert stop["loop"] == ["nts-certificate.timer", "nts-certificate.service"]
     assert stop["ansible.builtin.systemd_service"]["state"] == "stopped"
-    changing = [name for name in names if "Remove" in name or "Put back" in name]
+    changing = [name for name in names if "Remove" in name or "every file" in name]
     assert names.index(stop["name"]) < min(map(names.index, changing))
+
+
+def test_each_power_cut_waits_for_a_task_of_the_role() -> None:
+    """A run ends before its power cut if no task has the name."""
+    text = (ROOT / "extensions/molecule/vm/power/test_power.py").read_text()
+    moments = re.findall(
+        r'^    \("(.+)", \d+\),$', text.partition("\nMOMENTS = [\n")[2].partition("\n]\n")[0], re.MULTILINE
+    )
+    files = [yaml.safe_load(path.read_text()) for path in (ROOT / TASKS).rglob("*.yml")]
+    names = [task["name"] for tasks in files for task in every_task(tasks) if not task.keys() & {"block"}]
+    assert moments
+    assert [moment for moment in moments if not any(moment in name for name in names)] == []
 
 
 def every_task(tasks: Iterable[dict[str, Any]] | None) -> Iterator[dict[str, Any]]:

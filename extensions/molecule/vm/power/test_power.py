@@ -33,11 +33,11 @@ ROUNDS = [CUTS[first : first + 2] for first in range(0, len(CUTS), 2)]
 MOMENTS = [
     ("Install the packages", 8),
     ("Install the packages", 16),
-    ("Make the issuing CA's key", 2),
-    ("Sign the server's certificate", 2),
-    ("Bring the files and the daemon", 4),
-    ("Bring the files and the daemon", 7),
-    ("Write its settings and its units", 5),
+    ("Make the keys and the CSRs", 2),
+    ("Sign the issuing CA", 2),
+    ("Apply the files and the state of chronyd", 4),
+    ("Apply the files and the state of chronyd", 7),
+    ("Write the settings and the units", 5),
 ]
 
 
