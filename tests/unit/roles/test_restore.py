@@ -33,12 +33,14 @@ class ActionModule(ActionBase):
         return {"changed": True, **json.loads(os.environ["ANSWERS"]).get(name, {})}
 """
 INSTALL = "Install the packages of the time daemons"
-PUT_BACK = "Put back every file"
-READ = "Read what was there before the first change"
+PUT_BACK = "Restore every file"
+READ = "Read the original state of the host"
 FIRST = {"installed": False, "rivals": [{"unit": "systemd-timesyncd.service", "active": True, "enabled": True}]}
 UNFINISHED = {
-    "Look for a restoration that did not end": {"stat": {"exists": True}},
-    "Read what it was to bring back": {"content": base64.b64encode(json.dumps(FIRST).encode()).decode()},
+    "Look for an interrupted restoration": {"stat": {"exists": True}},
+    "Read the record of the interrupted restoration": {
+        "content": base64.b64encode(json.dumps(FIRST).encode()).decode()
+    },
 }
 
 
@@ -77,7 +79,7 @@ def restored(tmp_path: Path) -> Callable[..., tuple[int, dict[str, Any]]]:
         called = tmp_path / "called"
         called.write_text("")
         nothing = {"stat": {"exists": False}}
-        found = {"Look for the renewal of the certificate": nothing, **dict.fromkeys(list(UNFINISHED)[:1], nothing)}
+        found = {"Look for the timer of the renewal": nothing, **dict.fromkeys(list(UNFINISHED)[:1], nothing)}
         done = subprocess.run(
             [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", tmp_path / "play.yml"],
             env={
@@ -106,10 +108,10 @@ def test_what_chrony_has_replaced_is_downloaded_and_recorded_before_chronyd_stop
         [
             READ,
             "Download the packages of the time daemons",
-            "Record what is to be brought back",
+            "Record the time daemons to restore",
             PUT_BACK,
             INSTALL,
-            "Give the time daemons their state back",
+            "Restore the state of the time daemons",
         ],
     )
     assert calls["Download the packages of the time daemons"]["argv"][-2:] == ["install", "systemd-timesyncd"]
@@ -126,13 +128,13 @@ def test_a_failed_installation_leaves_chronyd_running_and_the_record(restored: C
     answers = {READ: {"remembered": FIRST}, INSTALL: {"failed": True, "msg": "no space"}}
     status, calls = restored(answers, one_time_daemon=True)
     assert (status, list(calls)[-1]) == (2, "Start chronyd, so that the host has a time daemon")
-    assert "Remove the record of what was to be brought back" not in calls
+    assert "Remove the record" not in calls
 
 
 def test_the_next_run_brings_back_what_the_record_says(restored: Callable[..., Any]) -> None:
     status, calls = restored({**UNFINISHED, READ: {"remembered": {}}}, one_time_daemon=True)
     assert (status, calls[INSTALL]["name"]) == (0, ["systemd-timesyncd"])
-    assert calls["Give the time daemons their state back"]["name"] == "systemd-timesyncd.service"
+    assert calls["Restore the state of the time daemons"]["name"] == "systemd-timesyncd.service"
 
 
 @pytest.mark.parametrize(

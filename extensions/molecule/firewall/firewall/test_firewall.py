@@ -298,7 +298,7 @@ def test_the_ports_of_a_host_that_stops_being_a_server_close() -> None:
     proven |= {"chrony_nts_rollback_on_failed_verify": True, "chrony_nts_site_serial": 1}
     failed = site("--limit", "ufw", **{**become_clients, **proven})
     assert recap(failed)["ufw"]["failed"] == 1, failed[-4000:]
-    assert "Firewall | Open again" in failed
+    assert "Firewall | Reopen" in failed
     assert set(is_served("inside", "ufw").values()) == {True}
     assert set(changed(site(**become_clients))) == set(SERVERS)
     for name in SERVERS:
