@@ -35,10 +35,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import NTSK
 
 Row = dict[str, Any]
 
-MANAGED = (
-    "# Managed by Ansible: collection securetime.nts, role chrony_nts. What is changed here by hand is overwritten by"
-    " the next run."
-)
+MANAGED = "# Managed by Ansible: collection securetime.nts, role chrony_nts. The next run overwrites manual changes."
 # The first chrony with NTS, and the first with several certificates and sets of trust anchors (chrony's NEWS).
 NTS_SINCE = "4.0"
 SETS_SINCE = "4.1"

@@ -7,10 +7,7 @@ from typing import Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._monitor.places import PROGRAM, STATE
 
-MARK = (
-    "# Managed by Ansible: collection securetime.nts, role chrony_monitor. What is changed here by hand is overwritten"
-    " by the next run.\n"
-)
+MARK = "# Managed by Ansible: collection securetime.nts, role chrony_monitor. The next run overwrites manual changes.\n"
 # The capabilities that root needs if chronyd runs as root, or without D-Bus. chronyc creates its socket beside
 # chronyd's, accesses files of chronyd's user, and changes to that user.
 CAPABILITIES_OF_ROOT = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_SETGID CAP_SETUID"
@@ -20,7 +17,7 @@ SERVICE = """
 Description=Collect metrics and state changes of chrony and NTS
 Documentation=https://github.com/securetime/nts/blob/main/docs/monitoring.md
 After=chrony.service chronyd.service
-# A run is short, and people and Ansible start one besides the timer.
+# The timer, Ansible and administrators may start many short runs: do not limit the rate.
 StartLimitIntervalSec=0
 
 [Service]
@@ -31,7 +28,7 @@ User={user}
 {groups}StateDirectory={state}
 StateDirectoryMode=0755
 SyslogIdentifier=nts-monitor
-# A probe waits for a busy chronyd, and a hook has 30 s.
+# A run waits for the probe of a busy chronyd, and up to 30 s for a hook.
 TimeoutStartSec=3min
 UMask=0022
 
@@ -51,7 +48,7 @@ ProtectKernelTunables=yes
 ProtectSystem=strict
 ReadWritePaths={writable}
 RemoveIPC=yes
-# chronyd's socket, D-Bus, and the probe of this host's own server.
+# The program uses chronyd's socket and D-Bus, and probes the NTS server of this host.
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 RestrictNamespaces=yes
 RestrictRealtime=yes
@@ -62,7 +59,7 @@ SystemCallFilter=@system-service
 {filter}"""
 # For a service of an unprivileged user, systemd 254 and newer keep CAP_SYS_ADMIN while they set the filter, unless the
 # filter forbids capset. A container does not have this capability.
-FILTER_OF_USER = """# Without it, systemd would need CAP_SYS_ADMIN, which containers do not have.
+FILTER_OF_USER = """# Without this filter, systemd needs CAP_SYS_ADMIN, which containers do not have.
 SystemCallFilter=~capset
 """
 TIMER = """
