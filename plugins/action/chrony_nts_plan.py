@@ -54,7 +54,7 @@ class ActionModule(HostAction):
             Display().warning(warning)
         packages = _plan.package_names(given["platforms"], inputs["platform"])
         before = time.time()
-        read = self.ask(task_vars, FACTS, {"packages": packages})
+        read = self.run_module(task_vars, FACTS, {"packages": packages})
         after = time.time()
         chrony = read.get("ansible_facts", {}).pop("chrony", None)
         if read.get("failed") or not isinstance(chrony, dict):

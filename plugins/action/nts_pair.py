@@ -38,7 +38,7 @@ class ActionModule(HostAction):
         pairs = _requests.labelled(given["pairs"], host)
         if not pairs:
             return {"changed": False, "pairs": []}
-        sent = self.ask(task_vars, MODULE, {**given, "pairs": pairs})
+        sent = self.run_module(task_vars, MODULE, {**given, "pairs": pairs})
         if sent.get("failed") or "pairs" not in sent:
             return _answers.failure(sent)
         result = {"changed": bool(sent.get("changed")), "diff": sent.get("diff", [])}

@@ -24,12 +24,12 @@ class ActionModule(HostAction):
     def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Return the row of the host in the report; see the documentation of the module of the same name."""
         _checked, given = self.validate_argument_spec({"names": {"type": "list", "elements": "str", "default": []}})
-        sent = self.ask(task_vars, FACTS, {"reports": ["clients"], "certificates": True})
-        facts = sent.get("ansible_facts", {}).pop("chrony", None)
-        if sent.get("failed") or not isinstance(facts, dict):
+        result = self.run_module(task_vars, FACTS, {"reports": ["clients"], "certificates": True})
+        facts = result.get("ansible_facts", {}).pop("chrony", None)
+        if result.get("failed") or not isinstance(facts, dict):
             # Pass on `unreachable`, or Ansible would take a lost connection for a failed module.
-            return {**_answers.failure(sent), **({"unreachable": True} if sent.get("unreachable") else {})}
+            return {**_answers.failure(result), **({"unreachable": True} if result.get("unreachable") else {})}
         more: dict[str, Any] = {
-            name: sent[name] for name in ("warnings", "deprecations", "ansible_facts") if name in sent
+            name: result[name] for name in ("warnings", "deprecations", "ansible_facts") if name in result
         }
         return {**more, "changed": False, "names": given["names"], "row": row(facts)}

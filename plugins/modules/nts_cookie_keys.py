@@ -72,7 +72,7 @@ def run(module: AnsibleModule, host: System) -> Row:
     service = given["service"] or SERVICES.get(config_file, "chronyd.service")
     if given["state"] == "prepare":
         return prepare(module, host)
-    location = sharing.place_of(host, config_file, service)
+    location = sharing.find_key_location(host, config_file, service)
     if given["state"] == "read":
         server = None if location.problem else server_of(host, config_file, service)
         return {"changed": False, **sharing.report(location, server, given["salt"], time.time())}

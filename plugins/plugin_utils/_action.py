@@ -42,18 +42,18 @@ class HostAction(ActionBase):  # type: ignore[misc]
 
     def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Return the part of the result that the plugin adds."""
-        return self.ask(task_vars, wrap_async=bool(self._task.async_val))
+        return self.run_module(task_vars, wrap_async=bool(self._task.async_val))
 
-    def ask(self, task_vars: Mapping[str, Any], *module: Any, wrap_async: bool = False) -> dict[str, Any]:
+    def run_module(self, task_vars: Mapping[str, Any], *module: Any, wrap_async: bool = False) -> dict[str, Any]:
         """Run a module, by default the one of the task, and return its sanitised result.
 
         module is the name of the module and its parameters.
         """
-        sent = self._execute_module(*module, task_vars=task_vars, wrap_async=wrap_async)
+        result = self._execute_module(*module, task_vars=task_vars, wrap_async=wrap_async)
         if Display().verbosity < SHOWS_INVOCATION:
             # The parameters hold whole files. Ansible keeps them for each host until the last host has ended the task.
-            sent.pop("invocation", None)
-        return _answers.cleaned(_answers.explained(sent, host_of(task_vars)), self.facts)
+            result.pop("invocation", None)
+        return _answers.cleaned(_answers.explain_python_problem(result, host_of(task_vars)), self.facts)
 
 
 def host_of(task_vars: Mapping[str, Any]) -> str:

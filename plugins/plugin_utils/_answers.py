@@ -65,13 +65,13 @@ def quoted(value: Any, longest: int = LONGEST_MESSAGE) -> str:
     return TEMPLATE.sub("{ ", plain(str(value), longest))
 
 
-def cleaned(sent: Mapping[str, Any], facts: Collection[str] = ()) -> dict[str, Any]:
+def cleaned(result: Mapping[str, Any], facts: Collection[str] = ()) -> dict[str, Any]:
     """Return the sanitised result of a module. Keep only these facts and those of Ansible itself."""
-    kept = {name: value for name, value in sent.items() if name != "ansible_facts"}
+    kept = {name: value for name, value in result.items() if name != "ansible_facts"}
     answer: dict[str, Any] = {
         name: plain(value, LONGEST_MESSAGE if name in FAILURE else LONGEST_TEXT) for name, value in kept.items()
     }
-    found = sent.get("ansible_facts")
+    found = result.get("ansible_facts")
     if isinstance(found, Mapping):
         answer["ansible_facts"] = {
             name: plain(value)
@@ -81,27 +81,27 @@ def cleaned(sent: Mapping[str, Any], facts: Collection[str] = ()) -> dict[str, A
     return answer
 
 
-def failure(sent: Mapping[str, Any]) -> dict[str, Any]:
+def failure(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return a failed result with its error output only, so that no later task takes other keys for a result."""
-    said = {name: plain(sent[name], LONGEST_MESSAGE) for name in FAILURE if name in sent}
-    return {"msg": "The host sent no result.", **said, "failed": True}
+    kept = {name: plain(result[name], LONGEST_MESSAGE) for name in FAILURE if name in result}
+    return {"msg": "The host sent no result.", **kept, "failed": True}
 
 
-def explained(sent: Mapping[str, Any], host: str) -> dict[str, Any]:
+def explain_python_problem(result: Mapping[str, Any], host: str) -> dict[str, Any]:
     """Return the result of a module. If no module can run on the host, return the reason as the error message."""
-    problem = python_problem(sent, ansible_version) if sent.get("failed") else ""
+    problem = python_problem(result, ansible_version) if result.get("failed") else ""
     if not problem:
-        return dict(sent)
+        return dict(result)
     # Drop the traceback: it is less clear, and Ansible prints it instead of the message.
     return {"failed": True, "msg": f"{host}: {problem}"}
 
 
-def python_problem(sent: Mapping[str, Any], core: str) -> str:
+def python_problem(result: Mapping[str, Any], core: str) -> str:
     """Return why no module can run on a host; empty if this module failed for another reason."""
-    said = "\n".join(str(sent.get(name) or "") for name in ("msg", "module_stderr", "module_stdout"))
-    if sent.get("rc") == NOT_FOUND and "module_stdout" in sent:
+    output = "\n".join(str(result.get(name) or "") for name in ("msg", "module_stderr", "module_stdout"))
+    if result.get("rc") == NOT_FOUND and "module_stdout" in result:
         found = "Ansible finds no Python there"
-    elif TOO_OLD.search(said):
+    elif TOO_OLD.search(output):
         found = f"the Python that Ansible uses there is too old for ansible-core {core}"
     else:
         return ""

@@ -474,16 +474,16 @@ def _width(rule: serving.AccessRule) -> tuple[int, bool]:
 
 def contradictions(allow: Any, deny: Any) -> list[str]:
     """Return the networks that are both in allow and in deny, sorted."""
-    allowed, denied = ({_place_of(item) for item in items or ()} for items in (allow, deny))
+    allowed, denied = ({_canonical_network(item) for item in items or ()} for items in (allow, deny))
     return sorted(allowed & denied)
 
 
-def _place_of(item: Any) -> str:
+def _canonical_network(item: Any) -> str:
     """Return the network or host name of an access rule in canonical form."""
     words = str(item).split()
-    place = words[-1] if words[1:] or words[:1] != ["all"] else ""
-    networks = serving.networks_of(place)
-    return str(networks[0]) if networks else place.lower() or "all"
+    address = words[-1] if words[1:] or words[:1] != ["all"] else ""
+    networks = serving.networks_of(address)
+    return str(networks[0]) if networks else address.lower() or "all"
 
 
 def render_sources(sources: Collection[Mapping[str, Any]]) -> list[str]:
@@ -608,12 +608,12 @@ def wrong(word: Word, value: Mapping[str, Any], where: str = "", version: str | 
     for name, item in value.items():
         if name not in parts:
             close = "".join(f", or make it {other}" for other in get_close_matches(str(name), parts, 1))
-            yield f"{_place(where, name)} is not known: take it out{close}."
+            yield f"{_qualified_name(where, name)} is not known: take it out{close}."
         elif _is_given(parts[name], item):
             yield from _wrong_part(parts[name], item, where, version)
     for part in word.parts:
         if part.required and not _is_given(part, value.get(part.name)):
-            yield f"{_place(where, part.name)} is missing: set it to {wanted(part)}."
+            yield f"{_qualified_name(where, part.name)} is missing: set it to {wanted(part)}."
     if word.name == "tempcomp":
         terms = [name for name in ("T0", "k0", "k1", "k2") if value.get(name) is not None]
         if len(terms) != (0 if value.get("points") is not None else 4):
@@ -622,17 +622,17 @@ def wrong(word: Word, value: Mapping[str, Any], where: str = "", version: str | 
 
 def _wrong_part(word: Word, value: Any, where: str, version: str | None) -> Iterator[str]:
     if word.instead:
-        yield f"{_place(where, word.name)} cannot be given: {word.instead}."
+        yield f"{_qualified_name(where, word.name)} cannot be given: {word.instead}."
         return
     if is_newer(word.since, version):
         yield _too_new(word.name, where, word.since, version)
         return
     if word.several and not isinstance(value, list):
-        yield f"{_place(where, word.name)} {_shown(word, value)}: set it to {wanted(word)}."
+        yield f"{_qualified_name(where, word.name)} {_shown(word, value)}: set it to {wanted(word)}."
         return
     for item in value if word.several else [value]:
         if not _is_right(word, item):
-            yield f"{_place(where, word.name)} {_shown(word, item)}: set it to {_wanted(word)}."
+            yield f"{_qualified_name(where, word.name)} {_shown(word, item)}: set it to {_wanted(word)}."
         elif word.kind == "parts":
             yield from wrong(word, {} if item is True else item, f"{where}.{word.name}".strip("."), version)
         elif word.choices:
@@ -642,7 +642,8 @@ def _wrong_part(word: Word, value: Any, where: str, version: str | None) -> Iter
                     yield _too_new(str(chosen), f"{where}.{word.name}", since, version)
 
 
-def _place(where: str, name: str) -> str:
+def _qualified_name(where: str, name: str) -> str:
+    """Return the name of a part as the subject of a sentence, with the prefix that locates it."""
     return f"In {where}, {name}" if where else name
 
 

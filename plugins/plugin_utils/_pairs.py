@@ -30,10 +30,11 @@ def pairs(main: Pair, folder: str, more: list[Pair], made_in: str = "") -> list[
     """
     common = {**main, "content": "", "key_content": "", "host_path": "", "key_host_path": ""}
     every = [{**main, "id": MAIN}, *({**common, **pair} for pair in more)]
-    return [_whole(pair, folder, made_in or folder) for pair in every]
+    return [_complete_pair(pair, folder, made_in or folder) for pair in every]
 
 
-def _whole(pair: Pair, folder: str, made_in: str) -> Pair:
+def _complete_pair(pair: Pair, folder: str, made_in: str) -> Pair:
+    """Return a pair of the variables with the keys that the role derives: paths, names, and who makes it."""
     # Long: one line for each key of a pair, in its only definition.
     # Provider and ACME directory are in the paths, so that one CA's certificate never counts as another's.
     staging = f"{made_in}/staging/{pair['id']}/{pair['provider']}"

@@ -24,7 +24,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import P
 from ansible_collections.securetime.nts.plugins.module_utils._pair import served
 from ansible_collections.securetime.nts.plugins.module_utils._pair.cookie_keys import CookieKeys, new_keys
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Server, own_addresses
-from ansible_collections.securetime.nts.plugins.module_utils._pair.sharing import assert_used, place_in, report
+from ansible_collections.securetime.nts.plugins.module_utils._pair.sharing import assert_used, key_location, report
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import words_of
 from ansible_collections.securetime.nts.tests.functional import rooms
 from ansible_collections.securetime.nts.tests.functional.nts_servers import wait_for
@@ -183,7 +183,7 @@ def test_a_server_reports_its_keys_and_the_aead_of_its_clients(suite: str, tmp_p
     with rooms.room(tmp_path / "room") as room, rooms.chronyd(room, suite, folder, [*lines, "allow"]) as daemon:
         assert daemon.ask("tracking")
         text = (folder / "chrony.conf").read_text()
-        found = place_in(words_of(text), is_active=True)
+        found = key_location(words_of(text), is_active=True)
         with room.inside():
             before = report(found, Server(read_serving(text), own_addresses()), "salt", 5000)
             (folder / "ntskeys").write_text(keys.text())

@@ -14,10 +14,10 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.unit import
 from ansible_collections.securetime.nts.plugins.module_utils._monitor.metrics import PROBE_STAGES
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import (
     Server,
-    ask,
     certificate_of,
     is_another,
     own_addresses,
+    probe_chronyd,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import SERVERSTATS, ChronycError, parse
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import read_file, run_together
@@ -108,7 +108,7 @@ def _pair(path: str, name: str, server: Server, now: float) -> Row:
     if not chain:
         pair["problem"] = f"{path} holds no certificate that chronyd's user can read: correct the file or its rights"
         return pair
-    row = ask(server, name_of(chain[0]), text)
+    row = probe_chronyd(server, name_of(chain[0]), text)
     served = certificate_of(row)
     if served:
         pair["served"], pair["matches"] = _dates(served), not is_another(row, chain[0])

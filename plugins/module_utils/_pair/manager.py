@@ -43,10 +43,10 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.foreign impor
 from ansible_collections.securetime.nts.plugins.module_utils._pair.running import RunningOnly
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import (
     Server,
-    ask,
     assert_served,
     certificate_of,
     is_another,
+    probe_chronyd,
     server_of,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import TRACKING, parse
@@ -143,7 +143,7 @@ class CertificateManager:
 
     def served(self) -> Row:
         """Probe chronyd on this host by a key exchange and an NTP request; return the row of the probe."""
-        return ask(self.server, self.settings.names[0], _text(self.settings.certificate))
+        return probe_chronyd(self.server, self.settings.names[0], _text(self.settings.certificate))
 
     def assert_served(self, certificate: str) -> List[str]:
         """Raise TransactionError unless chronyd serves this certificate; return warnings."""

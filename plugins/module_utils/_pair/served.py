@@ -167,7 +167,7 @@ def _endpoint(server: Server, family: int) -> Optional[Endpoint]:
     return next((Endpoint(address, str(source)) for source in sources if is_allowed(serving.rules, source)), None)
 
 
-def ask(server: Server, name: str, certificates: str) -> Row:
+def probe_chronyd(server: Server, name: str, certificates: str) -> Row:
     """Return the row of a probe of this chronyd for a name, which trusts the last of the certificates in PEM.
 
     That certificate replaces the root, which this host need not have. In addition to the row of nts_probe, `notes`
@@ -341,7 +341,7 @@ def assert_served(server: Server, names: Sequence[str], certificates: str) -> Li
 
     Return notes, in sentences, about what the operator's own directives kept from a proof.
     """
-    probe = ask(server, names[0], certificates)
+    probe = probe_chronyd(server, names[0], certificates)
     if is_another(probe, describe(pem_to_der(CERTIFICATE.findall(certificates)[0]))):
         raise TransactionError(f"chronyd serves another certificate for {names[0]} than the new one")
     if not probe["ok"]:

@@ -29,7 +29,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.cookie_keys i
     CookieKeysError,
     read_keys,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Server, ask, server_of
+from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Server, probe_chronyd, server_of
 from ansible_collections.securetime.nts.plugins.module_utils._x509.certificates import CERTIFICATE, describe, pem_to_der
 
 Row = Dict[str, Any]
@@ -48,12 +48,14 @@ class KeyLocation(NamedTuple):
     problem: str = ""
 
 
-def place_of(host: System, config_file: str, service: str) -> KeyLocation:
+def find_key_location(host: System, config_file: str, service: str) -> KeyLocation:
     """Return the path from which chronyd on this host reads keys that it does not manage itself."""
-    return place_in(effective_directives(host, config_file), Unit(host, service).show().get("ActiveState") == "active")
+    return key_location(
+        effective_directives(host, config_file), Unit(host, service).show().get("ActiveState") == "active"
+    )
 
 
-def place_in(directives: Mapping[str, List[List[str]]], is_active: bool) -> KeyLocation:
+def key_location(directives: Mapping[str, List[List[str]]], is_active: bool) -> KeyLocation:
     """Return the same path, from the directives of a configuration; is_active says whether chronyd runs."""
     folders = directives.get("ntsdumpdir", []) + directives.get("ntscachedir", [])
     rotations, certificates = directives.get("ntsrotate", []), directives.get("ntsservercert", [])
@@ -170,7 +172,7 @@ def assert_used(server: Server, certificates: str, keys: CookieKeys) -> List[str
 def _probe(server: Server, certificates: str) -> Row:
     leaf = describe(pem_to_der(CERTIFICATE.findall(certificates)[0]))
     names = [name.partition(":")[2] for name in leaf["subject_alt_names"]]
-    return ask(server, names[0] if names else "localhost", certificates)
+    return probe_chronyd(server, names[0] if names else "localhost", certificates)
 
 
 def _format_probe_error(what: str, row: Row) -> str:

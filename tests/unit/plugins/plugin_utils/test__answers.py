@@ -63,7 +63,7 @@ OLD_PYTHON = '  File "<stdin>", line 3\nSyntaxError: future feature annotations 
     ],
 )
 def test_a_python_that_runs_no_module_is_named_as_the_reason(sent: dict[str, Any], reason: str) -> None:
-    found = _answers.explained({**sent, "failed": True}, "web1")
+    found = _answers.explain_python_problem({**sent, "failed": True}, "web1")
     assert set(found) == {"failed", "msg"}
     assert found["msg"].startswith("web1: ")
     assert reason in found["msg"].partition(". ")[0]
@@ -79,7 +79,7 @@ def test_a_python_that_runs_no_module_is_named_as_the_reason(sent: dict[str, Any
     ],
 )
 def test_another_failure_keeps_its_message(sent: dict[str, Any]) -> None:
-    assert _answers.explained(sent, "web1") == sent
+    assert _answers.explain_python_problem(sent, "web1") == sent
 
 
 class Manager:

@@ -21,7 +21,7 @@ KEYS = new_keys("pool", 1000)
 
 
 def test_the_last_folder_has_the_keys():
-    assert sharing.place_in(DIRECTIVES, True) == sharing.KeyLocation("/var/lib/chrony/ntskeys", "/c.pem")
+    assert sharing.key_location(DIRECTIVES, True) == sharing.KeyLocation("/var/lib/chrony/ntskeys", "/c.pem")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_the_last_folder_has_the_keys():
     ],
 )
 def test_what_keeps_chronyd_from_shared_keys_is_named(changed, is_active, problem):
-    place = sharing.place_in(dict(DIRECTIVES, **changed), is_active)
+    place = sharing.key_location(dict(DIRECTIVES, **changed), is_active)
     assert problem in place.problem
     assert (place.path, place.certificate) == ("", "")
     found = sharing.report(place, None, "salt", 2000.0)
