@@ -8,7 +8,8 @@ cat >/usr/share/selinux/chronyd-nts-server.cil <<'END'
 (allow chronyd_t node_t (tcp_socket (node_bind)))
 (allow chronyd_t self (tcp_socket (listen accept)))
 END
-# It also lacks what that of Enterprise Linux has in logrotate.te: logrotate runs chronyc in the domain of chronyc.
+# It also lacks what that of Enterprise Linux has in logrotate.te and chronyd.te: logrotate runs chronyc in the domain of
+# chronyc, which inherits the open state file of logrotate.
 cat >/usr/share/selinux/logrotate-chronyc.cil <<'END'
 (allow logrotate_t chronyc_exec_t (file (getattr open read execute map)))
 (allow logrotate_t chronyc_t (process (transition)))
@@ -16,6 +17,7 @@ cat >/usr/share/selinux/logrotate-chronyc.cil <<'END'
 (allow chronyc_t logrotate_t (fd (use)))
 (allow chronyc_t logrotate_t (fifo_file (getattr read write append ioctl lock)))
 (allow chronyc_t logrotate_t (process (sigchld)))
+(allow chronyc_t logrotate_var_lib_t (file (read write append)))
 (typetransition logrotate_t chronyc_exec_t process chronyc_t)
 (roletype system_r chronyc_t)
 END
