@@ -230,7 +230,7 @@ class Ntpd(Daemon):
         with self.room.inside():
             connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with connection:
-            connection.settimeout(5)
+            connection.settimeout(60)
             connection.connect(("127.0.0.1", NTP_PORT))
             connection.send(request)
             answer = connection.recv(2048)

@@ -55,7 +55,7 @@ def ask(port: int, source: str, times: int) -> None:
         client.bind((source, 0))
         for _time in range(times):
             client.sendto(NTP_REQUEST, (ADDRESS, port))
-        client.settimeout(5)
+        client.settimeout(60)
         client.recv(512)
 
 

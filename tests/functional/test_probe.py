@@ -49,6 +49,7 @@ from ansible_collections.securetime.nts.tests.functional.nts_servers import (
     make_pair,
     misbehaving,
     raw,
+    running,
     wait_for,
 )
 from ansible_collections.securetime.nts.tests.functional.unpacked import program, system
@@ -61,6 +62,9 @@ SUITES = {"bullseye": 100, "bookworm": 100, "trixie": 96, "testing": 96}
 ELSEWHERE = "127.0.0.3"
 GNUTLS = gnutls.load()
 LIBRARIES = ["gnutls", "ssl"]
+# Timeout of a stage that is expected to succeed, and the kinds of faults that too short a timeout causes.
+PATIENCE_SECONDS = 60.0
+SILENCE = {"timed_out", "tls_timed_out", "ke_timed_out", "ntp_unanswered"}
 # Records of a successful key exchange.
 GOOD = [record(1, b"\0\0", critical=True), record(4, b"\0\x0f"), *[record(5, bytes(100))] * 8]
 END = record(0, critical=True)
@@ -121,7 +125,7 @@ def ask(certificates: Certificates) -> Ask:
                 "ntsport": ntsport,
                 "trusted_certs": [str(certificates.ca.chain)],
                 "system_certs": False,
-                "timeout": 2.0,
+                "timeout": PATIENCE_SECONDS,
                 **options,
             }
         )
@@ -129,6 +133,15 @@ def ask(certificates: Certificates) -> Ask:
         return Probe(question, GNUTLS if library == "gnutls" else None, chronyd_path).run()
 
     return ask
+
+
+def ask_briefly(ask: Ask, kind: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+    """Probe with a short timeout, because the fault is silence; with a longer one if a busy machine missed it."""
+    for timeout_seconds in (2.0, 10.0, PATIENCE_SECONDS):
+        found = ask(*arguments, timeout=timeout_seconds, **options)
+        if found["error"] is None or found["error"]["kind"] not in SILENCE - {kind}:
+            break
+    return found
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -247,14 +260,16 @@ def test_sighup_is_no_reload(certificates: Certificates, ask: Ask, tmp_path: Pat
 
 
 def test_chronyd_agrees_with_the_probe(server: Server, ask: Ask, tmp_path: Path) -> None:
-    ours = ask(server.ntsport)
-    theirs = ask(server.ntsport, chronyd_path=chronyd_program(tmp_path))
-    assert theirs["ok"], theirs["error"]
-    assert theirs["ntp"]["method"] == "chronyd"
-    # Both read the same clock; the offsets differ by the response time on a busy controller.
-    assert abs(theirs["ntp"]["offset_seconds"] - ours["ntp"]["offset_seconds"]) < max(
-        ours["ntp"]["delay_seconds"], 1e-2
-    )
+    # Both read the same clock. On a busy machine, a response time that is unknown for chronyd's sample separates them.
+    for _time in range(10):
+        ours = ask(server.ntsport)
+        theirs = ask(server.ntsport, chronyd_path=chronyd_program(tmp_path))
+        assert theirs["ok"], theirs["error"]
+        assert theirs["ntp"]["method"] == "chronyd"
+        difference = abs(theirs["ntp"]["offset_seconds"] - ours["ntp"]["offset_seconds"])
+        if difference < max(ours["ntp"]["delay_seconds"], 1e-2):
+            break
+    assert difference < max(ours["ntp"]["delay_seconds"], 1e-2)
 
 
 @pytest.mark.parametrize("name", [None, *MALFORMED])
@@ -262,18 +277,22 @@ def test_chronyd_refuses_the_answers_that_the_probe_refuses(name: str | None, wo
     """If chronyd accepts the server's answer, it sends an NTP packet to the port that the server names."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ntp:
         ntp.bind((ADDRESS, 0))
-        ntp.settimeout(0.1)
         port = record(7, struct.pack(">H", ntp.getsockname()[1]))
         answer = [*GOOD, END] if name is None else MALFORMED[name]
         with answering(*answer[:2], port, *answer[2:])(world) as ntsport:
-            command = [chronyd_program(world.folder), "-Q", "-t", "3", "-u", "root"]
+            command = [chronyd_program(world.folder), "-Q", "-u", "root", "-t"]
+            command.append(f"{PATIENCE_SECONDS:g}" if name is None else "3")
             command += [f"server {NAME} nts iburst maxsamples 1 ntsport {ntsport}", "nosystemcert"]
             command += [f"ntstrustedcerts {world.certificates.ca.chain}"]
-            done = subprocess.run(command, capture_output=True, timeout=60, check=False)
-        if name is None:
-            assert ntp.recv(4096), done
-        else:
-            with pytest.raises(TimeoutError):
+            with running(command, world.folder / "log") as process:
+                if name is None:
+                    ntp.settimeout(PATIENCE_SECONDS)
+                    assert ntp.recv(4096)
+                else:
+                    process.wait(PATIENCE_SECONDS)
+        if name is not None:
+            ntp.setblocking(False)
+            with pytest.raises(BlockingIOError):
                 ntp.recv(4096)
 
 
@@ -417,12 +436,9 @@ def relayed(world: World, request: Change, reply: Change) -> Iterator[int]:
     with (
         chronyd("trixie", world.folder / "chronyd", world.certificates.leaf, lines, port=port) as real,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as front,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back,
     ):
         front.bind((ELSEWHERE, port))
         front.settimeout(0.1)
-        back.connect((ADDRESS, port))
-        back.settimeout(0.5)
         stop = threading.Event()
         earlier: tuple[list[bytes], list[bytes]] = ([], [])
 
@@ -434,8 +450,12 @@ def relayed(world: World, request: Change, reply: Change) -> Iterator[int]:
                     earlier[0].append(data)
                     if changed is None:
                         continue
-                    back.send(changed)
-                    data = back.recv(2048)
+                    # A late reply to an earlier request has no socket.
+                    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
+                        back.settimeout(0.5)
+                        back.connect((ADDRESS, port))
+                        back.send(changed)
+                        data = back.recv(2048)
                     changed = reply(data, earlier[1])
                     earlier[1].append(data)
                     if changed is not None:
@@ -579,7 +599,7 @@ def test_the_probe_names_each_fault(
 ) -> None:
     world = World(certificates, server, tmp_path)
     with fault.setup(world) as port:
-        found = ask(port, library, **fault.options or {})
+        found = ask_briefly(ask, fault.kind, port, library, **fault.options or {})
     error = found["error"]
     assert error["kind"] == fault.kind, error
     assert fault.detail in error["detail"]
@@ -628,7 +648,8 @@ def test_a_crypto_policy_without_tls_1_3_is_named(tmp_path: Path, certificates: 
 def test_a_kiss_code_is_reported(ask: Ask, world: World) -> None:
     """It answers some requests at random, with a kiss code or with its time (kod: chrony 4.6 and newer)."""
     with by_chronyd("local stratum 5", "ratelimit interval 12 burst 1 leak 4 kod 1", suite="testing")(world) as port:
-        results = (ask(port, packets=8, timeout=0.2) for _time in range(20))
+        # A busy machine takes longer for a key exchange.
+        results = (ask(port, packets=8, timeout=0.2 * (1 + number // 20)) for number in range(100))
         kiss = next((one for one in results if one["error"] and one["error"]["kind"] == "ntp_kiss"), None)
     assert kiss is not None
     assert (kiss["error"]["detail"], kiss["ntp"]["reference_id"], kiss["ntp"]["offset_seconds"]) == (
@@ -640,7 +661,7 @@ def test_a_kiss_code_is_reported(ask: Ask, world: World) -> None:
 
 def test_a_failure_of_chronyd_is_reported(ask: Ask, world: World) -> None:
     with by_chronyd("local", f"ntsntpserver {ELSEWHERE}")(world) as port:
-        found = ask(port, "ssl", chronyd_path=chronyd_program(world.folder))
+        found = ask_briefly(ask, "chronyd_failed", port, "ssl", chronyd_path=chronyd_program(world.folder))
     assert (found["stage"], found["error"]["kind"]) == ("ntp", "chronyd_failed")
     assert "Timeout reached" in found["error"]["detail"]
 
