@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.securetime.nts.plugins.module_utils._change.files import TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._change import originals
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    CommandResult,
+    FileSpec,
+    System,
+    TransactionError,
+)
+from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
 from ansible_collections.securetime.nts.plugins.modules import chrony_config
 
 KEYS = "/etc/chrony/chrony.keys"
@@ -115,3 +122,73 @@ def test_a_fifo_is_not_copied(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(TransactionError, match="fifo is not a regular file"):
         copied("0640", tmp_path / "fifo")
+
+
+def options(**given: Any) -> dict[str, Any]:
+    """Return the parameters of the module for these files."""
+    return {"files": [], "secrets": {}, **given}
+
+
+def wanted(path: str, **given: Any) -> dict[str, Any]:
+    common = {"state": "present", "content": None, "from": [], "mode": "0644", "effect": "restart"}
+    return {"path": path, **common, "owner": "root", "group": "root", **given}
+
+
+def specs(tmp_path: Path, *files: dict[str, Any], check_mode: bool = False, **secrets: str) -> list[FileSpec]:
+    module = SimpleNamespace(params=options(files=list(files), secrets=secrets), check_mode=check_mode)
+    host = System(run=lambda argv: CommandResult(0, "", ""), label=lambda *_paths: None, state=str(tmp_path / "state"))
+    return chrony_config.specs_of(module, host)
+
+
+def test_the_parameters_become_the_desired_files(tmp_path: Path) -> None:
+    found = specs(tmp_path, wanted("/a", content="text\n", mode="0640", effect="none"), wanted("/b", state="absent"))
+    assert found == [
+        FileSpec("/a", "text\n", "root", "root", 0o640, "none"),
+        FileSpec("/b", None, "root", "root", 0o644),
+    ]
+
+
+def test_a_secret_replaces_the_content(tmp_path: Path) -> None:
+    (found,) = specs(tmp_path, wanted("/a", content="shown\n"), **{"/a": "SECRET\n"})
+    assert found.content == "SECRET\n"
+
+
+def test_a_file_without_content_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="/a has no content: set its content, or its state to absent"):
+        specs(tmp_path, wanted("/a"))
+
+
+def test_check_mode_leaves_out_a_copy_whose_source_does_not_exist_yet(tmp_path: Path) -> None:
+    source = tmp_path / "chain.pem"
+    file = wanted("/a", **{"from": [str(source)]})
+    assert specs(tmp_path, file, check_mode=True) == []
+    with pytest.raises(TransactionError, match=r"chain\.pem"):
+        specs(tmp_path, file)
+    source.write_text(CERTIFICATE)
+    assert [found.content for found in specs(tmp_path, file, check_mode=True)] == [CERTIFICATE]
+
+
+def test_a_file_without_an_original_is_not_restored(tmp_path: Path) -> None:
+    assert specs(tmp_path, wanted("/a", state="original")) == []
+    path = tmp_path / "file"
+    path.write_text("old\n")
+    host = System(run=lambda argv: CommandResult(0, "", ""), label=lambda *_paths: None, state=str(tmp_path / "state"))
+    originals.keep(host, str(path))
+    path.write_text("new\n")
+    (found,) = specs(tmp_path, wanted(str(path), state="original", effect="none"))
+    assert (found.path, found.content, found.effect) == (str(path), "old\n", "none")
+
+
+@pytest.mark.parametrize(
+    ("before", "run", "enabled"),
+    [
+        ({}, True, True),
+        ({"active": True, "enabled": False}, True, False),
+        ({"active": False}, False, False),
+        ({"active": "no", "enabled": "yes"}, False, True),
+    ],
+)
+def test_a_restoration_leaves_the_daemon_as_it_was(before: dict[str, Any], run: bool, enabled: bool) -> None:
+    options = Options("/etc/chrony.conf", "chronyd.service", remember={"active": True}, rivals=["ntpsec.service"])
+    restored = chrony_config.restore_options(options, before)
+    assert (restored.run, restored.enabled, restored.remember, restored.rivals) == (run, enabled, {}, ())

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.securetime.nts.plugins.filter import _role
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 from ansible_collections.securetime.nts.plugins.plugin_utils._plan import (
@@ -896,3 +897,21 @@ def test_a_proof_asks_for_every_property_of_the_sources() -> None:
     ]
     assert (found["min_sources"], found["timeout_seconds"], found["aeads"]) == (2, 90, [30, 15])
     assert proof(Inputs({**variables, "chrony_nts_directives": {}}))["aeads"] == []
+
+
+def test_the_private_filters_of_the_role_take_variables() -> None:
+    assert _role.proof(DEFAULTS) == proof(Inputs(DEFAULTS))
+    # Sets of trust anchors need chrony 4.1.
+    two = {**DEFAULTS, "chrony_nts_sources": [{"address": "a", "certset": 2}, {"address": "b"}]}
+    two["chrony_nts_trust_anchors"] = [{"content": "-----BEGIN CERTIFICATE-----", "set": 2}]
+    asked = {version: _role.proof(two, version)["servers"] for version in ("4.0", "4.1")}
+    assert {version: len(servers) for version, servers in asked.items()} == {"4.0": 1, "4.1": 2}
+    host, anchors = planned(SERVER), [{"path": "/etc/chrony/nts/trusted.pem", "content": "PEM", "set": 0}]
+    given = _role.change({**DEFAULTS, **SERVER}, host, anchors)
+    assert given == change(Inputs({**DEFAULTS, **SERVER}), host, anchors)
+    assert given["files"][0] == {
+        "path": "/etc/chrony/nts/trusted.pem",
+        "content": "PEM",
+        "effect": host["trust_effect"],
+    }
+    assert {"_proof", "_change", "_platform"} <= set(_role.FilterModule().filters())

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import time
@@ -1016,3 +1017,8 @@ def test_a_linked_log_folder_keeps_its_owner(host, tmp_path, monkeypatch):
     monkeypatch.setattr(transaction, "reader_of", lambda *_unused: READER)
     options = settings.Options("/etc/chrony.conf", "chronyd.service", log_dir=str(tmp_path / "link"))
     assert transaction._grant_access(host, {}, options) == []
+
+
+def test_a_family_without_sockets_is_not_the_kernels():
+    # No kernel has this family.
+    assert [watch._has_sockets(family) for family in (socket.AF_INET, 255)] == [True, False]

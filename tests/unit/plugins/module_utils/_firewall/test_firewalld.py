@@ -199,3 +199,22 @@ def test_service_xml_lists_the_ports():
     text = firewalld.service_xml(PORTS)
     assert '<port port="123" protocol="udp"/>\n  <port port="4460" protocol="tcp"/>\n</service>\n' in text
     assert firewalld.read_service("securetime-nts\n  ports: 123/udp 4460/tcp\n  protocols: \n") == PORTS
+
+
+def test_a_rule_opens_its_port_or_the_ports_of_the_service():
+    (ntp,), (ke,) = firewalld.opened(NTP_RULE, None), firewalld.opened(KE_RULE, ["1/udp"])
+    assert [(str(each.network), each.protocol, each.port) for each in (ntp, ke)] == [
+        ("192.0.2.0/24", "udp", 123),
+        ("192.0.2.0/24", "tcp", 4460),
+    ]
+    assert firewalld.opened(SERVICE_RULE, ["123/udp", "4460/tcp"]) == {ntp, ke}
+    assert firewalld.opened(SERVICE_RULE, None) == firewalld.opened(OWN_RULE, ["123/udp"]) == set()
+
+
+def test_a_diff_shows_the_rules_by_zone():
+    state = State({"work": frozenset({SERVICE_RULE})}, {"b": frozenset({NTP_RULE, KE_RULE}), "a": frozenset()}, None)
+    runtime = f"runtime, zone b: {NTP_RULE}\nruntime, zone b: {KE_RULE}\n"
+    assert firewalld.show(state) == f"permanent, zone work: {SERVICE_RULE}\n{runtime}"
+    ports = state._replace(permanent={}, runtime={}, service=frozenset({"4460/tcp", "123/udp"}))
+    assert firewalld.show(ports) == "service securetime-nts: 123/udp 4460/tcp\n"
+    assert firewalld.show(ports._replace(service=frozenset())) == "service securetime-nts: \n"

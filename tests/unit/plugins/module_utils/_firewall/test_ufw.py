@@ -6,7 +6,7 @@
 import pytest
 
 from ansible_collections.securetime.nts.plugins.module_utils._firewall import ufw
-from ansible_collections.securetime.nts.plugins.module_utils._firewall.openings import openings
+from ansible_collections.securetime.nts.plugins.module_utils._firewall.openings import Opening, openings
 
 RULES = """*filter
 ### RULES ###
@@ -71,3 +71,14 @@ def test_each_command_names_one_family():
 def test_says_yes_parses_the_settings():
     assert ufw.says_yes("# x\nENABLED=yes\n", "ENABLED")
     assert not ufw.says_yes("ENABLED=no\n#ENABLED=yes\n", "ENABLED")
+
+
+def test_a_diff_shows_our_rules_in_order():
+    wanted = [Opening("198.51.100.0/24", "udp", 123), Opening("192.0.2.0/24", "tcp", 4460)]
+    lines = ufw.show(wanted).splitlines()
+    assert [line.partition(" comment ")[0] for line in lines] == [
+        "allow proto tcp from 192.0.2.0/24 to any port 4460",
+        "allow proto udp from 198.51.100.0/24 to any port 123",
+    ]
+    assert [line.rpartition("'")[0].rpartition("'")[2] for line in lines] == [wanted[1].comment, wanted[0].comment]
+    assert ufw.show([]) == ""

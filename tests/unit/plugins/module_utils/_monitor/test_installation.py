@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+import grp
 import json
 import re
 
@@ -208,3 +209,10 @@ def test_the_user_with_the_least_rights(host, monkeypatch, bus, users, expected)
     found = installation.user_of_monitor(root)
     assert (found and found.name) == expected
     assert found is None or (found.why_root != "") is (expected == "root")
+
+
+def test_users_and_groups_are_those_of_the_host():
+    assert (installation._name(0), installation._name(4242424)) == ("root", "4242424")
+    assert (installation._exists("root"), installation._exists("nobody at all")) == (True, False)
+    known = {group.gr_name for group in grp.getgrall()}
+    assert installation.journal_groups() == sorted(known & {installation.JOURNAL_GROUP})
