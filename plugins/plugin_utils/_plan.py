@@ -332,7 +332,14 @@ def incapable(inputs: Inputs, chrony: Row, skip_for: str, known: bool) -> list[s
     known says whether the facts describe the chronyd of the host. Only then check the chronyd.
     """
     environment = chrony["environment"]
+    unit = chrony["unit"] or {}
     found = []
+    # The role itself removes a runtime mask, which is that of an earlier run.
+    if unit.get("unit_file_state") == "masked":
+        found.append(
+            f"The unit {unit['name']} is masked on this host, so that systemd does not start chronyd. Run `systemctl"
+            f" unmask {unit['name']}` on the host, if chronyd is to run there."
+        )
     if environment["fips"]:
         found.append(
             "This host is in FIPS mode, where NTS cannot run: its cipher AES-SIV is not approved, and chronyd would"

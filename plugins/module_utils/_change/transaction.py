@@ -276,7 +276,7 @@ def _apply(
     changes = [item for item in wanted if differs(item, before[item.path])]
     relabelled = _relabelled(host, [item for item in wanted if item not in changes], before)
     state = unit.show()
-    _assert_unit_exists(state, options)
+    _assert_startable(state, options)
     loaded = {item.path: digest(item.data) for item in wanted if item.data is not None}
     opened = _grant_access(host, _main_directives(wanted, options), options)
     current = _current_directives(host, changes, opened, options)
@@ -308,11 +308,20 @@ def _apply(
     return _merge_confinement(result, confined), needs
 
 
-def _assert_unit_exists(state: Dict[str, str], options: Options) -> None:
-    """Raise TransactionError if systemd has no such unit. Check mode may precede the installation of chrony."""
+def _assert_startable(state: Dict[str, str], options: Options) -> None:
+    """Raise TransactionError if systemd cannot start the unit, because it is missing or masked.
+
+    In check mode, accept what the role corrects before: the missing package, and the runtime mask of an earlier run.
+    """
     if state.get("LoadState") == "not-found" and not options.check_mode:
         raise TransactionError(
             f"There is no unit {options.service} on this host, so nothing was changed. Install chrony first."
+        )
+    runtime = state.get("UnitFileState") == "masked-runtime"
+    if state.get("LoadState") == "masked" and options.run and not (runtime and options.check_mode):
+        raise TransactionError(
+            f"{options.service} is masked, so that systemd does not start chronyd; nothing was changed. Run `systemctl"
+            f" unmask {'--runtime ' if runtime else ''}{options.service}` on the host, if chronyd is to run there."
         )
 
 

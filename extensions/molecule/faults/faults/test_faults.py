@@ -317,6 +317,16 @@ def test_sources_change_on_a_host_without_dpkg_query() -> None:
         host.check_output("mv /usr/bin/dpkg-query.hidden /usr/bin/dpkg-query")
 
 
+def test_a_masked_unit_changes_nothing(client: Host) -> None:
+    """A masked chronyd still runs. systemd would stop it to drop cookies, and not start it again."""
+    client.check_output(f"systemctl mask {UNIT}")
+    try:
+        file = {"path": CONFIG, "content": f"{config(client)}! masked\n"}
+        assert_refused(client, f"{UNIT} is masked.*Run `systemctl unmask {UNIT}`", file)
+    finally:
+        client.check_output(f"systemctl unmask {UNIT}")
+
+
 @pytest.mark.parametrize("folder", ["/etc/chrony", "/var/lib/securetime-nts"])
 @pytest.mark.parametrize(("options", "message"), [("size=64k", "No space left"), ("ro", "Read-only file system")])
 def test_a_full_or_read_only_disk_changes_nothing(client: Host, folder: str, options: str, message: str) -> None:

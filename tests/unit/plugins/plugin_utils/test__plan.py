@@ -136,6 +136,13 @@ def test_a_runtime_mask_of_an_earlier_run_is_to_be_removed(state: str | None, fo
     assert planned(unit=None)["masked_at_runtime"] is False
 
 
+def test_a_masked_unit_is_a_problem_before_the_host_is_touched() -> None:
+    (problem,) = planned(unit={"name": "chrony.service", "unit_file_state": "masked"})["problems"]
+    assert "is masked on this host" in problem
+    assert "`systemctl unmask chrony.service`" in problem
+    assert planned(unit={"name": "chrony.service", "unit_file_state": "masked-runtime"})["problems"] == []
+
+
 def test_a_masked_rival_is_left_alone() -> None:
     masked = rival("systemd-timesyncd.service", "masked", "inactive", "masked")
     assert planned(environment__rivals=[masked])["rivals"] == []

@@ -1022,3 +1022,29 @@ def test_a_linked_log_folder_keeps_its_owner(host, tmp_path, monkeypatch):
 def test_a_family_without_sockets_is_not_the_kernels():
     # No kernel has this family.
     assert [watch._has_sockets(family) for family in (socket.AF_INET, 255)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("load", "file", "check_mode", "run", "expected"),
+    [
+        ("loaded", "enabled", False, True, ""),
+        ("masked", "masked", False, True, "Run `systemctl unmask chronyd` on"),
+        ("masked", "masked", True, True, "Run `systemctl unmask chronyd` on"),
+        ("masked", "masked-runtime", False, True, "Run `systemctl unmask --runtime chronyd` on"),
+        # The role removes the runtime mask before.
+        ("masked", "masked-runtime", True, True, ""),
+        # A restoration that leaves chronyd stopped needs no start.
+        ("masked", "masked", False, False, ""),
+        ("not-found", "", False, True, "There is no unit chronyd on this host"),
+        ("not-found", "", True, True, ""),
+    ],
+)
+def test_a_unit_that_systemd_cannot_start_is_refused(load, file, check_mode, run, expected):
+    options = settings.Options("/etc/chrony.conf", "chronyd", check_mode=check_mode, run=run)
+    message = ""
+    try:
+        transaction._assert_startable({"LoadState": load, "UnitFileState": file}, options)
+    except TransactionError as error:
+        message = str(error)
+    assert expected in message
+    assert bool(expected) == bool(message) == ("nothing was changed" in message)
