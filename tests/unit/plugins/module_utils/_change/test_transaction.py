@@ -1048,3 +1048,58 @@ def test_a_unit_that_systemd_cannot_start_is_refused(load, file, check_mode, run
         message = str(error)
     assert expected in message
     assert bool(expected) == bool(message) == ("nothing was changed" in message)
+
+
+def activity(host, text, status=0):
+    """Return the host with this output of `chronyc activity`."""
+    return System(run=lambda argv: CommandResult(status, text, ""), label=host.label, state=host.state)
+
+
+def sources_of(tmp_path, *lines):
+    path = tmp_path / "chrony.conf"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return settings.Options(str(path), "chronyd", idle_problems=lambda: ["chronyd serves another certificate"])
+
+
+TWO = ("server a.example.org nts", "server b.example.org nts")
+ALL_OF_THEM = "200 OK\n1 sources online\n1 sources offline\n0 sources with unknown address\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "status", "expected"),
+    [
+        (ALL_OF_THEM, 0, "chronyd serves another certificate"),
+        ("200 OK\n1 sources online\n", 0, "chronyd has 1 of the 2 sources that its files name"),
+        # A chronyd that does not answer is not asked.
+        ("1 sources online\n506 Cannot talk to daemon\n", 1, "chronyd serves another certificate"),
+    ],
+)
+def test_a_daemon_without_all_its_sources_restarts_once(host, tmp_path, shown, status, expected):
+    options = sources_of(tmp_path, *TWO)
+    asked = activity(host, shown, status)
+    assert transaction._reload_reasons(asked, {}, options) == [expected]
+    # A restart that did not help is not repeated.
+    files.save(asked, transaction.LOADED, {transaction.SOURCES_LOADED: expected})
+    assert transaction._reload_reasons(asked, {}, options) == ["chronyd serves another certificate"]
+
+
+def test_unread_files_replace_a_reload_by_a_restart(host, tmp_path):
+    asked, options = activity(host, ALL_OF_THEM), sources_of(tmp_path, *TWO)
+    before = decision.Decision(["daemon-reload", "reload-sources", "rekey"], ["a changed"])
+    found = transaction._add_restart(asked, before, [], {}, options)
+    assert found == (["daemon-reload", "restart"], ["a changed", "chronyd serves another certificate"])
+    logs = options._replace(log_dir="/var/log/chrony")
+    found = transaction._add_restart(asked, decision.Decision([], []), ["/etc/chrony/nts", "/var/log/chrony"], {}, logs)
+    reasons = ["chronyd could not read /etc/chrony/nts", "chronyd could not write to /var/log/chrony"]
+    assert found == (["restart"], reasons)
+    restarts = decision.Decision(["restart"], ["b changed"])
+    assert transaction._add_restart(asked, restarts, [], {}, options) is restarts
+    well = options._replace(idle_problems=list)
+    assert transaction._add_restart(asked, before, [], {}, well) is before
+
+
+def test_what_was_remembered_at_the_first_change_is_returned(host):
+    assert transaction.remembered(host) == {}
+    originals.remember(host, {"installed": False})
+    originals.remember(host, {"installed": True})
+    assert transaction.remembered(host) == {"installed": False}
