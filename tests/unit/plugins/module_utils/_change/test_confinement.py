@@ -147,6 +147,15 @@ def test_a_refused_rule_is_rolled_back(host, host_paths, tmp_path):
     assert (tmp_path / "local/usr.sbin.chronyd").read_text() == "/mine r,\n"
 
 
+def test_a_loaded_profile_is_replaced_by_the_new_rules(host, host_paths, tmp_path):
+    ran = []
+    host.run = lambda argv: ran.append((os.path.basename(argv[0]), argv[1:])) or CommandResult(0, "", "")
+    (tmp_path / "not-loaded").write_text("/usr/sbin/chronyd (enforce)\n")
+    confinement.allow(host, Requirements([], ["/srv/a"]), False, host_paths)
+    assert ran == [("apparmor_parser", ["--replace", host_paths.profile])]
+    assert "/srv/a" in (tmp_path / "local/usr.sbin.chronyd").read_text()
+
+
 def test_required_lists_paths_beyond_the_distribution_policies(tmp_path):
     (tmp_path / "certs").mkdir()
     text = f"""
@@ -285,3 +294,71 @@ def test_a_socket_that_selinux_denies_is_refused(host, host_paths, policy, tmp_p
         confinement.allow(host, Requirements(sockets=["/srv/gps.sock"]), False, host_paths)
     for usual in ("/run/chrony.gps.sock", "/run/mine/"):
         confinement.allow(host, Requirements(sockets=[usual]), False, host_paths)
+
+
+def selinux_paths(host_paths, tmp_path):
+    """Return the paths of a host with SELinux and without AppArmor."""
+    return host_paths._replace(selinux=str(tmp_path / "selinux"), profile=str(tmp_path / "none"))
+
+
+def test_a_folder_of_certificates_is_made_before_it_is_labelled(host, host_paths, policy, tmp_path, monkeypatch):
+    folder, labelled = tmp_path / "srv/nts", []
+    monkeypatch.setattr(
+        confinement, "_restore_labels", lambda _host, path: labelled.append((path, os.path.isdir(path)))
+    )
+    confinement.allow(host, Requirements([], [str(folder)]), False, selinux_paths(host_paths, tmp_path))
+    assert labelled == [(str(folder), True)]
+
+
+def test_a_rule_of_an_interrupted_run_is_not_added_twice(host, host_paths, policy, tmp_path):
+    """The record names the rule before it exists, and matchpathcon can deny it still."""
+    added = []
+    policy.rules["/srv/state(/.*)?"] = "var_t"
+
+    def run(argv):
+        added.extend(argv[-1:] if "--add" in argv else [])
+        return policy.run(argv)
+
+    host.run = run
+    uses = Requirements(state=["/srv/state"], logs=["/srv/logs"])
+    confinement.allow(host, uses, False, selinux_paths(host_paths, tmp_path))
+    assert added == ["/srv/logs(/.*)?"]
+
+
+def test_rules_that_an_administrator_removed_are_not_deleted_again(host, host_paths, policy, tmp_path):
+    uses, places = Requirements([4461], state=["/srv/state"]), selinux_paths(host_paths, tmp_path)
+    confinement.allow(host, uses, False, places)
+    confinement.prune(host, uses, False, places)
+    policy.rules.clear()
+    assert confinement.prune(host, Requirements(), False, places).changes == [
+        "SELinux no longer lets chronyd use TCP port 4461",
+        "SELinux no longer lets chronyd write /srv/state",
+    ]
+    assert (policy.rules, load(host, confinement.RECORD)["ports"], load(host, confinement.RECORD)["state"]) == (
+        {},
+        [],
+        [],
+    )
+
+
+def test_check_mode_predicts_the_rules_without_them(host, host_paths, policy, tmp_path, monkeypatch):
+    monkeypatch.setattr(confinement, "find_program", lambda _name: None)
+    uses, places = Requirements([4461], state=["/srv/state"]), selinux_paths(host_paths, tmp_path)
+    assert confinement.allow(host, uses, True, places).changes == [
+        "SELinux lets chronyd use TCP port 4461 (ntske_port_t)",
+        "SELinux lets chronyd write /srv/state (chronyd_var_lib_t)",
+    ]
+    assert (policy.rules, load(host, confinement.RECORD)) == ({}, {})
+    with pytest.raises(TransactionError, match=r"semanage.* is missing\. Install the package policycoreutils-python"):
+        confinement.allow(host, uses, False, places)
+
+
+def test_a_rule_that_semanage_refuses_stays_in_the_record(host, host_paths, policy, tmp_path):
+    """The next run removes it, should it exist after all."""
+    host.run = lambda argv: (
+        CommandResult(1, "", "libsemanage: locked\nValueError: no store\n") if "--add" in argv else policy.run(argv)
+    )
+    words = r"semanage port --add --type ntske_port_t --proto tcp 4461 failed: ValueError: no store$"
+    with pytest.raises(TransactionError, match=words):
+        confinement.allow(host, Requirements([4461]), False, selinux_paths(host_paths, tmp_path))
+    assert load(host, confinement.RECORD)["ports"] == [4461]

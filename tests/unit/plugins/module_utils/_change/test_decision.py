@@ -105,6 +105,14 @@ def test_a_replaced_program_needs_a_restart(tmp_path):
     assert decided(state={"MainPID": ""}) == Decision([], [])
 
 
+@pytest.mark.parametrize(("shown", "pid"), [("", 0), ("0", 0), (None, 0), ("4711", 4711)])
+def test_the_program_of_the_unit_alone_is_compared(shown, pid, monkeypatch):
+    compared = []
+    monkeypatch.setattr(decision, "is_replaced", lambda pid: compared.append(pid) or False)
+    decided(state={"MainPID": shown})
+    assert compared == [pid]
+
+
 @pytest.mark.parametrize(
     ("found", "enabled", "actions"),
     [
