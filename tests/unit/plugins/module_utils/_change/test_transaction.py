@@ -1103,3 +1103,42 @@ def test_what_was_remembered_at_the_first_change_is_returned(host):
     originals.remember(host, {"installed": False})
     originals.remember(host, {"installed": True})
     assert transaction.remembered(host) == {"installed": False}
+
+
+@pytest.fixture
+def installed_chronyd(monkeypatch):
+    """Let chronyd be installed where the function looks for it; nothing runs it."""
+    monkeypatch.setattr(transaction, "find_chronyd", lambda: "/usr/sbin/chronyd")
+
+
+def test_folders_that_chronyd_writes_to_are_made_for_its_user(host, installed_chronyd, tmp_path):
+    labels, made = [], []
+    host.label = lambda staged, path: labels.append((staged, path))
+    (tmp_path / "there").mkdir()
+    new = str(tmp_path / "srv/nts/dump")
+    directives = {"dumpdir": [[new]], "logdir": [[str(tmp_path / "there")]], "user": [[user_name(os.getuid())]]}
+    options = settings.Options("/chrony.conf", "chrony.service", daemon_options=())
+    transaction._make_written_folders(host, directives, options, made)
+    assert made == [str(tmp_path / "srv"), str(tmp_path / "srv/nts"), new]
+    assert labels == [(new, new)]
+    found = os.stat(new)
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.getuid(), 0o750)
+    # Other programs may use the parents.
+    assert stat.S_IMODE(os.stat(str(tmp_path / "srv")).st_mode) == 0o755
+
+
+def test_a_user_that_the_host_lacks_ends_the_run_before_a_folder_is_made(host, installed_chronyd, tmp_path):
+    made = []
+    directives = {"dumpdir": [[str(tmp_path / "dump")]], "user": [["no-such-user"]]}
+    options = settings.Options("/chrony.conf", "chrony.service", daemon_options=())
+    with pytest.raises(TransactionError, match="would run as the user no-such-user, which this host does not have"):
+        transaction._make_written_folders(host, directives, options, made)
+    assert (made, os.listdir(str(tmp_path))) == ([], [])
+
+
+def test_without_chronyd_no_folder_is_made(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(transaction, "find_chronyd", lambda: None)
+    made = []
+    options = settings.Options("/chrony.conf", "chrony.service", daemon_options=())
+    transaction._make_written_folders(host, {"dumpdir": [[str(tmp_path / "dump")]]}, options, made)
+    assert (made, os.listdir(str(tmp_path))) == ([], [])

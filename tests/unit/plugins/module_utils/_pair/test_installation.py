@@ -10,6 +10,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     System,
     TransactionError,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._pair import installation
 from ansible_collections.securetime.nts.plugins.module_utils._pair.installation import (
     installed,
     platform_python,
@@ -110,3 +111,33 @@ def test_uninstall_removes_nothing_while_the_renewal_does_not_stop(tmp_path):
     with pytest.raises(TransactionError, match=r"systemctl stop nts-certificate\.timer` failed: refused"):
         uninstall(host, ["/etc/systemd/system/nts-certificate.timer", str(place)])
     assert place.exists()
+
+
+def test_uninstall_stops_the_renewal_before_it_removes_its_files(tmp_path, monkeypatch):
+    timer, service, program = (tmp_path / name for name in ("nts.timer", "nts.service", "program"))
+    monkeypatch.setattr(installation, "TIMER", str(timer))
+    monkeypatch.setattr(installation, "SERVICE", str(service))
+    for path in (timer, service, program):
+        path.touch()
+    ran = []
+
+    def run(argv):
+        ran.append((argv, timer.exists()))
+        # A unit file that a power cut emptied: `disable` fails, and `stop` works.
+        return CommandResult(int("disable" in argv), "", "")
+
+    uninstall(System(run, lambda *_paths: None), [str(path) for path in (timer, service, program)])
+    units = ["nts.timer", "nts.service"]
+    assert ran == [
+        (["systemctl", "disable", "--now", *units], True),
+        (["systemctl", "stop", *units], True),
+        (["systemctl", "daemon-reload"], False),
+        (["systemctl", "reset-failed", *units], False),
+    ]
+    assert not [path for path in (timer, service, program) if path.exists()]
+
+
+def test_uninstall_runs_no_systemctl_without_units(tmp_path):
+    (tmp_path / "program").touch()
+    uninstall(System(lambda argv: pytest.fail(str(argv)), lambda *_paths: None), [str(tmp_path / "program")])
+    assert not (tmp_path / "program").exists()

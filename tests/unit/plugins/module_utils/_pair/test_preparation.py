@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The work of nts_pair by another Python than Ansible's."""
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -62,3 +64,25 @@ def test_the_reason_of_another_python_is_passed_on(params, tmp_path):
         preparation.perform_with(sys.executable, run, str(tmp_path), params, False)
     with pytest.raises(StagingError, match="ended with the status 1"):
         preparation.perform_with("/bin/false", run, str(tmp_path), params, False)
+
+
+@pytest.mark.parametrize(
+    ("chains", "staging", "check_mode", "status", "error"),
+    [
+        ({}, None, True, 0, ""),
+        ({"server": "no certificate"}, None, False, 1, "signed chain of server is unreadable"),
+        ({}, "/proc/none", False, 1, "/proc/none: No such file or directory.\n"),
+    ],
+)
+def test_the_program_prints_its_result_or_its_error_alone(
+    chains, staging, check_mode, status, error, params, monkeypatch, capsys
+):
+    params["chains"] = chains
+    params["pairs"][0]["staging"] = staging or params["pairs"][0]["staging"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"params": params, "check_mode": check_mode})))
+    assert preparation.main() == status
+    printed = capsys.readouterr()
+    assert error in printed.err
+    assert (printed.out == "", printed.err == "") == (status == 1, status == 0)
+    if not status:
+        assert json.loads(printed.out)["pairs"][0]["reasons"] == ["there is no certificate"]

@@ -4,11 +4,14 @@
 """Only the recipient opens a sealed text, and only for the purpose of the sender."""
 
 import base64
+import io
+import json
 import subprocess
 import sys
 
 import pytest
 
+from ansible_collections.securetime.nts.plugins.module_utils._pair import sealing
 from ansible_collections.securetime.nts.plugins.module_utils._pair.sealing import SealingError, perform, perform_with
 
 TEXT = "NKS0\n15 0.0\nsecret\n"
@@ -65,3 +68,15 @@ def test_another_python_does_the_same(tmp_path):
     assert perform_with(sys.executable, run, str(tmp_path), "open", given) == {"text": TEXT}
     with pytest.raises(SealingError, match=r"^The keys sealed"):
         perform_with(sys.executable, run, str(tmp_path), "open", {**given, "purpose": "another"})
+
+
+def test_the_program_prints_its_result_or_its_error_alone(monkeypatch, capsys):
+    pairs, sealed = sealed_for("nts1")
+    given = {"private": pairs["nts1"]["private"], "sealed": sealed["nts1"], "purpose": "pool"}
+    for purpose, status in (("pool", 0), ("another", 1)):
+        request = json.dumps({"kind": "open", "given": dict(given, purpose=purpose)})
+        monkeypatch.setattr(sys, "stdin", io.StringIO(request))
+        assert sealing.main() == status
+        printed = capsys.readouterr()
+        expected = ("", f"{sealing.CANNOT_OPEN}\n") if status else (json.dumps({"text": TEXT}) + "\n", "")
+        assert (printed.out, printed.err) == expected
