@@ -173,3 +173,158 @@ def test_nts_cookie_keys_names_what_a_host_lacks(tmp_path: Path) -> None:
     assert "chrony.conf has no ntsservercert" in read["problem"]
     for state in ("seal", "applied"):
         assert run_module("nts_cookie_keys", {**given, "state": state})["msg"] == read["problem"]
+
+
+def disposable(place: rooms.Room, folder: Path) -> list[str | Path]:
+    """Let commands in a room change system folders without an effect outside, and reach no systemd; return the wrapper.
+
+    The users of Debian's chrony exist there.
+    """
+    script = "mount -t tmpfs tmpfs /run\n"
+    for path in ("/etc", "/usr/local", "/var/lib", "/var/log"):
+        upper, work = (folder / f"{kind}{path.replace('/', '-')}" for kind in ("upper", "work"))
+        upper.mkdir()
+        work.mkdir()
+        script += f"mount -t overlay overlay -o lowerdir={path},upperdir={upper},workdir={work} {path}\n"
+    script += "echo _chrony:x:4460:4460::/:/bin/false >>/etc/passwd\necho _chrony:x:4460: >>/etc/group\n"
+    prepared = subprocess.run(place.command(["sh", "-ec", script]), capture_output=True, text=True, check=False)
+    assert prepared.returncode == 0, prepared.stderr
+    return place.command([])
+
+
+def exist(wrapper: Sequence[str | Path], *paths: str) -> bool:
+    """Return whether all of the paths exist in a room, where a link need not lead to a file; fail for some of them."""
+    found = {
+        subprocess.run([*wrapper, "test", "-e", path, "-o", "-L", path], check=False).returncode == 0 for path in paths
+    }
+    assert len(found) == 1, paths
+    return found.pop()
+
+
+def test_nts_certificate_installs_and_removes_the_program(tmp_path: Path) -> None:
+    program = "/usr/local/sbin/nts-certificate"
+    with rooms.room(tmp_path / "room") as place:
+        wrapper = disposable(place, tmp_path)
+        foreseen = run_module("nts_certificate", {"_ansible_check_mode": True}, wrapper)
+        assert (foreseen["changed"], exist(wrapper, program)) == (True, False)
+        runs = [run_module("nts_certificate", {}, wrapper) for _run in range(2)]
+        assert [row["changed"] for row in runs] == [True, False], runs
+        assert runs[0]["diff"] == foreseen["diff"] == [{"prepared": f"{program} changes\n"}]
+        assert (runs[0]["python"], runs[0]["failed_before"]) == (foreseen["python"], False)
+        usage = subprocess.run([*wrapper, program, "--help"], capture_output=True, text=True, check=False)
+        assert (usage.returncode, "recover" in usage.stdout) == (0, True), usage
+        # The staging folder of a pair that is gone.
+        stray = "/etc/chrony/nts/staging/old"
+        subprocess.run([*wrapper, "mkdir", "-p", f"{stray}/ownca"], check=True)
+        for check_mode in (True, False):
+            cleared = run_module("nts_certificate", {"staging": [], "_ansible_check_mode": check_mode}, wrapper)
+            assert (cleared["removed"], exist(wrapper, stray)) == ([stray], check_mode)
+        for check_mode in (True, False):
+            gone = run_module("nts_certificate", {"state": "absent", "_ansible_check_mode": check_mode}, wrapper)
+            assert (gone["changed"], gone["removed"]) == (True, [program, "/etc/chrony/nts/staging"])
+            assert exist(wrapper, program) is check_mode
+        assert run_module("nts_certificate", {"state": "absent"}, wrapper)["changed"] is False
+
+
+def test_nts_certificate_removes_nothing_while_its_timer_cannot_be_stopped(tmp_path: Path) -> None:
+    timer = "/etc/systemd/system/nts-certificate.timer"
+    with rooms.room(tmp_path / "room") as place:
+        wrapper = disposable(place, tmp_path)
+        run_module("nts_certificate", {}, wrapper)
+        subprocess.run([*wrapper, "touch", timer], check=True)
+        failed = run_module("nts_certificate", {"state": "absent"}, wrapper)
+        assert failed["msg"].startswith("`systemctl stop nts-certificate.timer` failed: "), failed
+        assert exist(wrapper, timer, "/usr/local/sbin/nts-certificate")
+
+
+def test_nts_certificate_names_a_path_that_it_cannot_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    failed = run_module("nts_certificate", {"path": str(tmp_path / "file" / "program")})
+    assert failed["msg"] == f"Not a directory ({tmp_path}/file/program); the next run continues from here."
+
+
+def test_chrony_monitor_installs_its_files_and_removes_them(tmp_path: Path) -> None:
+    """Without systemd the timer cannot start, which is the last step."""
+    units = ["/etc/systemd/system/nts-monitor.service", "/etc/systemd/system/nts-monitor.timer"]
+    textfiles = "/var/lib/securetime-textfiles"
+    files = ["/usr/local/sbin/nts-monitor", "/etc/nts-monitor.json", *units, f"{textfiles}/nts-monitor.prom"]
+    given = {"textfile_directory": textfiles, "log": "/var/log/securetime-test/monitor.log"}
+    with rooms.room(tmp_path / "room") as place:
+        wrapper = disposable(place, tmp_path)
+        assert "does not exist: install node_exporter first" in run_module("chrony_monitor", given, wrapper)["msg"]
+        subprocess.run([*wrapper, "mkdir", textfiles], check=True)
+        foreseen = run_module("chrony_monitor", {**given, "_ansible_check_mode": True}, wrapper)
+        assert not exist(wrapper, *files)
+        assert [path for path in foreseen["changed_files"] if path in files] == files, foreseen
+        assert foreseen["diff"][-1] == {"prepared": "nts-monitor.timer is enabled and started\n"}
+        failed = run_module("chrony_monitor", given, wrapper)
+        assert failed["msg"].startswith("`systemctl restart nts-monitor.timer` failed: "), failed
+        usage = subprocess.run([*wrapper, files[0], "--help"], capture_output=True, text=True, check=False)
+        assert usage.returncode == 0, usage
+        # The files are complete, and the timer does not run.
+        second = run_module("chrony_monitor", {**given, "_ansible_check_mode": True}, wrapper)
+        assert (second["changed"], second["changed_files"], second["diff"]) == (True, [], foreseen["diff"][-1:])
+        assert (second["user"], second["textfile_directory"]) == ("root", textfiles)
+        # A log of an earlier run goes to the present user of the monitor.
+        subprocess.run([*wrapper, "install", "-o", "_chrony", "/dev/null", given["log"]], check=True)
+        for check_mode in (True, False):
+            row = run_module("chrony_monitor", {**given, "_ansible_check_mode": check_mode}, wrapper)
+            owner = subprocess.run([*wrapper, "stat", "-c", "%U", given["log"]], capture_output=True, check=True).stdout
+            assert owner == (b"_chrony\n" if check_mode else b"root\n"), row
+        assert row["msg"] == failed["msg"]
+        for check_mode in (True, False):
+            gone = run_module("chrony_monitor", {"state": "absent", "_ansible_check_mode": check_mode}, wrapper)
+            assert {*files} <= {*gone["changed_files"]}, gone
+            assert exist(wrapper, *files) is check_mode
+        assert run_module("chrony_monitor", {"state": "absent"}, wrapper)["changed"] is False
+
+
+def test_chrony_monitor_takes_its_metrics_out_of_a_former_folder(tmp_path: Path) -> None:
+    former = "/var/lib/node_exporter"
+    left = [f"{former}/nts-monitor.prom", f"{former}/nts-monitor"]
+    with rooms.room(tmp_path / "room") as place:
+        wrapper = disposable(place, tmp_path)
+        subprocess.run([*wrapper, "mkdir", "-p", former], check=True)
+        run_module("chrony_monitor", {"textfile_directory": former}, wrapper)
+        assert exist(wrapper, *left)
+        given = {"textfile_directory": ""}
+        foreseen = run_module("chrony_monitor", {**given, "_ansible_check_mode": True}, wrapper)
+        assert ([path for path in foreseen["changed_files"] if path in left], exist(wrapper, *left)) == (left, True)
+        assert "systemctl" in run_module("chrony_monitor", given, wrapper)["msg"]
+        assert not exist(wrapper, *left)
+
+
+def test_chrony_monitor_names_a_folder_that_it_cannot_make(tmp_path: Path) -> None:
+    with rooms.room(tmp_path / "room") as place:
+        failed = run_module("chrony_monitor", {"textfile_directory": "/proc"}, disposable(place, tmp_path))
+    assert failed["msg"] == "/proc/nts-monitor: No such file or directory; the next run continues from here."
+
+
+def test_chrony_monitor_refuses_wrong_parameters() -> None:
+    failed = run_module("chrony_monitor", {"interval_seconds": 1, "log": "x", "_ansible_check_mode": True})
+    assert failed["msg"].startswith("interval_seconds is 1: set it to 10 to 86400. log is 'x': set it to an absolute")
+
+
+def test_chrony_config_predicts_a_change_and_rolls_back_one_that_fails(tmp_path: Path) -> None:
+    """Without systemd no unit can be enabled, so every change is rolled back."""
+    config = tmp_path / "chrony.conf"
+    given = {
+        "config_file": str(config),
+        "service": "securetime-test.service",
+        "files": [{"path": str(config), "content": "local\n"}],
+    }
+    with rooms.room(tmp_path / "room") as place:
+        wrapper = disposable(place, tmp_path)
+        foreseen = run_module("chrony_config", {**given, "_ansible_check_mode": True}, wrapper)
+        assert (foreseen["changed"], foreseen["changed_files"]) == (True, [str(config)]), foreseen
+        assert foreseen["actions"] == ["enable", "restart"]
+        assert [(pair["before"], pair["after"]) for pair in foreseen["diff"]] == [("", "local\n")]
+        assert (foreseen["reached"], foreseen["remembered"], config.exists()) == (None, {}, False)
+        failed = run_module("chrony_config", given, wrapper)
+        assert failed["msg"].startswith("The change was rolled back: `systemctl enable securetime-test.service`"), (
+            failed
+        )
+        assert failed["msg"].endswith("The files are as they were, and chronyd is stopped, as it was.")
+        assert not config.exists()
+        given["files"] = [{"path": str(config)}]
+        assert "has no content: set its content" in run_module("chrony_config", given, wrapper)["msg"]

@@ -11,8 +11,20 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    NOT_RUN,
+    CommandResult,
+    System,
+    TransactionError,
+)
+from ansible_collections.securetime.nts.plugins.modules import chrony_monitor, nts_certificate
 from ansible_collections.securetime.nts.plugins.modules.nts_certificate import program
 
 
@@ -49,3 +61,14 @@ def test_the_program_contains_every_module_that_it_imports() -> None:
 def test_the_program_is_reproducible() -> None:
     assert program("/usr/bin/python3") == program("/usr/bin/python3")
     assert program("/usr/bin/python3").startswith(b"#!/usr/bin/python3\nPK")
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "name"),
+    [(nts_certificate.interpreter, "nts-certificate"), (chrony_monitor.interpreter, "nts-monitor")],
+)
+def test_check_mode_predicts_the_python_that_the_role_installs(interpreter: Callable[..., Any], name: str) -> None:
+    bare = System(run=lambda argv: CommandResult(NOT_RUN, "", "not found"), label=lambda *_paths: None)
+    assert interpreter(SimpleNamespace(check_mode=True), bare) == "/usr/bin/python3"
+    with pytest.raises(TransactionError, match=f"{name} needs the platform's own Python"):
+        interpreter(SimpleNamespace(check_mode=False), bare)
