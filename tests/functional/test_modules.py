@@ -320,6 +320,8 @@ def test_chrony_config_predicts_a_change_and_rolls_back_one_that_fails(tmp_path:
         assert foreseen["actions"] == ["enable", "restart"]
         assert [(pair["before"], pair["after"]) for pair in foreseen["diff"]] == [("", "local\n")]
         assert (foreseen["reached"], foreseen["remembered"], config.exists()) == (None, {}, False)
+        original = {**given, "state": "original", "files": [], "_ansible_check_mode": True}
+        assert run_module("chrony_config", original, wrapper)["changed"] is False
         failed = run_module("chrony_config", given, wrapper)
         assert failed["msg"].startswith("The change was rolled back: `systemctl enable securetime-test.service`"), (
             failed

@@ -21,18 +21,30 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils._change.files import TransactionError
+from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    CommandResult,
+    System,
+    TransactionError,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._change.serving import is_allowed, read_serving
 from ansible_collections.securetime.nts.plugins.module_utils._change.watch import closed_sockets, fatal_line
-from ansible_collections.securetime.nts.plugins.module_utils._pair import served
+from ansible_collections.securetime.nts.plugins.module_utils._pair import manager, served
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Server, assert_served, own_addresses
-from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import SERVERSTATS, parse
+from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import SERVERSTATS, ChronycError, parse
+from ansible_collections.securetime.nts.plugins.modules import chrony_config
 from ansible_collections.securetime.nts.tests.functional import rooms
-from ansible_collections.securetime.nts.tests.functional.nts_servers import ADDRESS, NAME, Pair, chronyd, make_pair
+from ansible_collections.securetime.nts.tests.functional.nts_servers import (
+    ADDRESS,
+    DAY,
+    NAME,
+    Pair,
+    chronyd,
+    make_pair,
+)
 
 LINES = ["local stratum 5", "maxntsconnections 1"]
 # chrony 4.0, 4.3, 4.6.1 and the newest.
@@ -268,6 +280,124 @@ def test_a_port_of_another_program_is_fatal_where_no_family_is_left(
         assert (fatal_line(daemon.told().splitlines()) != "") is is_fatal
         with pytest.raises(TransactionError, match="ss -lntup") if is_fatal else contextlib.nullcontext():
             assert_served(server, [NAME], pair.chain.read_text())
+
+
+def host_with(place: rooms.Room, folder: Path) -> System:
+    """Return a host whose unit of chronyd systemd shows as active; the daemon itself is real."""
+    pid = (folder / "pid").read_text().strip()
+    shown = f"LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID={pid}\n"
+
+    def run(argv: list[str]) -> CommandResult:
+        if argv[0] == "systemctl":
+            return CommandResult(0, "" if "--value" in argv else shown, "")
+        done = subprocess.run(place.command(argv), capture_output=True, text=True, check=False)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
+
+    return System(run, lambda _file, _path: False)
+
+
+def test_the_status_of_a_pair_is_what_chronyd_serves(
+    place: rooms.Room, pair: Pair, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = manager.Settings(
+        "server",
+        [NAME],
+        str(pair.chain),
+        str(pair.key_file),
+        "root",
+        f"{folder}/chrony.conf",
+        "chrony.service",
+        "files",
+    )
+    arguments = manager.read_arguments(["check"])
+    with in_room(place, SUITES[-1], folder, pair, Case([CLIENTS4, OWN4])):
+        pair_manager = manager.CertificateManager(settings, host_with(place, folder))
+        status = pair_manager.status()
+        assert (status["served"], status["serves_nts"]) == (status["file"], True)
+        assert (status["problems"], status["due"], len(status["warnings"])) == ([], False, 1)
+        assert "The CA that issues this server's certificates ends in 30 days" in status["warnings"][0]
+        assert (round(status["remaining_days"]), round(status["lifetime_days"])) == (30, 31)
+        # The chain has its CA, with the same dates.
+        assert round(status["issuer_remaining_days"]) == 30
+        assert pair_manager.renew() == {"changed": False, "served": status["file"], "actions": []}
+        assert manager.run_for_pair(pair_manager, arguments) == 0
+        assert "chronyd serves it." in capsys.readouterr().out
+        # chronyd has read the pair before the file changes.
+        other = make_pair(tmp_path / "other", not_after=DAY)
+        pair.chain.write_bytes(other.chain.read_bytes())
+        status = pair_manager.status()
+        serials = (f"{one.certificate.serial_number:X}" for one in (pair, other))
+        assert status["problems"] == [
+            "chronyd serves another certificate ({}) than the file has ({}): restart it.".format(*serials)
+        ]
+        assert (status["serves_nts"], status["due"], status["issuer_remaining_days"]) == (True, False, None)
+        assert manager.run_for_pair(pair_manager, arguments) == 1
+    # The daemon is gone, and its port with it.
+    status = pair_manager.status()
+    assert status["problems"][0].startswith("chronyd serves no NTS: "), status
+    assert (status["served"], status["serves_nts"], len(status["problems"])) == (None, False, 1)
+    assert manager.run_for_pair(pair_manager, arguments) == 3
+
+
+GOAL = {"verify": "none", "verify_rollback": True, "verify_min_sources": 1, "verify_timeout": 0.0}
+
+
+def verification(**wanted: Any) -> chrony_config.Verification:
+    """Return what chrony_config checks after a change."""
+    given = {"serves": [], "serves_at": None, "config_file": "/chrony.conf", "service": "chrony.service", **GOAL}
+    return chrony_config.Verification({**given, **wanted}, System(lambda _argv: CommandResult(1, "", ""), bool))
+
+
+def test_a_change_is_verified_by_what_chronyd_serves(
+    place: rooms.Room, pair: Pair, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"certificate": str(pair.chain), "names": [NAME]}
+    with in_room(place, SUITES[-1], folder / "open", pair, Case([CLIENTS4, OWN4])) as (_daemon, server):
+        monkeypatch.setattr(chrony_config, "server_of", lambda *_arguments: server)
+        assert verification(serves=[own]).check() == verification(serves=[own]).idle_problems() == []
+        other = make_pair(tmp_path / "other")
+        wrong = verification(serves=[own, {"certificate": str(other.chain), "names": [NAME]}])
+        with pytest.raises(TransactionError) as refused:
+            wrong.check()
+        assert wrong.idle_problems() == [str(refused.value)]
+        missing = verification(serves=[{"certificate": "/none.pem", "names": [NAME]}])
+        assert missing.idle_problems()[0].startswith("The certificate /none.pem (serves) is not on this host")
+        # The address that the operator names is probed alone.
+        elsewhere = verification(serves=[own], serves_at="192.0.2.77")
+        assert "192.0.2.77" in elsewhere.idle_problems()[0]
+    with in_room(place, SUITES[-1], folder / "denied", pair, Case([CLIENTS4, "deny 127.0.0.0/8"])) as (_daemon, server):
+        # Each pair has the same note, which a user reads once.
+        (note,) = verification(serves=[own, own]).check()
+        assert "`deny 127.0.0.0/8` lets no request" in note
+
+
+def test_a_clock_that_misses_its_goal_ends_a_change_unless_it_may_stay() -> None:
+    # No host has as many sources.
+    unreachable = {"verify": "authenticated", "verify_min_sources": 9999}
+    strict = verification(**unreachable)
+    with pytest.raises(TransactionError, match=r"^the clock is not authenticated after [0-9.e-]+ s: "):
+        strict.check()
+    result = strict.result()
+    assert (result["reached"], "nts" in result["ansible_facts"]["chrony"]) == (False, True)
+    lenient = verification(**unreachable, verify_rollback=False)
+    assert (lenient.check(), lenient.result()) == ([], {"reached": None, "waited_seconds": None})
+    # The goal is awaited once, and reported without a failure.
+    lenient.wait_for_goal()
+    found = lenient.gathered
+    lenient.wait_for_goal()
+    assert lenient.gathered is found
+    assert lenient.result()["reached"] is False
+    without = verification()
+    assert (without.check(), without.gathered) == ([], None)
+
+
+def test_unreadable_reports_end_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gather(_options: Any) -> None:
+        raise ChronycError("chronyc tracking printed a line that is no report", "x")
+
+    monkeypatch.setattr(chrony_config, "gather", gather)
+    with pytest.raises(TransactionError, match="printed a line that is no report"):
+        verification(verify="synchronised").check()
 
 
 def test_access_rules_agree_with_chronyd(place: rooms.Room, folder: Path) -> None:

@@ -469,3 +469,26 @@ def test_a_rollback_starts_a_chronyd_that_the_new_pair_made_fail(deploy_pair, tm
     chronyd = Chronyd(tmp_path / "state", fails=True)
     status, text = deploy_pair(chronyd)
     assert (status, chronyd.done, chronyd.active) == (3, ["try-restart", "restart"], "active"), text
+
+
+def test_a_server_with_its_own_ca_updates_its_staged_copies(monkeypatch):
+    """The next run of Ansible compares them with the pair. What did not change is probed, too."""
+    wanted, probed = [], []
+    done = {"changed": False, "changed_files": [], "actions": [], "warnings": ["a file is left"]}
+    monkeypatch.setattr(manager, "describe_all", lambda _text: [LEAF])
+    monkeypatch.setattr(
+        manager.transaction, "apply_read", lambda _host, specs, _options: wanted.extend(specs()) or done
+    )
+    monkeypatch.setattr(CertificateManager, "assert_in_service", lambda _self: None)
+    monkeypatch.setattr(CertificateManager, "assert_served", lambda _self, text: probed.append(text) or ["denied"])
+    places = {"issuing_key": "/issuing.key", "staged_certificate": ["/leaf.pem", "/issuing.pem"], "staged_key": "/k"}
+    pair_manager = CertificateManager(Settings(**dict(SETTINGS, **places)), System(None, None))
+    chain = PEM + PEM.replace("AA", "BB")
+    found = pair_manager.deploy(chain, KEY)
+    assert wanted == [
+        FileSpec("/etc/chrony/nts/server.key", KEY, "root", "_chrony", 0o640),
+        FileSpec("/etc/chrony/nts/server.pem", chain, "root", "root", 0o644),
+        FileSpec("/leaf.pem", PEM, "root", "root", 0o644, "nothing"),
+        FileSpec("/k", KEY, "root", "root", 0o600, "nothing"),
+    ]
+    assert (probed, found["warnings"], found["changed"]) == ([chain], ["a file is left", "denied"], False)
