@@ -473,8 +473,10 @@ def _width(rule: serving.AccessRule) -> tuple[int, bool]:
 
 
 def contradictions(allow: Any, deny: Any) -> list[str]:
-    """Return the networks that are both in allow and in deny, sorted."""
-    allowed, denied = ({_canonical_network(item) for item in items or ()} for items in (allow, deny))
+    """Return the networks that are both in allow and in deny, sorted. Another rule reports an empty entry."""
+    allowed, denied = (
+        {_canonical_network(item) for item in items or () if str(item).split()} for items in (allow, deny)
+    )
     return sorted(allowed & denied)
 
 
@@ -672,7 +674,7 @@ def _is_right(word: Word, value: Any) -> bool:
     written = str(value)
     if isinstance(value, bool) or word.kind == "flag":
         return (word.kind == "flag" and _lower(value) in BOOLEANS_TRUE) or (
-            word.kind == "parts" and not any(part.required for part in word.parts)
+            word.kind == "parts" and value is True and not any(part.required for part in word.parts)
         )
     if word.kind == "parts":
         return isinstance(value, Mapping)

@@ -99,9 +99,14 @@ class Inputs:
         return bool(self.directives.get("refclock")) or own_clock
 
     @property
+    def reads_other_files(self) -> bool:
+        """Return whether chronyd reads drop-ins or included files, which may fill any set of trust anchors."""
+        return self["dropins"] == "include" or any(map(self.has_line, ("include", "confdir")))
+
+    @property
     def distribution_sets(self) -> set[int]:
         """The sets of trust anchors that the operator's sources use and that only the distribution can fill."""
-        if self["dropins"] == "include" or {"include", "confdir"} & set(self.directives):
+        if self.reads_other_files:
             return set()
         used = {int(source.get("certset", 0)) for source in self.sources if source["nts"]}
         return used & {DISTRIBUTION_SET} - self.raw_sets
@@ -134,10 +139,7 @@ class Inputs:
             "host_path": self["certificate_host_path"],
             "key_host_path": self["certificate_key_host_path"],
         }
-        more = [
-            {name: value for name, value in pair.items() if value is not None} for pair in self["more_certificates"]
-        ]
-        return _pairs.pairs(main, self["certificate_dir"], more, MADE_IN)
+        return _pairs.pairs(main, self["certificate_dir"], list(map(_more, self["more_certificates"])), MADE_IN)
 
     def raw_values(self, name: str) -> list[str]:
         """Return the arguments of each line of a directive in chrony_nts_raw_lines, in order."""
@@ -180,3 +182,14 @@ class Inputs:
     def ntsport(self) -> int:
         """The TCP port of the server's key exchange in chrony_nts_directives, without raw lines."""
         return int(self.directives.get("ntsport") or NTSKE_PORT)
+
+
+def _more(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of chrony_nts_more_certificates without unset values, with its flag and its number as such."""
+    unset = {name for name, value in pair.items() if value is None or (value is False and name != "new_key")}
+    given = {name: value for name, value in pair.items() if name not in unset}
+    if "new_key" in given:
+        given["new_key"] = bool(boolean(given["new_key"]))
+    if "lifetime_days" in given:
+        given["lifetime_days"] = int(given["lifetime_days"])
+    return given

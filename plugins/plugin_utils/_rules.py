@@ -407,8 +407,7 @@ def _sets_of_trust_anchors_are_free(inputs: Inputs) -> Iterator[str]:
 
 @rule
 def _the_sets_of_sources_are_filled(inputs: Inputs) -> Iterator[str]:
-    # Drop-ins and included files may fill any set.
-    if inputs["dropins"] == "include" or {"include", "confdir"} & set(inputs.directives):
+    if inputs.reads_other_files:
         return
     used = {int(source.get("certset", 0)) for source in inputs.sources if source["nts"]}
     empty = sorted(used - {*inputs.anchor_sets, *inputs.raw_sets, 0, DISTRIBUTION_SET})

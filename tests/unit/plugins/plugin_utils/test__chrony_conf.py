@@ -315,4 +315,5 @@ def test_what_is_allowed_and_denied_is_found_however_it_is_written() -> None:
         "2001:db8::1/128",
     ]
     assert contradictions(["all"], ["all"]) == ["all"]
+    assert contradictions(["", " "], [""]) == []
     assert contradictions(["192.0.2.0/24"], ["192.0.2.0/25"]) == contradictions(None, False) == []

@@ -54,6 +54,12 @@ def test_a_client_with_everything_installed_needs_no_installation() -> None:
     assert "makestep 1.0 3" in host["directive_lines"]
 
 
+def test_a_flag_and_a_number_of_another_certificate_may_be_text() -> None:
+    more = {"id": "a", "names": ["a.example.org"], "new_key": "no", "lifetime_days": "30", "content": False}
+    host = planned({**SERVER, "chrony_nts_more_certificates": [more]})
+    assert [(pair["new_key"], pair["lifetime_days"]) for pair in host["pairs"]] == [(False, 90), (False, 30)]
+
+
 def test_a_server_needs_the_package_for_its_certificates() -> None:
     host = planned(SERVER)
     assert host["missing_packages"] == ["python3-cryptography"]
