@@ -4,6 +4,8 @@
 """A server's proof that it serves, under any directives of its operator, and its report where it has no proof.
 
 Real chronyds of four suites, each in a network namespace with the addresses of rooms.py.
+
+Long: the programs that rely on the proof are tested on the same daemons.
 """
 
 from __future__ import annotations
@@ -317,8 +319,7 @@ def test_the_status_of_a_pair_is_what_chronyd_serves(
         assert (status["problems"], status["due"], len(status["warnings"])) == ([], False, 1)
         assert "The CA that issues this server's certificates ends in 30 days" in status["warnings"][0]
         assert (round(status["remaining_days"]), round(status["lifetime_days"])) == (30, 31)
-        # The chain has its CA, with the same dates.
-        assert round(status["issuer_remaining_days"]) == 30
+        assert round(status["issuer_remaining_days"]) == 30  # the CA has the same dates
         assert pair_manager.renew() == {"changed": False, "served": status["file"], "actions": []}
         assert manager.run_for_pair(pair_manager, arguments) == 0
         assert "chronyd serves it." in capsys.readouterr().out
