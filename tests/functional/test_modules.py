@@ -259,8 +259,7 @@ def test_chrony_monitor_installs_its_files_and_removes_them(tmp_path: Path) -> N
         assert foreseen["diff"][-1] == {"prepared": "nts-monitor.timer is enabled and started\n"}
         failed = run_module("chrony_monitor", given, wrapper)
         assert failed["msg"].startswith("`systemctl restart nts-monitor.timer` failed: "), failed
-        usage = subprocess.run([*wrapper, files[0], "--help"], capture_output=True, text=True, check=False)
-        assert usage.returncode == 0, usage
+        subprocess.run([*wrapper, files[0], "--help"], check=True)
         # The files are complete, and the timer does not run.
         second = run_module("chrony_monitor", {**given, "_ansible_check_mode": True}, wrapper)
         assert (second["changed"], second["changed_files"], second["diff"]) == (True, [], foreseen["diff"][-1:])
