@@ -123,6 +123,12 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
     changed = [folder.path for folder in wanted_folders(settings, user) if make_folder(module, folder)]
     if hand_over(module, settings.log, user):
         changed.append(settings.log)
+    # Only the settings of the last run, which the loop below replaces, name its folder.
+    old = left_over(settings)
+    for path in old if not module.check_mode else ():
+        remove(path)
+    changed += old
+    diffs += [{"prepared": f"{path} is removed\n"} for path in old]
     for file in wanted_files(settings, user, journal_groups(), program):
         current = is_current(file, magic)
         if not current:
@@ -131,11 +137,6 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
                 put(module, host, file, python)
         if set_attributes(module, file) or not current:
             changed.append(file.path)
-    old = left_over(settings)
-    for path in old if not module.check_mode else ():
-        remove(path)
-    changed += old
-    diffs += [{"prepared": f"{path} is removed\n"} for path in old]
     starts = start(module, host, changed)
     diffs += [{"prepared": f"{UNITS[0]} is enabled and started\n"}] if starts else []
     notes += collector.read_json(os.path.join(settings.state, STATUS)).get("failures", [])

@@ -278,8 +278,8 @@ def test_chrony_monitor_installs_its_files_and_removes_them(tmp_path: Path) -> N
         assert run_module("chrony_monitor", {"state": "absent"}, wrapper)["changed"] is False
 
 
-def test_chrony_monitor_takes_its_metrics_out_of_a_former_folder(tmp_path: Path) -> None:
-    former = "/var/lib/node_exporter"
+@pytest.mark.parametrize("former", ["/var/lib/node_exporter", "/var/lib/securetime-textfiles"])
+def test_chrony_monitor_takes_its_metrics_out_of_a_former_folder(former: str, tmp_path: Path) -> None:
     left = [f"{former}/nts-monitor.prom", f"{former}/nts-monitor"]
     with rooms.room(tmp_path / "room") as place:
         wrapper = disposable(place, tmp_path)
