@@ -334,8 +334,9 @@ def incapable(inputs: Inputs, chrony: Row, skip_for: str, known: bool) -> list[s
     environment = chrony["environment"]
     unit = chrony["unit"] or {}
     found = []
-    # The role itself removes a runtime mask, which is that of an earlier run.
-    if unit.get("unit_file_state") == "masked":
+    # The role itself removes a runtime mask, which is that of an earlier run, and reinstalls an empty unit file, which
+    # systemd takes for a mask.
+    if known and unit.get("unit_file_state") == "masked":
         found.append(
             f"The unit {unit['name']} is masked on this host, so that systemd does not start chronyd. Run `systemctl"
             f" unmask {unit['name']}` on the host, if chronyd is to run there."

@@ -147,6 +147,9 @@ def test_a_masked_unit_is_a_problem_before_the_host_is_touched() -> None:
     assert "is masked on this host" in problem
     assert "`systemctl unmask chrony.service`" in problem
     assert planned(unit={"name": "chrony.service", "unit_file_state": "masked-runtime"})["problems"] == []
+    # systemd takes an empty file for a mask, which the role reinstalls with the empty program.
+    emptied = planned(unit={"name": "chrony.service", "unit_file_state": "masked"}, daemon__version=None)
+    assert (emptied["problems"], emptied["half_installed"]) == ([], True)
 
 
 def test_a_masked_rival_is_left_alone() -> None:
