@@ -123,8 +123,7 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
     changed = [folder.path for folder in wanted_folders(settings, user) if make_folder(module, folder)]
     if hand_over(module, settings.log, user):
         changed.append(settings.log)
-    # Only the settings of the last run, which the loop below replaces, name its folder.
-    old = left_over(settings)
+    old = left_over(settings)  # by the settings of the last run, which the loop below replaces
     for path in old if not module.check_mode else ():
         remove(path)
     changed += old
