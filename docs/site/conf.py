@@ -13,8 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 project = "securetime.nts"
 author = "securetime.nts contributors"
-# Sphinx reads the setting by this name, which hides a built-in function.
-copyright = f"2026, {author}"  # noqa: A001
+project_copyright = f"2026, {author}"
 version = release = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
 extensions = ["myst_parser", "sphinx_antsibull_ext"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}

@@ -12,6 +12,7 @@ import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,11 +73,10 @@ class Host:
         """Return the ruleset of the kernel."""
         return self.run(["nft", "--stateless", "list", "ruleset"]).stdout
 
-    def manage(self, *, check: bool = False, allow: Sequence[str] = ALLOW, **other: object) -> Report:
+    def manage(self, *, check: bool = False, allow: Sequence[str] = ALLOW, **other: Any) -> Report:
         """Open the ports, or close them where no subnet is allowed."""
-        given = {"udp_ports": [123], "tcp_ports": [4460], "nft_include": str(self.include), **other}
-        # mypy cannot match the values of the dictionary with the types of the fields.
-        return manage(self.system, Request(allow, **given) if allow else Request(), check)  # type: ignore[arg-type]
+        given: dict[str, Any] = {"udp_ports": [123], "tcp_ports": [4460], "nft_include": str(self.include), **other}
+        return manage(self.system, Request(allow, **given) if allow else Request(), check)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from mutmut.mutation.diff_apply import get_diff_for_mutant
 
 LIST = Path(__file__).with_name("mutation.yml")
 NTS = "ansible_collections/securetime/nts"
@@ -112,9 +113,6 @@ def results(work: Path, file: str) -> dict[str, int | None]:
 
 def survivor(file: str, name: str) -> Mutant:
     """Return a mutant with its diff, in mutmut's folder."""
-    # The tests of this file run where mutmut is not installed.
-    from mutmut.mutation.diff_apply import get_diff_for_mutant  # noqa: PLC0415
-
     lines = str(get_diff_for_mutant(name, path=f"{NTS}/{file}")).splitlines()
     # Without the header of the diff, and without indentation, which a change around the line changes.
     changed = [f"{line[0]} {line[1:].strip()}" for line in lines[2:] if line[:1] in ("-", "+")]

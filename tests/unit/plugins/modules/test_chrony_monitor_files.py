@@ -23,7 +23,6 @@ from ansible_collections.securetime.nts.plugins.module_utils._monitor.installati
     File,
     Folder,
     User,
-    user_of_monitor,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._pair import archive
 from ansible_collections.securetime.nts.plugins.modules import chrony_monitor
@@ -67,8 +66,8 @@ def test_a_log_in_a_missing_folder_means_that_the_role_makes_it(tmp_path: Path) 
     assert [settings.log_folder_made for settings in made] == [False, True]
 
 
-@pytest.mark.skipif(user_of_monitor() is not None, reason="chrony is installed on this controller")
-def test_without_chrony_only_check_mode_has_a_user(tmp_path: Path) -> None:
+def test_without_chrony_only_check_mode_has_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chrony_monitor, "user_of_monitor", lambda: None)
     assert chrony_monitor.user_of(module(tmp_path, check_mode=True)) == User(CHRONY_USERS[0])
     with pytest.raises(TransactionError, match=r"chronyd's user .* is missing: install chrony first"):
         chrony_monitor.user_of(module(tmp_path))

@@ -110,7 +110,7 @@ def test_every_folder_on_the_way_is_checked(tmp_path, monkeypatch):
     assert {str(tmp_path / name) for name in ("etc", "between", "end")} <= set(checked)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="flags are root's to set")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can set file flags")
 @pytest.mark.parametrize(
     ("flag", "on", "message"),
     [

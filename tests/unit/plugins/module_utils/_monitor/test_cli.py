@@ -117,7 +117,7 @@ def test_collect_takes_settings_that_it_can_read_alone(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("<3>nts-monitor: The settings ")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a folder of another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_collect_runs_as_the_owner_of_its_folder_alone(tmp_path, capsys):
     state = tmp_path / "state"
     state.mkdir()

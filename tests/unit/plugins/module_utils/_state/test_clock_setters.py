@@ -86,7 +86,8 @@ def found():
 
 
 @pytest.mark.skipif(
-    not int(host.status_of("self")["CapEff"], 16) >> host.CAP_SYS_TIME & 1, reason="needs the right to set the clock"
+    not int(host.status_of("self")["CapEff"], 16) >> host.CAP_SYS_TIME & 1,
+    reason="only a process with CAP_SYS_TIME can start one that has it",
 )
 def test_a_process_with_the_right_is_found(phc2sys):
     assert ("phc2sys", phc2sys) in found()

@@ -98,7 +98,7 @@ def test_a_file_that_is_gone_names_nothing(tmp_path):
     assert declared_sources(str(tmp_path / "gone")) == []
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize(
     ("closed", "mode", "expected"),
     [
