@@ -122,7 +122,11 @@ def test_offsets_of_all_reports_agree(any_capture):
 
 def test_every_source_has_its_rows_of_every_report(any_capture):
     if any_capture.state in UNANSWERED:
-        pytest.skip("nothing to join")
+        # A stopped chronyd reports no source, and an ordinary user gets the report `sources` alone.
+        found = any_capture.take().get("sources") or []
+        assert bool(found) == (any_capture.state == "ordinary_user")
+        assert {source[part] for source in found for part in ("auth", "ntpdata", "selection")} <= {None}
+        return
     raw = {values[2]: values for values in columns(any_capture, chronyc.SOURCES)}
     auth = {values[0]: values for values in columns(any_capture, chronyc.AUTHDATA)}
     ntp = {values[0]: values for values in columns(any_capture, chronyc.NTPDATA)}
