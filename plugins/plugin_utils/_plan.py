@@ -340,6 +340,7 @@ def incapable(inputs: Inputs, chrony: Row, skip_for: str, known: bool) -> list[s
         found.append(
             f"The unit {unit['name']} is masked on this host, so that systemd does not start chronyd. Run `systemctl"
             f" unmask {unit['name']}` on the host, if chronyd is to run there."
+            " Reinstall chrony if the unit file is empty."
         )
     if environment["fips"]:
         found.append(

@@ -322,6 +322,7 @@ def _assert_startable(state: Dict[str, str], options: Options) -> None:
         raise TransactionError(
             f"{options.service} is masked, so that systemd does not start chronyd; nothing was changed. Run `systemctl"
             f" unmask {'--runtime ' if runtime else ''}{options.service}` on the host, if chronyd is to run there."
+            " Reinstall chrony if the unit file is empty."
         )
 
 
