@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ansible_collections.securetime.nts.plugins.plugin_utils._report.document import (
     Document,
@@ -19,7 +19,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._report.document im
     read_earlier,
 )
 from ansible_collections.securetime.nts.plugins.plugin_utils._report.page import page
-from ansible_collections.securetime.nts.plugins.plugin_utils._report.rows import Row, without_facts
+from ansible_collections.securetime.nts.plugins.plugin_utils._report.rows import without_facts
 from ansible_collections.securetime.nts.plugins.plugin_utils._report.table import table
 
 NAMES = {"html": "report.html", "json": "report.json", "csv": "report.csv"}
@@ -45,7 +45,8 @@ def fleet(
         found = result.get("row")
         if isinstance(found, Mapping):
             # The plugin nts_report_host has built this row from validated values.
-            yield Member(host, host in servers, list(result["names"]), cast("Row", dict(found)))
+            row: Any = dict(found)
+            yield Member(host, host in servers, list(result["names"]), row)
         else:
             state = "unreachable" if result.get("unreachable") else "unreadable"
             message = str(result.get("msg") or "Ansible has no result of this host.")
