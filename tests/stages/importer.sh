@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 copy=$(tests/stages/copy.sh importer)
+# The tarball of an earlier run would stop ansible-galaxy.
+rm -rf .build/importer/result
 mkdir -p .build/importer/result
 cd .build/importer/result
 python -m galaxy_importer.main --git-clone-path "$copy" --output-path . 2>&1 | tee log
