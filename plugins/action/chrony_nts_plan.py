@@ -22,6 +22,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _requests,
     _roots,
     _rules,
+    _variables,
 )
 from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction, host_of
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
@@ -40,7 +41,8 @@ class ActionModule(HostAction):
         """Return the plan; see the documentation of the module of the same name."""
         _checked, given = self.validate_argument_spec(
             {
-                "variables": {"type": "dict", "required": True},
+                # Ansible's own error for another type than a dictionary prints no cause; _variables.missing() does.
+                "variables": {"type": "raw", "required": True},
                 "platforms": {"type": "dict", "required": True},
                 "first_seen": {"type": "dict"},
             }
@@ -79,9 +81,9 @@ class ActionModule(HostAction):
 
 def _mistakes(host: str, variables: Mapping[str, Any], task_vars: Mapping[str, Any]) -> list[str]:
     """Return every mistake in the variables of the role; warn of unknown names."""
-    if "chrony_nts_sources" not in variables:
-        # Before ansible-core 2.19, a date or .inf in one variable turns all of them into one text.
-        return ["A chrony_nts_ variable holds a date or .inf in YAML: quote it."]
+    missing = _variables.missing(variables)
+    if missing:
+        return missing
     names = [name for name in task_vars if isinstance(name, str)]
     for warning in _rules.unknown_names(names, variables):
         Display().warning(warning)

@@ -140,6 +140,20 @@ MAY_BE_MISSING = ("like", "tool_packages", "directives", "sources", "certificate
 BY_NAME = {word.name: word for word in VARIABLES.parts}
 
 
+def missing(variables: Any) -> list[str]:
+    """Return a sentence for each variable of the role that its task did not receive."""
+    if not isinstance(variables, Mapping):
+        # Before ansible-core 2.19, a date or .inf in one variable turns all of them into one text.
+        return ["A chrony_nts_ variable holds a date or .inf in YAML: quote it."]
+    absent = [name for name in (*BY_NAME, *OWN_FORMS) if name not in variables]
+    # Ansible leaves an omitted value out of a parameter, and does not fall back to the default of the role.
+    return [
+        f"{name} is set to omit, which leaves out a parameter of a task, not a variable. Set it to a value, or do not"
+        " set it."
+        for name in absent
+    ]
+
+
 def mistakes(variables: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return sentences by variable, for each value with a wrong type or out of range."""
     found = {name: _of_one(word, variables[name]) for name, word in BY_NAME.items()}

@@ -75,6 +75,11 @@ def test_a_mistake_ends_the_plan(tmp_path: Path, variables: dict[str, Any], mess
     assert (status, message in output) == (2, True), output
 
 
+def test_an_omitted_variable_is_named(tmp_path: Path) -> None:
+    status, output = play(tmp_path, tasks=[plan_task(chrony_nts_acme_email="{{ nothing | default(omit) }}")])
+    assert (status, "chrony_nts_acme_email is set to omit" in output) == (2, True), output
+
+
 def test_a_misspelled_variable_is_named(tmp_path: Path) -> None:
     status, output = play(tmp_path, "-e", "chrony_nts_souces=x", tasks=[plan_task()])
     assert (status, "chrony_nts_souces is not a variable of this role" in output) == (2, True), output

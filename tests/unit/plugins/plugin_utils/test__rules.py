@@ -112,6 +112,21 @@ def test_a_value_of_another_kind_is_named_and_hides_no_other_mistake(word: Word)
         assert word.name == "chrony_nts_symmetric_keys" or any("symmetric_keys" in sentence for sentence in found)
 
 
+def test_an_omitted_variable_is_named() -> None:
+    given = variables({})
+    assert _variables.missing(given) == []
+    del given["chrony_nts_acme_email"], given["chrony_nts_sources"]
+    assert [sentence.partition(" is set to omit")[0] for sentence in _variables.missing(given)] == [
+        "chrony_nts_acme_email",
+        "chrony_nts_sources",
+    ]
+
+
+def test_variables_that_ansible_made_one_text_are_explained() -> None:
+    text = "{'chrony_nts_sources': [], 'chrony_nts_acme_email': datetime.date(2026, 1, 1)}"
+    assert _variables.missing(text) == ["A chrony_nts_ variable holds a date or .inf in YAML: quote it."]
+
+
 def test_a_mistyped_variable_is_reported_once() -> None:
     found = mistakes(variables({"chrony_nts_sources": 5, "chrony_nts_server_names": "a"}))
     assert [sentence.split(":")[0] for sentence in found] == [
