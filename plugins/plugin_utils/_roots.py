@@ -42,7 +42,7 @@ class Root(NamedTuple):
 
 
 def read_file(path: str) -> str:
-    """Return the text of a file on the controller; empty if the file is missing."""
+    """Return the text of a file on the controller; empty if the file is missing. Raise OSError if it is unreadable."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
@@ -51,7 +51,7 @@ def read_file(path: str) -> str:
 
 
 def root(inputs: Inputs, read: Callable[[str], str] = read_file) -> Root:
-    """Return the root CA that signs, from the variables or from chrony_nts_ca_dir."""
+    """Return the root CA that signs, from the variables or from chrony_nts_ca_dir. Raise OSError as read does."""
     if inputs["ca_certificate_content"]:
         return Root("chrony_nts_ca_certificate_content", inputs["ca_certificate_content"], inputs["ca_key_content"])
     folder = str(inputs["ca_dir"])
@@ -59,10 +59,28 @@ def root(inputs: Inputs, read: Callable[[str], str] = read_file) -> Root:
 
 
 def roots(inputs: Inputs, read: Callable[[str], str] = read_file) -> list[str]:
-    """Return the CA certificates for clients: the root CA, and during a rotation the next or the previous one."""
-    folder = str(inputs["ca_dir"])
-    others = [] if inputs["ca_certificate_content"] else [read(f"{folder}/{name}") for name in ROTATING]
-    return [text for text in [root(inputs, read).certificate, *others] if text]
+    """Return the CA certificates for clients: the root CA, and during a rotation the next or the previous one.
+
+    Do not read the key: clients need none, and a user who only sets up clients may not have access to it. Raise OSError
+    as read does.
+    """
+    if inputs["ca_certificate_content"]:
+        return [inputs["ca_certificate_content"]]
+    return [text for text in (read(f"{inputs['ca_dir']}/{name}") for name in ("root.pem", *ROTATING)) if text]
+
+
+def unreadable(inputs: Inputs, read: Callable[[str], str] = read_file) -> Iterator[str]:
+    """Yield a sentence for the first file of the root CA that exists and that this user cannot read."""
+    signs = any(pair["provider"] == "ownca" for pair in inputs.pairs)
+    try:
+        roots(inputs, read)
+        if signs:
+            root(inputs, read)
+    except OSError as problem:
+        yield (
+            f"{problem.filename} on the controller cannot be read ({problem.strerror}). Run Ansible as the user who"
+            " made chrony_nts_ca_dir, or correct the permissions there."
+        )
 
 
 def problems(inputs: Inputs, found: Root, now: float | None = None) -> Iterator[str]:

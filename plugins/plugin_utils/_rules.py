@@ -619,8 +619,9 @@ def _the_root_ca_comes_whole(inputs: Inputs) -> Iterator[str]:
 
 @rule
 def _the_root_ca_can_sign(inputs: Inputs) -> Iterable[str]:
-    if not any(pair["provider"] == "ownca" for pair in inputs.pairs):
-        return []
+    unreadable = list(_roots.unreadable(inputs))
+    if unreadable or not any(pair["provider"] == "ownca" for pair in inputs.pairs):
+        return unreadable
     return _roots.problems(inputs, _roots.root(inputs))
 
 

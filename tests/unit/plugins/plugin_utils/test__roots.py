@@ -18,6 +18,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509 import reques
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK, fingerprint, marked_roots
 from ansible_collections.securetime.nts.plugins.plugin_utils import _roots
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
+from ansible_collections.securetime.nts.plugins.plugin_utils._rules import mistakes
 
 from .plan_input import DEFAULTS, SERVER
 
@@ -141,3 +142,27 @@ def test_another_root_replaces_the_trusted_one_only_on_purpose() -> None:
     assert list(_roots.lost(Inputs(DEFAULTS), [GOOD], both)) == []
     for allowed in ({"chrony_nts_replace_root_ca": True}, {"chrony_nts_trust_own_ca": False}):
         assert list(_roots.lost(Inputs({**DEFAULTS, **allowed}), [GOOD], own_ca)) == []
+
+
+def test_clients_need_no_key_of_the_root_ca(tmp_path: Path) -> None:
+    (tmp_path / "root.pem").write_text(GOOD)
+
+    def read(path: str) -> str:
+        if path.endswith(".key"):
+            raise PermissionError(13, "Permission denied", path)
+        return _roots.read_file(path)
+
+    folder = {"chrony_nts_ca_dir": str(tmp_path)}
+    client, server = Inputs({**DEFAULTS, **folder}), Inputs({**DEFAULTS, **SERVER, **folder})
+    assert (_roots.roots(client, read), list(_roots.unreadable(client, read))) == ([GOOD], [])
+    assert _roots.roots(server, read) == [GOOD]
+    (problem,) = _roots.unreadable(server, read)
+    assert problem.startswith(f"{tmp_path}/root.key on the controller cannot be read (Permission denied).")
+
+
+def test_an_unreadable_folder_of_the_root_ca_is_a_mistake(tmp_path: Path) -> None:
+    # A file in the place of the folder fails for root, too.
+    (tmp_path / "ca").write_text("")
+    found = mistakes({**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path / "ca")})
+    assert len(found) == 1
+    assert found[0].startswith(f"{tmp_path}/ca/root.pem on the controller cannot be read (Not a directory).")
