@@ -95,7 +95,7 @@ def _mistakes(host: str, variables: Mapping[str, Any], task_vars: Mapping[str, A
 def _warnings(host: str, inputs: Inputs, variables: Mapping[str, Any]) -> Iterator[str]:
     """Yield warnings about several hosts together, which no single host shows."""
     hostvars = variables.get("hostvars", {})
-    for path in _requests.left_over(str(inputs["ca_dir"]), hostvars):
+    for path in _requests.left_over_if_known(str(inputs["ca_dir"]), hostvars, AnsibleError):
         yield (
             f"{path} is the CA of no server of this inventory that signs itself, and clients trust it. Run the"
             " playbook securetime.nts.site with chrony_nts_site_forget_server_cas=true to end that."

@@ -42,8 +42,8 @@ def warning(
     """Return a warning about the servers of a play that each serve their own clock; empty for all but the first server.
 
     hosts are the hosts of the play, and variables the variables of each. Skip a host whose variables raise failure
-    (a template error): that host's own tasks report it. Inputs of this host (own) that are not among its variables come
-    from the play, so they hold for all hosts. Return early on a host that follows a source.
+    (a template error) or have a wrong type: that host's own tasks report it. Inputs of this host (own) that are not
+    among its variables come from the play, so they hold for all hosts. Return early on a host that follows a source.
     """
     own_row = {**{name: inputs[name] for name in NAMES}, "directives": inputs.directives}
     if not inputs.is_true("server_enabled") or not serves_own_clock(own_row):
@@ -91,7 +91,8 @@ def _islands(
     failure: type[Exception],
 ) -> Iterator[str]:
     for host in hosts:
-        with contextlib.suppress(failure):
+        # The tasks of that host report its mistake: a template error, or a value of a wrong type.
+        with contextlib.suppress(failure, AttributeError, TypeError):
             if _is_island(variables.get(host, {}), shared):
                 yield host
 

@@ -19,7 +19,16 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.request impor
     pem_of,
 )
 
-__all__ = ["HAS_CRYPTOGRAPHY", "checked", "label", "label_problems", "labelled", "left_over", "message"]
+__all__ = [
+    "HAS_CRYPTOGRAPHY",
+    "checked",
+    "label",
+    "label_problems",
+    "labelled",
+    "left_over",
+    "left_over_if_known",
+    "message",
+]
 
 Row = dict[str, Any]
 
@@ -51,6 +60,17 @@ def left_over(ca_dir: str, hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     paths = sorted(Path(ca_dir, "servers").glob("*.pem"))
     known = {name for host, variables in hosts.items() for name in _own_labels(host, variables)} if paths else set()
     return [str(path) for path in paths if path.stem not in known]
+
+
+def left_over_if_known(ca_dir: str, hosts: Mapping[str, Mapping[str, Any]], failure: type[Exception]) -> list[str]:
+    """Return left_over(), or nothing where the variables of a host raise failure or have a wrong type.
+
+    That host's own tasks report its mistake.
+    """
+    try:
+        return left_over(ca_dir, hosts)
+    except (failure, AttributeError, KeyError, TypeError):
+        return []
 
 
 def _own_labels(host: str, variables: Mapping[str, Any]) -> Iterator[str]:

@@ -87,3 +87,8 @@ def test_what_an_island_is(change: dict[str, Any], alone: bool) -> None:
 
 def test_a_host_that_follows_something_looks_at_no_other() -> None:
     assert warning("a", {"a": FOLLOWER, "b": Untemplatable()}) == ""
+
+
+def test_a_mistake_of_another_host_does_not_stop_this_one() -> None:
+    wrong = {**ISLAND, "chrony_nts_raw_lines": None}
+    assert "a, c each serve" in warning("a", {"a": ISLAND, "b": wrong, "c": ISLAND})

@@ -123,6 +123,16 @@ def test_the_ca_of_a_server_that_is_gone_is_left_over(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("wrong", [[{"provider": "selfsigned"}], ["more"], 5])
+def test_a_mistake_of_another_host_leaves_no_ca_over(tmp_path: Path, wrong: Any) -> None:
+    (tmp_path / "servers").mkdir()
+    (tmp_path / "servers" / "gone.pem").write_text("PEM")
+    hosts = {"nts1": {"chrony_nts_more_certificates": []}, "nts2": {"chrony_nts_more_certificates": wrong}}
+    assert _requests.left_over_if_known(str(tmp_path), hosts, ValueError) == []
+    del hosts["nts2"]
+    assert _requests.left_over_if_known(str(tmp_path), hosts, ValueError) == [str(tmp_path / "servers" / "gone.pem")]
+
+
 @pytest.mark.parametrize(
     ("host", "wrong"), [("nts1", False), ("nts1.example.org", False), ("../x", True), ("a/b", True)]
 )
