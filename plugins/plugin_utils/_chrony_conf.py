@@ -389,11 +389,14 @@ SOURCE = made_of(
 def normal(word: Word, value: Any) -> Any:
     """Convert a value in the syntax of chrony.conf, or of other roles, to the structure of the table.
 
-    `"1.0 3"` of makestep becomes {threshold: "1.0", limit: "3"}, `"*"` of hwtimestamp [{interface: "*"}], and
-    `"tracking statistics"` of log a list. Return a value that has neither syntax unchanged: `problems` reports it.
+    `"1.0 3"` of makestep becomes {threshold: "1.0", limit: "3"}, `"*"` of hwtimestamp [{interface: "*"}],
+    `"tracking statistics"` of log a list, and `"no"` of a flag False. Return a value that has neither syntax unchanged:
+    `problems` reports it.
     """
     if value is None or value is False:
         return value
+    if word.kind == "flag" and _lower(value) in BOOLEANS_FALSE:
+        return False
     if not word.several:
         return _normal_one(word, value)
     return [_normal_one(word, item) for item in (value if isinstance(value, list) else [value])]

@@ -561,9 +561,8 @@ def directives(inputs: Inputs, place: Row) -> Row:
     Without ntsdumpdir, every restart forces all clients and servers to repeat their key exchanges. Without dumpdir
     (and -r), a restarted chronyd loses its measurements. rtcsync excludes any other use of the real-time clock.
     """
-    raw = words_of("\n".join(map(str, inputs["raw_lines"])))
     clocks = inputs.directives.get("refclock") or []
-    uses_rtc = "rtcfile" in {*inputs.directives, *raw} or any(clock.get("driver") == "RTC" for clock in clocks)
+    uses_rtc = inputs.has_line("rtcfile") or any(clock.get("driver") == "RTC" for clock in clocks)
     return {
         "driftfile": {"path": place["drift_file"]},
         "keyfile": place["key_file"],

@@ -778,6 +778,8 @@ def test_the_directives_of_a_client_are_complete() -> None:
         ({"chrony_nts_directives": {"refclock": [{"driver": "RTC", "parameter": "/dev/rtc0"}]}}, False),
         ({"chrony_nts_directives": {"rtcfile": "/var/lib/chrony/rtc"}}, False),
         ({"chrony_nts_raw_lines": ["log tracking", "rtcfile /var/lib/chrony/rtc"]}, False),
+        ({"chrony_nts_directives": {"rtcfile": False}}, True),
+        ({"chrony_nts_directives": {"rtcfile": None}}, True),
     ],
 )
 def test_a_clock_of_the_host_is_not_set_where_chronyd_reads_it(variables: dict[str, Any], expected: bool) -> None:
