@@ -108,7 +108,9 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     # A chronyd that prints no version is half installed: a power cut interrupted the installation of its package.
     half_installed = bool(chrony["installed"] and not chrony["daemon"]["version"])
     version = chrony["daemon"]["version"] or ""
-    skip_for = version if inputs.is_true("skip_unsupported") else ""
+    # Of a chronyd without NTS, the tables know no part. The plan only says that it is too old.
+    skips = inputs.is_true("skip_unsupported") and not _chrony_conf.is_newer(NTS_SINCE, version)
+    skip_for = version if skips else ""
     pairs = [_public(pair) for pair in inputs.pairs]
     daemon = daemon_options(inputs, place, environment)
     user = daemon.options.get("u") or place["group"]

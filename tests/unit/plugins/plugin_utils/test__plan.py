@@ -314,6 +314,11 @@ def test_trust_restarts_a_chronyd_whose_key_exchanges_failed(state: str, effect:
         ({"environment__fips": True}, {}, "in FIPS mode, where NTS cannot run"),
         ({"environment__drop_ins": ["/a"]}, {"chrony_nts_dropins": "refuse"}, "'refuse', and there is /a"),
         ({"daemon": {"version": "3.5", "features": {}}}, {}, "version 3.5 without NTS.*4.0 or newer"),
+        (
+            {"daemon": {"version": "3.5", "features": {}}},
+            {"chrony_nts_skip_unsupported": True},
+            "version 3.5 without NTS.*4.0 or newer",
+        ),
         ({"daemon__features": {"NTS": False}}, {}, r"version 4.6.1 without NTS.*shows \+NTS"),
         (
             {},
@@ -350,6 +355,7 @@ def test_trust_restarts_a_chronyd_whose_key_exchanges_failed(state: str, effect:
         "in-fips-mode",
         "drop-ins-refused",
         "old-chronyd",
+        "old-chronyd-that-skips-options",
         "chronyd-built-without-nts",
         "option-of-a-later-chronyd",
         "choice-of-a-later-chronyd",
