@@ -20,14 +20,14 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._variables import V
 ROOT = Path(__file__).resolve().parents[4]
 GROUPS = yaml.safe_load((ROOT / "tests/functional/mistakes/hosts.yml").read_text())["all"]["children"]
 CASES = GROUPS["mistakes"]["hosts"]
+DEFAULTS = yaml.safe_load((ROOT / "roles/chrony_nts/defaults/main.yml").read_text())
 RANGES = {word.name: (int(word.low), int(word.high)) for word in VARIABLES.parts if word.kind == "integer"}
 
 
 def variables(case: dict[str, Any], host: str = "host.example.org") -> dict[str, Any]:
     """Return the role's defaults with the variables of a case."""
-    defaults = yaml.safe_load((ROOT / "roles/chrony_nts/defaults/main.yml").read_text())
     templated = {"chrony_nts_server_names": [host], "chrony_nts_ca_dir": "/srv/nts-ca"}
-    return {**defaults, **templated, **{name: case[name] for name in case if name in defaults}}
+    return {**DEFAULTS, **templated, **{name: case[name] for name in case if name in DEFAULTS}}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -270,3 +270,197 @@ def test_sentences_that_just_fit_into_a_message_are_shown() -> None:
     fitting = ["a" * 100, "b" * (_rules.LONGEST_MESSAGE - 100)]
     assert _rules.message(fitting) == "\n".join(fitting)
     assert _rules.message([fitting[0], fitting[1] + "b"]).splitlines()[1].startswith("1 more of them")
+
+
+ANCHOR = "-----BEGIN CERTIFICATE-----"
+ACME = {**SERVER, "chrony_nts_certificate_provider": "acme", "chrony_nts_acme_terms_agreed": True}
+HOST_PATH = {
+    **SERVER,
+    "chrony_nts_certificate_provider": "host_path",
+    "chrony_nts_certificate_host_path": "/etc/step/nts.pem",
+    "chrony_nts_certificate_key_host_path": "/etc/step/nts.key",
+}
+
+
+def source(**options: Any) -> dict[str, Any]:
+    """Return chrony_nts_sources with one source."""
+    return {"chrony_nts_sources": [{"address": "nts.example.org", **options}]}
+
+
+def lifetimes(leaf: int, issuing: int, root: int) -> dict[str, Any]:
+    """Return the lifetimes of a certificate, of the CA that issues it, and of the root CA, in days."""
+    return {
+        "chrony_nts_certificate_lifetime_days": leaf,
+        "chrony_nts_issuing_ca_lifetime_days": issuing,
+        "chrony_nts_ca_lifetime_days": root,
+    }
+
+
+# Values on both sides of a limit: variables, and a part of the only sentence, or None.
+LIMITS = [
+    # chronyd's defaults are 6 and 10.
+    (source(minpoll=10), None),
+    (source(minpoll=11), "the maxpoll of a source is less than its minpoll"),
+    (source(maxpoll=6), None),
+    (source(minpoll=7, maxpoll=7), None),
+    (source(minpoll=7, maxpoll=6), "the maxpoll of a source is less than its minpoll"),
+    (source(noselect=True), None),
+    (source(prefer=True, trust=True, require=True), None),
+    (source(noselect=True, trust=True), "nts.example.org in chrony_nts_sources sets 'noselect' together with"),
+    (source(noselect=True, require=True), "nts.example.org in chrony_nts_sources sets 'noselect' together with"),
+    (source(type="pool", maxsources=3), None),
+    ({"chrony_nts_daemon_options": ["-6"], "chrony_nts_sources": ["2001:db8::1", "nts.example.org"]}, None),
+    ({"chrony_nts_daemon_options": ["-4"], "chrony_nts_sources": ["192.0.2.1", "nts.example.org"]}, None),
+    (
+        {"chrony_nts_daemon_options": ["-6"], "chrony_nts_sources": ["192.0.2.1", "2001:db8::1", "192.0.2.2"]},
+        "never reaches the source 192.0.2.1, 192.0.2.2. Take out -6, or give the source an address of IPv6.",
+    ),
+    ({"chrony_nts_logs": True}, None),
+    ({"chrony_nts_logs": True, "chrony_nts_directives": {"log": []}}, "and log in chrony_nts_directives is empty"),
+    ({"chrony_nts_directives": {"log": False, "logdir": False}}, None),
+    (
+        {"chrony_nts_logs": True, "chrony_nts_directives": {"log": False, "logdir": False}},
+        "and log, logdir in chrony_nts_directives is empty",
+    ),
+    ({"chrony_nts_trust_anchors": [{"content": ANCHOR, "set": 2**32 - 1}]}, None),
+    ({"chrony_nts_trust_system_cas": False}, None),
+    ({"chrony_nts_trust_own_ca": False}, None),
+    (
+        {
+            "chrony_nts_trust_own_ca": False,
+            "chrony_nts_trust_system_cas": False,
+            "chrony_nts_trust_anchors": [{"content": ANCHOR}],
+        },
+        None,
+    ),
+    ({**source(certset=3), "chrony_nts_directives": {"include": "/etc/chrony/more.conf"}}, None),
+    ({**source(certset=3), "chrony_nts_directives": {"confdir": "/etc/chrony/more"}}, None),
+    ({**source(certset=1)}, None),
+    (
+        {"chrony_nts_sources": [{"address": "a", "certset": 9}, {"address": "b", "certset": 2}]},
+        "has the certset 2, 9, in which nobody is trusted",
+    ),
+    ({**SERVER, "chrony_nts_server_allow": ["192.0.2.0/24", "0.0.0.0/0", "::/0"]}, None),
+    (
+        {**SERVER, "chrony_nts_server_allow": ["192.0.2.7/24", "2001:db8::1/32"]},
+        "'192.0.2.7/24', '2001:db8::1/32' in chrony_nts_server_allow is not a subnet",
+    ),
+    ({"chrony_nts_firewall_nft_include": "/etc/nftables.d/a_b-c.1+@x.nft"}, None),
+    ({"chrony_nts_firewall_nft_include": "/etc//a.nft"}, "'/etc//a.nft' in chrony_nts_firewall_nft_include is not"),
+    ({**SERVER, "chrony_nts_raw_lines": ["port 0", "port 11123"]}, None),
+    ({**SERVER, "chrony_nts_raw_lines": ["port 11123", "port 0"]}, "port in chrony_nts_raw_lines is 0"),
+    ({"chrony_nts_raw_lines": ["port 0"]}, None),
+    ({**SERVER, "chrony_nts_raw_lines": ["port 0", "ntsntpserver ntp.example.org"]}, None),
+    ({"chrony_nts_raw_lines": ["noclientlog"]}, None),
+    ({"chrony_nts_raw_lines": ["noclientlog"], "chrony_nts_expected_clients": 100}, None),
+    *(
+        (
+            {"chrony_nts_directives": {"noclientlog": True, name: {"interval": 1}}},
+            f"chrony_nts_raw_lines turns off {name}: chronyd counts",
+        )
+        for name in ("ratelimit", "ntsratelimit", "cmdratelimit")
+    ),
+    (
+        {"chrony_nts_raw_lines": ["noclientlog", "cmdratelimit", "ratelimit"]},
+        "turns off ratelimit, cmdratelimit: chronyd counts",
+    ),
+    ({**SERVER, "chrony_nts_shared_keys": "a" * 63}, None),
+    ({**SERVER, "chrony_nts_shared_keys": "a" * 64}, "with at most 63 characters"),
+    ({**SERVER, "chrony_nts_raw_lines": ["ntsrotate 86400"]}, None),
+    ({**SERVER, "chrony_nts_directives": {"ntsdumpdir": False}}, None),
+    *(
+        (
+            {**SERVER, "chrony_nts_shared_keys": "pool", "chrony_nts_directives": {"ntsdumpdir": value}},
+            "ntsdumpdir in chrony_nts_directives is empty",
+        )
+        for value in (None, False)
+    ),
+    ({"chrony_nts_server_allow": ["192.0.2.0/24"], "chrony_nts_directives": {"deny": ["192.0.2.0/24"]}}, None),
+    ({"chrony_nts_directives": {"cmdallow": ["192.0.2.0/24"], "cmddeny": ["192.0.2.0/25"]}}, None),
+    (
+        {"chrony_nts_directives": {"cmdallow": ["192.0.2.7", "192.0.2.8"], "cmddeny": ["192.0.2.7", "192.0.2.8"]}},
+        "192.0.2.7/32, 192.0.2.8/32 is in cmdallow and in cmddeny",
+    ),
+    (
+        {**SERVER, "chrony_nts_server_names": ["nts_1.example.org", "a b", "192.0.2.1"]},
+        "(not 'nts_1.example.org', 'a b')",
+    ),
+    (lifetimes(365, 365, 365), None),
+    (lifetimes(364, 363, 365), "chrony_nts_certificate_lifetime_days (364) be no more"),
+    (lifetimes(30, 366, 365), "chrony_nts_issuing_ca_lifetime_days (366), and that no more"),
+    ({"chrony_nts_certificate_dir": "/srv/nts"}, None),
+    ({"chrony_nts_certificate_dir": "/homes/nts"}, None),
+    ({"chrony_nts_certificate_dir": "/srv"}, "chrony_nts_certificate_dir is '/srv'"),
+    *(
+        ({"chrony_nts_certificate_dir": folder}, f"chrony_nts_certificate_dir is '{folder}'")
+        for folder in ("/srv/a b", "srv/nts", "/var/lib/chrony", "/var/lib/chrony/nts", "/root/nts", "/tmp/nts")
+    ),
+    (HOST_PATH, None),
+    (
+        {**HOST_PATH, "chrony_nts_certificate_key_host_path": "/run/user/0/nts.key"},
+        "Not so for server.",
+    ),
+    ({**HOST_PATH, "chrony_nts_certificate_host_path": "etc/nts.pem"}, "Not so for server."),
+    ({**ACME, "chrony_nts_acme_terms_agreed": False}, "set chrony_nts_acme_terms_agreed to true"),
+    (ACME, None),
+    ({**ACME, "chrony_nts_acme_challenge": "dns-01", "chrony_nts_acme_certbot_options": ["--dns-x"]}, None),
+    (
+        {**ACME, "chrony_nts_acme_challenge": "dns-01", "chrony_nts_acme_client": "controller"},
+        "For the challenge dns-01",
+    ),
+    ({**ACME, "chrony_nts_acme_client": "controller"}, None),
+    (
+        {**ACME, "chrony_nts_acme_client": "controller", "chrony_nts_server_names": ["nts.example.org", "192.0.2.1"]},
+        None,
+    ),
+    ({**ACME, "chrony_nts_server_names": ["192.0.2.1"]}, "certbot takes neither IP addresses nor Ed25519, as server"),
+    ({"chrony_nts_ca_common_name": "a" * 64, "chrony_nts_ca_passphrase": "a" * 8}, None),
+    ({"chrony_nts_ca_common_name": "a", "chrony_nts_ca_passphrase": ""}, None),
+    ({"chrony_nts_ca_common_name": "a" * 65}, "must have 1 to 64 characters"),
+    ({"chrony_nts_ca_common_name": ""}, "must have 1 to 64 characters"),
+    ({"chrony_nts_ca_passphrase": "a" * 7}, "none or at least 8"),
+    ({"chrony_nts_ca_passphrase": "a"}, "none or at least 8"),
+    ({"chrony_nts_ca_dir": "nts-ca"}, "must be an absolute path on the controller"),
+    ({"chrony_nts_ca_certificate_content": "PRIVATE KEY"}, "needs chrony_nts_ca_certificate_content"),
+    ({"chrony_nts_package_version": "4.6.1-3+deb13u2"}, None),
+    ({"chrony_nts_package_version": "4"}, None),
+    ({"chrony_nts_package_version": "4*"}, None),
+    (
+        {"chrony_nts_sources": ["a b", "nts.example.org", "c d"]},
+        "'a b', 'c d' in chrony_nts_sources is not a host name or an IP address",
+    ),
+    (
+        {"chrony_nts_sources": [{"address": name, "type": "peer"} for name in ("a", "b")]},
+        "NTS cannot authenticate the peer a, b of",
+    ),
+    (
+        {"chrony_nts_sources": [{"address": name, "nts": False} for name in ("a", "b")]},
+        "follow the unauthenticated source a, b. Set its 'nts' to true",
+    ),
+    (
+        {
+            "chrony_nts_authselectmode": "mix",
+            "chrony_nts_symmetric_keys": [{"id": 1, "key": "HEX:00FF"}, {"id": "2", "key": "ASCII:a"}],
+            "chrony_nts_sources": [{"address": f"a{key}", "nts": False, "key": key} for key in (9, 1, 3, "2")],
+        },
+        "uses the key 3, 9, which is not in chrony_nts_symmetric_keys",
+    ),
+    ({"chrony_nts_symmetric_keys": [{"id": 1, "key": "HEX:00F"}]}, "a key that is written as HEX"),
+    ({"chrony_nts_symmetric_keys": [{"id": 1, "key": "ASCII:a b"}]}, "a key that is written as HEX"),
+    ({"chrony_nts_dhcp_sources": True, "chrony_nts_authselectmode": "mix"}, None),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), LIMITS)
+def test_a_limit_is_where_the_sentence_says(given: dict[str, Any], expected: str | None) -> None:
+    found = mistakes(variables(given))
+    assert len(found) == (expected is not None), found
+    assert expected is None or expected in found[0]
+
+
+def test_every_near_miss_is_found_among_other_names() -> None:
+    names = ["chrony_ntp_servers", "chrony_nts_sources", "chrony_nts_source", "other", "chrony_nts_sever_enabled"]
+    assert _rules.near_misses(names, variables({})) == {
+        "chrony_nts_source": "chrony_nts_sources",
+        "chrony_nts_sever_enabled": "chrony_nts_server_enabled",
+    }
