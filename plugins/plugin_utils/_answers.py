@@ -100,7 +100,9 @@ def python_problem(result: Mapping[str, Any], core: str) -> str:
     """Return why no module can run on a host; empty if this module failed for another reason."""
     output = "\n".join(str(result.get(name) or "") for name in ("msg", "module_stderr", "module_stdout"))
     if result.get("rc") == NOT_FOUND and "module_stdout" in result:
-        found = "Ansible finds no Python there"
+        # The shell names the path: that of ansible_python_interpreter, or of a launcher without its Python (pyenv).
+        lines = [line.strip(" .") for line in output.splitlines() if "not found" in line]
+        found = "Ansible finds no Python there" + (f" ({lines[0][:200]})" if lines else "")
     elif TOO_OLD.search(output):
         found = f"the Python that Ansible uses there is too old for ansible-core {core}"
     else:

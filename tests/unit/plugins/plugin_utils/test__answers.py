@@ -59,7 +59,11 @@ OLD_PYTHON = '  File "<stdin>", line 3\nSyntaxError: future feature annotations 
         ({"exception": "Module result", "module_stdout": "", "module_stderr": OLD_PYTHON, "rc": 1}, "too old"),
         ({"msg": "ansible-core requires a minimum of Python version 3.8. Current version: 3.7.16"}, "too old"),
         ({"msg": "Ansible requires Python 3.9 or newer on the target. Current version: 3.8.18"}, "too old"),
-        ({"msg": "?", "module_stdout": "", "module_stderr": "python3: not found", "rc": 127}, "finds no Python"),
+        (
+            {"msg": "?", "module_stdout": "", "module_stderr": "a\npython3: not found\n", "rc": 127},
+            "(python3: not found)",
+        ),
+        ({"msg": "?", "module_stdout": "", "module_stderr": "", "rc": 127}, "Ansible finds no Python there"),
     ],
 )
 def test_a_python_that_runs_no_module_is_named_as_the_reason(sent: dict[str, Any], reason: str) -> None:
