@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 import os
+import re
 from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
@@ -48,7 +49,8 @@ ARGUMENTS = {
             "from": {"type": "list", "elements": "path", "default": []},
             "owner": {"type": "str", "default": "root"},
             "group": {"type": "str", "default": "root"},
-            "mode": {"type": "str", "default": "0644"},
+            # Not str: Ansible would turn 0644 without quotes, which YAML reads as 420, into the text of another mode.
+            "mode": {"type": "raw", "default": "0644"},
             "effect": {
                 "type": "str",
                 "choices": ["restart", "sources", "keys", "nothing"],
@@ -233,7 +235,7 @@ def specs_of(module: AnsibleModule, host: System) -> List[FileSpec]:
             found += [before._replace(effect=item["effect"])] if before else []
         elif not (module.check_mode and item["from"] and not all(map(os.path.exists, item["from"]))):
             content = content_of(item, wanted["secrets"])
-            mode = int(item["mode"], 8)
+            mode = mode_of(item)
             found.append(FileSpec(item["path"], content, item["owner"], item["group"], mode, item["effect"]))
     return found
 
@@ -252,6 +254,14 @@ def requirements_of(wanted: Dict[str, Any]) -> Requirements:
     return Requirements(sorted(set(wanted["ntske_ports"])), sorted(set(wanted["certificate_dirs"])))
 
 
+def mode_of(item: Dict[str, Any]) -> int:
+    """Return the permissions of a file; raise ValueError where they are not octal digits in quotes."""
+    mode = item["mode"]
+    if not isinstance(mode, str) or not re.fullmatch("[0-7]{3,4}", mode):
+        raise ValueError(f"The mode of {item['path']} is {mode!r}: write it in octal and in quotes, as '0644'.")
+    return int(mode, 8)
+
+
 def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:
     """Return the desired content of a file; None for an absent one. Raise ValueError or TransactionError."""
     if item["state"] == "absent":
@@ -260,7 +270,7 @@ def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:
     if content is not None:
         return str(content)
     if item["from"]:
-        is_public = bool(int(item["mode"], 8) & 0o004)
+        is_public = bool(mode_of(item) & 0o004)
         return "".join(copied(path, is_public) for path in item["from"])
     raise ValueError(f"{item['path']} has no content: set its content, or its state to absent.")
 

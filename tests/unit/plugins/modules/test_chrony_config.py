@@ -148,6 +148,19 @@ def test_the_parameters_become_the_desired_files(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("mode", [0o644, 644, "u=rw", "", "0888", None, True])
+def test_a_mode_that_is_no_octal_text_is_an_error(mode: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"The mode of /a is .*: write it in octal and in quotes, as '0644'\."):
+        specs(tmp_path, wanted("/a", content="text\n", mode=mode))
+
+
+def test_ansible_keeps_a_number_as_the_mode() -> None:
+    given = {"config_file": "/c", "service": "chronyd.service", "files": [{"path": "/a", "content": "", "mode": 0o644}]}
+    with patch_module_args(given):
+        module = chrony_config.Module(argument_spec=chrony_config.ARGUMENTS, supports_check_mode=True)
+    assert module.params["files"][0]["mode"] == 0o644
+
+
 def test_a_secret_replaces_the_content(tmp_path: Path) -> None:
     (found,) = specs(tmp_path, wanted("/a", content="shown\n"), **{"/a": "SECRET\n"})
     assert found.content == "SECRET\n"
