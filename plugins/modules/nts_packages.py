@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -26,10 +26,19 @@ ARGUMENTS: Dict[str, Any] = {
 }
 
 
+def version_problems(versions: Dict[str, Any]) -> List[str]:
+    """Return a sentence for each version that is no text: YAML reads 4.10 as the number 4.1."""
+    wrong = [(name, version) for name, version in versions.items() if not (isinstance(version, str) and version)]
+    return [f"The version of {name} in versions is {version!r}: write it in quotes." for name, version in wrong]
+
+
 def main() -> None:
     """Install the packages."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     given = module.params
+    wrong = version_problems(given["versions"])
+    if wrong:
+        module.fail_json(msg=" ".join(wrong), cause="version")
     request = Request(
         given["name"],
         given["versions"],

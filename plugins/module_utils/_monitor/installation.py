@@ -234,3 +234,6 @@ def settings_problems(settings: Settings) -> Iterator[str]:
             yield f"{name} is {path!r}: set it to an absolute path without spaces, quotes, colons, % and backslashes"
     if settings.hook and not settings.hook[0].startswith("/"):
         yield f"hook is {' '.join(settings.hook)!r}: begin it with the absolute path of a program"
+    elif settings.hook and re.search(r"\s", settings.hook[0]) and not os.path.exists(settings.hook[0]):
+        # Ansible makes a list with one entry of a command that is text.
+        yield f"hook begins with {settings.hook[0]!r}: write the command as a list of words"

@@ -175,6 +175,7 @@ def test_the_timer(interval, accuracy):
         (Settings(log="/var/log/%h"), "log is"),
         (Settings(textfile_directory="relative"), "textfile_directory is 'relative'"),
         (Settings(hook=["notify.sh", "x"]), "hook is 'notify.sh x': begin it with the absolute path of a program"),
+        (Settings(hook=["/x/notify -v"]), "hook begins with '/x/notify -v': write the command as a list of words"),
     ],
 )
 def test_wrong_paths_are_explained(settings, said):
