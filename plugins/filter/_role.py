@@ -13,14 +13,25 @@ from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _clock,
     _plan,
     _requests,
+    _rules,
     _shared_keys,
+    _variables,
 )
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 
 def proof(variables: Mapping[str, Any], skip_for: str = "") -> dict[str, Any]:
     """Return the goal of verification for a host, without features that this version of chronyd lacks."""
-    return _plan.proof(Inputs(variables), skip_for)
+    try:
+        return _plan.proof(Inputs(variables), skip_for)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # The playbook verify does not run the rules, which report such a value.
+        found = _variables.missing(variables) or [
+            text for texts in _variables.mistakes(variables).values() for text in texts
+        ]
+        if not found:
+            raise
+        raise ValueError(_rules.message(found)) from None
 
 
 def change(variables: Mapping[str, Any], planned: dict[str, Any], anchors: list[dict[str, Any]]) -> dict[str, Any]:

@@ -792,6 +792,20 @@ def test_a_clock_of_the_host_is_not_set_where_chronyd_reads_it(variables: dict[s
     assert ("rtcsync" in planned(variables)["directive_lines"]) is expected
 
 
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"chrony_nts_trust_anchors": None}, "chrony_nts_trust_anchors has no value"),
+        ({"chrony_nts_verify_timeout": "soon"}, "chrony_nts_verify_timeout is 'soon': set it to a whole number"),
+    ],
+)
+def test_an_entry_point_without_the_rules_names_a_wrong_variable(variables: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        _role.proof({**DEFAULTS, **variables})
+    with pytest.raises(ValueError, match="chrony_nts_verify is set to omit"):
+        _role.proof({name: value for name, value in DEFAULTS.items() if name != "chrony_nts_verify"})
+
+
 def test_the_plan_of_a_pair_has_no_secret() -> None:
     given = {
         "chrony_nts_certificate_provider": "files",
