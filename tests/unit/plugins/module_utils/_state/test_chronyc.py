@@ -90,6 +90,23 @@ def test_unsynchronised_tracking_has_no_reference(capture):
     assert (row["leap_status"], row["reference_name"], row["synchronised"]) == ("not_synchronised", None, False)
 
 
+def test_derived_values_are_null_without_their_columns_of_tracking():
+    """The last columns of tracking are root delay, root dispersion, update interval and leap status."""
+    line = "0A4D0001,nts1.test,6,1.0,-0.000000001,0.0,0.0,0.0,0.0,0.0,0.000000003,0.000000002,64.0,Normal"
+    values = line.split(",")
+    replies = {report.command: "" for report in chronyc.REPORTS}
+
+    def derived(count):
+        replies["tracking"] = ",".join(values[:count])
+        taken = chronyc.take(lambda commands: [replies.get(command, "") for command in commands], pytest.fail)
+        return taken["tracking"]["synchronised"], taken["tracking"]["error_bound_seconds"]
+
+    # In whole nanoseconds, as chronyc prints.
+    assert derived(14) in ((True, 4e-09), (True, 5e-09))
+    assert derived(13) == (None, derived(14)[1])
+    assert [derived(count) for count in (11, 10, 4)] == [(None, None)] * 3
+
+
 def test_error_bound_is_offset_plus_dispersion_plus_half_the_delay(capture):
     raw = [float(value) for value in columns(capture("healthy"), chronyc.TRACKING)[0][4:12]]
     row = capture("healthy").take()["tracking"]
@@ -143,6 +160,21 @@ def test_every_source_has_its_rows_of_every_report(any_capture):
             source["ntpdata"] is not None or source["address"] is None or any_capture.version in ("4.0", "4.1", "4.2")
         )
         assert source["ntpdata"] is None or source["ntpdata"]["total_tx"] == int(ntp[key][30])
+
+
+def test_captured_reports_list_the_same_sources(any_capture):
+    taken = any_capture.take()
+    assert taken.get("warnings", []) == []
+    for source in taken.get("sources") or []:
+        assert not any("key" in (source[part] or {}) for part in ("auth", "ntpdata", "selection", "stats"))
+        assert "key" not in source
+
+
+def test_reachable_is_null_without_the_column_reach(capture):
+    healthy = capture("healthy")
+    rows = healthy.content["answers"]["sources -a"]
+    rows[0] = ",".join(rows[0].split(",")[:5])
+    assert [source["reachable"] for source in healthy.take()["sources"]] == [None, True]
 
 
 def test_sources_have_their_configured_names(capture):
@@ -237,13 +269,22 @@ def test_an_unreadable_number_is_an_error_with_its_line():
 
 
 def test_a_line_that_is_no_report_is_an_error():
-    with pytest.raises(chronyc.ChronycError, match="no report"):
+    with pytest.raises(chronyc.ChronycError, match="no report") as caught:
         chronyc.parse(chronyc.SOURCES, "Segmentation fault")
+    assert caught.value.line == "Segmentation fault"
+
+
+def test_a_row_ends_at_its_key_at_the_earliest():
+    answer = chronyc.parse(chronyc.SOURCES, "^,*,10.77.0.1")
+    assert [(row["mode"], row["key"], row["reach"]) for row in answer.rows] == [("server", "10.77.0.1", None)]
+    with pytest.raises(chronyc.ChronycError, match="no report"):
+        chronyc.parse(chronyc.SOURCES, "^,*")
 
 
 def test_infinite_numbers_are_null(capture):
-    line = ",".join(["inf" if i == 5 else v for i, v in enumerate(columns(capture("healthy"), chronyc.TRACKING)[0])])
-    assert chronyc.parse(chronyc.TRACKING, line).rows[0]["last_offset_seconds"] is None
+    values = columns(capture("healthy"), chronyc.TRACKING)[0]
+    row = chronyc.parse(chronyc.TRACKING, ",".join([*values[:4], "-inf", "inf", *values[6:]])).rows[0]
+    assert (row["offset_seconds"], row["last_offset_seconds"]) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +313,22 @@ def test_words_of_chronyc(capture, report, column, name, words):
     for text, word in zip(words[::2], words[1::2]):
         values[column] = text
         assert str(chronyc.parse(report, ",".join(values)).rows[0][name]) == word
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"), [("Server", "server"), ("Symmetric active", "symmetric_active"), ("Broadcast", "broadcast")]
+)
+def test_modes_of_an_answer(capture, text, mode):
+    values = columns(capture("healthy"), chronyc.NTPDATA)[0]
+    values[7] = text
+    assert chronyc.parse(chronyc.NTPDATA, ",".join(values)).rows[0]["mode"] == mode
+
+
+def test_a_source_that_never_answered_has_no_local_address(capture):
+    values = columns(capture("healthy"), chronyc.NTPDATA)[0]
+    for text, address in (("[UNSPEC]", None), ("10.77.0.3", "10.77.0.3")):
+        values[3] = text
+        assert chronyc.parse(chronyc.NTPDATA, ",".join(values)).rows[0]["local_address"] == address
 
 
 @pytest.mark.parametrize("text", ["Normal", "Insert second", "Delete second", "Not synchronised"])
@@ -340,6 +397,15 @@ def test_reports_that_never_agree_are_joined_as_far_as_they_go(capture):
     assert [source["auth"] is None for source in taken["sources"]] == [False, True]
 
 
+def test_each_report_that_lists_other_sources_is_named(capture):
+    healthy = capture("healthy")
+    for command in ("selectdata -a", "authdata -a"):
+        del healthy.content["answers"][command][0]
+    assert healthy.take()["warnings"] == [
+        "chronyc selectdata and authdata did not list the same sources as chronyc sources"
+    ]
+
+
 def test_a_source_that_goes_during_the_query_is_noticed(capture):
     healthy = capture("healthy")
 
@@ -357,6 +423,25 @@ def test_a_conversation_keeps_answers_apart():
     with chronyc.Conversation("/bin/sh", 5.0, ["-c", ECHO]) as program:
         assert program.ask(["one", "two"]) == ["said,one", "said,two"]
         assert program.ask(["three"]) == ["said,three"]
+
+
+def test_chronyc_gets_the_environment_with_the_locale_c(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("NTS_TEST", "kept")
+    script = ECHO.replace("$line", "$LC_ALL,$NTS_TEST").replace("case $LC_ALL,$NTS_TEST in", "case $line in")
+    with chronyc.Conversation("/bin/sh", 5.0, ["-c", script]) as program:
+        assert program.ask(["tracking"]) == ["said,C,kept"]
+    assert program.stdout.closed
+
+
+@pytest.mark.parametrize(
+    ("printed", "answer"),
+    [("a\\377b", "a\N{REPLACEMENT CHARACTER}b"), ("a \\t", "a \t"), ("FLAGX", "FLAGX"), ("a\\n\\n", "a")],
+)
+def test_an_answer_loses_only_its_last_newlines(printed, answer):
+    script = ECHO.replace('echo "said,$line"', f"printf '{printed}\\n'")
+    with chronyc.Conversation("/bin/sh", 5.0, ["-c", script]) as program:
+        assert program.ask(["tracking", "activity"]) == [answer] * 2
 
 
 def test_a_program_that_hangs_is_ended_at_the_deadline():
@@ -388,6 +473,16 @@ def test_a_program_that_ends_says_why(program):
         "access": "unusable",
         "refusal": "chronyc ended early: 'Could not open connection to daemon'",
     }
+
+
+def test_a_program_that_ended_before_the_query_says_why(program):
+    """The query meets a closed pipe, both as it is written and as the pipe is closed."""
+    path = program(r"printf 'Could not open connection to \377\n'")
+    with chronyc.Conversation(path, 5.0) as conversation:
+        conversation.process.wait(5)
+        with pytest.raises(chronyc.NoAnswerError) as caught:
+            conversation.ask(["tracking"])
+    assert str(caught.value) == "chronyc ended early: 'Could not open connection to \N{REPLACEMENT CHARACTER}'"
 
 
 def test_a_program_is_ended_gently(program, tmp_path):
