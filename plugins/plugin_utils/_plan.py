@@ -685,16 +685,12 @@ def firewall(inputs: Inputs, with_rules: list[str]) -> Row:
     The state is present on a server, absent where rules of ours remain (with_rules), and empty elsewhere.
     """
     if inputs.is_true("server_enabled") and inputs["firewall"] == "auto":
-        addresses = inputs.directives.get("bindaddress") or []
         return {
             "state": "present",
             "allow": list(inputs["server_allow"]),
             "udp_ports": inputs.ntp_ports,
             "tcp_ports": [inputs.ntske_listens],
-            "addresses": [
-                *([addresses] if isinstance(addresses, str) else addresses),
-                *inputs.raw_values("bindaddress"),
-            ],
+            "addresses": [*(inputs.directives.get("bindaddress") or []), *inputs.raw_values("bindaddress")],
             "device": (inputs.raw_values("binddevice") or [str(inputs.directives.get("binddevice") or "")])[-1],
             "nft_include": str(inputs["firewall_nft_include"]),
         }
