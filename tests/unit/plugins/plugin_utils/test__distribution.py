@@ -172,6 +172,7 @@ def test_a_distribution_without_sources_of_its_own_is_reported() -> None:
     assert any("a pool without NTS, which chrony_nts_fallback_pool is for" in note for note in host["notes"])
     (problem,) = on(DEBIAN, "4.9", distribution_sources=True, sources=[])["problems"]
     assert "the role knows no source of this distribution" in problem
+    assert on(UBUNTU, "4.8", CERTIFICATE, distribution_sources=True)["notes"] == []
 
 
 def test_sources_of_the_distribution_alone_are_proven_where_there_are_any() -> None:

@@ -52,6 +52,9 @@ def test_a_client_with_everything_installed_needs_no_installation() -> None:
     assert "server ptbtime1.ptb.de iburst nts" in host["sources_text"].splitlines()
     assert "keyfile /etc/chrony/chrony.keys" in host["directive_lines"]
     assert "makestep 1.0 3" in host["directive_lines"]
+    # The tasks read these.
+    assert (host["installed"], host["python"]) == (True, "/usr/bin/python3")
+    assert host["rotation_file"] == "/etc/logrotate.d/chrony"
 
 
 def test_a_flag_and_a_number_of_another_certificate_may_be_text() -> None:
@@ -92,8 +95,30 @@ def test_the_unit_lets_chronyd_write_where_it_keeps_something() -> None:
         "chrony_nts_directives": {"driftfile": "/srv/100%/drift", "logdir": "/srv/log", "log": "tracking"},
         "chrony_nts_raw_lines": ["dumpdir /srv/dump", "pidfile /run/chrony/x.pid"],
     }
-    lines = planned(elsewhere)["writable_text"].splitlines()
-    assert lines[-2:] == ["[Service]", "ReadWritePaths=-/srv/100%% -/srv/dump -/srv/log"]
+    assert planned(elsewhere)["writable_text"].splitlines() == [
+        MANAGED,
+        "",
+        "[Service]",
+        "ReadWritePaths=-/srv/100%% -/srv/dump -/srv/log",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({}, "/var/log/chrony"),
+        ({"chrony_nts_directives": {"logdir": None}}, ""),
+        ({"chrony_nts_directives": {"logdir": "/srv/log"}}, ""),
+        # The last line decides.
+        (
+            {"chrony_nts_directives": {"logdir": "/srv/log"}, "chrony_nts_raw_lines": ["logdir /var/log/chrony"]},
+            "/var/log/chrony",
+        ),
+        ({"chrony_nts_raw_lines": ["logdir /srv/log"]}, ""),
+    ],
+)
+def test_log_dir_is_the_folder_of_the_platform_alone(variables: dict[str, Any], folder: str) -> None:
+    assert planned(variables)["log_dir"] == folder
 
 
 def test_a_chronyd_without_a_version_is_installed_again() -> None:
@@ -101,6 +126,7 @@ def test_a_chronyd_without_a_version_is_installed_again() -> None:
     assert host["half_installed"]
     assert host["missing_packages"] == ["chrony", "ca-certificates"]
     assert host["problems"] == []
+    assert planned({"chrony_nts_skip_unsupported": True}, daemon__version=None)["skip_for"] == ""
 
 
 def rival(unit: str, load_state: str, active_state: str, unit_file_state: str) -> dict[str, str]:
@@ -131,6 +157,21 @@ def test_the_first_look_at_a_host_is_kept() -> None:
     }
     assert before["first_seen"] == first
     assert planned(first_seen=first)["first_seen"] == first
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        ({"active_state": "active", "unit_file_state": "enabled"}, (True, True)),
+        ({"active_state": "active", "unit_file_state": "enabled-runtime"}, (True, True)),
+        ({"active_state": "failed", "unit_file_state": "enabled"}, (False, True)),
+        ({"active_state": "active", "unit_file_state": "disabled"}, (True, False)),
+        ({"active_state": "active", "unit_file_state": None}, (True, False)),
+    ],
+)
+def test_the_first_state_of_chronyd_is_that_of_its_unit(unit: dict[str, Any], expected: tuple[bool, bool]) -> None:
+    first = planned(unit={"name": "chrony.service", **unit})["first_seen"]
+    assert (first["installed"], first["active"], first["enabled"]) == (True, *expected)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +243,7 @@ def test_options_of_others_and_of_the_operator_are_kept(others: list[str], own: 
     assert host["options_file"] == "/etc/default/chrony-securetime-nts"
     assert host["options_text"].splitlines()[1:] == [f'DAEMON_OPTS="{expected}"']
     assert host["daemon_options"] == expected.split()
+    assert host["user"] == ("root" if "-u root" in expected else "_chrony")
 
 
 def test_options_that_a_daemon_cannot_have_are_left_out_and_reported() -> None:
@@ -247,8 +289,12 @@ def test_what_would_end_chronyd_at_its_start_is_refused(variables: dict[str, Any
 
 
 def test_a_chronyd_without_a_filter_cannot_be_given_one() -> None:
-    (found,) = planned(daemon__features={"NTS": True, "SCFILTER": False})["problems"]
+    features = {"NTS": True, "SCFILTER": False}
+    (found,) = planned(daemon__features=features)["problems"]
     assert "has no system call filter" in found
+    # The options of Enterprise Linux 8 have no -F.
+    host = planned(environment__os=ORACLE, environment__daemon_options=None, daemon__features=features)
+    assert (host["daemon_options"], host["problems"]) == (["-r"], [])
 
 
 @pytest.mark.parametrize(
@@ -290,6 +336,27 @@ def test_a_rival_that_is_no_package_of_its_own_is_not_restored_as_one() -> None:
     found = [rival("timemaster.service", "loaded", "active", "enabled")]
     host = planned(environment__rivals=found)
     assert (host["rivals"], host["first_seen"]["rivals"]) == (["timemaster.service"], [])
+
+
+def test_drop_ins_are_refused_only_where_there_are_some() -> None:
+    assert planned({"chrony_nts_dropins": "refuse"})["problems"] == []
+    dhcp = ["/run/chrony-dhcp/eth0.sources"]
+    assert planned({"chrony_nts_dropins": "refuse"}, environment__drop_ins=dhcp)["problems"] == []
+    assert planned(environment__drop_ins=["/etc/chrony/conf.d/a.conf"])["problems"] == []
+
+
+def test_certbot_is_installed_where_it_requests_a_certificate() -> None:
+    acme = {**SERVER, "chrony_nts_certificate_provider": "acme", "chrony_nts_acme_client": "certbot"}
+    assert "certbot" in planned(acme)["packages"]
+    assert "certbot" not in planned({**acme, "chrony_nts_acme_client": "controller"})["packages"]
+    assert "certbot" not in planned(SERVER)["packages"]
+
+
+def test_a_platform_may_have_no_tools() -> None:
+    described = {name: value for name, value in PLATFORMS["debian"].items() if name != "tool_packages"}
+    variables = {"chrony_nts_platform": described, "chrony_nts_package_tools": True}
+    void = {"id": "void", "like": [], "name": "Void", "version": None}
+    assert planned(variables, environment__os=void)["packages"] == ["chrony", "ca-certificates"]
 
 
 def test_ignored_drop_ins_are_reported() -> None:
@@ -419,6 +486,13 @@ def test_a_platform_is_its_family_then_itself_then_its_release(
 ) -> None:
     found = platform(PLATFORMS, system, {})
     assert {name: found[name] for name in expected} == expected
+
+
+def test_a_system_may_have_neither_relatives_nor_a_name() -> None:
+    found = platform(PLATFORMS, {"id": "debian", "version": "13"}, {})
+    assert found == platform(PLATFORMS, DEBIAN, {})
+    (problem,) = planned(environment__os={"id": "void", "like": [], "name": None, "version": None})["problems"]
+    assert problem.startswith("void is not supported")
 
 
 def test_the_operator_has_the_last_word_about_a_platform() -> None:
@@ -617,6 +691,7 @@ def test_the_plan_holds_no_secret_and_the_change_does() -> None:
     anchors = [{"set": 0, "path": "/etc/chrony/nts/trusted.pem", "content": "C"}]
     done = change(Inputs({**DEFAULTS, **secrets}), host, anchors)
     assert set(done["secrets"]) == {"/etc/chrony/nts/server.key", "/etc/chrony/nts/a.key"}
+    assert {row["group"] for row in done["files"] if row["path"] in done["secrets"]} == {"_chrony"}
     assert done["files"][0] == {"path": "/etc/chrony/nts/trusted.pem", "content": "C", "effect": "nothing"}
 
 
@@ -661,7 +736,8 @@ def test_the_firewall_is_opened_on_a_server_and_closed_on_a_host_that_was_one() 
         "device": "eth0",
         "nft_include": "",
     }
-    assert planned(SERVER)["firewall"]["udp_ports"] == [123]
+    usual = planned(SERVER)["firewall"]
+    assert (usual["udp_ports"], usual["addresses"], usual["device"]) == ([123], [], "")
     raw = ["port 11124", "ntsport 4462", "bindaddress ::1", "binddevice eth1"]
     found = planned({**SERVER, "chrony_nts_directives": directives, "chrony_nts_raw_lines": raw})["firewall"]
     assert (found["udp_ports"], found["tcp_ports"]) == ([11124, 319], [4462])
@@ -935,6 +1011,16 @@ def test_a_proof_asks_for_every_property_of_the_sources() -> None:
     ]
     assert (found["min_sources"], found["timeout_seconds"], found["aeads"]) == (2, 90, [30, 15])
     assert proof(Inputs({**variables, "chrony_nts_directives": {}}))["aeads"] == []
+
+
+def test_a_plan_proves_no_source_whose_anchors_chronyd_cannot_have() -> None:
+    variables = {
+        "chrony_nts_skip_unsupported": True,
+        "chrony_nts_sources": [{"address": "a", "certset": 2}, {"address": "b"}],
+        "chrony_nts_trust_anchors": [{"content": "-----BEGIN CERTIFICATE-----", "set": 2}],
+    }
+    asked = {version: planned(variables, daemon__version=version)["proof"]["servers"] for version in ("4.0", "4.1")}
+    assert {version: len(servers) for version, servers in asked.items()} == {"4.0": 1, "4.1": 2}
 
 
 def test_the_private_filters_of_the_role_take_variables() -> None:
