@@ -420,7 +420,7 @@ def test_a_source_that_goes_during_the_query_is_noticed(capture):
 
 
 def test_a_conversation_keeps_answers_apart():
-    with chronyc.Conversation("/bin/sh", 5.0, ["-c", ECHO]) as program:
+    with chronyc.Conversation("/bin/sh", 60.0, ["-c", ECHO]) as program:
         assert program.ask(["one", "two"]) == ["said,one", "said,two"]
         assert program.ask(["three"]) == ["said,three"]
 
@@ -469,7 +469,7 @@ def program(tmp_path):
 
 def test_a_program_that_ends_says_why(program):
     path = program("echo Could not open connection to daemon >&2; exit 1")
-    assert chronyc.read_reports(path, 5.0) == {
+    assert chronyc.read_reports(path, 60.0) == {
         "access": "unusable",
         "refusal": "chronyc ended early: 'Could not open connection to daemon'",
     }
@@ -478,26 +478,36 @@ def test_a_program_that_ends_says_why(program):
 def test_a_program_that_ended_before_the_query_says_why(program):
     """The query meets a closed pipe, both as it is written and as the pipe is closed."""
     path = program(r"printf 'Could not open connection to \377\n'")
-    with chronyc.Conversation(path, 5.0) as conversation:
-        conversation.process.wait(5)
+    with chronyc.Conversation(path, 60.0) as conversation:
+        conversation.process.wait(60)
         with pytest.raises(chronyc.NoAnswerError) as caught:
             conversation.ask(["tracking"])
     assert str(caught.value) == "chronyc ended early: 'Could not open connection to \N{REPLACEMENT CHARACTER}'"
 
 
-def test_a_program_is_ended_gently(program, tmp_path):
-    """A killed chronyc leaves its socket behind."""
-    ended = tmp_path / "ended"
-    path = program(f"while read -r line; do echo Unrecognized command >&2; done; echo by itself >{ended}")
-    with chronyc.Conversation(path, 5.0) as conversation:
-        conversation.ask(["one"])
-    assert ended.read_text() == "by itself\n"
-    path = program(f"trap 'echo by a signal >{ended}; exit 1' TERM; sleep 60 & wait")
-    assert chronyc.read_reports(path, 0.3) == {
+def test_a_program_that_does_not_answer_is_silent(program):
+    assert chronyc.read_reports(program("exec sleep 60"), 0.3) == {
         "access": "silent",
         "refusal": "chronyc was not answered within 0.3 s",
     }
+
+
+def test_a_program_is_ended_gently(program, tmp_path, monkeypatch):
+    """A killed chronyc leaves its socket behind."""
+    ended = tmp_path / "ended"
+    monkeypatch.setattr(chronyc, "GRACE_SECONDS", 60.0)
+    path = program(f"while read -r line; do echo Unrecognized command >&2; done; echo by itself >{ended}")
+    with chronyc.Conversation(path, 60.0) as conversation:
+        conversation.ask(["one"])
+    assert ended.read_text() == "by itself\n"
+    path = program(f"trap 'echo by a signal >{ended}; exit 1' TERM; echo {chronyc.SEPARATOR_ANSWER}; sleep 60 & wait")
+    with chronyc.Conversation(path, 60.0) as conversation:
+        # Its answer shows that it handles the signal.
+        conversation.ask(["one"])
+        graces, wait = [0.1, 60.0], conversation.process.wait
+        monkeypatch.setattr(conversation.process, "wait", lambda _seconds: wait(graces.pop(0)))
     assert ended.read_text() == "by a signal\n"
+    assert graces == []
 
 
 def test_a_program_that_is_not_there_is_no_answer():

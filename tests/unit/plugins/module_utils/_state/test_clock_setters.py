@@ -13,7 +13,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._state import clock
 
 
 def sets(process, arguments, config=""):
-    found = clock_setters.PROCESSES[process](arguments, 5.0)
+    found = clock_setters.PROCESSES[process](arguments, 60.0)
     return found and found.sets_clock
 
 

@@ -196,29 +196,34 @@ def entry(age, text, **more):
     return json.dumps(dict({"__MONOTONIC_TIMESTAMP": str(microseconds), "MESSAGE": text}, **more))
 
 
-def test_journal_gives_the_age_and_forgets_earlier_processes():
+def test_journal_gives_the_age_and_forgets_earlier_processes(monkeypatch):
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     lines = [entry(500.0, "of an earlier process"), entry(99.0, "started"), entry(3.0, [1, 2]), entry(2.0, "failed")]
     read = list(host.read_journal(lines, 100.0))
     assert [line.text for line in read] == ["started", "failed"]
     assert [round(line.age_seconds) for line in read] == [99, 2]
 
 
-def test_programs_run_in_parallel_until_the_timeout(tmp_path):
+def test_programs_run_in_parallel(tmp_path):
     # Opening a FIFO waits for its other end: run one after the other, both programs would hang.
     fifo = str(tmp_path / "fifo")
     os.mkfifo(fifo)
-    begin = time.monotonic()
     outputs = host.run_together(
         {
             "first": ["/bin/sh", "-c", f"read word <{fifo}; echo $word"],
             "second": ["/bin/sh", "-c", f"echo one >{fifo}; echo two; exit 3"],
-            "hanging": ["/bin/sleep", "120"],
             "missing": ["/nonexistent/program"],
         },
-        3.0,
+        60.0,
     )
-    assert outputs == {"first": "one\n", "second": "two\n", "hanging": "", "missing": ""}
-    assert time.monotonic() - begin >= 3.0
+    assert outputs == {"first": "one\n", "second": "two\n", "missing": ""}
+
+
+def test_a_program_runs_until_the_timeout():
+    begin = time.monotonic()
+    assert host.run_together({"hanging": ["/bin/sleep", "120"]}, 0.3) == {"hanging": ""}
+    assert time.monotonic() - begin >= 0.3
 
 
 def test_a_program_is_found_without_the_administrators_path(monkeypatch, tmp_path):
@@ -407,8 +412,8 @@ def test_the_journal_of_the_process_is_read(tmp_path, monkeypatch):
     program.write_text(f"#!/bin/sh\ncase \"$*\" in *_PID=7*) echo '{json.dumps(line)}' ;; esac\n")
     program.chmod(0o755)
     monkeypatch.setattr(host, "find_program", lambda name: str(tmp_path / name))
-    assert [found.text for found in host.log_lines(7, 10.0, 30.0)] == ["Selected source 192.0.2.1"]
+    assert [found.text for found in host.log_lines(7, 600.0, 60.0)] == ["Selected source 192.0.2.1"]
     # Who may not read the journal gets nothing.
-    assert host.log_lines(8, 10.0, 30.0) is None
+    assert host.log_lines(8, 600.0, 60.0) is None
     monkeypatch.setattr(host, "find_program", lambda _name: None)
-    assert host.log_lines(7, 10.0, 30.0) is None
+    assert host.log_lines(7, 600.0, 60.0) is None
