@@ -67,7 +67,7 @@ from ansible_collections.securetime.nts.tests.functional.unpacked import program
 SUITE = "trixie"
 LINES = ("local stratum 5", "ntsprocesses 1", "maxntsconnections 100")
 AEADS = (ke.AES_128_GCM_SIV, ke.AES_SIV_CMAC_256)
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 # linux/tcp.h: struct tcp_info.tcpi_bytes_received, since Linux 4.1
 BYTES_RECEIVED = struct.Struct("128x Q")
 # Fields after the name in parentheses (proc_pid_stat(5)): ppid, and utime, stime, cutime, cstime in clock ticks.

@@ -41,7 +41,14 @@ from ansible_collections.securetime.nts.plugins.module_utils._nts.causes import 
 from ansible_collections.securetime.nts.plugins.module_utils._nts.gnutls import GnutlsError
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _limits
 from ansible_collections.securetime.nts.tests.bench.ke_speed import Client, cpu_seconds, library
-from ansible_collections.securetime.nts.tests.functional.nts_servers import ADDRESS, NAME, Pair, Server, chronyd
+from ansible_collections.securetime.nts.tests.functional.nts_servers import (
+    ADDRESS,
+    NAME,
+    Pair,
+    Server,
+    chronyc,
+    chronyd,
+)
 from ansible_collections.securetime.nts.tests.functional.rooms import of_the_role
 from ansible_collections.securetime.nts.tests.functional.unpacked import program
 
@@ -85,9 +92,8 @@ def serving(suite: str, folder: Path, pair: Pair, limits: dict[str, object]) -> 
 
 def report(suite: str, folder: Path, *words: str) -> str:
     """Return the output of chronyc."""
-    user = ["-u", "root"] if suite == "testing" else []
-    command = [*program(suite, "usr/bin/chronyc"), *user, "-n", "-h", f"{folder}/run/socket", *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    command = chronyc(suite, folder / "run" / "socket", "-n", *words)
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
 
 
 def statistic(suite: str, folder: Path, label: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import secrets
 import socket
 import ssl
 import subprocess
@@ -15,13 +16,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
+from ansible_collections.securetime.nts.plugins.module_utils._nts.gnutls import Gnutls
+from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import Probe, ProbeOptions
 from ansible_collections.securetime.nts.tests.functional.unpacked import program
 
 ADDRESS = "127.0.0.1"
@@ -29,14 +34,20 @@ NAME = "localhost"
 DAY = datetime.timedelta(days=1)
 # Each poll of most conditions starts a program.
 POLL_SECONDS = 0.2
+CLOSED = {"tls_closed", "ke_closed"}
+# By default, the kernel chooses the ports of connections from a higher range (ip(7), ip_local_port_range).
+PORTS = range(10000, 30000)
+Row = dict[str, Any]
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Return a port that no program uses now."""
-    with socket.socket(socket.AF_INET, kind) as taken:
-        taken.bind((ADDRESS, 0))
-        return int(taken.getsockname()[1])
+    """Return a port that no program uses now, outside of the range from which the kernel chooses ports."""
+    while True:
+        port = secrets.choice(PORTS)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, kind) as taken:
+            taken.bind((ADDRESS, port))
+            return port
 
 
 class Pair:
@@ -113,18 +124,43 @@ def running(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Pop
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(100)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
+def wait_for(
+    condition: Callable[[], bool], seconds: float, what: Callable[[], str], pause_seconds: float = POLL_SECONDS
+) -> None:
     """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what()
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause_seconds)
+
+
+def chronyc(suite: str, command_socket: Path, *words: str) -> list[str]:
+    """Return the command of a chronyc that waits 63 s for a busy chronyd, not 7 s; words may begin with options."""
+    options = list(takewhile(lambda word: word.startswith("-"), words))
+    # A newer chronyc gives up root's rights to a user that need not exist here.
+    user = [] if suite in ("bullseye", "bookworm", "trixie") else ["-u", "root"]
+    command = [*program(suite, "usr/bin/chronyc"), *user, "-h", str(command_socket), *options]
+    request = " ".join(words[len(options) :])
+    return [*command, "-m", "retries 5", request] if request else command
+
+
+def probed(options: ProbeOptions, library: Gnutls | None, chronyd_path: str | None = None, kind: str = "") -> Row:
+    """Return the result of a probe; kind is that of the expected error.
+
+    Repeat a probe whose session the server has closed: chronyd does so after 2 s, and a busy machine may stop the probe
+    for so long.
+    """
+    for _time in range(20):
+        found = Probe(options, library, chronyd_path).run()
+        if found["error"] is None or found["error"]["kind"] not in CLOSED - {kind}:
+            break
+    return found
 
 
 def listens(port: int, address: str = ADDRESS) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ import pytest
 import yaml
 
 from ansible_collections.securetime.nts.monitoring import alerts
-from ansible_collections.securetime.nts.tests.functional.nts_servers import listens, wait_for
+from ansible_collections.securetime.nts.tests.functional.nts_servers import free_port, listens, wait_for
 from ansible_collections.securetime.nts.tests.functional.unpacked import loader, system
 
 PROMETHEUS = alerts.RULES.parent
@@ -77,8 +76,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("alertmanager")
     (folder / "alertmanager.yml").write_text(alerts.INHIBITIONS_FILE.read_text() + RECEIVER)
     run([*tool("bookworm", "amtool", ALERTMANAGER), "check-config", "alertmanager.yml"], folder)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     address = f"127.0.0.1:{port}"
     options = ["--config.file=/tmp/alertmanager.yml", "--storage.path=/tmp/data", f"--web.listen-address={address}"]
     # Alertmanager reads a template of its package by an absolute path.

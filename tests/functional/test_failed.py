@@ -31,7 +31,7 @@ def report(tmp_path: Path, closed: dict[str, object]) -> str:
         ["ansible-playbook", "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
         env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "default"},
     )

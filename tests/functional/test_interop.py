@@ -20,9 +20,9 @@ import pytest
 from cryptography import x509
 
 from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls
-from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import Probe, ProbeOptions
+from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import ProbeOptions
 from ansible_collections.securetime.nts.tests.functional import rooms
-from ansible_collections.securetime.nts.tests.functional.nts_servers import wait_for
+from ansible_collections.securetime.nts.tests.functional.nts_servers import probed, wait_for
 from ansible_collections.securetime.nts.tests.functional.rooms import Certificates, Daemon, Room
 from ansible_collections.securetime.nts.tests.functional.unpacked import NTPSEC_PACKAGES, program
 
@@ -30,6 +30,8 @@ CHRONY = ("bullseye", "bookworm", "trixie", "testing")
 NTPSEC = ("bookworm", "trixie")
 AES_SIV_CMAC_256 = 15
 PATIENCE_SECONDS = 200
+# Cookies of pending requests are missing, more of them while the server is busy. The next requests bring them back.
+COOKIES = 5
 AT_ONCE = 8
 
 
@@ -63,7 +65,10 @@ WRONG = {
     "a URI besides": Case("URI", refusal=CONSTRAINTS),
 }
 NAME_IS_WANTED = "Missing name of .* for NTS-KE|NTSc: .*DNS error"
-REFUSAL = re.compile(f"TLS handshake with .* failed.*|NTSc: certificate invalid.*|(?:{NAME_IS_WANTED}).*")
+# A handshake also fails where the server ends it after 2 or 3 s, as on a busy machine.
+REFUSAL = re.compile(f"TLS handshake with .* failed.*certificate.*|NTSc: certificate invalid.*|(?:{NAME_IS_WANTED}).*")
+# ntpd logs this after each failed key exchange, and the reason before.
+FAILED = " sec, fail"
 ADDRESSES = (rooms.IPV4, rooms.IPV6)
 # Constraints that permit every name of the certificate except its name or its address.
 BUT_THE_NAME = (rooms.NAME_OF_IPV6, rooms.IPV6, rooms.IPV4, "other.example.org")
@@ -138,23 +143,50 @@ def _ask_by_chrony(room: Room, suite: str, folder: Path, server: str, trusted: P
             return Answered(_version(client), answers, refused=refused[0])
         assert client.value("ntpdata", "Authenticated") == "Yes"
         # Columns: name, mode, key ID, AEAD, key length in bits, last, attempts, NAKs, cookies, cookie length.
-        row = client.ask("authdata").splitlines()[-1].split()
+        row: list[str] = []
+
+        def has_cookies() -> bool:
+            row[:] = client.ask("authdata").splitlines()[-1].split()
+            return int(row[8]) >= COOKIES
+
+        wait_for(has_cookies, PATIENCE_SECONDS, lambda: str(row))
         assert (row[1], row[4], row[7]) == ("NTS", "256", "0"), row
         return Answered(_version(client), answers, int(row[3]), int(row[8]), int(row[9]))
 
 
 def _ask_by_ntpsec(room: Room, suite: str, folder: Path, server: str, trusted: Path) -> Answered:
+    """Run ntpd, and start it anew where the server has ended the key exchange: ntpd repeats that after minutes."""
+    for time in range(20):
+        answered = _ask_by_one_ntpsec(room, suite, folder / str(time), server, trusted)
+        if answered is not None:
+            return answered
+    pytest.fail("the server ended every key exchange")
+
+
+def _ask_by_one_ntpsec(room: Room, suite: str, folder: Path, server: str, trusted: Path) -> Answered | None:
     with rooms.ntpd(room, suite, folder, [f"server {server} nts ca {trusted} iburst minpoll 3"]) as client:
 
         def answers() -> int:
             return int(client.variables("nts_client_recv_good")["nts_client_recv_good"])
 
-        wait_for(lambda: answers() > 1 or REFUSAL.search(client.told()) is not None, PATIENCE_SECONDS, client.told)
+        def done() -> bool:
+            text = client.told()
+            return answers() > 1 or REFUSAL.search(text) is not None or FAILED in text
+
+        wait_for(done, PATIENCE_SECONDS, client.told)
         refused = REFUSAL.search(client.told())
         if refused:
             return Answered(_version(client), answers(), refused=refused[0])
+        if FAILED in client.told():
+            return None
         (association,) = client.associations()
-        source = client.variables("reach", "srcport", "ntscookies", association=association)
+        source: dict[str, str] = {}
+
+        def has_cookies() -> bool:
+            source.update(client.variables("reach", "srcport", "ntscookies", association=association))
+            return int(source["ntscookies"]) >= COOKIES
+
+        wait_for(has_cookies, PATIENCE_SECONDS, lambda: f"{source} {client.told()}")
         assert int(source["reach"], 16) > 0, source
         assert source["srcport"] == str(rooms.CHRONY_PORT), source
         agreed = re.search(r"NTSc: Got \d+ cookies, length (\d+), aead=(\d+)\.", client.told())
@@ -165,11 +197,12 @@ def _ask_by_ntpsec(room: Room, suite: str, folder: Path, server: str, trusted: P
 def _ask_by_probe(room: Room, server: str, trusted: Path) -> Answered:
     addresses = {rooms.NAME: rooms.IPV4, rooms.NAME_OF_IPV6: rooms.IPV6}
     # Only processes inside the namespace can resolve its names.
-    question = ProbeOptions(addresses.get(server, server), server, trusted_certs=[str(trusted)], system_certs=False)
+    address = addresses.get(server, server)
+    question = ProbeOptions(address, server, trusted_certs=[str(trusted)], system_certs=False, timeout=PATIENCE_SECONDS)
     library = gnutls.load()
     assert library is not None
     with room.inside():
-        found = Probe(question, library).run()
+        found = probed(question, library)
     if found["error"]:
         return Answered("", 0, refused=f"{found['error']['kind']}: {found['error']['detail']}")
     agreed = found["ke"]
@@ -261,8 +294,7 @@ def test_a_client_and_a_server_of_different_makes_agree(
     assert client.answers > 1
     assert outcome.requests >= client.answers
     assert client.aead == AES_SIV_CMAC_256
-    # Cookies of pending requests are missing, more of them while the server is busy.
-    assert client.cookies >= 5
+    assert client.cookies >= COOKIES
 
 
 @pytest.mark.parametrize("meeting", REFUSED, ids=str)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -18,14 +20,16 @@ from ansible_collections.securetime.nts.tests.bench import ke_speed
 from ansible_collections.securetime.nts.tests.bench.ke_speed import BenchError, Clients, Round
 from ansible_collections.securetime.nts.tests.functional.nts_servers import (
     Pair,
+    chronyc,
     chronyd,
     free_port,
     make_pair,
     misbehaving,
     running,
+    wait_for,
 )
-from ansible_collections.securetime.nts.tests.functional.unpacked import program
 
+T = TypeVar("T")
 CERTIFICATES = {**ke_speed.CERTIFICATES, **ke_speed.MORE_CERTIFICATES}
 
 
@@ -42,26 +46,25 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 def accepted(socket: Path) -> int:
     """Return how many key exchanges chronyd reports as accepted."""
-    command = [*program(ke_speed.SUITE, "usr/bin/chronyc"), "-h", str(socket), "serverstats"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(chronyc(ke_speed.SUITE, socket, "serverstats"), check=True, stdout=subprocess.PIPE, text=True)
     statistics = {
         label.strip(): value for label, _colon, value in (line.partition(":") for line in done.stdout.splitlines())
     }
     return int(statistics["NTS-KE connections accepted"])
 
 
-def measured(clients: Clients) -> dict[str, list[Round]]:
+def long_enough(measure: Callable[[float], T], seconds: float = 0.2) -> T:
     """Measure for as long as a controller that runs other tests needs."""
     try:
-        return ke_speed.compare(CERTIFICATES, clients, rounds=1, seconds=0.2)
-    except BenchError as error:
-        if "measure for longer" not in str(error):
+        return measure(seconds)
+    except BenchError:
+        if seconds > 30:
             raise
-    return ke_speed.compare(CERTIFICATES, clients, rounds=1, seconds=3)
+    return long_enough(measure, 15 * seconds)
 
 
 def test_every_certificate_has_figures(clients: Clients) -> None:
-    found = measured(clients)
+    found = long_enough(partial(ke_speed.compare, CERTIFICATES, clients, 1))
     figures = ("rate", "server_cpu", "client_cpu", "bytes_each", "busy_percent")
     assert list(found) == list(CERTIFICATES)
     assert all(getattr(one, figure) > 0 for (one,) in found.values() for figure in figures), found
@@ -88,13 +91,25 @@ def test_the_counts_agree_with_chronyd(clients: Clients, pair: Pair, tmp_path: P
     socket = folder / "run" / "socket"
     with chronyd(ke_speed.SUITE, folder, pair, (*ke_speed.LINES, f"bindcmdaddress {socket}")) as server:
         pid = int((folder / "pid").read_text())
-        before = accepted(socket)
-        measured = clients.measure(server.ntsport, pid, 0.3)
-        assert measured.exchanges == accepted(socket) - before
-        # The figure includes chronyd's child processes, because the main process only accepts connections.
-        main = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[ke_speed.TIMES]
-        assert ke_speed.cpu_seconds(pid) > 2 * sum(map(int, main)) / ke_speed.TICKS_PER_SECOND
-    assert measured.exchanges > 2
+
+        def measure(seconds: float) -> tuple[int, int]:
+            before = accepted(socket)
+            found = clients.measure(server.ntsport, pid, seconds)
+            return found.exchanges, accepted(socket) - before
+
+        exchanges, counted = long_enough(measure)
+        assert exchanges == counted
+
+        def is_by_children() -> bool:
+            clients.load(server.ntsport, 0.1)
+            main = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[ke_speed.TIMES]
+            main_seconds = sum(map(int, main)) / ke_speed.TICKS_PER_SECOND
+            return ke_speed.cpu_seconds(pid) > 2 * main_seconds
+
+        # The figure includes chronyd's child processes, because the main process only accepts connections. On a busy
+        # machine, it takes longer until their CPU time exceeds that of chronyd's start.
+        wait_for(is_by_children, 300, server.log.read_text)
+    assert exchanges >= clients.number
 
 
 def test_a_refusal_is_an_error(clients: Clients, pair: Pair, tmp_path: Path) -> None:

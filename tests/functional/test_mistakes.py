@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     output = ""
     for group in GROUPS:
         command = [playbook, "-f", "10", "-i", "hosts.yml", "-l", group, "-e", f"results={results}", "playbook.yml"]
-        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=900, check=False)
         output += done.stdout + done.stderr
     return results, output
 

@@ -16,9 +16,10 @@ import pytest
 from ansible_collections.securetime.nts.plugins.module_utils._change.serving import read_serving
 from ansible_collections.securetime.nts.plugins.module_utils._change.watch import fatal_line
 from ansible_collections.securetime.nts.plugins.module_utils._nts import gnutls
-from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import Probe, ProbeOptions
+from ansible_collections.securetime.nts.plugins.module_utils._nts.probe import ProbeOptions
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import Server, assert_served, own_addresses
 from ansible_collections.securetime.nts.tests.functional import rooms
+from ansible_collections.securetime.nts.tests.functional.nts_servers import probed
 from ansible_collections.securetime.nts.tests.functional.test_verdict import Client
 
 SUITES = ("bullseye", "bookworm", "trixie", "testing")
@@ -66,7 +67,7 @@ def test_a_server_and_a_client_need_no_other_family(suite: str, family: str, roo
             proven = Server(read_serving(text), own_addresses(), (), dict)
             assert assert_served(proven, [name], made.server.chain.read_text()) == []
             question = ProbeOptions(server=address, trusted_certs=[str(made.trusted)], system_certs=False, timeout=60.0)
-            found = Probe(question, gnutls.load()).run()
+            found = probed(question, gnutls.load())
             assert found["ok"], found
         client = Client(room, tmp_path / "client", suite)
         with client.run(made.trusted, ("authselectmode require", f"server {name} nts iburst minpoll 0 maxpoll 0")):

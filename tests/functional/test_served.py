@@ -199,7 +199,8 @@ def test_a_server_is_verified_within_the_limits_of_its_operator(
     case: Case, suite: str, place: rooms.Room, pair: Pair, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served, "PAUSES_SECONDS", (0.1,))
-    monkeypatch.setattr(served, "REPLY_SECONDS", 0.3)
+    # A busy machine may take seconds for an answer. Where silence is expected, a short wait is enough.
+    monkeypatch.setattr(served, "REPLY_SECONDS", 0.3 if case.warning else 60.0)
     with in_room(place, suite, folder, pair, case) as (daemon, server):
         if case.failure:
             with pytest.raises(TransactionError, match=case.failure):
@@ -273,15 +274,26 @@ def test_a_port_of_another_program_is_fatal_where_no_family_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(served, "PAUSES_SECONDS", ())
-    monkeypatch.setattr(served, "REPLY_SECONDS", 0.3)
     with contextlib.ExitStack() as stack:
         with place.inside():
             for family in families:
                 stack.enter_context(taken(family, kind, port))
         daemon, server = stack.enter_context(in_room(place, SUITES[-1], folder, pair, Case(BOTH)))
         assert (fatal_line(daemon.told().splitlines()) != "") is is_fatal
-        with pytest.raises(TransactionError, match="ss -lntup") if is_fatal else contextlib.nullcontext():
-            assert_served(server, [NAME], pair.chain.read_text())
+        # The other program is silent, so a short wait is enough for it. A busy chronyd gets a longer one.
+        errors = []
+        for reply_seconds in (0.3, 60.0)[: 1 if is_fatal else 2]:
+            monkeypatch.setattr(served, "REPLY_SECONDS", reply_seconds)
+            try:
+                assert_served(server, [NAME], pair.chain.read_text())
+            except TransactionError as error:
+                errors.append(str(error))
+            else:
+                break
+        if is_fatal:
+            assert "ss -lntup" in errors[0]
+        else:
+            assert len(errors) < 2, errors
 
 
 def host_with(place: rooms.Room, folder: Path) -> System:

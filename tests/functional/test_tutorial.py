@@ -16,7 +16,7 @@ import yaml
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _rules
 from ansible_collections.securetime.nts.tests.functional import rooms
-from ansible_collections.securetime.nts.tests.functional.nts_servers import wait_for
+from ansible_collections.securetime.nts.tests.functional.nts_servers import chronyc, wait_for
 from ansible_collections.securetime.nts.tests.functional.rooms import CHRONY_PORT, NAME, Chrony
 from ansible_collections.securetime.nts.tests.functional.unpacked import program
 from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import DEFAULTS, planned
@@ -90,10 +90,8 @@ class ClientReports:
 
     def report(self, *words: str) -> str:
         """Return a report of chronyc with names; empty where chronyc fails."""
-        user = ["-u", "root"] if self.client.suite == "testing" else []
-        command = [*program(self.client.suite, "usr/bin/chronyc"), *user, "-h", str(self.client.command_socket), "-N"]
-        run = [*self.client.room.command([*command, *words])]
-        done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+        run = self.client.room.command(chronyc(self.client.suite, self.client.command_socket, "-N", *words))
+        done = subprocess.run(run, capture_output=True, text=True, timeout=300, check=False)
         return done.stdout if done.returncode == 0 else ""
 
     def until(self, *words: str, holds: Callable[[str], bool]) -> str:
@@ -139,9 +137,15 @@ def client_reports(request: pytest.FixtureRequest) -> Iterator[ClientReports]:
 
 def test_a_name_is_no_proof_of_authentication(client_reports: ClientReports) -> None:
     """`chronyc sources -v | grep -c nts` counts the source without NTS, and not the one with it."""
-    report = client_reports.until("authdata", holds=lambda text: row(text, NAME)[2:3] in (["15"], ["30"]))
+
+    def has_both(report: str) -> bool:
+        return row(report, NAME)[2:3] in (["15"], ["30"]) and row(report, NTS_BY_NAME) != []
+
+    report = client_reports.until("authdata", holds=has_both)
     assert (row(report, NAME)[0], row(report, NTS_BY_NAME)[0]) == ("NTS", "-")
-    sources = client_reports.until("sources", "-v", holds=lambda text: NAME in text)
+    sources = client_reports.until(
+        "sources", "-v", holds=lambda text: all(name in text for name in (NAME, NTS_BY_NAME))
+    )
     assert [line.split()[1] for line in sources.splitlines() if "nts" in line] == [NTS_BY_NAME]
 
 

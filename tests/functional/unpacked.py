@@ -21,6 +21,8 @@ CHRONY_PACKAGES = "chrony,python3,coreutils"
 NTPSEC_PACKAGES = "ntpsec"
 # A mirror is allowed to be of yesterday.
 STALE = ['Acquire::Check-Valid-Until "false"']
+# A mirror may refuse a request once.
+RETRIES = 'Acquire::Retries "5"'
 
 
 def program(suite: str, path: str, packages: str = CHRONY_PACKAGES) -> list[str]:
@@ -74,7 +76,7 @@ def unpack(suite: str, folder: Path, options: Sequence[str] = (), packages: str 
     indexes = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
     mirror = subprocess.run(indexes, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
     root = folder / suite
-    command = ["mmdebstrap", "--quiet", *(f"--aptopt={option}" for option in options), "--variant=extract"]
+    command = ["mmdebstrap", "--quiet", *(f"--aptopt={option}" for option in (RETRIES, *options)), "--variant=extract"]
     command += [f"--include={packages}", suite, str(root), f"deb {mirror} {suite} main"]
     subprocess.run(command, check=True)
     root.chmod(0o755)
