@@ -131,14 +131,26 @@ def run_module(host: Host, module: str, **arguments: Any) -> dict[str, Any]:
 
 
 def probe(host: Host, server: str, **options: Any) -> dict[str, Any]:
-    """Return the result of nts_probe, also when it fails; the timeouts allow for a busy controller."""
-    return run_module(host, "nts_probe", **{"server": server, "timeout": 60.0, "fail_on_error": False, **options})
+    """Return the result of nts_probe, also when it fails; timeouts and repetition allow for a busy controller."""
+    for _time in range(10):
+        given = {"server": server, "timeout": 60.0, "fail_on_error": False, **options}
+        found = run_module(host, "nts_probe", **given)
+        # chronyd closes a session after 2 s.
+        if found["ok"] or found["error"]["kind"] not in ("tls_closed", "ke_closed"):
+            break
+    return found
 
 
 def facts(host: Host, **arguments: Any) -> dict[str, Any]:
-    """Return ansible_facts.chrony of a host."""
+    """Return ansible_facts.chrony of a host; the timeout allows for a busy controller."""
+    arguments = {"command_timeout": 60.0, **arguments}
     chrony: dict[str, Any] = run_module(host, "chronyc_facts", **arguments)["ansible_facts"]["chrony"]
     return chrony
+
+
+def journal(host: Host, options: str) -> str:
+    """Return the host's journal, including all that programs have sent to a journald that is still busy."""
+    return str(host.check_output(f"journalctl --sync; journalctl --quiet --no-pager {options}"))
 
 
 def each(function: Callable[[Host], T], *hosts: Host) -> list[T]:
@@ -224,10 +236,25 @@ def lock_held(host: Host, path: str) -> Iterator[Callable[[], None]]:
         release()
 
 
+@contextlib.contextmanager
+def held_start(host: Host, unit: str) -> Iterator[Callable[[], None]]:
+    """Hold each start of a unit until the test calls the yielded function."""
+    folder, go_on = f"/run/systemd/system/{unit}.d", "/run/held-start"
+    wait = f"timeout {PLAYBOOK_TIMEOUT_SECONDS} sh -c 'until test -e {go_on}; do sleep 0.1; done'"
+    lines = f'[Service]\nTimeoutStartSec=infinity\nExecStartPre=+/bin/sh -c "{wait}"\n'
+    write(host, f"rm -f {go_on}; mkdir -p {folder}; cat >{folder}/held.conf; systemctl daemon-reload", lines)
+    try:
+        yield lambda: host.check_output(f"touch {go_on}")
+    finally:
+        # The file stays, because a start may still wait for it.
+        host.check_output(f"touch {go_on}; rm {folder}/held.conf; systemctl daemon-reload")
+
+
 def as_controller_root(host: Host, command: str) -> None:
     """Run a shell command in a container with the controller's rights, which the container's root lacks."""
     container = host.backend.get_variables()["lab_container"]
-    subprocess.run(["podman", "exec", "--privileged", container, "sh", "-c", command], check=True, timeout=60)
+    command_line = ["podman", "exec", "--privileged", container, "sh", "-c", command]
+    subprocess.run(command_line, check=True, timeout=PLAYBOOK_TIMEOUT_SECONDS)
 
 
 @contextlib.contextmanager

@@ -325,7 +325,9 @@ def inventory(state: Path, hosts: list[Host]) -> str:
             "ansible_port": host.port,
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(state / "id_ed25519"),
-            "ansible_ssh_common_args": f"{known_hosts} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
+            "ansible_ssh_common_args": f"{known_hosts} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
+            # testinfra's own limit is 10 s.
+            " -o ConnectTimeout=60",
             "lab_image": host.image,
             "lab_container": host.container,
         }

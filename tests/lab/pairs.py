@@ -22,7 +22,7 @@ SETTINGS = "/etc/chrony/nts/certificate.json"
 
 def leaf(client: Host, server: str, **options: Any) -> dict[str, Any]:
     """Return the certificate that a server serves; assert that the client accepts it and gets authenticated time."""
-    probe = run_module(client, "nts_probe", server=server, **options)
+    probe = run_module(client, "nts_probe", **{"server": server, "timeout": 60.0, **options})
     assert probe["ok"], probe
     assert probe["stages"]["ntp"]["state"] == "ok", probe
     return dict(probe["tls"]["certificates"][0])

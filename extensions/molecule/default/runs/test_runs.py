@@ -34,7 +34,7 @@ def site(*arguments: str) -> str:
 
 def modules_run_on(host: Host, since: str) -> list[str]:
     """Return the modules that Ansible ran on the host since a time, from the host's journal."""
-    journal = host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
+    journal = hosts.journal(host, f"--since=@{since}")
     return re.findall(r" ansible-(\S+)\[\d+\]: Invoked with", journal)
 
 
@@ -94,10 +94,15 @@ def test_the_modules_of_an_unchanged_run_start_few_processes(name: str) -> None:
         ("chrony_config", {"config_file": config, "service": f"{unit}.service", "verify": "authenticated"}),
     ):
         command = f"{pid}; python3 {hosts.code(host)}/run.py {module} >/run/result; {pid}; cat /run/result"
-        first, last, *result = hosts.write(host, command, json.dumps({"ANSIBLE_MODULE_ARGS": arguments})).split(None, 2)
-        assert '"failed": true' not in result[0], result
+        counts = []
+        # Other programs of the host, such as those of systemd's timers, may start meanwhile.
+        while len(counts) < 5 and (not counts or min(counts) > 12):
+            output = hosts.write(host, command, json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+            first, last, *result = output.split(None, 2)
+            assert '"failed": true' not in result[0], result
+            counts.append(int(last) - int(first))
         # The count includes threads and the second shell.
-        assert int(last) - int(first) <= 12, (module, int(last) - int(first))
+        assert min(counts) <= 12, (module, counts)
 
 
 def test_every_phase_can_be_run_alone() -> None:
@@ -132,7 +137,7 @@ def test_a_symmetric_key_is_used_and_never_shown() -> None:
     # The command line already discloses its own variables to the operator.
     shown = [line for line in output.splitlines() if secret in line and "--extra-vars" not in line]
     assert shown == []
-    assert secret not in host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
+    assert secret not in hosts.journal(host, f"--since=@{since}")
     keys = host.file("/etc/chrony/chrony.keys")
     assert (keys.user, keys.group, keys.mode) == ("root", "_chrony", 0o640)
     assert f"7 SHA256 {secret}" in keys.content_string
@@ -286,7 +291,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
         secret += host.check_output(f"cat {key}")
         # A private key in PEM contains the public key, which Ansible may show.
         public += host.check_output(f"openssl pkey -pubout -in {key}")
-    journal = host.check_output(f"journalctl --quiet --no-pager --since=@{since}")
+    journal = hosts.journal(host, f"--since=@{since}")
     public = "".join(public.split())
     yield output, {line for line in secret.split() if len(line) > 20 and line not in public}, journal
     site("--limit", "nts1", "--extra-vars", "chrony_nts_replace_root_ca=true")

@@ -28,6 +28,8 @@ SLOWLY = "server nts1 nts ntsport 4467 port 11467 minpoll 2 maxpoll 2"
 RARELY = "server nts1 nts ntsport 4467 port 11467 iburst minpoll 10 maxpoll 10"
 # Waits until chronyd has opened that port.
 SERVES = "timeout 100 sh -c 'until grep -q :2CCB /proc/net/udp; do sleep 0.1; done'"
+# Waits until no source is in a burst, as after its start with iburst. chronyd ignores another burst before.
+BURST_ENDS = "timeout 400 sh -c 'until chronyc -c activity | grep -q \"^[0-9]*,[0-9]*,0,0,\"; do sleep 0.2; done'"
 # An unused address of the hosts' own network. It never answers, because its packets go to a false MAC address.
 ASTRAY = "ip neigh replace 10.89.255.254 lladdr 02:00:00:00:00:01 dev eth0; ip route replace 10.89.255.254 dev eth0"
 # The images have no sudo, and the user nobody has no shell.
@@ -190,8 +192,7 @@ def test_state(clients: Clients, sources: list[str], state: str, reason: str) ->
 def test_a_server_that_lost_its_keys_refuses_the_cookies_once(clients: Clients, server: Host) -> None:
     clients.configure(RARELY)
     before = clients.become("authenticated", "^$")
-    # The four requests of iburst, 2 s apart, are over. chronyd would ignore another burst before.
-    time.sleep(8)
+    clients.run(BURST_ENDS)
     server.check_output(f"systemctl restart states@forgetful; {SERVES}")
     clients.run("chronyc burst 1/1")
     clients.become("pending", "refused the cookies .NTS NAK", arguments="")
@@ -252,8 +253,8 @@ def test_a_hanging_daemon_is_reported_within_the_timeout(clients: Clients) -> No
         timeout_seconds = 10
         begin = time.monotonic()
         answers = clients.facts(f"command_timeout={timeout_seconds}")
-        # chronyc must not wait as long for each further report as for the first one.
-        assert (time.monotonic() - begin) / timeout_seconds < 3
+        # chronyc must not wait as long for each further report as for the first one: there are more than five.
+        assert (time.monotonic() - begin) / timeout_seconds < 5
         for facts in answers:
             assert facts["nts"]["state"] == "unknown", facts["nts"]
             assert f"not answered within {timeout_seconds} s. It hangs" in " ".join(facts["nts"]["reasons"])
@@ -277,7 +278,8 @@ def test_the_timeout_error_names_the_state_of_each_source(clients: Clients) -> N
     arguments = "wait_for=authenticated min_sources=2 timeout=1 fail_on_timeout=true"
     for result in clients.ask(arguments):
         assert result["reached"] is False, result
-        assert result["msg"].startswith("Not authenticated after 1")
+        assert re.match(r"Not authenticated after [\d.]+ s ", result["msg"])
+        assert result["waited_seconds"] >= 1
         assert "(nts1: authenticated, selected, reach " in result["msg"]
         assert "; nts2: failed, unusable, reach 000). nts2: " in result["msg"]
 
