@@ -387,12 +387,15 @@ def test_reports_that_disagree_about_the_sources_are_taken_again(capture):
 
 
 def test_reports_that_never_agree_are_joined_as_far_as_they_go(capture):
-    healthy = capture("healthy")
+    healthy, asked = capture("healthy"), []
 
     def ask(commands):
+        asked.append(commands)
         return [text.replace("10.77.0.2,", "10.77.0.9,") if "NTS," in text else text for text in healthy.ask(commands)]
 
     taken = chronyc.take(ask, pytest.fail)
+    # Three attempts, each with a query for reports and one for names.
+    assert len(asked) == 6
     assert taken["warnings"] == ["chronyc authdata did not list the same sources as chronyc sources"]
     assert [source["auth"] is None for source in taken["sources"]] == [False, True]
 
@@ -417,6 +420,42 @@ def test_a_source_that_goes_during_the_query_is_noticed(capture):
     assert taken["warnings"] == ["chronyc sourcename did not list the same sources as chronyc sources"]
     assert taken["names"] is None
     assert [source["name"] for source in taken["sources"]] == ["nts1.test", "10.77.0.2"]
+
+
+def named_by(healthy, *rows):
+    """Return the reports of a chronyc that knows no name of the second source, while `sources -N` prints rows."""
+
+    def ask(commands):
+        unnamed = {"sourcename 10.77.0.2": chronyc.NO_NAME}
+        return [unnamed.get(command, text) for command, text in zip(commands, healthy.ask(commands))]
+
+    text = "\n".join(f"{mark},{name},5,0,377,1,0.0,0.0,0.0" for mark, name in rows)
+    return chronyc.take(ask, lambda: text)
+
+
+def test_names_come_from_the_report_of_sources_where_a_command_has_none(capture):
+    """chronyc 4.0 reads an address for the command sourcename alone."""
+    taken = named_by(capture("healthy"), ("#,*", "GPS"), ("^,+", "nts1.test"), ("^,-", "other.test"))
+    assert taken["names"] == ["nts1.test", "other.test"]
+    assert [(source["name"], source["address"]) for source in taken["sources"]] == [
+        ("nts1.test", "10.77.0.1"),
+        ("other.test", "10.77.0.2"),
+    ]
+
+
+def test_a_report_of_other_sources_names_none(capture):
+    taken = named_by(capture("healthy"), ("^,+", "nts1.test"))
+    assert taken["names"] is None
+    assert [source["name"] for source in taken["sources"]] == ["nts1.test", "10.77.0.2"]
+    assert capture("healthy").take()["names"] == ["nts1.test", "nts2.test"]
+
+
+def test_without_the_report_of_sources_they_are_unknown(capture):
+    healthy = capture("healthy")
+    healthy.content["answers"]["sources -a"] = ["501 Not authorised"]
+    taken = healthy.take()
+    assert taken["sources"] is None
+    assert taken["refused"] == {"sources": "501 Not authorised"}
 
 
 def test_a_conversation_keeps_answers_apart():

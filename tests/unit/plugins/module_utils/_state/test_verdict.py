@@ -11,6 +11,7 @@ import re
 
 import pytest
 
+from ansible_collections.securetime.nts.plugins.module_utils._nts.causes import CAUSES
 from ansible_collections.securetime.nts.plugins.module_utils._state import chronyc, verdict
 from ansible_collections.securetime.nts.plugins.module_utils._state.source_files import declared_sources
 
@@ -729,7 +730,16 @@ def test_a_loop_differs_from_other_failed_tests(capture, tests, loop):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (1024, "17 min"), (7200, "2 h"), (86400, "24 h"), (524288, "6 d")],
+    [
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (1024, "17 min"),
+        (7200, "2 h"),
+        (172799, "48 h"),
+        (172800, "2 d"),
+        (524288, "6 d"),
+    ],
 )
 def test_duration(seconds, text):
     assert verdict.duration(seconds) == text
@@ -811,3 +821,159 @@ def test_a_source_agrees_in_the_states_that_passed_the_comparison():
         assert verdict._agrees({"selection": {"state": state}}) is True
     assert verdict._agrees({"selection": {"state": "falseticker"}}) is False
     assert verdict._agrees({"selection": None}) is False
+
+
+@pytest.mark.parametrize(
+    ("valid", "cookies", "tests", "text"),
+    [
+        (5, 6, "101", "; ".join(CAUSES["ntp_unsynchronised"])),
+        (5, 5, "101", "it answers no longer"),
+        (5, 6, "110", "the first authenticated answer is awaited"),
+        (0, 6, "101", "the first authenticated answer is awaited"),
+    ],
+)
+def test_an_unsynchronised_server_is_known_by_its_answers(capture, valid, cookies, tests, text):
+    """Test 6 of chronyd's tests 5 to 7 fails, and the server has answered lately."""
+
+    def change(reports):
+        source = reports["sources"][0]
+        source["reach"] = 0
+        source["ntpdata"].update(total_valid_rx=valid, total_tx=2, tests_5_to_7=tests, stratum=4)
+        source["ntpdata"]["leap_status"] = "not_synchronised"
+        source["auth"].update(cookies=cookies, nak=False, ke_attempts=0)
+
+    facts = judge(capture("saved_cookies"), change=change)
+    assert states_of(facts) == ((P, [P]) if cookies == 6 else (F, [F]))
+    assert text in facts["nts"]["reasons"][0]
+
+
+@pytest.mark.parametrize(("cookies", "state"), [(6, P), (5, F), (0, F)])
+def test_without_ntpdata_the_used_cookies_count_the_lost_requests(capture, cookies, state):
+    def change(reports):
+        source = reports["sources"][0]
+        source.update(reach=0, ntpdata=None)
+        source["auth"].update(cookies=cookies)
+
+    facts = judge(capture("saved_cookies"), change=change)
+    assert states_of(facts) == (state, [state])
+    reason = facts["nts"]["reasons"][0]
+    assert (f"none of {8 - cookies} NTP requests to 10.77.0.1 was answered" in reason) == (state == F)
+    if state == F:
+        used_up = ". Its cookies are used up: after the repair, restart chronyd"
+        assert reason.endswith(f"networks drop them){'' if cookies else used_up}.")
+
+
+def test_a_source_that_authdata_does_not_list_is_unknown(capture):
+    def change(reports):
+        reports["sources"][0]["auth"] = None
+
+    facts = judge(capture("healthy"), change=change)
+    assert states_of(facts) == (X, [X, A])
+    assert facts["nts"]["reasons"] == ["nts1.test: chronyc authdata did not list it."]
+
+
+def test_progress_of_a_source_without_the_column_reach(capture):
+    def change(reports):
+        reports["sources"][0]["reach"] = None
+
+    assert verdict.progress(judge(capture("saved_cookies"), change=change))[0].endswith(", reach unknown")
+
+
+def option(state="selected", **given):
+    """Return the selection of a source: its state and its options."""
+    return {
+        "state": state,
+        **dict.fromkeys(("configured_trust", "effective_trust", "effective_prefer"), False),
+        **given,
+    }
+
+
+def plain(selection, state="unusable"):
+    return {"mode": "server", "state": state, "auth": {"mode": "none"}, "selection": selection, "name": "p"}
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ({"mode": "refclock", "auth": None}, "refclock"),
+        ({"auth": {"mode": "nts"}}, "nts"),
+        ({"auth": {"mode": "symmetric_key"}}, "symmetric_key"),
+        ({"auth": None}, "plain"),
+        ({"selection": None}, "plain"),
+        ({"selection": option(configured_trust=True)}, "trust"),
+        ({"auth": {"mode": "nts"}, "selection": option(configured_trust=True)}, "nts"),
+    ],
+)
+def test_the_reason_to_trust_a_source(source, kind):
+    assert verdict.kind_of({**plain(option()), **source}) == kind
+
+
+def test_each_kind_of_other_source_has_its_note():
+    def row(name, **more):
+        return {**plain(option(effective_noselect=False)), "name": name, "address": None, **more}
+
+    sources = [
+        row("b"),
+        row("a"),
+        row("GPS", mode="refclock", auth=None),
+        row("k", auth={"mode": "symmetric_key"}),
+        row("t", selection=option(configured_trust=True, effective_noselect=False)),
+        row("n", selection=option(effective_noselect=True)),
+        row("x", auth={"mode": "nts"}),
+    ]
+    assert verdict._notes_on_other_sources(sources) == [
+        "chronyd may follow GPS, too (a reference clock, which needs no authentication).",
+        "chronyd may follow k, too (authenticated by a symmetric key).",
+        "chronyd may follow t, too (not authenticated: the option trust declares it right).",
+        "chronyd may follow a, b, too (not authenticated: other sources are preferred while usable).",
+    ]
+
+
+@pytest.mark.parametrize(("stratum", "synchronised", "reported"), [(15, True, 0), (16, True, 1), (16, False, 0)])
+def test_a_stratum_is_too_high_from_16_on(capture, stratum, synchronised, reported):
+    facts = judge(capture("healthy"))
+    facts["tracking"].update(stratum=stratum, synchronised=synchronised)
+    assert len(verdict._high_stratum(facts)) == reported
+    assert verdict._high_stratum(dict(facts, tracking=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("running", "unit", "owner", "reported"),
+    [
+        (True, "chrony.service", "other.service", 1),
+        (False, "chrony.service", "other.service", 0),
+        (True, None, "other.service", 0),
+        (True, "chrony.service", None, 0),
+        (True, "chrony.service", "chrony.service", 0),
+    ],
+)
+def test_another_unit_that_runs_chronyd_is_a_reason(running, unit, owner, reported):
+    facts = host(running=running, unit=owner)
+    facts["unit"] = unit and {"name": unit, "active_state": "inactive"}
+    assert len(verdict._other_clock_setters(facts)) == reported
+
+
+def unsynchronised(reports):
+    """Make the clock of the reports follow nothing."""
+    reports["tracking"].update(synchronised=False, leap_status="not_synchronised")
+
+
+def test_an_unsynchronised_host_follows_no_source_without_nts(capture):
+    assert states_of(judge(capture("mixed_ignore"), change=unsynchronised)) == (P, [A, U])
+    assert judge(capture("plain"), change=unsynchronised)["nts"]["reasons"] == [
+        "No source is configured with NTS.",
+        "plain.test is not authenticated: it is configured without the nts option.",
+        "The clock is not synchronised.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("running", "rival", "reported"),
+    [(True, "active", True), (True, "inactive", True), (False, "active", False), (False, "inactive", True)],
+)
+def test_an_active_rival_of_a_stopped_chronyd_is_no_clock_setter(running, rival, reported):
+    facts = host(running=running)
+    facts["environment"].update(
+        rivals=[{"unit": SETTER["unit"], "active_state": rival}], clock_setters=[SETTER, dict(SETTER, sets_clock=False)]
+    )
+    assert len(verdict._other_clock_setters(facts)) == reported

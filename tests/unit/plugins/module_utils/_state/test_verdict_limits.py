@@ -295,6 +295,18 @@ def test_a_source_is_kept_by_usable_trusted_sources_alone():
     assert loose(source("nts", "falseticker", options=TRUSTED), declared, plain) == []
 
 
+def test_a_source_counts_that_chronyd_may_follow_at_any_time():
+    """Without the option trust at any source, a plain source needs no more than an invitation."""
+    nts, plain = source("nts"), source("plain", "not_preferred", auth=None)
+    pairs = [(nts, Verdict("authenticated", [])), (plain, Verdict("unauthenticated", ["plain is not authenticated."]))]
+    (found,) = verdict._loose(pairs, [nts])
+    assert found.startswith("chronyd may at any time follow a source without NTS: plain is not authenticated. Nothing")
+    nts["selection"]["effective_prefer"] = True
+    assert verdict._loose(pairs, [nts]) == []
+    nts["selection"].update(effective_prefer=False, effective_trust=True)
+    assert verdict._loose(pairs, [nts]) == []
+
+
 def test_notes_list_their_sources_in_order():
     clocks = [source(name, mode="refclock") for name in ("PPS", "GPS")]
     assert verdict._notes_on_other_sources([source(), *clocks])[0].startswith("chronyd may follow GPS, PPS, too (")
