@@ -45,6 +45,8 @@ CRYPTO = "community.crypto"
 MADE_BY_CRYPTO = ("ownca", "selfsigned", "acme", "files")
 LARGEST_SET = 2**32 - 1
 KEY = re.compile(r"HEX:([0-9A-Fa-f]{2})+|ASCII:[!-~]+")
+# chronyd ignores a cipher's key of another length (keys.c, since chrony 4.0).
+KEY_BYTES = {"AES128": 16, "AES256": 32}
 CERTIFICATE_DIR = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*){2,}")
 # Folders that a boot empties, that the sandboxes of chronyd and the renewal hide, or that belong to chronyd.
 OTHER_FOLDERS = re.compile(r"/(dev|home|proc|root|run|sys|tmp|var/tmp|var/run|var/lib/chrony)(/|$)")
@@ -293,6 +295,19 @@ def _symmetric_keys_can_be_told_apart(inputs: Inputs) -> Iterator[str]:
             "Each entry of chrony_nts_symmetric_keys needs an id of its own and a key that is written as HEX: with"
             " pairs of hexadecimal digits, or as ASCII: with text without blanks."
         )
+
+
+@rule
+def _the_keys_of_ciphers_have_their_length(inputs: Inputs) -> Iterator[str]:
+    for key in inputs["symmetric_keys"]:
+        needed, value = KEY_BYTES.get(str(key.get("type"))), str(key["key"])
+        written, _colon, digits = value.partition(":")
+        found = len(digits) // 2 if written == "HEX" else len(digits)
+        if needed and KEY.fullmatch(value) and found != needed:
+            yield (
+                f"The key {key['id']} in chrony_nts_symmetric_keys has {found} bytes, and {key['type']} needs {needed}."
+                f" Write {needed * 2} hexadecimal digits, or {needed} characters of ASCII."
+            )
 
 
 @rule
@@ -561,7 +576,7 @@ def _chronyd_can_read_the_folder_of_its_certificates(inputs: Inputs) -> Iterator
 
 @rule
 def _certificates_can_be_told_apart(inputs: Inputs) -> Iterable[str]:
-    return _pairs.problems(inputs.pairs) if inputs.pairs else []
+    return _pairs.problems(inputs.pairs)
 
 
 @rule

@@ -11,6 +11,7 @@ Long: one table of examples, which all tests of this file read.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.securetime.nts.plugins.plugin_utils import _rules
 from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
     DIRECTIVES,
     INT_MAX,
@@ -34,7 +36,12 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import
     supported,
 )
 from ansible_collections.securetime.nts.tests.functional.unpacked import program
-from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import LEAP, UBUNTU, planned
+from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import (
+    DEFAULTS,
+    LEAP,
+    UBUNTU,
+    planned,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ["bookworm", "trixie", "testing"]
@@ -253,6 +260,13 @@ class Chronyd:
         )
         return done.stderr if done.returncode else ""
 
+    def log(self, folder: Path, *lines: str) -> str:
+        """Return what chronyd says in a second with a file of these lines, without a change of the clock."""
+        more = ("port 0", "cmdport 0", "bindcmdaddress /", f"pidfile {folder}/pid")
+        text = "".join(f"{line}\n" for line in (*lines, *more))
+        command = [*self.command, "-Q", "-x", "-t", "1", "-u", "root", "-f", "/dev/stdin"]
+        return subprocess.run(command, check=False, input=text, capture_output=True, text=True).stderr
+
     def knows(self, example: Example) -> bool:
         return newest(example.since, self.version) == self.version
 
@@ -280,6 +294,16 @@ def test_chronyd_accepts_the_valid_values_of_its_version(chronyd: Chronyd) -> No
     assert [example for example in known if problems(*example.arguments, chronyd.version)] == []
     if chronyd.refusal([line for example in known for line in example.lines]):
         assert [(example, error) for example in known if (error := chronyd.refusal(example.lines))] == []
+
+
+def test_chronyd_ignores_the_keys_whose_length_the_rules_refuse(chronyd: Chronyd, tmp_path: Path) -> None:
+    ciphers = [("AES128", 15), ("AES128", 16), ("AES128", 17), ("AES256", 16), ("AES256", 32), ("SHA256", 1)]
+    keys = [{"id": at, "type": name, "key": f"HEX:{'0a' * size}"} for at, (name, size) in enumerate(ciphers, 1)]
+    (tmp_path / "keys").write_text("".join(f"{key['id']} {key['type']} {key['key']}\n" for key in keys))
+    sentences = _rules.mistakes({**DEFAULTS, "chrony_nts_symmetric_keys": keys})
+    refused = re.findall(r"The key (\d+) in", " ".join(sentences))
+    said = chronyd.log(tmp_path, f"keyfile {tmp_path}/keys", "server 127.0.0.1 port 12399 iburst key 2")
+    assert re.findall(r"Invalid length of AES\d+ key (\d+) ", said) == refused == ["1", "3", "4"], said
 
 
 def test_chronyd_refuses_the_values_of_later_versions(chronyd: Chronyd) -> None:

@@ -274,6 +274,7 @@ def test_sentences_that_just_fit_into_a_message_are_shown() -> None:
 
 ANCHOR = "-----BEGIN CERTIFICATE-----"
 ACME = {**SERVER, "chrony_nts_certificate_provider": "acme", "chrony_nts_acme_terms_agreed": True}
+UNTRUSTED = {"chrony_nts_trust_own_ca": False, "chrony_nts_trust_system_cas": False}
 HOST_PATH = {
     **SERVER,
     "chrony_nts_certificate_provider": "host_path",
@@ -325,14 +326,7 @@ LIMITS = [
     ({"chrony_nts_trust_anchors": [{"content": ANCHOR, "set": 2**32 - 1}]}, None),
     ({"chrony_nts_trust_system_cas": False}, None),
     ({"chrony_nts_trust_own_ca": False}, None),
-    (
-        {
-            "chrony_nts_trust_own_ca": False,
-            "chrony_nts_trust_system_cas": False,
-            "chrony_nts_trust_anchors": [{"content": ANCHOR}],
-        },
-        None,
-    ),
+    ({**UNTRUSTED, "chrony_nts_trust_anchors": [{"content": ANCHOR}]}, None),
     ({**source(certset=3), "chrony_nts_directives": {"include": "/etc/chrony/more.conf"}}, None),
     ({**source(certset=3), "chrony_nts_directives": {"confdir": "/etc/chrony/more"}}, None),
     ({**source(certset=1)}, None),
@@ -447,7 +441,23 @@ LIMITS = [
     ),
     ({"chrony_nts_symmetric_keys": [{"id": 1, "key": "HEX:00F"}]}, "a key that is written as HEX"),
     ({"chrony_nts_symmetric_keys": [{"id": 1, "key": "ASCII:a b"}]}, "a key that is written as HEX"),
+    *(
+        ({"chrony_nts_symmetric_keys": [{"id": 7, "type": kind, "key": key}]}, expected)
+        for kind, key, expected in [
+            ("AES128", f"HEX:{'0a' * 15}", "The key 7 in chrony_nts_symmetric_keys has 15 bytes, and AES128 needs 16."),
+            ("AES128", f"HEX:{'0a' * 16}", None),
+            ("AES128", f"HEX:{'0a' * 17}", "Write 32 hexadecimal digits, or 16 characters of ASCII."),
+            ("AES256", f"ASCII:{'a' * 31}", "has 31 bytes, and AES256 needs 32."),
+            ("AES256", f"ASCII:{'a' * 32}", None),
+            ("SHA256", "HEX:0a", None),
+        ]
+    ),
     ({"chrony_nts_dhcp_sources": True, "chrony_nts_authselectmode": "mix"}, None),
+    # Sources without an address have no other mistake.
+    ({"chrony_nts_sources": [{"nts": True}, {"nts": True}]}, "has no address, or an address and a hostname that"),
+    # No trust anchor is needed without NTS, nor for another set.
+    ({**UNTRUSTED, "chrony_nts_authselectmode": "mix", **source(nts=False)}, None),
+    ({**UNTRUSTED, **source(certset=2), "chrony_nts_trust_anchors": [{"content": ANCHOR, "set": 2}]}, None),
 ]
 
 
@@ -456,6 +466,11 @@ def test_a_limit_is_where_the_sentence_says(given: dict[str, Any], expected: str
     found = mistakes(variables(given))
     assert len(found) == (expected is not None), found
     assert expected is None or expected in found[0]
+
+
+def test_a_wrong_source_hides_what_chrony_rejects_until_it_is_corrected() -> None:
+    wrong = {"chrony_nts_sources": 5, "chrony_nts_directives": {"nonsense": 1}}
+    assert [sentence.split()[0] for sentence in mistakes(variables(wrong))] == ["chrony_nts_sources"]
 
 
 def test_every_near_miss_is_found_among_other_names() -> None:
