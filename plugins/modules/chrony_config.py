@@ -46,6 +46,7 @@ ARGUMENTS = {
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["present", "absent", "original"], "default": "present"},
             "content": {"type": "str"},
+            "template": {"type": "str"},
             "from": {"type": "list", "elements": "path", "default": []},
             "owner": {"type": "str", "default": "root"},
             "group": {"type": "str", "default": "root"},
@@ -266,13 +267,16 @@ def content_of(item: Dict[str, Any], secrets: Dict[str, str]) -> Optional[str]:
     """Return the desired content of a file; None for an absent one. Raise ValueError or TransactionError."""
     if item["state"] == "absent":
         return None
+    if item["template"] is not None:
+        # The action plugin has replaced a template that is alone.
+        raise ValueError(f"{item['path']} has a content and a template: set one of them.")
     content = secrets.get(item["path"], item["content"])
     if content is not None:
         return str(content)
     if item["from"]:
         is_public = bool(mode_of(item) & 0o004)
         return "".join(copied(path, is_public) for path in item["from"])
-    raise ValueError(f"{item['path']} has no content: set its content, or its state to absent.")
+    raise ValueError(f"{item['path']} has no content: set its content or template, or its state to absent.")
 
 
 def copied(path: str, is_public: bool) -> str:

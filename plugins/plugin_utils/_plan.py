@@ -26,6 +26,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import 
 from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _chrony_conf,
     _distribution,
+    _files,
     _limits,
     _pairs,
     _rotation,
@@ -159,6 +160,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "rivals": [row["unit"] for row in startable],
         "first_seen": first_seen or first_state(chrony, startable),
         "skip_for": skip_for,
+        "source_dir": _files.SOURCE_DIR,
         "sources_text": _text(source_lines),
         # Audits search the main file for these lines.
         "main_file_lines": [*source_lines, f"user {user}"] if single else [],
@@ -780,10 +782,10 @@ def notes(inputs: Inputs, place: Row, environment: Row, daemon: DaemonOptions) -
 
 
 def change(inputs: Inputs, planned: Row, anchors: list[Row]) -> Row:
-    """Return the parameters of chrony_config for trust anchors and a server's pairs, secrets included.
+    """Return the files for chrony_config, and of a server's pairs its other parameters, secrets included.
 
     anchors is the result of _chrony_conf.trust_files().
     """
     given = _pairs.files(inputs.pairs, planned["platform"]["group"])
     trust = [{"path": row["path"], "content": row["content"], "effect": planned["trust_effect"]} for row in anchors]
-    return {**given, "files": [*trust, *given["files"]]}
+    return {**given, "files": [*_files.of_the_host(inputs, planned), *trust, *given["files"]]}

@@ -86,7 +86,13 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"
 
 def copied(mode: str, *paths: Path) -> str | None:
     """Return the content of a file that the module copies from other files."""
-    wanted = {"path": "/copy", "state": "present", "content": None, "from": [str(path) for path in paths]}
+    wanted = {
+        "path": "/copy",
+        "state": "present",
+        "content": None,
+        "template": None,
+        "from": [str(path) for path in paths],
+    }
     return chrony_config.content_of({**wanted, "mode": mode}, {})
 
 
@@ -130,7 +136,7 @@ def options(**given: Any) -> dict[str, Any]:
 
 
 def wanted(path: str, **given: Any) -> dict[str, Any]:
-    common = {"state": "present", "content": None, "from": [], "mode": "0644", "effect": "restart"}
+    common = {"state": "present", "content": None, "template": None, "from": [], "mode": "0644", "effect": "restart"}
     return {"path": path, **common, "owner": "root", "group": "root", **given}
 
 
@@ -167,8 +173,15 @@ def test_a_secret_replaces_the_content(tmp_path: Path) -> None:
 
 
 def test_a_file_without_content_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="/a has no content: set its content, or its state to absent"):
+    with pytest.raises(ValueError, match="/a has no content: set its content or template, or its state to absent"):
         specs(tmp_path, wanted("/a"))
+
+
+def test_a_file_with_two_sources_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="/a has a content and a template: set one of them"):
+        specs(tmp_path, wanted("/a", content="text\n", template="a.j2"))
+    (found,) = specs(tmp_path, wanted("/a", state="absent", template="a.j2"))
+    assert found.content is None
 
 
 def test_check_mode_leaves_out_a_copy_whose_source_does_not_exist_yet(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each rule, with the cases of tests/functional/mistakes, which the role also runs."""
+"""Each rule, with the cases of tests/functional/mistakes, which the role also runs.
+
+Long: one table has values on both sides of the limit of each rule.
+"""
 
 from __future__ import annotations
 
