@@ -84,7 +84,10 @@ def platform(platforms: Mapping[str, Row], system: Row, overrides: Row) -> Row:
     for name in [*reversed(system.get("like", [])), system.get("id")]:
         merged |= platforms.get(name, {})
         merged |= platforms.get(f"{name}-{major}", {})
-    return {**merged, **overrides}
+    merged |= overrides
+    if "one_time_daemon" in merged:
+        merged["one_time_daemon"] = bool(boolean(merged["one_time_daemon"]))
+    return merged
 
 
 def package_names(platforms: Mapping[str, Row], overrides: Row) -> list[str]:

@@ -503,6 +503,11 @@ def test_the_operator_has_the_last_word_about_a_platform() -> None:
     assert (host["problems"], host["platform"]["service"]) == ([], "chronyd.service")
 
 
+def test_the_flag_of_a_platform_may_be_text() -> None:
+    assert planned({"chrony_nts_platform": {"one_time_daemon": "no"}})["platform"]["one_time_daemon"] is False
+    assert planned()["platform"]["one_time_daemon"] is True
+
+
 def test_another_family_is_data() -> None:
     host = planned(environment__os=LEAP, environment__package_manager="zypper", environment__daemon_options=None)
     assert host["problems"] == []
