@@ -42,8 +42,8 @@ SILENCE_SECONDS = 15
 LAST_LINES = 60
 # Number of failed tests that the final report names for each stage.
 FAILURES_SHOWN = 5
-# Molecule and Ansible mostly wait, so run one stage more than there are cores.
-AT_ONCE = (os.cpu_count() or 1) + 1
+# Molecule and Ansible wait much of their time, so run two stages more than there are cores.
+AT_ONCE = (os.cpu_count() or 1) + 2
 
 
 class Stage(NamedTuple):
