@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Run ansible-test sanity, without an ignore file, on every Python, or with `controller` on the controller's alone.
+# Run ansible-test sanity, without an ignore file: for all files on every Python, or with `controller` for the plugins on
+# the controller's Python alone.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-[[ ${1:-} != controller ]] || set -- --python "$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+[[ ${1:-} != controller ]] || set -- --python "$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" plugins/
 # ansible-test would download this script; Python's ensurepip does the same without a network.
 sources=$(echo .venv/lib/python3*/site-packages/ansible_test/_internal)
 version=$(sed -nE "s/^ +pip='([0-9.]+)',$/\1/p" "$sources/python_requirements.py")
