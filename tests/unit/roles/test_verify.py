@@ -42,3 +42,4 @@ def test_a_stopped_chronyd_is_a_fault_of_a_host_without_a_goal(
 ) -> None:
     code, output = report(tmp_path, state)
     assert (code, faults in output) == (status, True), output
+    assert ("nts1: chronyd is not running. " in output) == bool(status)
