@@ -34,11 +34,22 @@ class HostAction(ActionBase):  # type: ignore[misc]
         """Return the result of the task."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        if self.refuses_shadowed_variables:
-            shadowed = _answers.shadowed(variables, constants.INJECT_FACTS_AS_VARS, self._task)
+        try:
+            shadowed = self._shadowed(variables)
             if shadowed:
                 return {**result, "failed": True, "msg": _answers.shadowed_message(host_of(variables), shadowed)}
-        return {**result, **self.answer(variables)}
+            return {**result, **self.answer(variables)}
+        finally:
+            # Ansible sends the parameters back with the result, keeps them for each host, and hands them to every
+            # callback plugin, keys among them. For another try, it takes them from here.
+            if not (self._task.until or self._task.retries or self._task.async_val):
+                self._task.args = {}
+
+    def _shadowed(self, variables: Mapping[str, Any]) -> list[str]:
+        """Return the operator's variables that facts of the host override, where that matters."""
+        if not self.refuses_shadowed_variables:
+            return []
+        return _answers.shadowed(variables, constants.INJECT_FACTS_AS_VARS, self._task)
 
     def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Return the part of the result that the plugin adds."""

@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.securetime.nts.plugins.module_utils._x509 import request
 from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import DEFAULTS, PLATFORMS, SERVER
 
+CALLBACKS = Path(__file__).parents[1] / "bench" / "callback"
 PAIR = {
     "id": "server",
     "names": ["nts1.example.org"],
@@ -120,3 +121,26 @@ def test_the_report_names_a_host_without_chrony(tmp_path: Path) -> None:
 def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     status, output = play(tmp_path, "securetime.nts.report", "-e", "chrony_nts_report_dir=/proc/none")
     assert (status, "Name a folder that this user may write to." in output) == (2, True), output
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, []),
+        # The result of a whole loop has them as they were written.
+        ({"loop": [1, 2]}, ["pairs"]),
+        # Ansible takes them again for each try, and the second try succeeds.
+        ({"register": "made", "until": "made.attempts == 2", "retries": 2, "delay": 0}, ["pairs"]),
+        ({"securetime.nts.nts_pair": {"pairs": "wrong"}, "ignore_errors": True}, []),
+    ],
+)
+def test_parameters_do_not_come_back_with_a_result_unless_they_are_needed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], expected: list[str]
+) -> None:
+    monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(CALLBACKS))
+    monkeypatch.setenv("ANSIBLE_CALLBACKS_ENABLED", "record")
+    monkeypatch.setenv("RECORD", str(tmp_path / "record.json"))
+    status, output = play(tmp_path, tasks=[{"securetime.nts.nts_pair": {"pairs": []}, **more}])
+    assert status == 0, output
+    recorded = json.loads((tmp_path / "record.json").read_text())
+    assert list(recorded["arguments"]["securetime.nts.nts_pair"]) == expected

@@ -4,7 +4,7 @@
 """Write the tasks and results of a run into the JSON file that RECORD names.
 
 tasks: the name of each task of each host, including skipped tasks and includes. results: the last result of each
-action.
+action. arguments: the parameters that came back with it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class CallbackModule(CallbackBase):
         super().__init__()
         self.tasks: dict[str, list[str]] = defaultdict(list)
         self.results: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """Record a task of a host."""
@@ -47,7 +48,14 @@ class CallbackModule(CallbackBase):
         """Record a result."""
         action = getattr(result, "task", None) or result._task
         self.results[action.action] = getattr(result, "result", None) or result._result
+        fields = getattr(result, "task_fields", None) or result._task_fields
+        self.arguments[action.action] = fields["args"]
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Record the result of a failed task."""
+        self.v2_runner_on_ok(result)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Write the file."""
-        Path(os.environ["RECORD"]).write_text(json.dumps({"tasks": self.tasks, "results": self.results}, default=str))
+        found = {"tasks": self.tasks, "results": self.results, "arguments": self.arguments}
+        Path(os.environ["RECORD"]).write_text(json.dumps(found, default=str))
