@@ -31,7 +31,6 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.foreign impor
     certificates_of,
     read_text,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._pair.served import assert_served, server_of
 from ansible_collections.securetime.nts.plugins.module_utils._state.chronyc import ChronycError
 from ansible_collections.securetime.nts.plugins.module_utils._state.facts import GatherOptions, GatherResult, gather
 
@@ -122,6 +121,12 @@ class Verification:
         wanted = self.wanted
         warnings = []  # type: List[str]
         if wanted["serves"]:
+            # A module has no bytecode, so a client would compile the probe in each run.
+            from ansible_collections.securetime.nts.plugins.module_utils._pair.served import (  # noqa: PLC0415
+                assert_served,
+                server_of,
+            )
+
             server = server_of(self.host, wanted["config_file"], wanted["service"])
             server = server._replace(address=wanted["serves_at"] or "")
             for pair in wanted["serves"]:
