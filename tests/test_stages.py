@@ -158,8 +158,8 @@ def test_the_record_has_the_last_result_of_each_stage(monkeypatch: pytest.Monkey
 
 def test_a_suite_has_the_stages_of_the_smaller_ones_and_a_stage_what_it_needs() -> None:
     check, test, full = (stages.wanted(suite) for suite in stages.SUITES)
-    assert (check[0], set(check) < set(test) < set(full)) == ("setup", True)
-    assert stages.wanted("stage", ["vm-power"]) == ["setup", "images", "vm-images", "vm-power"]
+    assert (check[0], set(check) < set(test) < set(full)) == ("packages", True)
+    assert stages.wanted("stage", ["vm-power"]) == ["packages", "setup", "images", "vm-images", "vm-power"]
 
 
 def test_the_row_of_an_ansible_core_replaces_that_of_its_series() -> None:

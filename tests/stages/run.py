@@ -62,22 +62,25 @@ MOLECULE = ("setup", "images")
 VM = ("setup", "vm-images")
 # The runner starts stages in this order, so the longest come first.
 STAGES = {
-    "setup": Stage("tests/stages/setup.sh", "check", (), progress="setup: "),
+    "packages": Stage("tests/stages/packages.sh", "check", (), progress="setup: "),
+    "setup": Stage("tests/stages/setup.sh", "check", ("packages",), progress="setup: "),
+    # These two have environments of their own, and use the cores that the downloads of `setup` leave idle.
+    "unit-3.6": Stage("tests/stages/unit.sh 3.6", "test", ("packages",)),
+    "unit-newest": Stage("tests/stages/unit.sh newest", "test", ("packages",)),
     # All scenarios wait for the images.
     "images": Stage("python tests/lab/lab.py build", "test", progress="lab: "),
+    # The longest stage.
+    "molecule-default": Stage("tests/stages/molecule.sh default", "test", MOLECULE),
     # --- make check
     "unit": Stage("pytest -q --numprocesses auto", "check"),
     "lint": Stage("tests/stages/lint.sh", "check"),
     "ansible-lint": Stage("ansible-lint --nocolor -f pep8", "check"),
     # --- make test
-    "molecule-default": Stage("tests/stages/molecule.sh default", "test", MOLECULE),
     "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", MOLECULE),
     "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", MOLECULE),
     "molecule-trust": Stage("tests/stages/molecule.sh trust", "test", MOLECULE),
     "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test"),
     "sanity": Stage("tests/stages/sanity.sh controller", "test"),
-    "unit-3.6": Stage("tests/stages/unit.sh 3.6", "test"),
-    "unit-newest": Stage("tests/stages/unit.sh newest", "test"),
     "importer": Stage("tests/stages/importer.sh", "test"),
     "docs": Stage("python docs/site/build.py", "test"),
     # --- make test-full

@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=tests/stages/pythons.sh
 source tests/stages/pythons.sh
+tests/stages/link.sh
 known="3.14 3.13 3.12 3.10 3.9 3.8 3.7 3.6"
 
 if [[ $* == newest ]]; then
@@ -25,7 +26,7 @@ for version in "$@"; do
     "$python" -m venv --clear "$venv"
     # The pip of Python 3.6 takes releases that do not support it.
     if [[ $version == 3.6 ]]; then "$venv/bin/pip" install --quiet --quiet 'pip==21.3.1'; fi
-    "$venv/bin/pip" install --quiet --quiet --disable-pip-version-check pytest hypothesis cryptography
+    "$venv/bin/pip" install --quiet --quiet --disable-pip-version-check --no-compile pytest hypothesis cryptography
     touch "$venv/with-cryptography"
   fi
   "$venv/bin/python" --version
