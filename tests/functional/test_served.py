@@ -366,7 +366,7 @@ def test_a_change_is_verified_by_what_chronyd_serves(
 ) -> None:
     own = {"certificate": str(pair.chain), "names": [NAME]}
     with in_room(place, SUITES[-1], folder / "open", pair, Case([CLIENTS4, OWN4])) as (_daemon, server):
-        monkeypatch.setattr(chrony_config, "server_of", lambda *_arguments: server)
+        monkeypatch.setattr(served, "server_of", lambda *_arguments: server)
         assert verification(serves=[own]).check() == verification(serves=[own]).idle_problems() == []
         other = make_pair(tmp_path / "other")
         wrong = verification(serves=[own, {"certificate": str(other.chain), "names": [NAME]}])
