@@ -229,19 +229,62 @@ def test_decorated_functions_are_mutated_too() -> None:
     assert called.index("yield b") < called.index("rule(a)") < called.index("# c") < called.index("rule(d)")
 
 
-def test_results_of_another_tree_are_forgotten(tmp_path: Path) -> None:
-    plugins = tmp_path / mutation.NTS / "plugins"
-    (plugins / "plugin_utils").mkdir(parents=True)
-    (plugins / "plugin_utils" / "_rules.py").write_text("@rule\ndef a(b):\n    return b\n")
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """Return a copy of the tree with what the mutated files and their tests are called."""
+    copy = tmp_path / mutation.NTS
+    for file, tests in mutation.FILES.items():
+        for name in (file, *(f"{mutation.UNIT}/{test}" for test in tests.files)):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_text(f"# {name}\n")
+    return copy
+
+
+def forgotten(work: Path, *changed: Path) -> set[str]:
+    """Return the folders of mutmut that lose their results by changes of files."""
+    for path in changed:
+        path.write_text("# changed\n")
+    for file in mutation.FILES:
+        (mutation.folder(work, file) / "mutants").mkdir(parents=True, exist_ok=True)
+    mutation.prepare(work)
+    return {
+        path.name
+        for path in (mutation.folder(work, file) for file in mutation.FILES)
+        if not (path / "mutants").exists()
+    }
+
+
+def test_results_of_another_tree_are_forgotten(tmp_path: Path, copied: Path) -> None:
+    every = {"decision", "verdict", "chronyc", "rules", "plan"}
+    assert forgotten(tmp_path) == every
+    assert forgotten(tmp_path) == set()
+    assert forgotten(tmp_path, copied / "plugins/new.py") == every
+
+
+def test_a_changed_test_costs_the_results_of_its_own_file_alone(tmp_path: Path, copied: Path) -> None:
+    forgotten(tmp_path)
+    unit = copied / mutation.UNIT
+    assert forgotten(tmp_path, unit / "plugin_utils/test__rules.py") == {"rules"}
+    assert forgotten(tmp_path, unit / "plugin_utils/test_of_another_file.py") == set()
+    # Any test may import a file that holds no tests.
+    assert len(forgotten(tmp_path, unit / "plugin_utils/plan_input.py")) == len(mutation.FILES)
+
+
+def test_each_file_is_mutated_with_its_own_tests(tmp_path: Path, copied: Path) -> None:
     mutation.prepare(tmp_path)
-    kept = tmp_path / "mutants"
-    kept.mkdir()
-    (plugins / "plugin_utils" / "_rules.py").write_text("@rule\ndef a(b):\n    return b\n")
-    mutation.prepare(tmp_path)
-    assert kept.exists()
-    (plugins / "new.py").touch()
-    mutation.prepare(tmp_path)
-    assert not kept.exists()
+    for file, tests in mutation.FILES.items():
+        text = (mutation.folder(tmp_path, file) / "pyproject.toml").read_text()
+        assert f'only_mutate = ["{mutation.NTS}/{file}"]' in text
+        assert all(f"{mutation.UNIT}/{test}" in text for test in tests.files)
+
+
+def test_the_tests_of_each_mutated_file_exist() -> None:
+    paths = [
+        path
+        for file, tests in mutation.FILES.items()
+        for path in (file, *(f"{mutation.UNIT}/{test}" for test in tests.files))
+    ]
+    assert [path for path in paths if not (stages.ROOT / path).exists()] == []
 
 
 @pytest.mark.parametrize(

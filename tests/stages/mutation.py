@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prepare a copy of the tree for mutmut, and check what mutmut found: mutation.py prepare | check FOLDER.
 
+mutmut runs once for each file of FILES, in a folder of its own, with the tests of this file.
+
 tests/stages/mutation.yml explains mutations that no test notices: groups of them, each with its reason.
 """
 
@@ -24,35 +26,45 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 
 LIST = Path(__file__).with_name("mutation.yml")
 NTS = "ansible_collections/securetime/nts"
+UNIT = "tests/unit/plugins"
+# Of the captures of chronyc, those of the newest version. The parser also needs those of the oldest: only chronyc 4.0
+# does not name a source without an address.
+NEWEST = "4.9 or not 4."
+OLDEST_AND_NEWEST = f"4.0 or {NEWEST}"
+
+
+class Tests(NamedTuple):
+    """The tests of a mutated file, below UNIT, and pytest's expression that selects some of them."""
+
+    files: tuple[str, ...]
+    select: str = ""
+
+
 # The most important first, as the table shows them.
-FILES = (
-    "plugins/module_utils/_change/decision.py",
-    "plugins/module_utils/_state/verdict.py",
-    "plugins/module_utils/_state/chronyc.py",
-    "plugins/plugin_utils/_rules.py",
-    "plugins/plugin_utils/_plan.py",
-)
-UNIT = f"{NTS}/tests/unit/plugins"
-# Not those that run the code in another process, which does not have mutmut.
-TESTS = (
-    f"{UNIT}/plugin_utils",
-    f"{UNIT}/modules",
-    f"{UNIT}/module_utils/_state",
-    f"{UNIT}/module_utils/_change",
-    f"{UNIT}/module_utils/_monitor",
-    f"{UNIT}/module_utils/test_properties.py",
-)
+FILES = {
+    "plugins/module_utils/_change/decision.py": Tests(("module_utils/_change/test_decision.py",)),
+    "plugins/module_utils/_state/verdict.py": Tests(
+        ("module_utils/_state/test_verdict.py", "module_utils/_state/test_verdict_limits.py"), NEWEST
+    ),
+    "plugins/module_utils/_state/chronyc.py": Tests(("module_utils/_state/test_chronyc.py",), OLDEST_AND_NEWEST),
+    "plugins/plugin_utils/_rules.py": Tests(("plugin_utils/test__rules.py",)),
+    "plugins/plugin_utils/_plan.py": Tests(("plugin_utils/test__plan.py", "plugin_utils/test__distribution.py")),
+}
 # Lines that hold words of a message alone: tests quote what matters of a message, and no test quotes all of it.
 MESSAGE = r'^\s*f?"[^"]* [^"]* [^"]*"[,)]*$'
-CONFIGURATION = f"""
+CONFIGURATION = """
 [tool.mutmut]
 source_paths = ["{NTS}/plugins"]
-only_mutate = {json.dumps([f"{NTS}/{file}" for file in FILES])}
+only_mutate = ["{NTS}/{file}"]
 also_copy = ["ansible_collections"]
-pytest_add_cli_args_test_selection = {json.dumps(TESTS)}
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-c", "pyproject.toml"]
+pytest_add_cli_args_test_selection = {tests}
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-c", "pyproject.toml", "-k", "{select}"]
 do_not_mutate_patterns = ['{MESSAGE}']
 use_git_change_detection = false
+# In seconds. The tests of a file take less than three: a mutation counts as noticed where they hang, and not where the
+# controller is busy.
+timeout_constant = 60
+timeout_multiplier = 1
 
 [tool.pytest.ini_options]
 addopts = "--import-mode=importlib --strict-markers"
@@ -81,20 +93,44 @@ class Mutant(NamedTuple):
         return self[:3]
 
 
+def folder(work: Path, file: str) -> Path:
+    """Return mutmut's folder for a mutated file."""
+    return work / Path(file).stem.strip("_")
+
+
 def prepare(work: Path) -> None:
-    """Configure mutmut, forget results of another tree, and change what mutmut cannot mutate."""
+    """Make a folder for each mutated file and print it: configure mutmut there, and forget results of another tree."""
     copy = work / NTS
-    digest = hashlib.sha256(CONFIGURATION.encode())
-    for file in sorted(path for given in INPUTS for path in [copy / given, *copy.glob(f"{given}/**/*")]):
-        if file.is_file():
-            digest.update(str(file.relative_to(copy)).encode() + b"\0" + file.read_bytes())
-    mark = work / "digest"
-    if not mark.exists() or mark.read_text() != digest.hexdigest():
-        shutil.rmtree(work / "mutants", ignore_errors=True)
-        mark.write_text(digest.hexdigest())
-    (work / "pyproject.toml").write_text(CONFIGURATION)
     rules = copy / "plugins/plugin_utils/_rules.py"
     rules.write_text(undecorated(rules.read_text(), "rule"))
+    for file, tests in FILES.items():
+        own = folder(work, file)
+        own.mkdir(exist_ok=True)
+        if not (own / "ansible_collections").exists():
+            (own / "ansible_collections").symlink_to("../ansible_collections")
+        configuration = CONFIGURATION.format(
+            NTS=NTS,
+            MESSAGE=MESSAGE,
+            file=file,
+            tests=json.dumps([f"{NTS}/{UNIT}/{test}" for test in tests.files]),
+            select=tests.select,
+        )
+        (own / "pyproject.toml").write_text(configuration)
+        digest = hashlib.sha256(configuration.encode())
+        for path in inputs(copy, tests):
+            digest.update(str(path.relative_to(copy)).encode() + b"\0" + path.read_bytes())
+        mark = own / "digest"
+        if not mark.exists() or mark.read_text() != digest.hexdigest():
+            shutil.rmtree(own / "mutants", ignore_errors=True)
+            mark.write_text(digest.hexdigest())
+        print(own)
+
+
+def inputs(copy: Path, tests: Tests) -> list[Path]:
+    """Return the files that tests may read, themselves included: all of INPUTS but other tests."""
+    own = [copy / UNIT / test for test in tests.files]
+    found = [path for given in INPUTS for path in [copy / given, *copy.glob(f"{given}/**/*")] if path.is_file()]
+    return sorted(path for path in found if path in own or not path.name.startswith("test_"))
 
 
 def undecorated(text: str, decorator: str) -> str:
@@ -166,9 +202,10 @@ def check(work: Path) -> int:
     listed = explained(yaml.safe_load(LIST.read_text()) or [])
     survivors: list[Mutant] = []
     counts: dict[str, Counter[str]] = {}
-    # mutmut finds its files and its configuration in the working directory.
-    os.chdir(work)
+    work = work.absolute()
     for file in FILES:
+        # mutmut finds its files and its configuration in the working directory.
+        os.chdir(folder(work, file))
         counts[file] = Counter()
         for name, code in results(Path(), file).items():
             kind = "killed" if code in KILLED else "timeout" if code in TIMEOUTS else "other"
