@@ -102,6 +102,13 @@ def test_the_newest_failure_of_a_source_counts():
     assert verdict._failure_of(one, [one], Log(log, True)).text == "line 1.0"
 
 
+def test_of_failures_of_one_age_the_first_in_the_log_counts():
+    """The log lists the newest first."""
+    one = source(auth={"last_ke_seconds": None})
+    log = [FAILURE._replace(text=text) for text in ("second", "first")]
+    assert verdict._failure_of(one, [one], Log(log, True)).text == "second"
+
+
 @pytest.mark.parametrize(("age", "state"), [(9.9, "pending"), (10.0, "failed")])
 def test_a_name_has_ten_seconds_to_resolve(age, state):
     facts = facts_of(source(address=None))
