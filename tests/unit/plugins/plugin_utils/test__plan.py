@@ -55,12 +55,21 @@ def test_a_client_with_everything_installed_needs_no_installation() -> None:
     # The tasks read these.
     assert (host["installed"], host["python"]) == (True, "/usr/bin/python3")
     assert host["rotation_file"] == "/etc/logrotate.d/chrony"
+    assert host["source_dir"] == "/etc/chrony/nts-sources.d"
 
 
 def test_a_flag_and_a_number_of_another_certificate_may_be_text() -> None:
     more = {"id": "a", "names": ["a.example.org"], "new_key": "no", "lifetime_days": "30", "content": False}
     host = planned({**SERVER, "chrony_nts_more_certificates": [more]})
     assert [(pair["new_key"], pair["lifetime_days"]) for pair in host["pairs"]] == [(False, 90), (False, 30)]
+
+
+def test_the_limits_of_a_server_follow_its_clients_and_its_directives() -> None:
+    given = {**SERVER, "chrony_nts_expected_clients": 50_001}
+    more = {**given, "chrony_nts_directives": {"cmdallow": ["192.0.2.0/24"]}}
+    assert "ntsprocesses 2" in planned(given)["directive_lines"]
+    assert "cmdratelimit interval -4" not in planned(given)["directive_lines"]
+    assert "cmdratelimit interval -4" in planned(more)["directive_lines"]
 
 
 def test_a_server_needs_the_package_for_its_certificates() -> None:
@@ -486,6 +495,13 @@ def test_a_platform_is_its_family_then_itself_then_its_release(
 ) -> None:
     found = platform(PLATFORMS, system, {})
     assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("version", ["7", "7.1", "7.1.2"])
+def test_a_platform_extends_the_one_that_the_operator_names(version: str) -> None:
+    names = {"suse": {"group": "chrony"}, "acme": {"service": "acme.service"}, "acme-7": {"options": []}}
+    found = platform(names, {"id": "acme", "version": version}, {"like": "suse"})
+    assert found == {"group": "chrony", "service": "acme.service", "options": [], "like": "suse"}
 
 
 def test_a_system_may_have_neither_relatives_nor_a_name() -> None:
