@@ -452,6 +452,7 @@ LIMITS = [
             ("AES128", f"HEX:{'0a' * 17}", "Write 32 hexadecimal digits, or 16 characters of ASCII."),
             ("AES256", f"ASCII:{'a' * 31}", "has 31 bytes, and AES256 needs 32."),
             ("AES256", f"ASCII:{'a' * 32}", None),
+            ("AES128", f"ASCII:a:{'a' * 14}", None),
             ("SHA256", "HEX:0a", None),
         ]
     ),
@@ -482,3 +483,10 @@ def test_every_near_miss_is_found_among_other_names() -> None:
         "chrony_nts_source": "chrony_nts_sources",
         "chrony_nts_sever_enabled": "chrony_nts_server_enabled",
     }
+
+
+def test_a_word_of_the_least_similarity_is_misspelled() -> None:
+    """difflib compares twice the common characters with all characters: 66 of 100, and 64 of 100."""
+    known = f"chrony_nts_{'a' * 33}{'b' * 17}"
+    assert _rules.near_misses([f"chrony_nts_{'a' * 33}{'c' * 17}"], [known]) != {}
+    assert _rules.near_misses([f"chrony_nts_{'a' * 32}{'c' * 18}"], [known]) == {}
