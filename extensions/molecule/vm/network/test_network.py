@@ -19,6 +19,7 @@ from ansible_collections.securetime.nts.tests.lab.vms import (
     facts,
     known,
     note,
+    settled,
 )
 
 pytestmark = pytest.mark.usefixtures("frozen")
@@ -67,6 +68,8 @@ WORSE = {
         "resolver_failed",
     ),
 }
+# chronyd's maxslewrate is 83333.333 ppm by default.
+MAX_SLEW = 0.0834
 UNDO = (
     "tc qdisc del dev eth1 root 2>/dev/null || true\nnft delete table inet bad 2>/dev/null || true\n"
     "ip link set eth1 mtu 1500\nsystemctl restart systemd-networkd\n"
@@ -78,6 +81,8 @@ UNDO = (
 def one_source() -> None:
     """Let nts2 have nts1 for its only source, with a short polling interval."""
     both(qemu.thaw)
+    # The VMs do not go on at the same instant, and the offset would stay for as long as chronyd slews it.
+    settled(known()["nts2"])
     qemu.inside(known()["nts2"], f"echo 'server nts1 iburst nts minpoll 2 maxpoll 2' >{SOURCES}\n")
     both(lambda each: qemu.inside(each, "cp /etc/hosts /root/hosts\nmodprobe sch_netem\n"))
 
@@ -111,8 +116,8 @@ def test_a_bad_network_only_delays_authentication(case: str) -> None:
     assert found["nts"]["state"] == "authenticated"
     assert abs(offset) < 0.5
     if case == "delay 300 ms":
-        # No client can measure half of a one-way delay.
-        assert found["tracking"]["root_delay_seconds"] > 0.29, found["tracking"]
+        # No client can measure half of a one-way delay. A clock that chronyd slews measures the whole with an error.
+        assert found["tracking"]["root_delay_seconds"] > 0.3 * (1 - MAX_SLEW), found["tracking"]
     if case == "IPv6 only":
         assert source["address"].startswith("2001:db8:"), source
     # chronyd closes a key exchange after 2 seconds, which the delay and an emulated processor can use up.
