@@ -483,7 +483,7 @@ def test_symptoms_name_existing_tests() -> None:
 
 
 def test_the_page_of_baselines_names_every_tested_control() -> None:
-    tried = runpy.run_path(str(ROOT / "extensions/molecule/default/runs/test_audits.py"))["AUDITS"]
+    tried = runpy.run_path(str(ROOT / "extensions/molecule/trust/options/test_audits.py"))["AUDITS"]
     page = (ROOT / "docs/coexistence.md").read_text()
     rows = {row.split(" | ")[0] for row in re.findall(r"^\| (.*) \|$", page.partition("## What the")[0], re.MULTILINE)}
     assert {audit.control for audit in tried} == rows - {"Control", "Service", "Keys"}
