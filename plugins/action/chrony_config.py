@@ -8,42 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.loader import lookup_loader
-
-from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction
+from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import ConfigAction
 
 
-class Variables(dict[str, Any]):
-    """The variables of a host, for a template.
-
-    The lookup plugin copies them deeply to add its own. They hold lists of all hosts, so the copies of all hosts would
-    take time by the square of the number of hosts.
-    """
-
-    def __deepcopy__(self, _memo: dict[int, Any]) -> dict[str, Any]:
-        return dict(self)
-
-
-class ActionModule(HostAction):
+class ActionModule(ConfigAction):
     """Ansible's entry point."""
 
-    facts = ("chrony",)
-    refuses_shadowed_variables = True
-
     def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the result of the module, which gets the content of each template."""
-        given = dict(self._task.args)
-        # The module itself reports a parameter of a wrong type.
-        if isinstance(given.get("files"), list):
-            given["files"] = [self._rendered(item, task_vars) for item in given["files"]]
-        return self.run_module(task_vars, None, given, wrap_async=bool(self._task.async_val))
-
-    def _rendered(self, item: Any, task_vars: Mapping[str, Any]) -> Any:
-        """Return a file with the content of its template. The module itself reports a mistake in another file."""
-        if not isinstance(item, dict) or item.get("template") is None or item.get("content") is not None:
-            return item
-        if item.get("state", "present") != "present":
-            return item
-        lookup = lookup_loader.get("ansible.legacy.template", loader=self._loader, templar=self._templar)
-        (content,) = lookup.run([item["template"]], variables=Variables(task_vars))
-        return {**{name: item[name] for name in item if name != "template"}, "content": content}
+        """Return the result of the module."""
+        return self.run_config(task_vars, self._task.args)

@@ -34,22 +34,15 @@ def proof(variables: Mapping[str, Any], skip_for: str = "") -> dict[str, Any]:
         raise ValueError(_rules.message(found)) from None
 
 
-def change(variables: Mapping[str, Any], planned: dict[str, Any], anchors: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the files of trust anchors and of a server's pairs, as parameters of chrony_config."""
-    return _plan.change(Inputs(variables), planned, anchors)
-
-
 class FilterModule:
     """Ansible's entry point."""
 
     def filters(self) -> dict[str, Any]:
         return {
-            "_change": change,
             "_explained": _clock.explained,
             "_left_over": _requests.left_over,
             "_platform": _plan.platform,
             "_proof": proof,
             "_shared_keys": _shared_keys.plan,
             "_trust_files": _chrony_conf.trust_files,
-            "_trust_patterns": _chrony_conf.trust_patterns,
         }

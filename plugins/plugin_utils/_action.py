@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,9 @@ class HostAction(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the task."""
+        # Ansible runs a task of a host in a process of its own, which ends with it. A garbage collection in there would
+        # visit the controller's objects of all hosts, and so copy their memory.
+        gc.freeze()
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         try:

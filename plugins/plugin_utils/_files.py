@@ -1,20 +1,62 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to securetime.nts. The files of chronyd, its units and its logs, as the parameter files of chrony_config."""
+"""Private to securetime.nts. The parameters of chrony_config: the files of chronyd, its units and its logs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import MADE_IN, Inputs
 
 Row = dict[str, Any]
 
+MANAGED = "# Managed by Ansible: collection securetime.nts, role chrony_nts. The next run overwrites manual changes."
 UNITS = "/etc/systemd/system"
 # A folder of the role's own, so that the distribution's sources are read only where the operator wants them.
 SOURCE_DIR = "/etc/chrony/nts-sources.d"
+
+
+def parameters(inputs: Inputs, planned: Mapping[str, Any], anchors: Iterable[Row]) -> Row:
+    """Return the parameters of chrony_config for one host, secrets included.
+
+    planned is the result of _plan.plan(), and anchors that of _chrony_conf.trust_files().
+    """
+    place, proof = planned["platform"], planned["proof"]
+    served = _pairs.files(inputs.pairs, place["group"])
+    trust = [{"path": row["path"], "content": row["content"], "effect": planned["trust_effect"]} for row in anchors]
+    keys = inputs["symmetric_keys"]
+    return {
+        "config_file": place["config_file"],
+        "service": place["service"],
+        "files": [*of_the_host(inputs, planned), *trust, *served["files"]],
+        "secrets": {**({place["key_file"]: key_file(keys)} if keys else {}), **served["secrets"]},
+        "owns": [*_chrony_conf.trust_patterns(MADE_IN), *planned["unused_pair_files"]],
+        "folders": [planned["source_dir"], MADE_IN],
+        "ntske_ports": planned["ntske_ports"],
+        "certificate_dirs": planned["certificate_dirs"],
+        "log_dir": planned["log_dir"],
+        "daemon_options": planned["daemon_options"],
+        "remember": planned["first_seen"],
+        "rivals": planned["rivals"],
+        "serves": served["serves"],
+        "verify": proof["goal"],
+        "verify_rollback": inputs.is_true("rollback_on_failed_verify"),
+        "verify_min_sources": proof["min_sources"],
+        "verify_timeout": proof["timeout_seconds"],
+    }
+
+
+def key_file(keys: Iterable[Row]) -> str:
+    """Return chronyd's file of symmetric keys (keyfile in chrony.conf)."""
+    return managed(f"{key['id']} {key.get('type') or 'SHA256'} {key['key']}" for key in keys)
+
+
+def managed(lines: Iterable[str]) -> str:
+    """Return the text of a file that the role manages."""
+    return "".join(f"{line}\n" for line in (MANAGED, *lines))
 
 
 def of_the_host(inputs: Inputs, planned: Mapping[str, Any]) -> list[Row]:

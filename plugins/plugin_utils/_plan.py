@@ -4,7 +4,7 @@
 """Private to securetime.nts. Compute the desired state of one host from its variables, its platform and its facts.
 
 The functions are pure: they read and write no file. The role registers the plan, and a verbose run prints it, so the
-plan holds no secret. Only change() adds the contents of keys and certificates, in the role's last step.
+plan holds no secret. Only _files.parameters() adds the contents of keys and certificates, in the role's last step.
 
 Long: each function computes one part of the plan, from the same three inputs.
 """
@@ -28,7 +28,6 @@ from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _distribution,
     _files,
     _limits,
-    _pairs,
     _rotation,
     _variables,
 )
@@ -36,7 +35,6 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import NTSK
 
 Row = dict[str, Any]
 
-MANAGED = "# Managed by Ansible: collection securetime.nts, role chrony_nts. The next run overwrites manual changes."
 # The first chrony with NTS, and the first with several certificates and sets of trust anchors (chrony's NEWS).
 NTS_SINCE = "4.0"
 SETS_SINCE = "4.1"
@@ -164,7 +162,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "first_seen": first_seen or first_state(chrony, startable),
         "skip_for": skip_for,
         "source_dir": _files.SOURCE_DIR,
-        "sources_text": _text(source_lines),
+        "sources_text": _files.managed(source_lines),
         # Audits search the main file for these lines.
         "main_file_lines": [*source_lines, f"user {user}"] if single else [],
         "distribution_lines": distribution_lines,
@@ -173,7 +171,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "own_access_lines": own_access_lines(inputs),
         "directive_lines": lines.own,
         "options_file": place["options_file"] + options.OWN_SUFFIX,
-        "options_text": _text([f'{place["options_name"]}="{" ".join(daemon.words)}"']),
+        "options_text": _files.managed([f'{place["options_name"]}="{" ".join(daemon.words)}"']),
         "daemon_options": daemon.words,
         "clock_control": daemon.clock_control,
         "wait_by_socket": waits_by_socket(environment, lines.effective),
@@ -232,10 +230,6 @@ def _has_failed(chrony: Row) -> bool:
     """Return whether any source with NTS has failed, even if the clock follows another source."""
     states = [chrony["nts"]["state"], *(source["nts"]["state"] for source in chrony.get("sources") or [])]
     return not {"failed", "partial"}.isdisjoint(states)
-
-
-def _text(lines: list[str]) -> str:
-    return "".join(f"{line}\n" for line in [MANAGED, *lines])
 
 
 def _public(pair: Row) -> Row:
@@ -661,7 +655,7 @@ def writable_text(folders: list[str]) -> str:
     if not folders:
         return ""
     quoted = " ".join("-" + folder.replace("%", "%%") for folder in folders)
-    return _text(["", "[Service]", f"ReadWritePaths={quoted}"])
+    return _files.managed(["", "[Service]", f"ReadWritePaths={quoted}"])
 
 
 def own_log_dir(place: Row, words: Directives) -> str:
@@ -676,7 +670,7 @@ def rotation(inputs: Inputs, place: Row, words: Directives) -> str:
     if not folder:
         return ""
     socket, keep, megabytes = command_socket(words), inputs["log_rotations"], inputs["log_max_megabytes"]
-    return _text([_rotation.text(folder, place["service"], socket, int(keep), int(megabytes))])
+    return _files.managed([_rotation.text(folder, place["service"], socket, int(keep), int(megabytes))])
 
 
 def renewal(pairs: list[Row], server_files: list[str]) -> str:
@@ -782,13 +776,3 @@ def notes(inputs: Inputs, place: Row, environment: Row, daemon: DaemonOptions) -
             " NTS, which chrony_nts_fallback_pool is for."
         )
     return found
-
-
-def change(inputs: Inputs, planned: Row, anchors: list[Row]) -> Row:
-    """Return the files for chrony_config, and of a server's pairs its other parameters, secrets included.
-
-    anchors is the result of _chrony_conf.trust_files().
-    """
-    given = _pairs.files(inputs.pairs, planned["platform"]["group"])
-    trust = [{"path": row["path"], "content": row["content"], "effect": planned["trust_effect"]} for row in anchors]
-    return {**given, "files": [*_files.of_the_host(inputs, planned), *trust, *given["files"]]}

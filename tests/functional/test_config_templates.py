@@ -15,6 +15,7 @@ from ansible.playbook.task import Task
 from ansible.template import Templar
 
 from ansible_collections.securetime.nts.plugins.action.chrony_config import ActionModule
+from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG
 
 
 class Uncopied(str):
@@ -42,7 +43,7 @@ class Rendering(ActionModule):
 
     def run_module(self, _task_vars: Any, *module: Any, wrap_async: bool = False) -> dict[str, Any]:
         name, parameters = module
-        assert (name, parameters["config_file"], wrap_async) == (None, "/c", False)
+        assert (name, parameters["config_file"], wrap_async) == (CONFIG, "/c", False)
         return dict(parameters)
 
 
@@ -78,6 +79,13 @@ def test_other_files_reach_the_module_as_they_are(file: Any, folder: Path) -> No
 
 def test_the_module_reports_files_of_a_wrong_type(folder: Path) -> None:
     assert Rendering(folder, "a text").files() == "a text"
+
+
+def test_a_template_sees_what_the_caller_has_evaluated(folder: Path) -> None:
+    action = Rendering(folder, [])
+    found = action.run_config(action.variables, {"config_file": "/c", "files": [{"template": "a.j2"}]}, {"name": "new"})
+    assert found["files"] == [{"content": "# new of host\nkept\n"}]
+    assert action.variables["name"] == "value"
 
 
 def test_a_missing_template_ends_the_task(folder: Path) -> None:

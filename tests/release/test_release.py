@@ -37,7 +37,7 @@ DROP_IN = {"server": "/etc/chrony/conf.d/operator.conf", "client": "/etc/chrony.
 # More than ten times the duration of any Ansible run on two hosts.
 TIMEOUT_SECONDS = 1800
 # Modules whose action plugin does all of the work on the controller, or calls another module.
-ON_THE_CONTROLLER = {"chrony_nts_plan", "nts_report", "nts_report_host"}
+ON_THE_CONTROLLER = {"chrony_nts_apply", "chrony_nts_plan", "nts_report", "nts_report_host"}
 MODULES = {path.stem for path in ROOT.glob("plugins/modules/*.py")}
 PLAYBOOKS = sorted(path.stem for path in ROOT.glob("playbooks/*.yml"))
 

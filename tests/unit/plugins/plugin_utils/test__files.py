@@ -12,7 +12,12 @@ import pytest
 from ansible_collections.securetime.nts.plugins.modules.chrony_config import ARGUMENTS
 from ansible_collections.securetime.nts.plugins.plugin_utils import _files
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
-from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import DEFAULTS, ROLE, planned
+from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import (
+    DEFAULTS,
+    ROLE,
+    SERVER,
+    planned,
+)
 
 DROP_IN = "/etc/systemd/system/chrony.service.d/securetime-nts"
 
@@ -66,8 +71,68 @@ def test_files_that_only_some_hosts_need() -> None:
     assert found["/etc/logrotate.d/chrony"]["content"] == planned(variables)["rotation_text"] != ""
     waits = found["/etc/systemd/system/chrony-wait.service.d/securetime-nts.conf"]
     assert (waits["state"], waits["template"]) == ("present", "chrony-wait.conf.j2")
-    # The task passes the content apart, as a secret.
+    # chrony_config gets the content apart, as a secret.
     assert "HEX" not in str(found)
+
+
+def parameters(variables: dict[str, Any] | None = None, **facts: Any) -> dict[str, Any]:
+    """Return the parameters of chrony_config for a Debian host that trusts one root CA."""
+    anchors = [{"path": "/etc/chrony/nts/trusted.pem", "content": "PEM", "set": 0}]
+    return _files.parameters(Inputs({**DEFAULTS, **(variables or {})}), planned(variables, **facts), anchors)
+
+
+def test_the_module_has_every_parameter_of_a_client() -> None:
+    given = parameters()
+    # The role needs the defaults of the others.
+    assert set(ARGUMENTS) - given.keys() == {"state", "serves_at", "start_timeout", "settle_time", "lock_timeout"}
+    assert given.keys() <= set(ARGUMENTS)
+    assert (given["config_file"], given["service"]) == ("/etc/chrony/chrony.conf", "chrony.service")
+    assert {"path": "/etc/chrony/nts/trusted.pem", "content": "PEM", "effect": planned()["trust_effect"]} in given[
+        "files"
+    ]
+    assert given["owns"][:2] == ["/etc/chrony/nts/trusted.pem", "/etc/chrony/nts/trusted-[0-9].pem"]
+    assert given["folders"] == ["/etc/chrony/nts-sources.d", "/etc/chrony/nts"]
+    assert (given["secrets"], given["serves"], given["ntske_ports"]) == ({}, [], [])
+    assert given["remember"] == planned()["first_seen"] != {}
+    assert (given["verify"], given["verify_rollback"]) == ("authenticated", False)
+    assert (given["verify_min_sources"], given["verify_timeout"]) == (1, 60.0)
+
+
+def test_each_parameter_follows_the_plan() -> None:
+    variables = {
+        **SERVER,
+        "chrony_nts_rollback_on_failed_verify": "yes",
+        "chrony_nts_directives": {"ntsport": 4461},
+        "chrony_nts_logs": True,
+        "chrony_nts_verify_timeout": 7,
+    }
+    given, host = parameters(variables), planned(variables)
+    assert given["verify_rollback"] is True
+    assert given["verify_timeout"] == 7
+    for name in ("ntske_ports", "certificate_dirs", "log_dir", "daemon_options", "rivals"):
+        assert given[name] == host[name], name
+    assert (given["ntske_ports"], given["log_dir"]) == ([4461], "/var/log/chrony")
+    assert [row["certificate"] for row in given["serves"]] == ["/etc/chrony/nts/server.pem"]
+    assert "/etc/chrony/nts/server.key" in [row["path"] for row in given["files"]]
+
+
+def test_pair_files_that_no_pair_uses_are_owned() -> None:
+    unused = "/etc/chrony/nts/public.pem"
+    assert parameters(environment__server_files=[unused])["owns"][-1] == unused
+
+
+def test_the_key_file_has_a_line_for_each_key() -> None:
+    keys = [
+        {"id": 1, "key": "HEX:00"},
+        {"id": "2", "type": "AES128", "key": "HEX:01"},
+        {"id": 3, "type": "", "key": "a"},
+    ]
+    assert _files.key_file(keys).splitlines() == [
+        _files.MANAGED,
+        "1 SHA256 HEX:00",
+        "2 AES128 HEX:01",
+        "3 SHA256 a",
+    ]
 
 
 @pytest.mark.parametrize("row", files(environment__chrony_wait="enabled").values(), ids=lambda row: row["path"])

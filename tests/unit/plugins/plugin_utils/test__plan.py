@@ -15,12 +15,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.securetime.nts.plugins.filter import _role
-from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _files
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 from ansible_collections.securetime.nts.plugins.plugin_utils._plan import (
-    MANAGED,
     PACKAGES,
-    change,
     package_names,
     platform,
     proof,
@@ -105,7 +103,7 @@ def test_the_unit_lets_chronyd_write_where_it_keeps_something() -> None:
         "chrony_nts_raw_lines": ["dumpdir /srv/dump", "pidfile /run/chrony/x.pid"],
     }
     assert planned(elsewhere)["writable_text"].splitlines() == [
-        MANAGED,
+        _files.MANAGED,
         "",
         "[Service]",
         "ReadWritePaths=-/srv/100%% -/srv/dump -/srv/log",
@@ -694,7 +692,7 @@ def test_servers_of_sets_that_others_fill_are_not_probed() -> None:
     assert [server["address"] for server in proof(Inputs(variables))["servers"]] == ["a", "b"]
 
 
-def test_the_plan_holds_no_secret_and_the_change_does() -> None:
+def test_the_plan_holds_no_secret_and_the_parameters_do() -> None:
     secrets = {
         **SERVER,
         "chrony_nts_certificate_provider": "files",
@@ -710,15 +708,17 @@ def test_the_plan_holds_no_secret_and_the_change_does() -> None:
     host = planned(secrets)
     assert "SECRET" not in json.dumps(host)
     anchors = [{"set": 0, "path": "/etc/chrony/nts/trusted.pem", "content": "C"}]
-    done = change(Inputs({**DEFAULTS, **secrets}), host, anchors)
-    assert set(done["secrets"]) == {"/etc/chrony/nts/server.key", "/etc/chrony/nts/a.key"}
+    done = _files.parameters(Inputs({**DEFAULTS, **secrets}), host, anchors)
+    keys = "/etc/chrony/chrony.keys"
+    assert set(done["secrets"]) == {keys, "/etc/chrony/nts/server.key", "/etc/chrony/nts/a.key"}
+    assert done["secrets"][keys] == f"{_files.MANAGED}\n1 SHA256 HEX:5EC2E7SECRET\n"
     assert {row["group"] for row in done["files"] if row["path"] in done["secrets"]} == {"_chrony"}
     assert {"path": "/etc/chrony/nts/trusted.pem", "content": "C", "effect": "nothing"} in done["files"]
 
 
 def test_files_begin_alike() -> None:
     for path in [*ROLE.glob("templates/*.conf.j2"), *ROLE.glob("templates/nts*")]:
-        assert path.read_text().splitlines()[0] == MANAGED, path.name
+        assert path.read_text().splitlines()[0] == _files.MANAGED, path.name
 
 
 SERVER_FILES = [
@@ -1051,9 +1051,4 @@ def test_the_private_filters_of_the_role_take_variables() -> None:
     two["chrony_nts_trust_anchors"] = [{"content": "-----BEGIN CERTIFICATE-----", "set": 2}]
     asked = {version: _role.proof(two, version)["servers"] for version in ("4.0", "4.1")}
     assert {version: len(servers) for version, servers in asked.items()} == {"4.0": 1, "4.1": 2}
-    host, anchors = planned(SERVER), [{"path": "/etc/chrony/nts/trusted.pem", "content": "PEM", "set": 0}]
-    given = _role.change({**DEFAULTS, **SERVER}, host, anchors)
-    assert given == change(Inputs({**DEFAULTS, **SERVER}), host, anchors)
-    trusted = {"path": "/etc/chrony/nts/trusted.pem", "content": "PEM", "effect": host["trust_effect"]}
-    assert [given["files"][0]["path"], trusted in given["files"]] == ["/etc/chrony/chrony.conf", True]
-    assert {"_proof", "_change", "_platform"} <= set(_role.FilterModule().filters())
+    assert {"_proof", "_platform"} <= set(_role.FilterModule().filters())

@@ -1,0 +1,35 @@
+# Copyright: (c) 2026, securetime.nts contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Apply the plan of a host. Before it, Ansible evaluates the inputs and the plan once, not once for each parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.securetime.nts.plugins.plugin_utils import _files
+from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import ConfigAction
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
+
+
+class ActionModule(ConfigAction):
+    """Ansible's entry point."""
+
+    _supports_async = False
+
+    def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the result of chrony_config; see the documentation of the module of this plugin's name."""
+        _checked, given = self.validate_argument_spec(
+            {
+                "variables": {"type": "dict", "required": True},
+                "plan": {"type": "dict", "required": True},
+                "trust_files": {"type": "list", "elements": "dict", "required": True},
+            }
+        )
+        parameters = _files.parameters(Inputs(given["variables"]), given["plan"], given["trust_files"])
+        known = {
+            "__chrony_nts_plan": given["plan"],
+            "__chrony_nts_trust_files": [{"set": row["set"], "path": row["path"]} for row in given["trust_files"]],
+        }
+        return self.run_config(task_vars, parameters, known)
