@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.loader import lookup_loader
+from ansible.utils.unsafe_proxy import wrap_var
 
 from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction
 
@@ -37,12 +38,12 @@ class ConfigAction(HostAction):
     ) -> dict[str, Any]:
         """Return the result of chrony_config, which gets the content of each template.
 
-        known holds variables that the templates use and the caller has evaluated.
+        known holds variables that the templates use and the caller has evaluated. No template in them is run.
         """
         parameters = dict(given)
         # The module itself reports a parameter of a wrong type.
         if isinstance(parameters.get("files"), list):
-            variables = Variables({**task_vars, **(known or {})})
+            variables = Variables({**task_vars, **wrap_var(known or {})})
             parameters["files"] = [self._rendered(item, variables) for item in parameters["files"]]
         return self.run_module(task_vars, CONFIG, parameters, wrap_async=bool(self._task.async_val))
 

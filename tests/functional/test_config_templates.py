@@ -14,8 +14,11 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
 from ansible.template import Templar
 
-from ansible_collections.securetime.nts.plugins.action.chrony_config import ActionModule
-from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG
+from ansible_collections.securetime.nts.plugins.action import chrony_config, chrony_nts_apply
+from ansible_collections.securetime.nts.plugins.plugin_utils import _files
+from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG, ConfigAction
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
+from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import DEFAULTS, ROLE, planned
 
 
 class Uncopied(str):
@@ -27,24 +30,35 @@ class Uncopied(str):
         raise AssertionError
 
 
-class Rendering(ActionModule):
-    """The action plugin, whose module returns its own parameters."""
+class Echoing(ConfigAction):
+    """Action plugins whose module returns its own parameters."""
 
-    def __init__(self, folder: Path, files: Any) -> None:
+    def __init__(self, folder: Path, arguments: dict[str, Any], **variables: Any) -> None:
         loader = DataLoader()
         loader.set_basedir(str(folder))
-        self.variables = {"name": "value", "groups": {"all": Uncopied("host")}, "ansible_search_path": [str(folder)]}
+        self.variables = {**variables, "groups": {"all": Uncopied("host")}, "ansible_search_path": [str(folder)]}
         task = Task()
-        task.action, task.args = "securetime.nts.chrony_config", {"config_file": "/c", "files": files}
+        task.args = arguments
         super().__init__(task, None, None, loader, Templar(loader, variables=self.variables), None)
+
+    def run_module(self, _task_vars: Any, *module: Any, wrap_async: bool = False) -> dict[str, Any]:
+        name, parameters = module
+        assert (name, wrap_async) == (CONFIG, False)
+        return dict(parameters)
+
+
+class Rendering(Echoing, chrony_config.ActionModule):
+    """chrony_config with these files."""
+
+    def __init__(self, folder: Path, files: Any) -> None:
+        super().__init__(folder, {"config_file": "/c", "files": files}, name="value")
 
     def files(self) -> Any:
         return self.answer(self.variables)["files"]
 
-    def run_module(self, _task_vars: Any, *module: Any, wrap_async: bool = False) -> dict[str, Any]:
-        name, parameters = module
-        assert (name, parameters["config_file"], wrap_async) == (CONFIG, "/c", False)
-        return dict(parameters)
+
+class Applying(Echoing, chrony_nts_apply.ActionModule):
+    """chrony_nts_apply in the role."""
 
 
 @pytest.fixture
@@ -82,10 +96,27 @@ def test_the_module_reports_files_of_a_wrong_type(folder: Path) -> None:
 
 
 def test_a_template_sees_what_the_caller_has_evaluated(folder: Path) -> None:
+    """Before 2.19, ansible-core runs a template in any value that is not marked as unsafe; this one is of a host."""
     action = Rendering(folder, [])
-    found = action.run_config(action.variables, {"config_file": "/c", "files": [{"template": "a.j2"}]}, {"name": "new"})
-    assert found["files"] == [{"content": "# new of host\nkept\n"}]
+    given = {"config_file": "/c", "files": [{"template": "a.j2"}]}
+    found = action.run_config(action.variables, given, {"name": "{{ 1 + 1 }}"})
+    assert found["files"] == [{"content": "# {{ 1 + 1 }} of host\nkept\n"}]
     assert action.variables["name"] == "value"
+
+
+def test_a_plan_becomes_the_parameters_of_chrony_config() -> None:
+    anchors = [{"set": 0, "path": "/etc/chrony/nts/trusted.pem", "content": "PEM"}]
+    plan = planned()
+    # The role's private variables are not there: nothing evaluates them again.
+    action = Applying(ROLE, {"variables": DEFAULTS, "plan": plan, "trust_files": anchors}, **DEFAULTS)
+    found = action.answer(action.variables)
+    expected = _files.parameters(Inputs(DEFAULTS), plan, anchors)
+    assert {**found, "files": None} == {**expected, "files": None}
+    files = {row["path"]: row for row in found["files"]}
+    assert list(files) == [row["path"] for row in expected["files"]]
+    lines = files["/etc/chrony/chrony.conf"]["content"].splitlines()
+    assert "ntstrustedcerts /etc/chrony/nts/trusted.pem" in lines
+    assert set(plan["directive_lines"]) <= set(lines)
 
 
 def test_a_missing_template_ends_the_task(folder: Path) -> None:
