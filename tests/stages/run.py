@@ -100,8 +100,7 @@ STAGES = {
     "browser": Stage("tests/stages/browser.sh", "test-full", ("setup", "docs")),
     "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full", ("setup", "unit-newest")),
     "sanity-pythons": Stage("tests/stages/sanity.sh", "test-full", ("setup", "sanity")),
-    # No suite has this one until a run of the whole stage has passed: it runs by its name alone.
-    "mutation": Stage("tests/stages/mutation.sh", "by name", ("setup", "unit")),
+    "mutation": Stage("tests/stages/mutation.sh", "test-full", ("setup", "unit")),
     "coverage": Stage("tests/stages/coverage.sh", "test-full", ("setup", "unit", "functional")),
     "vm-confinement": Stage("tests/stages/vm.sh tests", "test-full", VM, "vm"),
     "vm-power": Stage("tests/stages/vm.sh power", "test-full", VM, "vm"),
