@@ -79,7 +79,7 @@ def test_an_unchanged_client_costs_little(role: Callable[..., dict[str, list[str
     for name, host, begin, before, ping in zip(CLIENTS, clients, since, first, pinged, strict=True):
         # A ping is roughly what Ansible sends along with each of the two modules.
         assert received_bytes(host) - before < 4 * ping
-        assert len(tasks[name]) <= 7, tasks[name]
+        assert len(tasks[name]) <= 6, tasks[name]
         assert modules_run_on(host, begin) == ["securetime.nts.chronyc_facts", "securetime.nts.chrony_config"]
 
 
@@ -108,6 +108,15 @@ def test_the_modules_of_an_unchanged_run_start_few_processes(name: str) -> None:
 def test_every_phase_can_be_run_alone() -> None:
     for tag in ("preflight", "install", "certificate", "configure", "firewall", "verify"):
         assert set(changed(site("--limit", "nts1,client-debian13", "--tags", tag)).values()) == {0}, tag
+
+
+def test_a_skipped_phase_skips_no_other() -> None:
+    host = get_host("ansible://nts1")
+    since = host.check_output("sleep 1; date +%s")
+    site("--limit", "nts1", "--skip-tags", "firewall,verify")
+    phases = {"chronyc_facts", "nts_pair", "chrony_config", "nts_certificate"}
+    assert {f"securetime.nts.{name}" for name in phases} <= set(modules_run_on(host, since))
+    assert "securetime.nts.nts_firewall" not in modules_run_on(host, since)
 
 
 def test_a_new_source_reaches_the_client_by_at_most_six_tasks() -> None:
