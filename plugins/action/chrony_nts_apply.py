@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Apply the plan of a host. Before it, Ansible evaluates the inputs and the plan once, not once for each parameter."""
+"""Apply the plan of a host.
+
+Ansible evaluates the inputs and the plan once for this task, and not once for each parameter of chrony_config.
+"""
 
 from __future__ import annotations
 

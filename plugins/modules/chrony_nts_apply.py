@@ -12,8 +12,8 @@ author:
 description:
   - A task of the role P(securetime.nts.chrony_nts#role), and made for it alone. Its parameters can change in any
     release.
-  - Runs M(securetime.nts.chrony_config) with the files, the units and the goal of verification that the plan and the
-    variables stand for.
+  - Runs M(securetime.nts.chrony_config) with the files, the units and the goal of verification that follow from the
+    plan and the variables.
 attributes:
   action:
     description: Has a plugin on the controller.
@@ -25,6 +25,9 @@ attributes:
     description: As M(securetime.nts.chrony_config).
     support: full
   diff_mode:
+    description: As M(securetime.nts.chrony_config).
+    support: full
+  facts:
     description: As M(securetime.nts.chrony_config).
     support: full
   idempotent:
@@ -64,7 +67,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed:
-  description: As M(securetime.nts.chrony_config), with all its other return values.
+  description: Whether the host changed. The result also has every other return value of
+    M(securetime.nts.chrony_config).
   returned: always
   type: bool
 """

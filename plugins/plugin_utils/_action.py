@@ -33,8 +33,8 @@ class HostAction(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the task."""
-        # Ansible runs a task of a host in a process of its own, which ends with it. A garbage collection in there would
-        # visit the controller's objects of all hosts, and so copy their memory.
+        # Ansible forks a process for each task of a host. A garbage collection in it would write to the headers of all
+        # objects, so that the kernel copies the memory that it shares with the controller.
         gc.freeze()
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}

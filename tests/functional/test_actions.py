@@ -144,3 +144,15 @@ def test_parameters_do_not_come_back_with_a_result_unless_they_are_needed_again(
     assert status == 0, output
     recorded = json.loads((tmp_path / "record.json").read_text())
     assert list(recorded["arguments"]["securetime.nts.nts_pair"]) == expected
+
+
+def test_the_inputs_of_the_role_do_not_come_back_with_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(CALLBACKS))
+    monkeypatch.setenv("ANSIBLE_CALLBACKS_ENABLED", "record")
+    monkeypatch.setenv("RECORD", str(tmp_path / "record.json"))
+    given = {"variables": {**DEFAULTS, "chrony_nts_ca_passphrase": "SECRET"}, "plan": {}, "trust_files": []}
+    status, output = play(tmp_path, tasks=[{"securetime.nts.chrony_nts_apply": given}])
+    assert (status, "SECRET" in output) == (2, False), output
+    assert "SECRET" not in (tmp_path / "record.json").read_text()

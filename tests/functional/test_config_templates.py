@@ -107,6 +107,8 @@ def test_a_template_sees_what_the_caller_has_evaluated(folder: Path) -> None:
 def test_a_plan_becomes_the_parameters_of_chrony_config() -> None:
     anchors = [{"set": 0, "path": "/etc/chrony/nts/trusted.pem", "content": "PEM"}]
     plan = planned()
+    # Before 2.19, ansible-core would run this template of a host.
+    plan["directive_lines"].append("{{ 1 + 1 }}")
     # The role's private variables are not there: nothing evaluates them again.
     action = Applying(ROLE, {"variables": DEFAULTS, "plan": plan, "trust_files": anchors}, **DEFAULTS)
     found = action.answer(action.variables)

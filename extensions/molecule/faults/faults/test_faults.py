@@ -227,7 +227,7 @@ STARTS: dict[str, tuple[list[dict[str, str]], str]] = {
                 "content": "[Service]\nExecStartPost=+/bin/sh -c '(sleep 6; kill $MAINPID) >/dev/null 2>&1 &'\n",
             }
         ],
-        "came up and ended again within 60 seconds",
+        "came up and ended again within 30 seconds",
     ),
     "hangs": (
         [{"path": DROP_IN, "content": "[Service]\nExecStartPost=+/bin/sh -c 'kill -STOP $MAINPID'\n"}],
@@ -245,7 +245,7 @@ STARTS: dict[str, tuple[list[dict[str, str]], str]] = {
 def test_a_fault_at_the_start_leaves_the_old_files(client: Host, fault: str) -> None:
     files, message = STARTS[fault]
     more = {"path": f"{FAULT}-too", "content": "this is to disappear"}
-    limits = {"hangs": {"start_timeout": 8}, "exits": {"settle_time": 60}}.get(fault, {})
+    limits = {"hangs": {"start_timeout": 8}, "exits": {"settle_time": 30}}.get(fault, {})
     assert_refused(client, message, more, *files, **limits)
 
 

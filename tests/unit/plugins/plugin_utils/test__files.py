@@ -101,7 +101,7 @@ def test_the_module_has_every_parameter_of_a_client() -> None:
 def test_each_parameter_follows_the_plan() -> None:
     variables = {
         **SERVER,
-        "chrony_nts_rollback_on_failed_verify": "yes",
+        "chrony_nts_rollback_on_failed_verify": "y",
         "chrony_nts_directives": {"ntsport": 4461},
         "chrony_nts_logs": True,
         "chrony_nts_verify_timeout": 7,
