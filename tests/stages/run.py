@@ -87,6 +87,7 @@ STAGES = {
     "vm-images": Stage(
         "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", MOLECULE, progress="lab: "
     ),
+    "molecule-killed": Stage("tests/stages/molecule.sh killed", "test-full", MOLECULE),
     "molecule-pairs": Stage("tests/stages/molecule.sh pairs", "test-full", MOLECULE),
     "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", MOLECULE),
     "el8": Stage("tests/stages/el8.sh", "test-full", MOLECULE),
