@@ -112,7 +112,9 @@ class Bench:
 
     def stand_in(self, results: dict[str, Any]) -> str:
         """Return a program that replaces the host's Python and returns these results."""
-        answers = {name: results[f"securetime.nts.{name}"] for name in ("chronyc_facts", "chrony_config")}
+        # By the module that the host gets, and the task that returns its result.
+        tasks = {"chronyc_facts": "chronyc_facts", "chrony_config": "chrony_nts_apply"}
+        answers = {module: results[f"securetime.nts.{task}"] for module, task in tasks.items()}
         cases = []
         for module, answer in answers.items():
             path = self.folder / f"{module}.result"
