@@ -87,9 +87,8 @@ def test_the_module_has_every_parameter_of_a_client() -> None:
     assert set(ARGUMENTS) - given.keys() == {"state", "serves_at", "start_timeout", "settle_time", "lock_timeout"}
     assert given.keys() <= set(ARGUMENTS)
     assert (given["config_file"], given["service"]) == ("/etc/chrony/chrony.conf", "chrony.service")
-    assert {"path": "/etc/chrony/nts/trusted.pem", "content": "PEM", "effect": planned()["trust_effect"]} in given[
-        "files"
-    ]
+    effect = planned()["trust_effect"]
+    assert {"path": "/etc/chrony/nts/trusted.pem", "content": "PEM", "effect": effect} in given["files"]
     assert given["owns"][:2] == ["/etc/chrony/nts/trusted.pem", "/etc/chrony/nts/trusted-[0-9].pem"]
     assert given["folders"] == ["/etc/chrony/nts-sources.d", "/etc/chrony/nts"]
     assert (given["secrets"], given["serves"], given["ntske_ports"]) == ({}, [], [])
