@@ -7,6 +7,7 @@ Long: each test compares one pair of files, and all tests share a few helpers.
 """
 
 import ast
+import itertools
 import json
 import re
 import runpy
@@ -415,7 +416,7 @@ def test_no_task_has_the_tags_of_two_phases(path: Path) -> None:
     ],
 )
 def test_the_mask_of_an_interrupted_run_and_a_wrong_clock_are_repaired(plan: dict[str, Any], installs: bool) -> None:
-    (install,) = [task for task in every_task(load(TASKS / "main.yml")) if task["name"].startswith("Install | ")]
+    (install,) = [task for task in every_task(load(TASKS / "prepare.yml")) if task["name"].startswith("Install | ")]
     step, unmask = [task for task in load(TASKS / "install.yml") if "ansible.builtin.command" in task]
     assert step["ansible.builtin.command"]["argv"][0] == "date"
     # Certificates need the right clock, also when a run selects only their tag.
@@ -425,6 +426,19 @@ def test_the_mask_of_an_interrupted_run_and_a_wrong_clock_are_repaired(plan: dic
     stepped = plan["clock"]["step_seconds"] != 0
     for task, expected in ((install, installs), (unmask, plan["masked_at_runtime"]), (step, stepped)):
         assert Environment().compile_expression(task["when"])(__chrony_nts_plan=plan) is expected
+
+
+def test_what_prepares_a_host_is_included_exactly_where_a_part_of_it_runs() -> None:
+    (include,) = [task for task in every_task(load(TASKS / "main.yml")) if task["name"].startswith("Prepare | ")]
+    parts = [task["when"] for task in every_task(load(TASKS / "prepare.yml")) if "when" in task]
+    assert len(parts) == 2
+    whole, *conditions = [Environment().compile_expression(text) for text in (include["when"], *parts)]
+    for installs, masked, seconds, pairs, firewall in itertools.product(
+        (False, True), (False, True), (0, 86400), ([], [{}]), ("", "absent")
+    ):
+        plan = {"installs": installs, "masked_at_runtime": masked, "clock": {"step_seconds": seconds}}
+        plan |= {"pairs": pairs, "firewall": {"state": firewall}}
+        assert whole(__chrony_nts_plan=plan) is any(part(__chrony_nts_plan=plan) for part in conditions), plan
 
 
 def restoration() -> list[dict[str, Any]]:

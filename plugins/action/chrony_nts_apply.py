@@ -23,16 +23,11 @@ class ActionModule(ConfigAction):
 
     def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Return the result of chrony_config; see the documentation of the module of this plugin's name."""
-        _checked, given = self.validate_argument_spec(
-            {
-                "variables": {"type": "dict", "required": True},
-                "plan": {"type": "dict", "required": True},
-                "trust_files": {"type": "list", "elements": "dict", "required": True},
-            }
-        )
-        parameters = _files.parameters(Inputs(given["variables"]), given["plan"], given["trust_files"])
+        # The role alone gives these; see chrony_nts_plan.
+        inputs, planned = Inputs(self._task.args["variables"]), self._task.args["plan"]
+        anchors = _files.trust_files(inputs, planned["skip_for"])
         known = {
-            "__chrony_nts_plan": given["plan"],
-            "__chrony_nts_trust_files": [{"set": row["set"], "path": row["path"]} for row in given["trust_files"]],
+            "__chrony_nts_plan": planned,
+            "__chrony_nts_trust_files": [{"set": row["set"], "path": row["path"]} for row in anchors],
         }
-        return self.run_config(task_vars, parameters, known)
+        return self.run_config(task_vars, _files.parameters(inputs, planned, anchors), known)

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import (
-    _chrony_conf,
     _clock,
+    _files,
     _plan,
     _requests,
     _rules,
@@ -34,6 +34,13 @@ def proof(variables: Mapping[str, Any], skip_for: str = "") -> dict[str, Any]:
         raise ValueError(_rules.message(found)) from None
 
 
+def trust_files(
+    variables: Mapping[str, Any], version: str = "", roots: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return set, path and content of the file of each set of trust anchors."""
+    return _files.trust_files(Inputs(variables), version, roots)
+
+
 class FilterModule:
     """Ansible's entry point."""
 
@@ -44,5 +51,5 @@ class FilterModule:
             "_platform": _plan.platform,
             "_proof": proof,
             "_shared_keys": _shared_keys.plan,
-            "_trust_files": _chrony_conf.trust_files,
+            "_trust_files": trust_files,
         }

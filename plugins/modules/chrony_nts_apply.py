@@ -46,11 +46,6 @@ options:
     description: RV(securetime.nts.chrony_nts_plan#module:plan).
     type: dict
     required: true
-  trust_files:
-    description: The files of trust anchors, each with C(set), C(path) and C(content).
-    type: list
-    elements: dict
-    required: true
 seealso:
   - module: securetime.nts.chrony_config
   - module: securetime.nts.chrony_nts_plan
@@ -61,7 +56,6 @@ EXAMPLES = r"""
   securetime.nts.chrony_nts_apply:
     variables: "{{ __chrony_nts_inputs }}"
     plan: "{{ __chrony_nts_planned.plan }}"
-    trust_files: "{{ __chrony_nts_trust_files }}"
   register: chrony_nts_applied
 """
 

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs
+from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _pairs, _roots
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import MADE_IN, Inputs
 
 Row = dict[str, Any]
@@ -22,7 +22,7 @@ SOURCE_DIR = "/etc/chrony/nts-sources.d"
 def parameters(inputs: Inputs, planned: Mapping[str, Any], anchors: Iterable[Row]) -> Row:
     """Return the parameters of chrony_config for one host, secrets included.
 
-    planned is the result of _plan.plan(), and anchors that of _chrony_conf.trust_files().
+    planned is the result of _plan.plan(), and anchors that of trust_files().
     """
     place, proof = planned["platform"], planned["proof"]
     served = _pairs.files(inputs.pairs, place["group"])
@@ -47,6 +47,20 @@ def parameters(inputs: Inputs, planned: Mapping[str, Any], anchors: Iterable[Row
         "verify_min_sources": proof["min_sources"],
         "verify_timeout": proof["timeout_seconds"],
     }
+
+
+def trust_files(inputs: Inputs, version: str = "", roots: Collection[str] | None = None) -> list[Row]:
+    """Return set, path and content of the file of each set of trust anchors, as _chrony_conf.trust_files().
+
+    roots are the role's root CAs in PEM, by default those in chrony_nts_ca_dir on the controller. Raise OSError if one
+    of its files is unreadable.
+    """
+    own: list[str] = []
+    server_cas: list[str] = []
+    if inputs.is_true("trust_own_ca"):
+        own = sorted(set(_roots.roots(inputs) if roots is None else roots))
+        server_cas = [_roots.read_file(path) for path in _roots.server_cas(str(inputs["ca_dir"]))]
+    return _chrony_conf.trust_files(inputs["trust_anchors"], MADE_IN, own, server_cas, version)
 
 
 def key_file(keys: Iterable[Row]) -> str:

@@ -18,6 +18,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.request impor
     check_self_signed,
     pem_of,
 )
+from ansible_collections.securetime.nts.plugins.plugin_utils import _roots
 
 __all__ = [
     "HAS_CRYPTOGRAPHY",
@@ -57,9 +58,9 @@ def left_over(ca_dir: str, hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
     hosts are the variables of each host of the inventory, without the defaults of the role.
     """
-    paths = sorted(Path(ca_dir, "servers").glob("*.pem"))
+    paths = _roots.server_cas(ca_dir)
     known = {name for host, variables in hosts.items() for name in _own_labels(host, variables)} if paths else set()
-    return [str(path) for path in paths if path.stem not in known]
+    return [path for path in paths if Path(path).stem not in known]
 
 
 def left_over_if_known(ca_dir: str, hosts: Mapping[str, Mapping[str, Any]], failure: type[Exception]) -> list[str]:

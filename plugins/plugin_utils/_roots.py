@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._x509.request import (
@@ -67,6 +68,11 @@ def roots(inputs: Inputs, read: Callable[[str], str] = read_file) -> list[str]:
     if inputs["ca_certificate_content"]:
         return [inputs["ca_certificate_content"]]
     return [text for text in (read(f"{inputs['ca_dir']}/{name}") for name in ("root.pem", *ROTATING)) if text]
+
+
+def server_cas(ca_dir: str) -> list[str]:
+    """Return the files of the servers' self-signed issuing CAs on the controller, sorted."""
+    return sorted(map(str, Path(ca_dir, "servers").glob("*.pem")))
 
 
 def unreadable(inputs: Inputs, read: Callable[[str], str] = read_file) -> Iterator[str]:

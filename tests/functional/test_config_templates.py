@@ -15,6 +15,7 @@ from ansible.playbook.task import Task
 from ansible.template import Templar
 
 from ansible_collections.securetime.nts.plugins.action import chrony_config, chrony_nts_apply
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK
 from ansible_collections.securetime.nts.plugins.plugin_utils import _files
 from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG, ConfigAction
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
@@ -104,15 +105,17 @@ def test_a_template_sees_what_the_caller_has_evaluated(folder: Path) -> None:
     assert action.variables["name"] == "value"
 
 
-def test_a_plan_becomes_the_parameters_of_chrony_config() -> None:
-    anchors = [{"set": 0, "path": "/etc/chrony/nts/trusted.pem", "content": "PEM"}]
+def test_a_plan_becomes_the_parameters_of_chrony_config(tmp_path: Path) -> None:
+    (tmp_path / "root.pem").write_text("PEM\n")
+    variables = {**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path)}
     plan = planned()
     # Before 2.19, ansible-core would run this template of a host.
     plan["directive_lines"].append("{{ 1 + 1 }}")
     # The role's private variables are not there: nothing evaluates them again.
-    action = Applying(ROLE, {"variables": DEFAULTS, "plan": plan, "trust_files": anchors}, **DEFAULTS)
+    action = Applying(ROLE, {"variables": variables, "plan": plan}, **variables)
     found = action.answer(action.variables)
-    expected = _files.parameters(Inputs(DEFAULTS), plan, anchors)
+    anchors = [{"set": 0, "path": "/etc/chrony/nts/trusted.pem", "content": f"{ROOT_MARK}\nPEM\n"}]
+    expected = _files.parameters(Inputs(variables), plan, anchors)
     assert {**found, "files": None} == {**expected, "files": None}
     files = {row["path"]: row for row in found["files"]}
     assert list(files) == [row["path"] for row in expected["files"]]

@@ -79,7 +79,7 @@ def test_an_unchanged_client_costs_little(role: Callable[..., dict[str, list[str
     for name, host, begin, before, ping in zip(CLIENTS, clients, since, first, pinged, strict=True):
         # A ping is roughly what Ansible sends along with each of the two modules.
         assert received_bytes(host) - before < 4 * ping
-        assert len(tasks[name]) <= 6, tasks[name]
+        assert len(tasks[name]) <= 5, tasks[name]
         assert modules_run_on(host, begin) == ["securetime.nts.chronyc_facts", "securetime.nts.chrony_config"]
 
 

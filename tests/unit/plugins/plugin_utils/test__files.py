@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK
 from ansible_collections.securetime.nts.plugins.modules.chrony_config import ARGUMENTS
 from ansible_collections.securetime.nts.plugins.plugin_utils import _files
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
@@ -138,3 +140,21 @@ def test_the_key_file_has_a_line_for_each_key() -> None:
 def test_each_file_is_one_that_the_module_and_the_role_know(row: dict[str, Any]) -> None:
     assert row.keys() <= ARGUMENTS["files"]["options"].keys()
     assert "template" not in row or (ROLE / "templates" / row["template"]).is_file()
+
+
+def test_the_files_of_trust_anchors_hold_the_own_cas(tmp_path: Path) -> None:
+    (tmp_path / "servers").mkdir()
+    names = {"root": "B\n", "next": "A\n", "previous": "B\n", "servers/nts2": "D\n", "servers/nts1": "C\n"}
+    for name, text in names.items():
+        (tmp_path / f"{name}.pem").write_text(text)
+    (tmp_path / "servers" / "readme").write_text("no certificate\n")
+    anchors = [{"content": "Z\n"}, {"content": "Y\n", "set": 1}]
+    inputs = Inputs({**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path), "chrony_nts_trust_anchors": anchors})
+    text = f"Z\n{ROOT_MARK}\nA\n{ROOT_MARK}\nB\nC\nD\n"
+    first = {"set": 0, "path": "/etc/chrony/nts/trusted.pem", "content": text}
+    second = {"set": 1, "path": "/etc/chrony/nts/trusted-1.pem", "content": "Y\n"}
+    assert _files.trust_files(inputs) == [first, second]
+    assert _files.trust_files(inputs, "4.0") == [first]
+    assert _files.trust_files(inputs, roots=["N\n"])[0]["content"] == f"Z\n{ROOT_MARK}\nN\nC\nD\n"
+    foreign = Inputs({**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path), "chrony_nts_trust_own_ca": "false"})
+    assert _files.trust_files(foreign) == []
