@@ -28,6 +28,23 @@ PAIR = {
     "lifetime_days": 365,
 }
 
+# Import an action plugin as Ansible does before it forks, and run a template as a fork does. Print the template's
+# result, and the plugins that were loaded for it.
+FORKED = """
+import sys
+from ansible import template
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import action_loader, init_plugin_loader
+init_plugin_loader()
+action_loader.get("securetime.nts.chrony_nts_plan", class_only=True)
+before = set(sys.modules)
+trust = getattr(template, "trust_as_template", str)
+text = trust("{{ '1' | bool and x is defined and lookup('ansible.builtin.vars', 'x') }}")
+print(template.Templar(DataLoader(), variables={"x": True}).template(text), end=" ")
+# Without the packages, which are empty.
+print([name for name in set(sys.modules) - before if "." in name.partition(".plugins.")[2]])
+"""
+
 
 def play(folder: Path, *arguments: str, tasks: list[dict[str, Any]] | None = None) -> tuple[int, str]:
     """Run tasks or a playbook on the controller; return the exit status and the output."""
@@ -152,7 +169,13 @@ def test_the_inputs_of_the_role_do_not_come_back_with_a_failure(
     monkeypatch.setenv("ANSIBLE_CALLBACK_PLUGINS", str(CALLBACKS))
     monkeypatch.setenv("ANSIBLE_CALLBACKS_ENABLED", "record")
     monkeypatch.setenv("RECORD", str(tmp_path / "record.json"))
-    given = {"variables": {**DEFAULTS, "chrony_nts_ca_passphrase": "SECRET"}, "plan": {}, "trust_files": []}
+    given = {"variables": {**DEFAULTS, "chrony_nts_ca_passphrase": "SECRET"}, "plan": {}}
     status, output = play(tmp_path, tasks=[{"securetime.nts.chrony_nts_apply": given}])
     assert (status, "SECRET" in output) == (2, False), output
     assert "SECRET" not in (tmp_path / "record.json").read_text()
+
+
+def test_the_forks_of_ansible_load_no_filters() -> None:
+    """Ansible imports an action plugin, and then forks a process for each host."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+    assert done.stdout == "True []\n", done.stdout
