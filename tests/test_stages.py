@@ -77,6 +77,13 @@ def test_a_stage_of_a_group_runs_alone(monkeypatch: pytest.MonkeyPatch, folder: 
     assert {result.status for result in results.values()} == {"passed"}
 
 
+def test_a_stage_that_computes_lets_the_others_run_first(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    run(monkeypatch, usual=Stage("nice", "check", ()), computes=Stage("nice", "check", (), niceness=1))
+    usual, computes = (int((folder / "logs" / f"{name}.log").read_text()) for name in ("usual", "computes"))
+    # 19 is the largest niceness.
+    assert computes == min(usual + 1, 19)
+
+
 def test_a_stage_finds_the_programs_of_the_environment_first(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)

@@ -42,8 +42,11 @@ SILENCE_SECONDS = 15
 LAST_LINES = 60
 # Number of failed tests that the final report names for each stage.
 FAILURES_SHOWN = 5
-# Molecule and Ansible wait much of their time, so run two stages more than there are cores.
-AT_ONCE = (os.cpu_count() or 1) + 2
+# Molecule and Ansible wait much of their time, so run four stages more than there are cores.
+AT_ONCE = (os.cpu_count() or 1) + 4
+# Added to the niceness of a stage that computes and does not wait. It uses what the hosts of the scenarios leave idle,
+# so that the longest scenarios end early.
+NICENESS = 10
 
 
 class Stage(NamedTuple):
@@ -56,47 +59,48 @@ class Stage(NamedTuple):
     group: str = ""
     # Prefix of the output lines that are progress.
     progress: str = ""
+    niceness: int = 0
 
 
-MOLECULE = ("setup", "images")
+# Stages without hosts also wait for the images, so that they do not start before the scenarios.
+IMAGES = ("setup", "images")
 VM = ("setup", "vm-images")
 # The runner starts stages in this order, so the longest come first.
 STAGES = {
     "packages": Stage("tests/stages/packages.sh", "check", (), progress="setup: "),
     "setup": Stage("tests/stages/setup.sh", "check", ("packages",), progress="setup: "),
     # These two have environments of their own, and use the cores that the downloads of `setup` leave idle.
-    "unit-3.6": Stage("tests/stages/unit.sh 3.6", "test", ("packages",)),
-    "unit-newest": Stage("tests/stages/unit.sh newest", "test", ("packages",)),
+    "unit-3.6": Stage("tests/stages/unit.sh 3.6", "test", ("packages",), niceness=NICENESS),
+    "unit-newest": Stage("tests/stages/unit.sh newest", "test", ("packages",), niceness=NICENESS),
     # All scenarios wait for the images.
     "images": Stage("python tests/lab/lab.py build", "test", progress="lab: "),
-    # The longest stage.
-    "molecule-default": Stage("tests/stages/molecule.sh default", "test", MOLECULE),
+    "molecule-default": Stage("tests/stages/molecule.sh default", "test", IMAGES),
+    "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", IMAGES),
+    "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", IMAGES),
+    "molecule-trust": Stage("tests/stages/molecule.sh trust", "test", IMAGES),
+    "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test", IMAGES),
     # --- make check
-    "unit": Stage("pytest -q --numprocesses auto", "check"),
-    "lint": Stage("tests/stages/lint.sh", "check"),
-    "ansible-lint": Stage("ansible-lint --nocolor -f pep8", "check"),
+    "unit": Stage("pytest -q", "check", IMAGES, niceness=NICENESS),
+    "lint": Stage("tests/stages/lint.sh", "check", IMAGES, niceness=NICENESS),
+    "ansible-lint": Stage("ansible-lint --nocolor -f pep8", "check", IMAGES, niceness=NICENESS),
     # --- make test
-    "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", MOLECULE),
-    "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", MOLECULE),
-    "molecule-trust": Stage("tests/stages/molecule.sh trust", "test", MOLECULE),
-    "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test"),
-    "sanity": Stage("tests/stages/sanity.sh controller", "test"),
-    "importer": Stage("tests/stages/importer.sh", "test"),
-    "docs": Stage("python docs/site/build.py", "test"),
+    "sanity": Stage("tests/stages/sanity.sh controller", "test", IMAGES, niceness=NICENESS),
+    "importer": Stage("tests/stages/importer.sh", "test", IMAGES, niceness=NICENESS),
+    "docs": Stage("python docs/site/build.py", "test", IMAGES, niceness=NICENESS),
     # --- make test-full
     "vm-images": Stage(
-        "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", MOLECULE, progress="lab: "
+        "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", IMAGES, progress="lab: "
     ),
-    "molecule-killed": Stage("tests/stages/molecule.sh killed", "test-full", MOLECULE),
-    "molecule-pairs": Stage("tests/stages/molecule.sh pairs", "test-full", MOLECULE),
-    "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", MOLECULE),
-    "el8": Stage("tests/stages/el8.sh", "test-full", MOLECULE),
-    "cores": Stage("tests/stages/cores.sh", "test-full", MOLECULE),
-    "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", MOLECULE),
-    "molecule-firewall": Stage("tests/stages/molecule.sh firewall", "test-full", MOLECULE),
-    "alerts": Stage("tests/stages/molecule.sh alerts", "test-full", MOLECULE),
-    "commands": Stage("pytest -q tests/commands", "test-full", MOLECULE),
-    "release": Stage("pytest -q tests/release", "test-full", MOLECULE),
+    "molecule-killed": Stage("tests/stages/molecule.sh killed", "test-full", IMAGES),
+    "molecule-pairs": Stage("tests/stages/molecule.sh pairs", "test-full", IMAGES),
+    "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", IMAGES),
+    "el8": Stage("tests/stages/el8.sh", "test-full", IMAGES),
+    "cores": Stage("tests/stages/cores.sh", "test-full", IMAGES),
+    "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", IMAGES),
+    "molecule-firewall": Stage("tests/stages/molecule.sh firewall", "test-full", IMAGES),
+    "alerts": Stage("tests/stages/molecule.sh alerts", "test-full", IMAGES),
+    "commands": Stage("pytest -q tests/commands", "test-full", IMAGES),
+    "release": Stage("pytest -q tests/release", "test-full", IMAGES),
     "dashboards": Stage("tests/stages/dashboards.sh", "test-full"),
     "browser": Stage("tests/stages/browser.sh", "test-full", ("setup", "docs")),
     "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full", ("setup", "unit-newest")),
@@ -190,8 +194,7 @@ def run(names: Sequence[str], done: dict[str, Result]) -> dict[str, Result]:
                 continue
             with (LOGS / f"{name}.log").open("wb") as log:
                 process = subprocess.Popen(
-                    stage.command,
-                    shell=True,
+                    ["nice", f"--adjustment={stage.niceness}", "sh", "-c", stage.command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
