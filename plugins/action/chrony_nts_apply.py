@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _files
-from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import ConfigAction
+from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG, ConfigAction
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 
@@ -30,4 +30,10 @@ class ActionModule(ConfigAction):
             "__chrony_nts_plan": planned,
             "__chrony_nts_trust_files": [{"set": row["set"], "path": row["path"]} for row in anchors],
         }
-        return self.run_config(task_vars, _files.parameters(inputs, planned, anchors), known)
+        parameters = self.rendered(task_vars, _files.parameters(inputs, planned, anchors), known)
+        # The host keeps the parameters by their digest, and so it must not be one of secrets.
+        parameters["digest"] = None if parameters["secrets"] else _files.digest(parameters)
+        # The files of a server's pairs have changed since the survey.
+        applied = None if planned["pairs"] else self._task.args.get("applied")
+        unchanged = _files.unchanged(applied, parameters["digest"])
+        return unchanged or self.run_module(task_vars, CONFIG, parameters)

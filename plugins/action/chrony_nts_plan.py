@@ -25,9 +25,8 @@ from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _variables,
 )
 from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction, host_of
+from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
-
-FACTS = "securetime.nts.chronyc_facts"
 
 
 class ActionModule(HostAction):
@@ -50,7 +49,8 @@ class ActionModule(HostAction):
             Display().warning(warning)
         packages = _plan.package_names(given["platforms"], inputs["platform"])
         before = time.time()
-        read = self.run_module(task_vars, FACTS, {"packages": packages})
+        # The module that later applies the plan also reads the facts, so that an unchanged host gets one module.
+        read = self.run_module(task_vars, CONFIG, {"config_file": "", "service": "", "survey": {"packages": packages}})
         after = time.time()
         chrony = read.get("ansible_facts", {}).pop("chrony", None)
         if read.get("failed") or not isinstance(chrony, dict):
@@ -70,7 +70,8 @@ class ActionModule(HostAction):
             Display().display(f"{host}: {note}")
         # Leave out the facts: stored twice for each host, they would take most of the memory of a fleet's run.
         # Convert to plain values: Ansible's values carry their origin, which Ansible would keep for each host.
-        return {**more, "changed": False, "plan": json.loads(json.dumps(planned))}
+        planned = {"plan": planned, "applied": read.get("applied")}
+        return {**more, "changed": False, **json.loads(json.dumps(planned))}
 
 
 def _mistakes(host: str, variables: Mapping[str, Any], task_vars: Mapping[str, Any]) -> list[str]:

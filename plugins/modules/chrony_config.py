@@ -3,6 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+import contextlib
 import os
 import re
 from typing import Any, Dict, List, Optional
@@ -17,7 +18,10 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     FileSpec,
     System,
     TransactionError,
+    is_left,
+    load,
     read,
+    save,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.programs import give_label, run_program
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
@@ -85,7 +89,11 @@ ARGUMENTS = {
     "verify_rollback": {"type": "bool", "default": True},
     "verify_min_sources": {"type": "int", "default": 1},
     "verify_timeout": {"type": "float", "default": 60.0},
+    "digest": {"type": "str"},
+    "survey": {"type": "dict", "options": {"packages": {"type": "list", "elements": "str", "default": []}}},
 }  # type: Dict[str, Any]
+# In the state folder: the parameters of the last successful run, and the digest that the controller gave them.
+APPLIED = "applied.json"
 
 
 class Verification:
@@ -179,21 +187,85 @@ class Module(AnsibleModule):  # type: ignore[misc]
 def main() -> None:
     """Apply or undo the change, and verify it."""
     module = Module(argument_spec=ARGUMENTS, supports_check_mode=True)
+    if module.params["survey"] is not None:
+        survey(module)
+    wanted, check_mode = module.params, module.check_mode
     host = host_of(module)
-    verification = Verification(module.params, host)
-    original = module.params["state"] == "original"
+    verification = Verification(wanted, host)
     try:
         before = remembered(host)
-        options = options_of(module, verification)
-        if original:
+        options = options_of(wanted, check_mode, verification)
+        if wanted["state"] == "original":
             result = restore(host, restore_options(options, before))
         else:
-            result = apply_read(host, lambda: specs_of(module, host), options)
-            if not (module.check_mode and result["changed"]):
+            result = apply_read(host, lambda: specs_of(wanted, check_mode, host), options)
+            if not (check_mode and result["changed"]):
                 verification.wait_for_goal()
+            if not check_mode:
+                record(host, wanted)
     except (TransactionError, ValueError) as problem:
         module.fail_json(msg=str(problem))
     exit_with(module, {**result, "remembered": before, **verification.result()})
+
+
+def record(host: System, wanted: Dict[str, Any]) -> None:
+    """Keep the parameters for survey(), unless there is a secret among them."""
+    kept = {"digest": wanted["digest"], "parameters": wanted} if wanted["digest"] and not wanted["secrets"] else {}
+    # On a full disk, the next run does without them.
+    with contextlib.suppress(OSError):
+        if load(host, APPLIED).get("digest") != kept.get("digest"):
+            save(host, APPLIED, kept)
+
+
+def survey(module: AnsibleModule) -> None:
+    """Return the facts, and whether the last parameters would change nothing. Change nothing."""
+    # Also for the security labels of files.
+    module.check_mode = True
+    host = host_of(module)
+    known = {}  # type: Dict[str, Any]
+    # A user without rights reads the facts alone.
+    with contextlib.suppress(OSError):
+        known = load(host, APPLIED)
+    wanted = known.get("parameters") or {}
+    goal = wanted.get("verify", "none")
+    options = GatherOptions(
+        None if goal == "none" else goal,
+        wanted.get("verify_min_sources", 1),
+        None,
+        0.0,
+        5.0,
+        log_lines=True,
+        reports=(),
+        packages=module.params["survey"]["packages"],
+    )
+    try:
+        found = gather(options)
+    except ChronycError as error:
+        module.fail_json(msg=str(error))
+    for warning in found.warnings:
+        module.warn(warning)
+    applied = {} if found.reached is False else still_applied(host, wanted)
+    if applied:
+        applied = {**applied, "digest": known["digest"], "reached": found.reached}
+    module.exit_json(changed=False, ansible_facts={"chrony": found.facts}, applied=applied)
+
+
+def still_applied(host: System, wanted: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the result of a run with these parameters if it changes nothing and warns of nothing; else nothing."""
+    if set(wanted) != set(ARGUMENTS):
+        # Another version of this module kept them, or none.
+        return {}
+    try:
+        options = options_of(wanted, True, Verification(wanted, host))._replace(lock_timeout=0.0)
+        specs = specs_of(wanted, True, host)
+        result = apply_read(host, lambda: specs, options)
+        before = remembered(host)
+    except (TransactionError, ValueError):
+        # The run itself reports the problem.
+        return {}
+    if result["changed"] or result["warnings"] or any(is_left(item.write_path) for item in specs):
+        return {}
+    return {"checked": result["checked"], "remembered": before}
 
 
 def host_of(module: AnsibleModule) -> System:
@@ -201,9 +273,8 @@ def host_of(module: AnsibleModule) -> System:
     return System(run=lambda argv: run_program(module, argv), label=lambda file, path: give_label(module, file, path))
 
 
-def options_of(module: AnsibleModule, verification: Verification) -> Options:
+def options_of(wanted: Dict[str, Any], check_mode: bool, verification: Verification) -> Options:
     """Return the options of the transaction."""
-    wanted = module.params
     return Options(
         config_file=wanted["config_file"],
         service=wanted["service"],
@@ -212,7 +283,7 @@ def options_of(module: AnsibleModule, verification: Verification) -> Options:
         settle_time=wanted["settle_time"],
         lock_timeout=wanted["lock_timeout"],
         verify=verification.check,
-        check_mode=module.check_mode,
+        check_mode=check_mode,
         remember=wanted["remember"],
         put_back=[item["path"] for item in wanted["files"] if item["state"] == "original"],
         rivals=wanted["rivals"],
@@ -231,15 +302,14 @@ def restore_options(options: Options, before: Dict[str, Any]) -> Options:
     return options._replace(run=active, enabled=boolean(before.get("enabled", active)), remember={}, rivals=())
 
 
-def specs_of(module: AnsibleModule, host: System) -> List[FileSpec]:
+def specs_of(wanted: Dict[str, Any], check_mode: bool, host: System) -> List[FileSpec]:
     """Return the desired files; raise TransactionError or ValueError where a content is unreadable or missing."""
-    wanted = module.params
     found = []
     for item in wanted["files"]:
         if item["state"] == "original":
             before = originals.spec(host, item["path"])
             found += [before._replace(effect=item["effect"])] if before else []
-        elif not (module.check_mode and item["from"] and not all(map(os.path.exists, item["from"]))):
+        elif not (check_mode and item["from"] and not all(map(os.path.exists, item["from"]))):
             content = content_of(item, wanted["secrets"])
             mode = mode_of(item)
             found.append(FileSpec(item["path"], content, item["owner"], item["group"], mode, item["effect"]))

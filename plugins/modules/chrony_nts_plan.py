@@ -14,8 +14,8 @@ description:
     can change in any release.
   - Checks the variables of the host against each other and against chrony's valid values. Fails with every mistake at
     once, before it connects to the host.
-  - Reads the facts of the host, as M(securetime.nts.chronyc_facts) does, and fails where the host does not support the
-    variables.
+  - Reads the facts of the host by the survey of M(securetime.nts.chrony_config), and fails where the host does not
+    support the variables.
   - Returns the desired state of the host.
 attributes:
   action:
@@ -62,6 +62,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+applied:
+  description: RV(securetime.nts.chrony_config#module:applied).
+  returned: success
+  type: dict
 plan:
   description: The desired state of the host, without secrets.
   returned: success

@@ -40,12 +40,19 @@ class ConfigAction(HostAction):
 
         known holds variables that the templates use and the caller has evaluated. No template in them is run.
         """
+        parameters = self.rendered(task_vars, given, known)
+        return self.run_module(task_vars, CONFIG, parameters, wrap_async=bool(self._task.async_val))
+
+    def rendered(
+        self, task_vars: Mapping[str, Any], given: Mapping[str, Any], known: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the parameters with the content of each template; known as for run_config()."""
         parameters = dict(given)
         # The module itself reports a parameter of a wrong type.
         if isinstance(parameters.get("files"), list):
             variables = Variables({**task_vars, **wrap_var(known or {})})
             parameters["files"] = [self._rendered(item, variables) for item in parameters["files"]]
-        return self.run_module(task_vars, CONFIG, parameters, wrap_async=bool(self._task.async_val))
+        return parameters
 
     def _rendered(self, item: Any, variables: Variables) -> Any:
         """Return a file with the content of its template. The module itself reports a mistake in another file."""

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -46,6 +48,29 @@ def parameters(inputs: Inputs, planned: Mapping[str, Any], anchors: Iterable[Row
         "verify_rollback": inputs.is_true("rollback_on_failed_verify"),
         "verify_min_sources": proof["min_sources"],
         "verify_timeout": proof["timeout_seconds"],
+    }
+
+
+def digest(values: Row) -> str:
+    """Return the SHA-256 of parameters, in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def unchanged(applied: Any, wanted: str | None) -> Row | None:
+    """Return the result of chrony_config for a host where the parameters of this digest would change nothing.
+
+    applied is what chrony_config's survey has returned. Return None where it does not say so.
+    """
+    if not isinstance(applied, Mapping) or wanted is None or applied.get("digest") != wanted:
+        return None
+    nothing: Row = {name: [] for name in ("changed_files", "actions", "reasons", "confinement", "diff")}
+    return {
+        **nothing,
+        "changed": False,
+        "checked": applied.get("checked") is True,
+        "remembered": applied.get("remembered"),
+        "reached": True if applied.get("reached") is True else None,
+        "waited_seconds": 0.0 if applied.get("reached") is True else None,
     }
 
 

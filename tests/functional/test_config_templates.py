@@ -116,7 +116,17 @@ def test_a_plan_becomes_the_parameters_of_chrony_config(tmp_path: Path) -> None:
     found = action.answer(action.variables)
     anchors = [{"set": 0, "path": "/etc/chrony/nts/trusted.pem", "content": f"{ROOT_MARK}\nPEM\n"}]
     expected = _files.parameters(Inputs(variables), plan, anchors)
-    assert {**found, "files": None} == {**expected, "files": None}
+    wanted = _files.digest({**expected, "files": found["files"]})
+    assert {**found, "files": None} == {**expected, "files": None, "digest": wanted}
+    # A host that has these parameters gets no module; a server's pairs have changed meanwhile.
+    surveyed = {"digest": wanted, "checked": True, "remembered": {}, "reached": True}
+    for pairs in ([], [{"id": "server"}]):
+        given = {"variables": variables, "plan": {**plan, "pairs": pairs}, "applied": surveyed}
+        again = Applying(ROLE, given, **variables)
+        assert (again.answer(again.variables) == _files.unchanged(surveyed, wanted)) is (pairs == [])
+    secret = {**variables, "chrony_nts_symmetric_keys": [{"id": 1, "key": "SECRET"}]}
+    kept = Applying(ROLE, {"variables": secret, "plan": plan}, **secret)
+    assert kept.answer(kept.variables)["digest"] is None
     files = {row["path"]: row for row in found["files"]}
     assert list(files) == [row["path"] for row in expected["files"]]
     lines = files["/etc/chrony/chrony.conf"]["content"].splitlines()

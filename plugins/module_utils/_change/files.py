@@ -259,6 +259,11 @@ def forget(path: str) -> None:
     remove(path + OLD)
 
 
+def is_left(path: str) -> bool:
+    """Return whether an interrupted run has left the staged or the kept version of a file."""
+    return os.path.lexists(path + NEW) or os.path.lexists(path + OLD)
+
+
 def forget_checks(path: str) -> None:
     """Remove the staged files of interrupted runs in check mode, whose processes have ended."""
     for left in glob.glob(glob.escape(path + CHECK) + "*"):

@@ -1,12 +1,13 @@
 # Copyright: (c) 2026, securetime.nts contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The result and the log of chrony_config contain no secret."""
+"""The result and the log of chrony_config contain no secret; parameters become files; the survey."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +17,15 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.securetime.nts.plugins.module_utils._change import originals
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
+    NEW,
+    OLD,
     CommandResult,
     FileSpec,
     System,
     TransactionError,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
+from ansible_collections.securetime.nts.plugins.module_utils._state.facts import GatherOptions, GatherResult
 from ansible_collections.securetime.nts.plugins.modules import chrony_config
 
 KEYS = "/etc/chrony/chrony.keys"
@@ -141,9 +145,8 @@ def wanted(path: str, **given: Any) -> dict[str, Any]:
 
 
 def specs(tmp_path: Path, *files: dict[str, Any], check_mode: bool = False, **secrets: str) -> list[FileSpec]:
-    module = SimpleNamespace(params=options(files=list(files), secrets=secrets), check_mode=check_mode)
     host = System(run=lambda argv: CommandResult(0, "", ""), label=lambda *_paths: None, state=str(tmp_path / "state"))
-    return chrony_config.specs_of(module, host)
+    return chrony_config.specs_of(options(files=list(files), secrets=secrets), check_mode, host)
 
 
 def test_the_parameters_become_the_desired_files(tmp_path: Path) -> None:
@@ -218,3 +221,127 @@ def test_a_restoration_leaves_the_daemon_as_it_was(before: dict[str, Any], run: 
     options = Options("/etc/chrony.conf", "chronyd.service", remember={"active": True}, rivals=["ntpsec.service"])
     restored = chrony_config.restore_options(options, before)
     assert (restored.run, restored.enabled, restored.remember, restored.rivals) == (run, enabled, {}, ())
+
+
+class Surveyed:
+    """A host with the parameters of a last run, and what a run with them would do."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.host = System(lambda argv: CommandResult(0, "", ""), lambda *_paths: None, str(folder / "state"))
+        self.path = folder / "chrony.conf"
+        self.predicted: dict[str, Any] | Exception = {"changed": False, "checked": True, "warnings": []}
+        self.reached: bool | None = None
+        self.gathering: list[GatherOptions] = []
+        self.settings: list[Options] = []
+        monkeypatch.setattr(chrony_config, "host_of", lambda module: self.host)
+        monkeypatch.setattr(chrony_config, "gather", self.gather)
+        monkeypatch.setattr(chrony_config, "apply_read", self.apply_read)
+
+    def parameters(self, **given: Any) -> dict[str, Any]:
+        files = [{"path": str(self.path), "content": "text\n"}]
+        common = {"config_file": str(self.path), "service": "chronyd.service", "files": files, "digest": "abc"}
+        with patch_module_args({**common, **given}):
+            return dict(chrony_config.AnsibleModule(argument_spec=chrony_config.ARGUMENTS).params)
+
+    def record(self, **given: Any) -> None:
+        chrony_config.record(self.host, self.parameters(**given))
+
+    def gather(self, options: GatherOptions) -> GatherResult:
+        self.gathering.append(options)
+        return GatherResult({"nts": {}}, self.reached, 0.01, ["odd"])
+
+    def apply_read(self, _host: System, specs: Callable[[], list[FileSpec]], options: Options) -> dict[str, Any]:
+        assert [item.content for item in specs()] == ["text\n"]
+        self.settings.append(options)
+        if isinstance(self.predicted, Exception):
+            raise self.predicted
+        return self.predicted
+
+    def applied(self, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+        """Return what the survey says of the parameters."""
+        given = {"config_file": "", "service": "", "survey": {"packages": ["chrony"]}}
+        capsys.readouterr()
+        with patch_module_args(given), pytest.raises(SystemExit) as ended:
+            chrony_config.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert (ended.value.code, result["changed"], result["ansible_facts"]) == (0, False, {"chrony": {"nts": {}}})
+        assert "odd" in json.dumps(result["warnings"])
+        found: dict[str, Any] = result["applied"]
+        return found
+
+
+@pytest.fixture
+def surveyed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Surveyed:
+    return Surveyed(monkeypatch, tmp_path)
+
+
+def test_a_survey_says_that_the_last_parameters_would_change_nothing(
+    surveyed: Surveyed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert surveyed.applied(capsys) == {}
+    assert surveyed.gathering == [GatherOptions(None, 1, None, 0.0, 5.0, True, (), ["chrony"])]
+    surveyed.record(verify="authenticated", verify_min_sources=2)
+    surveyed.reached = True
+    assert surveyed.applied(capsys) == {"digest": "abc", "checked": True, "remembered": {}, "reached": True}
+    assert surveyed.gathering[-1][:4] == ("authenticated", 2, None, 0.0)
+    # It predicts, and waits for no other run.
+    assert [(options.check_mode, options.lock_timeout) for options in surveyed.settings] == [(True, 0.0)]
+
+
+@pytest.mark.parametrize(
+    "predicted",
+    [
+        {"changed": True, "checked": True, "warnings": []},
+        {"changed": False, "checked": True, "warnings": ["rotated twice"]},
+        TransactionError("locked"),
+    ],
+)
+def test_a_survey_leaves_all_else_to_the_run(
+    surveyed: Surveyed, capsys: pytest.CaptureFixture[str], predicted: Any
+) -> None:
+    surveyed.record()
+    surveyed.predicted = predicted
+    assert surveyed.applied(capsys) == {}
+
+
+def test_a_survey_does_not_wait_for_the_clock(surveyed: Surveyed, capsys: pytest.CaptureFixture[str]) -> None:
+    surveyed.record(verify="authenticated")
+    surveyed.reached = False
+    assert (surveyed.applied(capsys), surveyed.settings) == ({}, [])
+
+
+@pytest.mark.parametrize("end", [NEW, OLD])
+def test_what_an_interrupted_run_has_left_is_for_the_run(
+    surveyed: Surveyed, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    surveyed.record()
+    assert surveyed.applied(capsys)["digest"] == "abc"
+    Path(f"{surveyed.path}{end}").touch()
+    assert surveyed.applied(capsys) == {}
+
+
+def test_parameters_of_another_version_count_for_nothing(
+    surveyed: Surveyed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surveyed.record()
+    monkeypatch.setitem(chrony_config.ARGUMENTS, "more", {"type": "str"})
+    assert surveyed.applied(capsys) == {}
+
+
+def test_no_secret_is_kept_with_the_parameters(surveyed: Surveyed) -> None:
+    kept = Path(surveyed.host.state, chrony_config.APPLIED)
+    surveyed.record()
+    assert json.loads(kept.read_text())["digest"] == "abc"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    surveyed.record(secrets={str(surveyed.path): "SECRET"})
+    assert json.loads(kept.read_text()) == {}
+
+
+def test_the_same_parameters_are_written_once(surveyed: Surveyed) -> None:
+    kept = Path(surveyed.host.state, chrony_config.APPLIED)
+    surveyed.record()
+    before = kept.stat().st_ino
+    surveyed.record()
+    assert kept.stat().st_ino == before
+    surveyed.record(digest="def")
+    assert kept.stat().st_ino != before

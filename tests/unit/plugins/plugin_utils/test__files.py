@@ -85,8 +85,9 @@ def parameters(variables: dict[str, Any] | None = None, **facts: Any) -> dict[st
 
 def test_the_module_has_every_parameter_of_a_client() -> None:
     given = parameters()
-    # The role needs the defaults of the others.
-    assert set(ARGUMENTS) - given.keys() == {"state", "serves_at", "start_timeout", "settle_time", "lock_timeout"}
+    # The role needs the defaults of the others. The action plugins add the last two.
+    others = {"state", "serves_at", "start_timeout", "settle_time", "lock_timeout", "digest", "survey"}
+    assert set(ARGUMENTS) - given.keys() == others
     assert given.keys() <= set(ARGUMENTS)
     assert (given["config_file"], given["service"]) == ("/etc/chrony/chrony.conf", "chrony.service")
     effect = planned()["trust_effect"]
@@ -158,3 +159,21 @@ def test_the_files_of_trust_anchors_hold_the_own_cas(tmp_path: Path) -> None:
     assert _files.trust_files(inputs, roots=["N\n"])[0]["content"] == f"Z\n{ROOT_MARK}\nN\nC\nD\n"
     foreign = Inputs({**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path), "chrony_nts_trust_own_ca": "false"})
     assert _files.trust_files(foreign) == []
+
+
+def test_a_host_with_the_wanted_parameters_needs_no_run() -> None:
+    wanted = _files.digest({"b": 1, "a": ["x"]})
+    assert wanted == _files.digest({"a": ["x"], "b": 1}) != _files.digest({"a": ["y"], "b": 1})
+    found = _files.unchanged({"digest": wanted, "checked": True, "remembered": {}, "reached": True}, wanted)
+    assert found is not None
+    assert (found["changed"], found["checked"], found["reached"], found["waited_seconds"]) == (False, True, True, 0.0)
+    # The host's own words about a change count for nothing.
+    found = _files.unchanged({"digest": wanted, "changed": True, "reached": "yes", "diff": ["x"]}, wanted)
+    assert found is not None
+    assert (found["changed"], found["reached"], found["diff"]) == (False, None, [])
+
+
+@pytest.mark.parametrize("applied", [None, {}, [], "text", {"digest": "other"}, {"digest": None}])
+@pytest.mark.parametrize("wanted", [None, "a" * 64])
+def test_another_host_needs_a_run(applied: object, wanted: str | None) -> None:
+    assert _files.unchanged(applied, wanted) is None
