@@ -70,6 +70,13 @@ def test_the_end_names_failed_tests_and_their_causes() -> None:
     assert stages.failures("no test\n") == ""
 
 
+@pytest.mark.parametrize("end", [0, 1])
+def test_a_stage_starts_behind_another_that_runs(monkeypatch: pytest.MonkeyPatch, folder: Path, end: int) -> None:
+    first = Stage(f"sleep 0.5; touch {folder}/made; exit {end}", "check", ())
+    behind = Stage(f"test -e {folder}/made", "check", (), behind=("first", "elsewhere"))
+    assert run(monkeypatch, first=first, second=behind)["second"].status == "passed"
+
+
 def test_a_stage_of_a_group_runs_alone(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     alone = f"mkdir {folder}/busy && sleep 0.5 && rmdir {folder}/busy"
     made = {"first": Stage(alone, "check", ())} | {f"vm{n}": Stage(alone, "test-full", (), "vm") for n in range(2)}

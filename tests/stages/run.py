@@ -59,11 +59,14 @@ class Stage(NamedTuple):
     group: str = ""
     # Prefix of the output lines that are progress.
     progress: str = ""
+    # Stages that end before this one starts, where they run; whether they pass does not matter.
+    behind: tuple[str, ...] = ()
     niceness: int = 0
 
 
-# Stages without hosts also wait for the images, so that they do not start before the scenarios.
-IMAGES = ("setup", "images")
+MOLECULE = ("setup", "images")
+# The scenarios start with the end of this stage, and so before these.
+IMAGES = ("images",)
 VM = ("setup", "vm-images")
 # The runner starts stages in this order, so the longest come first.
 STAGES = {
@@ -74,33 +77,33 @@ STAGES = {
     "unit-newest": Stage("tests/stages/unit.sh newest", "test", ("packages",), niceness=NICENESS),
     # All scenarios wait for the images.
     "images": Stage("python tests/lab/lab.py build", "test", progress="lab: "),
-    "molecule-default": Stage("tests/stages/molecule.sh default", "test", IMAGES),
-    "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", IMAGES),
-    "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", IMAGES),
-    "molecule-trust": Stage("tests/stages/molecule.sh trust", "test", IMAGES),
-    "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test", IMAGES),
+    "molecule-default": Stage("tests/stages/molecule.sh default", "test", MOLECULE),
+    "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", MOLECULE),
+    "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", MOLECULE),
+    "molecule-trust": Stage("tests/stages/molecule.sh trust", "test", MOLECULE),
+    "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test", behind=IMAGES),
     # --- make check
-    "unit": Stage("pytest -q", "check", IMAGES, niceness=NICENESS),
-    "lint": Stage("tests/stages/lint.sh", "check", IMAGES, niceness=NICENESS),
-    "ansible-lint": Stage("ansible-lint --nocolor -f pep8", "check", IMAGES, niceness=NICENESS),
+    "unit": Stage("pytest -q", "check", behind=IMAGES, niceness=NICENESS),
+    "lint": Stage("tests/stages/lint.sh", "check", behind=IMAGES, niceness=NICENESS),
+    "ansible-lint": Stage("ansible-lint --nocolor -f pep8", "check", behind=IMAGES, niceness=NICENESS),
     # --- make test
-    "sanity": Stage("tests/stages/sanity.sh controller", "test", IMAGES, niceness=NICENESS),
-    "importer": Stage("tests/stages/importer.sh", "test", IMAGES, niceness=NICENESS),
-    "docs": Stage("python docs/site/build.py", "test", IMAGES, niceness=NICENESS),
+    "sanity": Stage("tests/stages/sanity.sh controller", "test", behind=IMAGES, niceness=NICENESS),
+    "importer": Stage("tests/stages/importer.sh", "test", behind=IMAGES, niceness=NICENESS),
+    "docs": Stage("python docs/site/build.py", "test", behind=IMAGES, niceness=NICENESS),
     # --- make test-full
     "vm-images": Stage(
-        "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", IMAGES, progress="lab: "
+        "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", MOLECULE, progress="lab: "
     ),
-    "molecule-killed": Stage("tests/stages/molecule.sh killed", "test-full", IMAGES),
-    "molecule-pairs": Stage("tests/stages/molecule.sh pairs", "test-full", IMAGES),
-    "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", IMAGES),
-    "el8": Stage("tests/stages/el8.sh", "test-full", IMAGES),
-    "cores": Stage("tests/stages/cores.sh", "test-full", IMAGES),
-    "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", IMAGES),
-    "molecule-firewall": Stage("tests/stages/molecule.sh firewall", "test-full", IMAGES),
-    "alerts": Stage("tests/stages/molecule.sh alerts", "test-full", IMAGES),
-    "commands": Stage("pytest -q tests/commands", "test-full", IMAGES),
-    "release": Stage("pytest -q tests/release", "test-full", IMAGES),
+    "molecule-killed": Stage("tests/stages/molecule.sh killed", "test-full", MOLECULE),
+    "molecule-pairs": Stage("tests/stages/molecule.sh pairs", "test-full", MOLECULE),
+    "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", MOLECULE),
+    "el8": Stage("tests/stages/el8.sh", "test-full", MOLECULE),
+    "cores": Stage("tests/stages/cores.sh", "test-full", MOLECULE),
+    "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", MOLECULE),
+    "molecule-firewall": Stage("tests/stages/molecule.sh firewall", "test-full", MOLECULE),
+    "alerts": Stage("tests/stages/molecule.sh alerts", "test-full", MOLECULE),
+    "commands": Stage("pytest -q tests/commands", "test-full", MOLECULE),
+    "release": Stage("pytest -q tests/release", "test-full", MOLECULE),
     "dashboards": Stage("tests/stages/dashboards.sh", "test-full"),
     "browser": Stage("tests/stages/browser.sh", "test-full", ("setup", "docs")),
     "pythons": Stage("tests/stages/unit.sh 3.7 3.8 3.9 3.10 3.12 3.13 3.14", "test-full", ("setup", "unit-newest")),
@@ -190,7 +193,8 @@ def run(names: Sequence[str], done: dict[str, Result]) -> dict[str, Result]:
                 continue
             # A stage of a group runs alone: its hosts are VMs, which use every core where they are emulated.
             busy = bool(running) if stage.group else any(STAGES[other].group for other in running)
-            if None in before or busy or len(running) >= AT_ONCE:
+            behind = any(other in names and other not in results for other in stage.behind)
+            if None in before or behind or busy or len(running) >= AT_ONCE:
                 continue
             with (LOGS / f"{name}.log").open("wb") as log:
                 process = subprocess.Popen(

@@ -18,14 +18,15 @@ old=
 if [[ -n $old ]]; then
   "$python" -m venv --clear .venv
   # The pip of an older Python takes twice as long. Python compiles what it imports; the whole would take 10 s.
-  .venv/bin/pip install --quiet --disable-pip-version-check --no-compile --upgrade pip
+  .venv/bin/pip install --quiet --disable-pip-version-check --no-compile pip==26.3
 fi
 # The two downloads take as long together as one alone.
 install_crypto "$ansible_package" .build/collections &
 if [[ -n $old ]]; then
   echo "setup: installs the Python packages of requirements-dev.txt into .venv"
-  # The file names every package that these packages need.
+  # The file names every package that these packages need, as the last command checks.
   .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement requirements-dev.txt
+  .venv/bin/pip check
   touch .venv/ready
 fi
 wait $!
