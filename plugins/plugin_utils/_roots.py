@@ -80,6 +80,9 @@ def unreadable(inputs: Inputs, read: Callable[[str], str] = read_file) -> Iterat
     signs = any(pair["provider"] == "ownca" for pair in inputs.pairs)
     try:
         roots(inputs, read)
+        if inputs.is_true("trust_own_ca"):
+            for path in server_cas(str(inputs["ca_dir"])):
+                read(path)
         if signs:
             root(inputs, read)
     except OSError as problem:

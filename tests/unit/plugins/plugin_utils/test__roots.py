@@ -166,3 +166,12 @@ def test_an_unreadable_folder_of_the_root_ca_is_a_mistake(tmp_path: Path) -> Non
     found = mistakes({**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path / "ca")})
     assert len(found) == 1
     assert found[0].startswith(f"{tmp_path}/ca/root.pem on the controller cannot be read (Not a directory).")
+
+
+def test_an_unreadable_ca_of_a_server_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "servers").mkdir()
+    (tmp_path / "servers" / "nts1.pem").mkdir()
+    folder = {"chrony_nts_ca_dir": str(tmp_path)}
+    (problem,) = _roots.unreadable(Inputs({**DEFAULTS, **folder}))
+    assert problem.startswith(f"{tmp_path}/servers/nts1.pem on the controller cannot be read (Is a directory).")
+    assert list(_roots.unreadable(Inputs({**DEFAULTS, **folder, "chrony_nts_trust_own_ca": False}))) == []
