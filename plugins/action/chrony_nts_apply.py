@@ -31,9 +31,10 @@ class ActionModule(ConfigAction):
             "__chrony_nts_trust_files": [{"set": row["set"], "path": row["path"]} for row in anchors],
         }
         parameters = self.rendered(task_vars, _files.parameters(inputs, planned, anchors), known)
-        # The host keeps the parameters by their digest, and so it must not be one of secrets.
+        # The host stores this digest, and its journal shows it: compute none of secrets.
         parameters["digest"] = None if parameters["secrets"] else _files.digest(parameters)
-        # The files of a server's pairs have changed since the survey.
-        applied = None if planned["pairs"] else self._task.args.get("applied")
+        # The role may have changed the host since the survey.
+        prepared = planned["pairs"] or planned["installs"] or planned["masked_at_runtime"]
+        applied = None if prepared or planned["clock"]["step_seconds"] else self._task.args.get("applied")
         unchanged = _files.unchanged(applied, parameters["digest"])
         return unchanged or self.run_module(task_vars, CONFIG, parameters)

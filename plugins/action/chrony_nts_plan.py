@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _answers,
     _clock,
+    _files,
     _islands,
     _plan,
     _requests,
@@ -70,7 +71,7 @@ class ActionModule(HostAction):
             Display().display(f"{host}: {note}")
         # Leave out the facts: stored twice for each host, they would take most of the memory of a fleet's run.
         # Convert to plain values: Ansible's values carry their origin, which Ansible would keep for each host.
-        planned = {"plan": planned, "applied": read.get("applied")}
+        planned = {"plan": planned, "applied": _files.applied(read.get("applied"))}
         return {**more, "changed": False, **json.loads(json.dumps(planned))}
 
 

@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 import contextlib
+import json
 import os
 import re
 from typing import Any, Dict, List, Optional
@@ -18,7 +19,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     FileSpec,
     System,
     TransactionError,
-    is_left,
+    digest,
     load,
     read,
     save,
@@ -27,6 +28,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.programs im
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
 from ansible_collections.securetime.nts.plugins.module_utils._change.transaction import (
     apply_read,
+    is_left,
     remembered,
     restore,
 )
@@ -209,63 +211,69 @@ def main() -> None:
 
 
 def record(host: System, wanted: Dict[str, Any]) -> None:
-    """Keep the parameters for survey(), unless there is a secret among them."""
-    kept = {"digest": wanted["digest"], "parameters": wanted} if wanted["digest"] and not wanted["secrets"] else {}
+    """Keep the parameters for survey(). Keep none with secrets, and none of a server, whose pairs the role changes."""
+    kept = {}  # type: Dict[str, Any]
+    if wanted["digest"] and not (wanted["secrets"] or wanted["serves"]):
+        kept = {"digest": wanted["digest"], "form": form(), "parameters": wanted}
     # On a full disk, the next run does without them.
     with contextlib.suppress(OSError):
-        if load(host, APPLIED).get("digest") != kept.get("digest"):
+        if load(host, APPLIED) != kept:
             save(host, APPLIED, kept)
+
+
+def form() -> str:
+    """Return a digest of the names, types and defaults of the parameters, in which versions of this module differ."""
+    return digest(json.dumps(ARGUMENTS, sort_keys=True).encode())
+
+
+def known_parameters(host: System) -> Dict[str, Any]:
+    """Return what record() kept; empty if there is nothing, or if another version of this module kept it."""
+    found = {}  # type: Dict[str, Any]
+    # A user without rights reads the facts alone.
+    with contextlib.suppress(OSError):
+        found = load(host, APPLIED)
+    return found if found.get("form") == form() and isinstance(found.get("parameters"), dict) else {}
 
 
 def survey(module: AnsibleModule) -> None:
     """Return the facts, and whether the last parameters would change nothing. Change nothing."""
-    # Also for the security labels of files.
+    # give_label() also reads this.
     module.check_mode = True
     host = host_of(module)
-    known = {}  # type: Dict[str, Any]
-    # A user without rights reads the facts alone.
-    with contextlib.suppress(OSError):
-        known = load(host, APPLIED)
-    wanted = known.get("parameters") or {}
+    known = known_parameters(host)
+    wanted = known.get("parameters", {})
     goal = wanted.get("verify", "none")
-    options = GatherOptions(
-        None if goal == "none" else goal,
-        wanted.get("verify_min_sources", 1),
-        None,
-        0.0,
-        5.0,
-        log_lines=True,
-        reports=(),
-        packages=module.params["survey"]["packages"],
-    )
+    wait_for = None if goal == "none" else goal
+    packages = module.params["survey"]["packages"]
+    options = GatherOptions(wait_for, wanted.get("verify_min_sources", 1), None, 0.0, 5.0, True, (), packages)
     try:
         found = gather(options)
     except ChronycError as error:
         module.fail_json(msg=str(error))
     for warning in found.warnings:
         module.warn(warning)
-    applied = {} if found.reached is False else still_applied(host, wanted)
+    applied = still_applied(host, wanted) if known and found.reached is not False else {}
     if applied:
         applied = {**applied, "digest": known["digest"], "reached": found.reached}
     module.exit_json(changed=False, ansible_facts={"chrony": found.facts}, applied=applied)
 
 
 def still_applied(host: System, wanted: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the result of a run with these parameters if it changes nothing and warns of nothing; else nothing."""
-    if set(wanted) != set(ARGUMENTS):
-        # Another version of this module kept them, or none.
-        return {}
+    """Return the result of a run with these parameters if it has nothing to do or to say; otherwise nothing."""
+    specs = []  # type: List[FileSpec]
+
+    def read_specs() -> List[FileSpec]:
+        specs.extend(specs_of(wanted, True, host))
+        return specs
+
     try:
         options = options_of(wanted, True, Verification(wanted, host))._replace(lock_timeout=0.0)
-        specs = specs_of(wanted, True, host)
-        result = apply_read(host, lambda: specs, options)
-        before = remembered(host)
-    except (TransactionError, ValueError):
-        # The run itself reports the problem.
+        result = apply_read(host, read_specs, options)
+        idle = not (result["changed"] or result["warnings"] or is_left(host, specs, options))
+    except (TransactionError, ValueError, OSError, KeyError, TypeError):
+        # The run itself reports the problem; the last two are those of a damaged record.
         return {}
-    if result["changed"] or result["warnings"] or any(is_left(item.write_path) for item in specs):
-        return {}
-    return {"checked": result["checked"], "remembered": before}
+    return {"checked": result["checked"]} if idle else {}
 
 
 def host_of(module: AnsibleModule) -> System:

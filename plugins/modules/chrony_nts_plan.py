@@ -63,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 applied:
-  description: RV(securetime.nts.chrony_config#module:applied).
+  description: RV(securetime.nts.chrony_config#module:applied), checked.
   returned: success
   type: dict
 plan:

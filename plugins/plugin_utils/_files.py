@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -52,25 +53,41 @@ def parameters(inputs: Inputs, planned: Mapping[str, Any], anchors: Iterable[Row
 
 
 def digest(values: Row) -> str:
-    """Return the SHA-256 of parameters, in hexadecimal digits."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+    """Return the SHA-256 of parameters, in hexadecimal digits.
+
+    Without `remember`: the state of the host before its first change is new to it in that run alone.
+    """
+    given = {name: value for name, value in values.items() if name != "remember"}
+    return hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def unchanged(applied: Any, wanted: str | None) -> Row | None:
+def applied(sent: Any) -> Row:
+    """Return what the controller keeps of `applied` that the survey of a host has sent; empty if it is not usable."""
+    found = sent if isinstance(sent, Mapping) else {}
+    if not re.fullmatch("[0-9a-f]{64}", str(found.get("digest"))):
+        return {}
+    return {
+        "digest": str(found["digest"]),
+        "checked": found.get("checked") is True,
+        "reached": True if found.get("reached") is True else None,
+    }
+
+
+def unchanged(known: Any, wanted: str | None) -> Row | None:
     """Return the result of chrony_config for a host where the parameters of this digest would change nothing.
 
-    applied is what chrony_config's survey has returned. Return None where it does not say so.
+    known is the result of applied(). Return None where it does not say so.
     """
-    if not isinstance(applied, Mapping) or wanted is None or applied.get("digest") != wanted:
+    if not isinstance(known, Mapping) or wanted is None or known.get("digest") != wanted:
         return None
     nothing: Row = {name: [] for name in ("changed_files", "actions", "reasons", "confinement", "diff")}
+    waited = 0.0 if known["reached"] else None
     return {
         **nothing,
         "changed": False,
-        "checked": applied.get("checked") is True,
-        "remembered": applied.get("remembered"),
-        "reached": True if applied.get("reached") is True else None,
-        "waited_seconds": 0.0 if applied.get("reached") is True else None,
+        "checked": known["checked"],
+        "reached": known["reached"],
+        "waited_seconds": waited,
     }
 
 

@@ -108,7 +108,7 @@ def test_a_template_sees_what_the_caller_has_evaluated(folder: Path) -> None:
 def test_a_plan_becomes_the_parameters_of_chrony_config(tmp_path: Path) -> None:
     (tmp_path / "root.pem").write_text("PEM\n")
     variables = {**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path)}
-    plan = planned()
+    plan = {**planned(), "clock": {"step_seconds": 0}}
     # Before 2.19, ansible-core would run this template of a host.
     plan["directive_lines"].append("{{ 1 + 1 }}")
     # The role's private variables are not there: nothing evaluates them again.
@@ -118,12 +118,12 @@ def test_a_plan_becomes_the_parameters_of_chrony_config(tmp_path: Path) -> None:
     expected = _files.parameters(Inputs(variables), plan, anchors)
     wanted = _files.digest({**expected, "files": found["files"]})
     assert {**found, "files": None} == {**expected, "files": None, "digest": wanted}
-    # A host that has these parameters gets no module; a server's pairs have changed meanwhile.
-    surveyed = {"digest": wanted, "checked": True, "remembered": {}, "reached": True}
-    for pairs in ([], [{"id": "server"}]):
-        given = {"variables": variables, "plan": {**plan, "pairs": pairs}, "applied": surveyed}
+    # A host that has these parameters gets no module, unless the role has changed it meanwhile.
+    surveyed = {"digest": wanted, "checked": True, "reached": True}
+    for prepared in ({}, {"installs": True}, {"masked_at_runtime": True}, {"clock": {"step_seconds": 1}}):
+        given = {"variables": variables, "plan": {**plan, **prepared}, "applied": surveyed}
         again = Applying(ROLE, given, **variables)
-        assert (again.answer(again.variables) == _files.unchanged(surveyed, wanted)) is (pairs == [])
+        assert (again.answer(again.variables) == _files.unchanged(surveyed, wanted)) is (prepared == {})
     secret = {**variables, "chrony_nts_symmetric_keys": [{"id": 1, "key": "SECRET"}]}
     kept = Applying(ROLE, {"variables": secret, "plan": plan}, **secret)
     assert kept.answer(kept.variables)["digest"] is None

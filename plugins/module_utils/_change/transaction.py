@@ -72,6 +72,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.lost_trust 
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import KEYS, NOTHING, SOURCES, Options
 from ansible_collections.securetime.nts.plugins.module_utils._change.undo import (
+    PLAN,
+    UNDO,
     finish,
     forget_plan,
     is_open,
@@ -214,7 +216,7 @@ def _predict(host: System, wanted: Sequence[FileSpec], options: Options) -> Dict
 
 def _apply_confined(host: System, wanted: Sequence[FileSpec], options: Options, recovered: bool) -> Dict[str, Any]:
     wanted = links.resolved(wanted)
-    for path in [item.write_path for item in wanted] + files.owned(options.owns):
+    for path in _paths(wanted, options):
         # A run that was interrupted before its plan leaves staged files; one after it, hard links to the old files.
         files.forget(path)
         files.forget_checks(path)
@@ -232,6 +234,17 @@ def _apply_confined(host: System, wanted: Sequence[FileSpec], options: Options, 
     with _report_in_force():
         pruned = confinement.prune(host, needs or options.uses)
     return _merge_confinement(result, allowed, pruned)
+
+
+def is_left(host: System, wanted: Sequence[FileSpec], options: Options) -> bool:
+    """Return whether an interrupted run has left something that the next run removes."""
+    plan = [os.path.join(host.state, name) for name in (PLAN, UNDO)]
+    return any(map(files.is_left, _paths(links.resolved(wanted), options))) or any(map(os.path.lexists, plan))
+
+
+def _paths(wanted: Sequence[FileSpec], options: Options) -> List[str]:
+    """Return the paths beside which a run stages and keeps files. `wanted` has its links resolved."""
+    return [item.write_path for item in wanted] + files.owned(options.owns)
 
 
 def _needs(wanted: Sequence[FileSpec], options: Options, directives: Directives) -> Optional[confinement.Requirements]:

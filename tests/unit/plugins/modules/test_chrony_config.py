@@ -282,7 +282,7 @@ def test_a_survey_says_that_the_last_parameters_would_change_nothing(
     assert surveyed.gathering == [GatherOptions(None, 1, None, 0.0, 5.0, True, (), ["chrony"])]
     surveyed.record(verify="authenticated", verify_min_sources=2)
     surveyed.reached = True
-    assert surveyed.applied(capsys) == {"digest": "abc", "checked": True, "remembered": {}, "reached": True}
+    assert surveyed.applied(capsys) == {"digest": "abc", "checked": True, "reached": True}
     assert surveyed.gathering[-1][:4] == ("authenticated", 2, None, 0.0)
     # It predicts, and waits for no other run.
     assert [(options.check_mode, options.lock_timeout) for options in surveyed.settings] == [(True, 0.0)]
@@ -294,6 +294,9 @@ def test_a_survey_says_that_the_last_parameters_would_change_nothing(
         {"changed": True, "checked": True, "warnings": []},
         {"changed": False, "checked": True, "warnings": ["rotated twice"]},
         TransactionError("locked"),
+        ValueError("the mode"),
+        IsADirectoryError(21, "Is a directory"),
+        KeyError("mode"),
     ],
 )
 def test_a_survey_leaves_all_else_to_the_run(
@@ -320,20 +323,40 @@ def test_what_an_interrupted_run_has_left_is_for_the_run(
     assert surveyed.applied(capsys) == {}
 
 
+@pytest.mark.parametrize("name", ["plan.json", "undo.sh"])
+def test_the_plan_of_an_interrupted_run_is_for_the_run(
+    surveyed: Surveyed, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    surveyed.record()
+    Path(surveyed.host.state, name).touch()
+    assert surveyed.applied(capsys) == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"parameters": []}', '{"digest": "abc", "parameters": {}}'])
+def test_a_damaged_record_counts_for_nothing(surveyed: Surveyed, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    surveyed.record()
+    Path(surveyed.host.state, chrony_config.APPLIED).write_text(text)
+    assert surveyed.applied(capsys) == {}
+
+
 def test_parameters_of_another_version_count_for_nothing(
     surveyed: Surveyed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     surveyed.record()
-    monkeypatch.setitem(chrony_config.ARGUMENTS, "more", {"type": "str"})
+    monkeypatch.setitem(chrony_config.ARGUMENTS, "start_timeout", {"type": "float", "default": 31.0})
     assert surveyed.applied(capsys) == {}
+    surveyed.record()
+    assert surveyed.applied(capsys)["digest"] == "abc"
 
 
-def test_no_secret_is_kept_with_the_parameters(surveyed: Surveyed) -> None:
+def test_no_parameters_with_secrets_or_of_a_server_are_kept(surveyed: Surveyed) -> None:
     kept = Path(surveyed.host.state, chrony_config.APPLIED)
     surveyed.record()
     assert json.loads(kept.read_text())["digest"] == "abc"
     assert kept.stat().st_mode & 0o777 == 0o600
     surveyed.record(secrets={str(surveyed.path): "SECRET"})
+    assert json.loads(kept.read_text()) == {}
+    surveyed.record(serves=[{"certificate": "/server.pem", "names": ["nts1"]}])
     assert json.loads(kept.read_text()) == {}
 
 
