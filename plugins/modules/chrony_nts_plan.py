@@ -50,7 +50,7 @@ options:
     description: RV(plan.first_seen) of an earlier task of the same run.
     type: dict
 seealso:
-  - module: securetime.nts.chronyc_facts
+  - module: securetime.nts.chrony_config
 """
 
 EXAMPLES = r"""

@@ -120,7 +120,8 @@ def test_a_plan_becomes_the_parameters_of_chrony_config(tmp_path: Path) -> None:
     assert {**found, "files": None} == {**expected, "files": None, "digest": wanted}
     # A host that has these parameters gets no module, unless the role has changed it meanwhile.
     surveyed = {"digest": wanted, "checked": True, "reached": True}
-    for prepared in ({}, {"installs": True}, {"masked_at_runtime": True}, {"clock": {"step_seconds": 1}}):
+    step, pairs = {"step_seconds": 1}, [{"id": "server"}]
+    for prepared in ({}, {"pairs": pairs}, {"installs": True}, {"masked_at_runtime": True}, {"clock": step}):
         given = {"variables": variables, "plan": {**plan, **prepared}, "applied": surveyed}
         again = Applying(ROLE, given, **variables)
         assert (again.answer(again.variables) == _files.unchanged(surveyed, wanted)) is (prepared == {})
