@@ -8,17 +8,18 @@ from typing import Dict, List, NamedTuple, Sequence
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import FileSpec, System
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import KEYS, NOTHING, RESTART, SOURCES
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import LOST_PID, runs
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd, is_replaced, read_version
 
 UNIT = "UNIT"
 # Every action, in the order of execution. transaction.py implements those without a command.
 COMMANDS = {
     "stop-rivals": (),
-    "stop": ("systemctl", "stop", UNIT),
+    "stop": (),
     "disable": ("systemctl", "disable", UNIT),
     "daemon-reload": ("systemctl", "daemon-reload"),
     "enable": ("systemctl", "enable", UNIT),
-    "drop-cookies": ("systemctl", "stop", UNIT),
+    "drop-cookies": (),
     "restart": (),
     "reload-sources": ("chronyc", "reload", "sources"),
     "rekey": ("chronyc", "rekey"),
@@ -53,7 +54,8 @@ def decide(
     """Return the least disruptive actions that apply every change, and the reasons."""
     actions = _reloads_units(changes, state) + _enables(state, enabled)
     if state.get("ActiveState") != "active":
-        return Decision([*actions, "restart"], ["chronyd is not running"])
+        lost = f"systemd has lost the running chronyd (process {state[LOST_PID]})" if LOST_PID in state else ""
+        return Decision([*actions, "restart"], [lost or "chronyd is not running"])
     effects = {item.path: item.effect for item in wanted}
     why = {item.path: f"{item.path} changed" for item in changes}
     for path in sorted(loaded):
@@ -73,7 +75,7 @@ def decide(
 
 def decide_to_stop(changes: Sequence[FileSpec], state: Dict[str, str], enabled: bool = False) -> Decision:
     """Return the actions that leave chronyd stopped, whether it runs now or not."""
-    actions = ["stop"] if state.get("ActiveState") == "active" else []
+    actions = ["stop"] if runs(state) else []
     return Decision(actions + _enables(state, enabled) + _reloads_units(changes, state), [])
 
 

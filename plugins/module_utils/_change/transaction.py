@@ -82,7 +82,12 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.undo import
     undo,
     write_plan,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit, run_checked
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import (
+    LOST_PID,
+    Unit,
+    run_checked,
+    runs,
+)
 from ansible_collections.securetime.nts.plugins.module_utils._change.watch import watch
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_chronyd
 from ansible_collections.securetime.nts.plugins.module_utils._state.source_files import declared_sources
@@ -97,6 +102,7 @@ SOURCES_LOADED = "sources"
 WRITES = re.compile(r"ReadWritePaths=")
 # Results of apply() that are lists.
 LISTS = ("changed_files", "actions", "reasons", "confinement", "warnings", "diff")
+LOST_WARNING = "systemd lost the running chronyd when it enabled the unit, so chronyd was restarted."
 # What a failed run leaves behind: before the first swap, between it and the commit, and after the commit.
 UNCHANGED = "nothing was changed"
 INTERRUPTED = "an interrupted change remains, and the next run undoes it"
@@ -626,7 +632,7 @@ def _commit(
         "actions": list(actions),
         "cookies": list(staged.revoked.folders),
         "rivals": rivals.read_states(host, options.rivals),
-        "was_active": state.get("ActiveState") == "active",
+        "was_active": runs(state),
     }
     try:
         write_plan(host, plan, options)
@@ -668,9 +674,13 @@ def _swap_order(item: FileSpec, options: Options) -> int:
 def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Options) -> List[str]:
     """Apply the actions of the plan in the order of COMMANDS; return warnings."""
     warnings = []  # type: List[str]
-    for action in [name for name in COMMANDS if name in plan["actions"]]:
+    for action in COMMANDS:
+        if action not in plan["actions"]:
+            continue
         if action == "stop-rivals":
             rivals.stop(host, plan["rivals"])
+        elif action in ("stop", "drop-cookies"):
+            unit.stop()
         elif action == "restart":
             unit.restart()
             warnings += watch(host, unit, options)
@@ -683,6 +693,10 @@ def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Opti
             # chronyd saves its cookies when it stops, so set them aside after the stop.
             for folder in plan["cookies"]:
                 set_aside_cookies(folder)
+        if action == "enable" and "restart" not in plan["actions"] and LOST_PID in unit.show():
+            # Added to the plan, so that a rollback restarts chronyd as well.
+            plan["actions"].append("restart")
+            warnings.append(LOST_WARNING)
     return warnings + (_verify(plan, options) if "mask-rivals" not in plan["actions"] else [])
 
 

@@ -34,13 +34,13 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
 from ansible_collections.securetime.nts.plugins.module_utils._change.signals import rollback_on_signals
-from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import LOST_PID, Unit
 from ansible_collections.securetime.nts.plugins.module_utils._pair.foreign import (
     ForeignFileError,
     certificates_of,
     read_text,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._pair.running import RunningOnly
+from ansible_collections.securetime.nts.plugins.module_utils._pair.running import LOST, RunningOnly
 from ansible_collections.securetime.nts.plugins.module_utils._pair.served import (
     Server,
     assert_served,
@@ -237,6 +237,8 @@ class CertificateManager:
             time.sleep(0.2)
             state = unit.show()
         active, enabled = (state.get(name) or "not found" for name in ("ActiveState", "UnitFileState"))
+        if LOST_PID in state:
+            return LOST
         if active != "active":
             return f"{unit.name} is {active}, and nts-certificate does not start it: systemctl start {unit.name}."
         if enabled not in ENABLED:

@@ -9,7 +9,13 @@ A renewal takes minutes. An administrator, or the playbook securetime.nts.restor
 from typing import List
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import CommandResult, System
-from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import END, Unit
+
+# A restart would start a unit that is inactive for systemd.
+LOST = (
+    "systemd has lost the running chronyd, and nts-certificate does not restart it: run the playbook"
+    " securetime.nts.site."
+)
 
 
 class RunningOnly:
@@ -30,6 +36,8 @@ class RunningOnly:
     def run(self, argv: List[str]) -> CommandResult:
         """Run a program; return a failure instead where it would start or enable the unit."""
         argv = list(argv)
+        if self.is_on and argv[: len(END)] == END:
+            return self.refuse(LOST)
         if not self.is_on or argv[0] != "systemctl" or argv[-1] != self.service:
             return self.host.run(argv)
         if argv[1] == "reset-failed":

@@ -633,13 +633,18 @@ def _large_offset(facts: Row) -> List[str]:
 
 
 def _other_clock_setters(facts: Row) -> List[str]:
-    """Return a reason for another unit that runs chronyd, and for each other program that sets the clock."""
+    """Return a reason for another unit that runs chronyd, for none that does, and for each other clock setter."""
     unit, owner = facts["unit"], facts["daemon"].get("unit")
     reasons = []
     if facts["running"] and unit and owner and owner != unit["name"]:
         reasons.append(
             f"chronyd is run by {owner}, and not by {unit['name']}, which is {unit['active_state']}: stop {owner},"
             f" and start {unit['name']}."
+        )
+    if facts["running"] and unit and owner == unit["name"] and unit["active_state"] in ("inactive", "failed"):
+        reasons.append(
+            f"systemd has lost the running chronyd (process {facts['daemon']['pid']}): {owner} is"
+            f" {unit['active_state']}. Do not start it, which would end both: run the playbook securetime.nts.site."
         )
     if facts["daemon"].get("clock_control") is False:
         return reasons

@@ -42,6 +42,7 @@ OPTIONS = "/etc/default/chrony-securetime-nts"
 SOURCES = "/etc/chrony/sources.d/fault.sources"
 FAULT = "/etc/chrony/fault"
 MADE = "/etc/chrony/nts/fault"
+ALIAS_USER = "/run/systemd/system/alias-user.service"
 LOCK = "/var/lib/securetime-nts/lock"
 
 
@@ -317,6 +318,56 @@ def test_sources_change_on_a_host_without_dpkg_query() -> None:
             assert run_module(host, "chrony_config", **arguments).get("actions") == ["restart"]
     finally:
         host.check_output("mv /usr/bin/dpkg-query.hidden /usr/bin/dpkg-query")
+
+
+@pytest.fixture(params=["client-debian12", "client-debian13"])
+def losing(request: pytest.FixtureRequest) -> Iterator[Host]:
+    """Yield a host whose systemd has lost its running chronyd, and loses it whenever the unit is enabled.
+
+    systemd does so where a loaded unit names the alias, in about every third boot: it depends on the order in which
+    systemd reads its units again, which is random for each start of systemd.
+    """
+    host = get_host(f"ansible://{request.param}")
+    unit = "[Unit]\nAfter=chronyd.service\n[Service]\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+    write(host, f"mkdir -p {ALIAS_USER.rpartition('/')[0]}; cat >{ALIAS_USER}", unit)
+    host.check_output("systemctl daemon-reload; systemctl start alias-user")
+    wait_until(lambda: is_lost(host), "systemd does not lose chronyd")
+    yield host
+    host.check_output(f"systemctl stop alias-user; rm {ALIAS_USER}; systemctl daemon-reload")
+
+
+def is_lost(host: Host) -> bool:
+    """Start systemd anew, disable and enable chronyd's unit, and return whether systemd has lost the process."""
+    host.check_output(f"systemctl start {UNIT}; systemctl daemon-reexec; systemctl disable {UNIT}")
+    host.check_output(f"systemctl enable {UNIT}; pgrep --parent 1 chronyd")
+    return not host.service(UNIT).is_running
+
+
+def assert_runs_once(host: Host) -> None:
+    """Assert that chronyd runs, that systemd knows its process, and that its unit is enabled."""
+    shown = host.check_output(f"systemctl show --property=ActiveState,UnitFileState,MainPID --value {UNIT}").split()
+    assert sorted(shown) == sorted([host.check_output("cat /run/chrony/chronyd.pid"), "active", "enabled"])
+    assert host.check_output("pgrep --count --parent 1 chronyd") == "1"
+
+
+def test_a_chronyd_that_systemd_has_lost_is_restarted(losing: Host) -> None:
+    result = change(losing)
+    assert result.get("actions") == ["restart"], result
+    assert "systemd has lost the running chronyd" in result["reasons"][0], result
+    assert_runs_once(losing)
+    # The unit is disabled, and systemd loses chronyd within the change.
+    losing.check_output(f"systemctl disable {UNIT}")
+    result = change(losing)
+    assert result.get("actions") == ["enable"], result
+    assert "systemd lost the running chronyd" in str(result["warnings"]), result
+    assert_runs_once(losing)
+    # The change of a host whose chronyd is lost fails.
+    losing.check_output(f"systemctl disable {UNIT}; systemctl enable {UNIT}")
+    before = config(losing)
+    message = change(losing, {"path": OPTIONS, "content": 'DAEMON_OPTS="--no-such-option"\n'})["msg"]
+    assert message.endswith("The files are as they were, and chronyd runs with them."), message
+    assert config(losing) == before
+    assert_runs_once(losing)
 
 
 def test_a_masked_unit_changes_nothing(client: Host) -> None:

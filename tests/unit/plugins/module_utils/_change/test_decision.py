@@ -13,6 +13,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change import deci
 from ansible_collections.securetime.nts.plugins.module_utils._change.decision import Decision, decide, decide_to_stop
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import CommandResult, FileSpec, System
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import KEYS, NOTHING, RESTART, SOURCES
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import LOST_PID
 
 RUNS = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": str(os.getpid())}
 CONFIG = FileSpec("/etc/chrony/chrony.conf", "x", "root", "root", 0o644, RESTART)
@@ -86,6 +87,12 @@ def test_a_chronyd_that_does_not_run_is_started():
     assert decide(host(), ALL, [], {}, {}, {"UnitFileState": "enabled"}).actions == ["restart"]
     stopped = {"ActiveState": "inactive", "UnitFileState": "disabled"}
     assert decided(DROPIN, state=stopped).actions == ["daemon-reload", "enable", "restart"]
+
+
+def test_a_chronyd_that_systemd_has_lost_is_started_again_or_stopped():
+    lost = {"ActiveState": "inactive", LOST_PID: "17"}
+    assert decided(LIST, state=lost) == Decision(["restart"], ["systemd has lost the running chronyd (process 17)"])
+    assert decide_to_stop([], dict(RUNS, **lost)) == Decision(["stop", "disable"], [])
 
 
 def test_a_replaced_program_needs_a_restart(tmp_path):

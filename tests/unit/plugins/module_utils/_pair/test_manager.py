@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.securetime.nts.plugins.module_utils._change import lost_trust, transaction
+from ansible_collections.securetime.nts.plugins.module_utils._change import lost_trust, transaction, unit
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import (
     CommandResult,
     FileSpec,
@@ -29,6 +29,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.manager impor
     CertificateManager,
     Settings,
 )
+from ansible_collections.securetime.nts.plugins.module_utils._pair.running import LOST, RunningOnly
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import words_of
 
 SETTINGS = {
@@ -454,6 +455,25 @@ def test_a_deployment_starts_no_chronyd_that_was_stopped_meanwhile(stop_at, depl
     status, text = deploy_pair(chronyd)
     assert (status, chronyd.done, chronyd.active) == (4, [], "inactive"), text
     assert "nts-certificate does not start it" in text
+
+
+def test_a_chronyd_that_systemd_has_lost_is_neither_ended_nor_started(monkeypatch):
+    done = []
+
+    def run(argv):
+        done.append(argv[:2])
+        return CommandResult(0, "Id=chrony.service\nActiveState=inactive\nUnitFileState=enabled\n", "")
+
+    host = System(run=run, label=lambda *_paths: None)
+    monkeypatch.setattr(unit, "find_daemon", lambda _pid: 17)
+    monkeypatch.setattr(unit, "unit_of", lambda _pid: "chrony.service")
+    assert CertificateManager(Settings(**SETTINGS), host).out_of_service() == LOST
+    guard = RunningOnly(host, "chrony.service")
+    guard.is_on = True
+    with pytest.raises(transaction.TransactionError, match=r"lost chronyd \(process 17\).*run the playbook"):
+        unit.Unit(guard.system, "chrony.service").restart()
+    assert guard.refused == LOST
+    assert ["systemctl", "restart"] not in done
 
 
 def test_a_deployment_enables_no_chronyd_that_was_disabled_meanwhile(deploy_pair, tmp_path, monkeypatch):

@@ -499,6 +499,21 @@ def test_who_else_runs_or_sets_the_clock_is_a_reason_and_no_other_state(capture,
     assert (found["nts"]["state"], found["nts"]["reasons"]) == (A, [text] if text else [])
 
 
+def test_a_chronyd_that_systemd_has_lost_is_a_reason_and_no_other_state(capture):
+    for state in ("inactive", "failed"):
+        facts = host(unit="chrony.service")
+        facts["unit"]["active_state"] = state
+        facts["environment"]["clock_setters"] = []
+        found = verdict.judge(facts, capture("healthy").take(), verdict.read_log(None))["nts"]
+        assert found["state"] == A
+        assert found["reasons"] == [
+            (
+                f"systemd has lost the running chronyd (process 7): chrony.service is {state}. Do not start it, which"
+                " would end both: run the playbook securetime.nts.site."
+            )
+        ]
+
+
 def test_a_rival_is_named_once():
     facts = host(running=False)
     rival = {"unit": "ntpsec.service", "active_state": "active"}
@@ -944,7 +959,6 @@ def test_a_stratum_is_too_high_from_16_on(capture, stratum, synchronised, report
         (False, "chrony.service", "other.service", 0),
         (True, None, "other.service", 0),
         (True, "chrony.service", None, 0),
-        (True, "chrony.service", "chrony.service", 0),
     ],
 )
 def test_another_unit_that_runs_chronyd_is_a_reason(running, unit, owner, reported):
