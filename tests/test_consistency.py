@@ -26,6 +26,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import
     Word,
 )
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import OTHER_NAMES
+from ansible_collections.securetime.nts.plugins.plugin_utils._plan import prepares
 from ansible_collections.securetime.nts.plugins.plugin_utils._variables import OWN_FORMS, VARIABLES
 
 ROOT = Path(__file__).parents[1]
@@ -429,16 +430,17 @@ def test_the_mask_of_an_interrupted_run_and_a_wrong_clock_are_repaired(plan: dic
 
 
 def test_what_prepares_a_host_is_included_exactly_where_a_part_of_it_runs() -> None:
-    (include,) = [task for task in every_task(load(TASKS / "main.yml")) if task["name"].startswith("Prepare | ")]
+    (include,) = [task for task in every_task(load(TASKS / "change.yml")) if task["name"].startswith("Prepare | ")]
+    assert include["when"] == "__chrony_nts_plan.prepares"
     parts = [task["when"] for task in every_task(load(TASKS / "prepare.yml")) if "when" in task]
     assert len(parts) == 2
-    whole, *conditions = [Environment().compile_expression(text) for text in (include["when"], *parts)]
+    conditions = [Environment().compile_expression(text) for text in parts]
     for installs, masked, seconds, pairs, firewall in itertools.product(
         (False, True), (False, True), (0, 86400), ([], [{}]), ("", "absent")
     ):
         plan = {"installs": installs, "masked_at_runtime": masked, "clock": {"step_seconds": seconds}}
         plan |= {"pairs": pairs, "firewall": {"state": firewall}}
-        assert whole(__chrony_nts_plan=plan) is any(part(__chrony_nts_plan=plan) for part in conditions), plan
+        assert prepares(plan) is any(part(__chrony_nts_plan=plan) for part in conditions), plan
 
 
 def restoration() -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ from ansible.utils.display import Display
 from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _answers,
     _clock,
-    _files,
     _islands,
     _plan,
     _requests,
@@ -25,17 +24,15 @@ from ansible_collections.securetime.nts.plugins.plugin_utils import (
     _rules,
     _variables,
 )
-from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction, host_of
-from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG
+from ansible_collections.securetime.nts.plugins.plugin_utils._action import host_of
+from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG, ConfigAction
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 
-class ActionModule(HostAction):
+class ActionModule(ConfigAction):
     """Ansible's entry point."""
 
     _supports_async = False
-    facts = ("chrony",)
-    refuses_shadowed_variables = True
 
     def answer(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Return the plan; see the documentation of the module of the same name."""
@@ -71,8 +68,23 @@ class ActionModule(HostAction):
             Display().display(f"{host}: {note}")
         # Leave out the facts: stored twice for each host, they would take most of the memory of a fleet's run.
         # Convert to plain values: Ansible's values carry their origin, which Ansible would keep for each host.
-        planned = {"plan": planned, "applied": _files.applied(read.get("applied"))}
-        return {**more, "changed": False, **json.loads(json.dumps(planned))}
+        planned = json.loads(json.dumps({**planned, "prepares": _plan.prepares(planned)}))
+        unchanged = self._is_unchanged(task_vars, inputs, planned, read.get("applied"))
+        # Ansible keeps the result for each host, and each of its forks has the memory of all.
+        kept = {"skip_for": planned["skip_for"]} if unchanged else planned
+        return {**more, "changed": False, "plan": kept, "unchanged": unchanged}
+
+    def _is_unchanged(
+        self, task_vars: Mapping[str, Any], inputs: Inputs, planned: Mapping[str, Any], applied: Any
+    ) -> bool:
+        """Return whether the rest of the role would do nothing.
+
+        applied is the digest that the survey returns. A run with tags runs each phase that they select.
+        """
+        tags = [list(task_vars.get(name, [])) for name in ("ansible_run_tags", "ansible_skip_tags")]
+        if not applied or tags != [["all"], []] or planned["prepares"] or planned["renewal"]:
+            return False
+        return bool(self.parameters_of(task_vars, inputs, planned)["digest"] == applied)
 
 
 def _mistakes(host: str, variables: Mapping[str, Any], task_vars: Mapping[str, Any]) -> list[str]:

@@ -252,14 +252,13 @@ def survey(module: AnsibleModule) -> None:
         module.fail_json(msg=str(error))
     for warning in found.warnings:
         module.warn(warning)
-    applied = still_applied(host, wanted) if known and found.reached is not False else {}
-    if applied:
-        applied = {**applied, "digest": known["digest"], "reached": found.reached}
+    is_applied = bool(known) and found.reached is not False and still_applied(host, wanted)
+    applied = known["digest"] if is_applied else ""
     module.exit_json(changed=False, ansible_facts={"chrony": found.facts}, applied=applied)
 
 
-def still_applied(host: System, wanted: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the result of a run with these parameters if it has nothing to do or to say; otherwise nothing."""
+def still_applied(host: System, wanted: Dict[str, Any]) -> bool:
+    """Return whether a run with these parameters would have nothing to do or to say."""
     specs = []  # type: List[FileSpec]
 
     def read_specs() -> List[FileSpec]:
@@ -269,11 +268,10 @@ def still_applied(host: System, wanted: Dict[str, Any]) -> Dict[str, Any]:
     try:
         options = options_of(wanted, True, Verification(wanted, host))._replace(lock_timeout=0.0)
         result = apply_read(host, read_specs, options)
-        idle = not (result["changed"] or result["warnings"] or is_left(host, specs, options))
+        return not (result["changed"] or result["warnings"] or is_left(host, specs, options))
     except (TransactionError, ValueError, OSError, KeyError, TypeError):
         # The run itself reports the problem; the last two are those of a damaged record.
-        return {}
-    return {"checked": result["checked"]} if idle else {}
+        return False
 
 
 def host_of(module: AnsibleModule) -> System:

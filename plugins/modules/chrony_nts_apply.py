@@ -46,11 +46,6 @@ options:
     description: RV(securetime.nts.chrony_nts_plan#module:plan).
     type: dict
     required: true
-  applied:
-    description:
-      - RV(securetime.nts.chrony_nts_plan#module:applied).
-      - If its digest is that of the parameters, they would change nothing, and no module runs on the host.
-    type: dict
 seealso:
   - module: securetime.nts.chrony_config
   - module: securetime.nts.chrony_nts_plan
@@ -61,7 +56,6 @@ EXAMPLES = r"""
   securetime.nts.chrony_nts_apply:
     variables: "{{ __chrony_nts_inputs }}"
     plan: "{{ __chrony_nts_planned.plan }}"
-    applied: "{{ __chrony_nts_planned.applied }}"
   register: chrony_nts_applied
 """
 

@@ -62,27 +62,33 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-applied:
-  description: RV(securetime.nts.chrony_config#module:applied), checked.
+unchanged:
+  description: Whether the rest of the role would do nothing, as the host says of the parameters that follow from the
+    plan. False in a run with tags.
   returned: success
-  type: dict
+  type: bool
 plan:
-  description: The desired state of the host, without secrets.
+  description: The desired state of the host, without secrets. Of an unchanged host, RV(plan.skip_for) alone.
   returned: success
   type: dict
   contains:
     problems:
       description: Why the host does not support the variables, in sentences. The module fails with them, so a returned
         plan has none.
-      returned: always
+      returned: when RV(unchanged) is false
       type: list
       elements: str
+    skip_for:
+      description: The version of chrony whose unsupported options and directives the role leaves out; empty where it
+        leaves out none.
+      returned: always
+      type: str
     first_seen:
       description: The state of the host before the role changed it.
-      returned: always
+      returned: when RV(unchanged) is false
       type: dict
     clock:
       description: How far the clock of the host is ahead of the controller's, and by how much the role sets it.
-      returned: when the role knows the platform
+      returned: when RV(unchanged) is false
       type: dict
 """

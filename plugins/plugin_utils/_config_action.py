@@ -11,7 +11,9 @@ from typing import Any
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.unsafe_proxy import wrap_var
 
+from ansible_collections.securetime.nts.plugins.plugin_utils import _files
 from ansible_collections.securetime.nts.plugins.plugin_utils._action import HostAction
+from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
 CONFIG = "securetime.nts.chrony_config"
 
@@ -42,6 +44,18 @@ class ConfigAction(HostAction):
         """
         parameters = self.rendered(task_vars, given, known)
         return self.run_module(task_vars, CONFIG, parameters, wrap_async=bool(self._task.async_val))
+
+    def parameters_of(self, task_vars: Mapping[str, Any], inputs: Inputs, planned: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters of chrony_config that follow from the plan of a host."""
+        anchors = _files.trust_files(inputs, planned["skip_for"])
+        known = {
+            "__chrony_nts_plan": planned,
+            "__chrony_nts_trust_files": [{"set": row["set"], "path": row["path"]} for row in anchors],
+        }
+        parameters = self.rendered(task_vars, _files.parameters(inputs, planned, anchors), known)
+        # The host stores this digest, and its journal shows it: compute none of secrets.
+        parameters["digest"] = None if parameters["secrets"] else _files.digest(parameters)
+        return parameters
 
     def rendered(
         self, task_vars: Mapping[str, Any], given: Mapping[str, Any], known: Mapping[str, Any] | None = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -59,36 +58,6 @@ def digest(values: Row) -> str:
     """
     given = {name: value for name, value in values.items() if name != "remember"}
     return hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def applied(sent: Any) -> Row:
-    """Return what the controller keeps of `applied` that the survey of a host has sent; empty if it is not usable."""
-    found = sent if isinstance(sent, Mapping) else {}
-    if not re.fullmatch("[0-9a-f]{64}", str(found.get("digest"))):
-        return {}
-    return {
-        "digest": str(found["digest"]),
-        "checked": found.get("checked") is True,
-        "reached": True if found.get("reached") is True else None,
-    }
-
-
-def unchanged(known: Any, wanted: str | None) -> Row | None:
-    """Return the result of chrony_config for a host where the parameters of this digest would change nothing.
-
-    known is the result of applied(). Return None where it does not say so.
-    """
-    if not isinstance(known, Mapping) or wanted is None or known.get("digest") != wanted:
-        return None
-    nothing: Row = {name: [] for name in ("changed_files", "actions", "reasons", "confinement", "diff")}
-    waited = 0.0 if known["reached"] else None
-    return {
-        **nothing,
-        "changed": False,
-        "checked": known["checked"],
-        "reached": known["reached"],
-        "waited_seconds": waited,
-    }
 
 
 def trust_files(inputs: Inputs, version: str = "", roots: Collection[str] | None = None) -> list[Row]:

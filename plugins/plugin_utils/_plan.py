@@ -194,6 +194,15 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
     }
 
 
+def prepares(planned: Row) -> bool:
+    """Return whether the role does more before the configuration: the clock, packages, certificates, closed ports.
+
+    planned is the plan of a host, with its clock.
+    """
+    needs = ("installs", "masked_at_runtime", "pairs")
+    return bool(any(map(planned.get, needs)) or planned["clock"]["step_seconds"] or planned["firewall"]["state"])
+
+
 def wanted_packages(inputs: Inputs, place: Row, labels_for_selinux: bool, rotation_text: str) -> list[str]:
     """Return the names of the packages that a host needs."""
     pairs = inputs.pairs

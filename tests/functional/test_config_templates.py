@@ -14,9 +14,9 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
 from ansible.template import Templar
 
-from ansible_collections.securetime.nts.plugins.action import chrony_config, chrony_nts_apply
+from ansible_collections.securetime.nts.plugins.action import chrony_config, chrony_nts_apply, chrony_nts_plan
 from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import ROOT_MARK
-from ansible_collections.securetime.nts.plugins.plugin_utils import _files
+from ansible_collections.securetime.nts.plugins.plugin_utils import _files, _plan
 from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG, ConfigAction
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import DEFAULTS, ROLE, planned
@@ -60,6 +60,14 @@ class Rendering(Echoing, chrony_config.ActionModule):
 
 class Applying(Echoing, chrony_nts_apply.ActionModule):
     """chrony_nts_apply in the role."""
+
+
+class Planning(Echoing, chrony_nts_plan.ActionModule):
+    """chrony_nts_plan in the role."""
+
+    def is_unchanged(self, plan: dict[str, Any], applied: Any, **tags: list[str]) -> bool:
+        given = {**self.variables, "ansible_run_tags": ["all"], "ansible_skip_tags": [], **tags}
+        return self._is_unchanged(given, Inputs(self.variables), {**plan, "prepares": _plan.prepares(plan)}, applied)
 
 
 @pytest.fixture
@@ -118,21 +126,40 @@ def test_a_plan_becomes_the_parameters_of_chrony_config(tmp_path: Path) -> None:
     expected = _files.parameters(Inputs(variables), plan, anchors)
     wanted = _files.digest({**expected, "files": found["files"]})
     assert {**found, "files": None} == {**expected, "files": None, "digest": wanted}
-    # A host that has these parameters gets no module, unless the role has changed it meanwhile.
-    surveyed = {"digest": wanted, "checked": True, "reached": True}
-    step, pairs = {"step_seconds": 1}, [{"id": "server"}]
-    for prepared in ({}, {"pairs": pairs}, {"installs": True}, {"masked_at_runtime": True}, {"clock": step}):
-        given = {"variables": variables, "plan": {**plan, **prepared}, "applied": surveyed}
-        again = Applying(ROLE, given, **variables)
-        assert (again.answer(again.variables) == _files.unchanged(surveyed, wanted)) is (prepared == {})
-    secret = {**variables, "chrony_nts_symmetric_keys": [{"id": 1, "key": "SECRET"}]}
-    kept = Applying(ROLE, {"variables": secret, "plan": plan}, **secret)
-    assert kept.answer(kept.variables)["digest"] is None
     files = {row["path"]: row for row in found["files"]}
     assert list(files) == [row["path"] for row in expected["files"]]
     lines = files["/etc/chrony/chrony.conf"]["content"].splitlines()
     assert "ntstrustedcerts /etc/chrony/nts/trusted.pem" in lines
     assert set(plan["directive_lines"]) <= set(lines)
+
+
+def test_a_host_is_unchanged_where_the_rest_of_the_role_would_do_nothing(tmp_path: Path) -> None:
+    (tmp_path / "root.pem").write_text("PEM\n")
+    variables = {**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path)}
+    plan = {**planned(), "clock": {"step_seconds": 0}}
+    applying = Applying(ROLE, {"variables": variables, "plan": plan}, **variables)
+    digest = applying.answer(applying.variables)["digest"]
+    planning = Planning(ROLE, {}, **variables)
+    assert planning.is_unchanged(plan, digest)
+    for more in (
+        {"pairs": [{"id": "server"}]},
+        {"installs": True},
+        {"masked_at_runtime": True},
+        {"clock": {"step_seconds": 1}},
+        {"firewall": {"state": "absent"}},
+        {"renewal": "absent"},
+        {"log_dir": "/other"},
+    ):
+        assert not planning.is_unchanged({**plan, **more}, digest), more
+    for applied in (None, "", "0" * 64, {"digest": digest}, [digest]):
+        assert not planning.is_unchanged(plan, applied), applied
+    assert not planning.is_unchanged(plan, digest, ansible_run_tags=["configure"])
+    assert not planning.is_unchanged(plan, digest, ansible_skip_tags=["verify"])
+    secret = {**variables, "chrony_nts_symmetric_keys": [{"id": 1, "key": "SECRET"}]}
+    applying = Applying(ROLE, {"variables": secret, "plan": plan}, **secret)
+    assert applying.answer(applying.variables)["digest"] is None
+    for applied in (None, digest):
+        assert not Planning(ROLE, {}, **secret).is_unchanged(plan, applied)
 
 
 def test_a_missing_template_ends_the_task(folder: Path) -> None:

@@ -21,6 +21,7 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._plan import (
     PACKAGES,
     package_names,
     platform,
+    prepares,
     proof,
     waits_by_socket,
 )
@@ -1042,6 +1043,19 @@ def test_a_plan_proves_no_source_whose_anchors_chronyd_cannot_have() -> None:
     }
     asked = {version: planned(variables, daemon__version=version)["proof"]["servers"] for version in ("4.0", "4.1")}
     assert {version: len(servers) for version, servers in asked.items()} == {"4.0": 1, "4.1": 2}
+
+
+def test_a_client_in_order_needs_no_preparation() -> None:
+    plan = {**planned(), "clock": {"step_seconds": 0}}
+    assert prepares(plan) is False
+    for more in (
+        {"installs": True},
+        {"masked_at_runtime": True},
+        {"pairs": [{"id": "server"}]},
+        {"clock": {"step_seconds": -7200}},
+        {"firewall": {"state": "absent"}},
+    ):
+        assert prepares({**plan, **more}) is True, more
 
 
 def test_the_private_filters_of_the_role_take_variables() -> None:
