@@ -91,6 +91,14 @@ def test_a_stage_that_computes_lets_the_others_run_first(monkeypatch: pytest.Mon
     assert computes == min(usual + 1, 19)
 
 
+def test_stages_that_compute_keep_no_other_stage_from_starting(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(stages, "AT_ONCE", 1)
+    wait = f"for n in $(seq 100); do ! test -e {folder}/started || exit 0; sleep 0.1; done; exit 1"
+    made = {f"computes{n}": Stage(wait, "check", (), niceness=1) for n in range(2)}
+    results = run(monkeypatch, **made, usual=Stage(f"touch {folder}/started", "check", ()))
+    assert {result.status for result in results.values()} == {"passed"}
+
+
 def test_a_stage_finds_the_programs_of_the_environment_first(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)

@@ -7,7 +7,10 @@ hosts are.
 lab.py packages                             the Debian packages this needs
 lab.py build [IMAGE ...]                    build what is missing of: debian12 debian13 el-standin (default: these),
                                             suse-standin, vm-debian13 vm-el-standin; `all` is all of them
-lab.py up --state DIR HOST=IMAGE [...]      start these hosts, keep those that run; writes DIR/inventory.yml
+lab.py up --state DIR [--from SAVED] HOST=IMAGE [...]
+                                            start these hosts, keep those that run; writes DIR/inventory.yml. With
+                                            --from, copies of the containers and files of a lab that was saved
+lab.py save --state DIR                     save the lab's containers as images and remove the containers
 lab.py status --state DIR                   table of the lab's hosts
 lab.py down --state DIR                     remove the lab's hosts, its network and its files
 
@@ -59,6 +62,8 @@ DEFAULT = [image for image in CONTAINERS if image != "suse-standin"]
 EVERYTHING = [*CONTAINERS, *VMS]
 REPOSITORY = "localhost/securetime-nts"
 LABEL = "securetime-nts.lab"
+# What lab.py writes into the folder of a lab.
+FILES = ("inventory.yml", "known_hosts", "id_ed25519", "id_ed25519.pub")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "securetime-nts"
 PACKAGES = (
     "podman netavark aardvark-dns iptables nftables runc fuse-overlayfs uidmap slirp4netns passt "
@@ -286,8 +291,33 @@ def lab_hosts(state: Path) -> list[Host]:
     return sorted(hosts)
 
 
-def create(state: Path, name: str, image: str) -> None:
-    """Create and start the container of one host."""
+def saved_image(state: Path, name: str) -> str:
+    """Return the name of the image in which save() keeps a host."""
+    return f"{REPOSITORY}/saved-{lab_name(state)}:{name}"
+
+
+def save(state: Path) -> None:
+    """Save the containers of a lab as images and remove the containers; keep the lab's files."""
+    engine, _limits = restrictions()
+
+    def commit(host: Host) -> None:
+        # Stopped, the services have written their state, as before any reboot.
+        run("podman", *engine, "stop", "--time=60", host.container)
+        run("podman", *engine, "commit", "--quiet", host.container, saved_image(state, host.name))
+        run("podman", "rm", "--volumes", host.container)
+
+    hosts = lab_hosts(state)
+    with timed(" ".join(["save", *(host.name for host in hosts)])), ThreadPoolExecutor() as pool:
+        list(pool.map(commit, hosts))
+
+
+def copy_files(saved: Path, state: Path) -> None:
+    """Copy what a lab keeps beside what lab.py writes, such as a CA, to another lab."""
+    shutil.copytree(saved, state, ignore=shutil.ignore_patterns(*FILES), dirs_exist_ok=True)
+
+
+def create(state: Path, name: str, image: str, saved: Path | None) -> None:
+    """Create and start the container of one host, from its image or from that of a saved lab."""
     engine, limits = restrictions()
     lab = lab_name(state)
     labels = {LABEL: lab, f"{LABEL}.host": name, f"{LABEL}.image": image}
@@ -297,7 +327,7 @@ def create(state: Path, name: str, image: str) -> None:
         *(f"--label={key}={value}" for key, value in labels.items()),
         # NET_ADMIN for the container's own firewall; never SYS_TIME, because the clock is the controller's.
         *("--cap-add=NET_ADMIN", "--cap-drop=SYS_TIME", "--publish", "127.0.0.1::22"),
-        *(reference(image), "/sbin/init"),
+        *(saved_image(saved, name) if saved else reference(image), "/sbin/init"),
     )
 
 
@@ -365,8 +395,8 @@ def up_vms(state: Path, wanted: dict[str, str]) -> None:
         list(pool.map(bring_up, all_of_them))
 
 
-def up(state: Path, wanted: dict[str, str]) -> None:
-    """Start the desired hosts that do not run, and write the inventory of all."""
+def up(state: Path, wanted: dict[str, str], saved: Path | None = None) -> None:
+    """Start the desired hosts that do not run, and write the inventory of all; `saved` is a lab to copy them from."""
     vms = {name: image for name, image in wanted.items() if image in VMS}
     wanted = {name: image for name, image in wanted.items() if image not in VMS}
     up_vms(state, vms)
@@ -376,6 +406,8 @@ def up(state: Path, wanted: dict[str, str]) -> None:
     present = {host.name: host for host in lab_hosts(state)}
     ids = {image: ensure_image(image) for image in sorted(set(wanted.values()))}
     state.mkdir(parents=True, exist_ok=True)
+    if saved:
+        copy_files(saved, state)
     key = state / "id_ed25519"
     if not key.exists():
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {state.name}", "-f", str(key))
@@ -393,7 +425,7 @@ def up(state: Path, wanted: dict[str, str]) -> None:
                 return
             if host:
                 run("podman", "rm", "--force", "--time=0", "--volumes", host.container)
-            create(state, name, image)
+            create(state, name, image, saved)
 
     restrictions()
     with timed(f"up {' '.join(wanted)}"), ThreadPoolExecutor() as pool:
@@ -430,7 +462,11 @@ def down(state: Path) -> None:
             "podman", "network", "ls", "--quiet", "--filter", f"label={LABEL}={lab_name(state)}"
         ).split():
             run("podman", "network", "rm", network)
-        for name in ("inventory.yml", "known_hosts", "id_ed25519", "id_ed25519.pub"):
+        for name in run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}", saved_image(state, "*")).split():
+            # podman keeps an image of running copies.
+            with contextlib.suppress(LabError):
+                run("podman", "rmi", name)
+        for name in FILES:
             (state / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             state.rmdir()
@@ -448,6 +484,11 @@ def image_name_or_all(text: str) -> str:
     return text if text == "all" else image_name(text)
 
 
+def folder(text: str) -> Path:
+    """Return an argument that names a folder, as an absolute path."""
+    return Path(text).resolve()
+
+
 def host_and_image(text: str) -> tuple[str, str]:
     """Return the parts of an argument HOST=IMAGE."""
     host, _equals, image = text.partition("=")
@@ -462,10 +503,11 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("packages")
     commands.add_parser("build").add_argument("images", nargs="*", type=image_name_or_all, metavar="IMAGE")
-    for command in ("up", "status", "down"):
+    for command in ("up", "status", "save", "down"):
         of_a_lab = commands.add_parser(command)
-        of_a_lab.add_argument("--state", required=True, type=lambda text: Path(text).resolve(), metavar="DIR")
+        of_a_lab.add_argument("--state", required=True, type=folder, metavar="DIR")
         if command == "up":
+            of_a_lab.add_argument("--from", type=folder, dest="saved", metavar="SAVED")
             of_a_lab.add_argument("hosts", nargs="+", type=host_and_image, metavar="HOST=IMAGE")
     arguments = parser.parse_args()
     if arguments.command == "packages":
@@ -478,7 +520,9 @@ def main() -> int:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(ensure, EVERYTHING if "all" in arguments.images else arguments.images or DEFAULT))
         elif arguments.command == "up":
-            up(arguments.state, dict(arguments.hosts))
+            up(arguments.state, dict(arguments.hosts), arguments.saved)
+        elif arguments.command == "save":
+            save(arguments.state)
         elif arguments.command == "status":
             status(arguments.state)
         else:

@@ -42,7 +42,8 @@ SILENCE_SECONDS = 15
 LAST_LINES = 60
 # Number of failed tests that the final report names for each stage.
 FAILURES_SHOWN = 5
-# Molecule and Ansible wait much of their time, so run four stages more than there are cores.
+# Molecule and Ansible wait much of their time, so run four stages more than there are cores. A stage with a niceness
+# counts only for others of its kind, so that it keeps no scenario from starting.
 AT_ONCE = (os.cpu_count() or 1) + 4
 # Added to the niceness of a stage that computes and does not wait. It uses what the hosts of the scenarios leave idle,
 # so that the longest scenarios end early.
@@ -65,7 +66,9 @@ class Stage(NamedTuple):
 
 
 MOLECULE = ("setup", "images")
-# The scenarios start with the end of this stage, and so before these.
+# This scenario saves its hosts, and the others start with copies of them.
+COPIES = (*MOLECULE, "molecule-default")
+# The first scenarios start with the end of this stage, and so before these.
 IMAGES = ("images",)
 VM = ("setup", "vm-images")
 # The runner starts stages in this order, so the longest come first.
@@ -77,11 +80,16 @@ STAGES = {
     "unit-newest": Stage("tests/stages/unit.sh newest", "test", ("packages",), niceness=NICENESS),
     # All scenarios wait for the images.
     "images": Stage("python tests/lab/lab.py build", "test", progress="lab: "),
-    "molecule-default": Stage("tests/stages/molecule.sh default", "test", MOLECULE),
-    "molecule-certificate": Stage("tests/stages/molecule.sh certificate", "test", MOLECULE),
-    "molecule-faults": Stage("tests/stages/molecule.sh faults", "test", MOLECULE),
-    "molecule-trust": Stage("tests/stages/molecule.sh trust", "test", MOLECULE),
-    "functional": Stage("pytest -q --numprocesses 3 --dist loadfile tests/functional", "test", behind=IMAGES),
+    "molecule-default": Stage("tests/stages/molecule.sh default save", "test", MOLECULE),
+    "molecule-runs": Stage("tests/stages/molecule.sh runs copies", "test", COPIES),
+    "molecule-certificate": Stage("tests/stages/molecule.sh certificate copies", "test", COPIES),
+    "molecule-faults": Stage("tests/stages/molecule.sh faults copies", "test", COPIES),
+    "molecule-trust": Stage("tests/stages/molecule.sh trust copies", "test", COPIES),
+    "molecule-states": Stage("tests/stages/molecule.sh states copies", "test", COPIES),
+    # Most scenarios wait for the first one.
+    "functional": Stage(
+        "pytest -q --numprocesses 3 --dist loadfile tests/functional", "test", behind=("molecule-default",)
+    ),
     # --- make check
     "unit": Stage("pytest -q", "check", behind=IMAGES, niceness=NICENESS),
     "lint": Stage("tests/stages/lint.sh", "check", behind=IMAGES, niceness=NICENESS),
@@ -94,9 +102,9 @@ STAGES = {
     "vm-images": Stage(
         "python tests/lab/lab.py build vm-debian13 vm-el-standin", "test-full", MOLECULE, progress="lab: "
     ),
-    "molecule-killed": Stage("tests/stages/molecule.sh killed", "test-full", MOLECULE),
-    "molecule-pairs": Stage("tests/stages/molecule.sh pairs", "test-full", MOLECULE),
-    "molecule-authorities": Stage("tests/stages/molecule.sh authorities", "test-full", MOLECULE),
+    "molecule-killed": Stage("tests/stages/molecule.sh killed copies", "test-full", COPIES),
+    "molecule-pairs": Stage("tests/stages/molecule.sh pairs copies", "test-full", COPIES),
+    "molecule-authorities": Stage("tests/stages/molecule.sh authorities copies", "test-full", COPIES),
     "el8": Stage("tests/stages/el8.sh", "test-full", MOLECULE),
     "cores": Stage("tests/stages/cores.sh", "test-full", MOLECULE),
     "molecule-packages": Stage("tests/stages/molecule.sh packages", "test-full", MOLECULE),
@@ -194,7 +202,8 @@ def run(names: Sequence[str], done: dict[str, Result]) -> dict[str, Result]:
             # A stage of a group runs alone: its hosts are VMs, which use every core where they are emulated.
             busy = bool(running) if stage.group else any(STAGES[other].group for other in running)
             behind = any(other in names and other not in results for other in stage.behind)
-            if None in before or behind or busy or len(running) >= AT_ONCE:
+            rivals = [other for other in running if stage.niceness or not STAGES[other].niceness]
+            if None in before or behind or busy or len(rivals) >= AT_ONCE:
                 continue
             with (LOGS / f"{name}.log").open("wb") as log:
                 process = subprocess.Popen(

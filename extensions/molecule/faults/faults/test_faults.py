@@ -320,20 +320,19 @@ def test_sources_change_on_a_host_without_dpkg_query() -> None:
         host.check_output("mv /usr/bin/dpkg-query.hidden /usr/bin/dpkg-query")
 
 
-@pytest.fixture(params=["client-debian12", "client-debian13"])
-def losing(request: pytest.FixtureRequest) -> Iterator[Host]:
-    """Yield a host whose systemd has lost its running chronyd, and loses it whenever the unit is enabled.
+@pytest.fixture
+def losing(client: Host) -> Iterator[Host]:
+    """Yield the client after its systemd has lost the running chronyd, as it does whenever the unit is enabled.
 
     systemd does so where a loaded unit names the alias, in about every third boot: it depends on the order in which
     systemd reads its units again, which is random for each start of systemd.
     """
-    host = get_host(f"ansible://{request.param}")
     unit = "[Unit]\nAfter=chronyd.service\n[Service]\nRemainAfterExit=yes\nExecStart=/bin/true\n"
-    write(host, f"mkdir -p {ALIAS_USER.rpartition('/')[0]}; cat >{ALIAS_USER}", unit)
-    host.check_output("systemctl daemon-reload; systemctl start alias-user")
-    wait_until(lambda: is_lost(host), "systemd does not lose chronyd")
-    yield host
-    host.check_output(f"systemctl stop alias-user; rm {ALIAS_USER}; systemctl daemon-reload")
+    write(client, f"mkdir -p {ALIAS_USER.rpartition('/')[0]}; cat >{ALIAS_USER}", unit)
+    client.check_output("systemctl daemon-reload; systemctl start alias-user")
+    wait_until(lambda: is_lost(client), "systemd does not lose chronyd")
+    yield client
+    client.check_output(f"systemctl stop alias-user; rm {ALIAS_USER}; systemctl daemon-reload")
 
 
 def is_lost(host: Host) -> bool:
