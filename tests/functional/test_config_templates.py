@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from ansible_collections.securetime.nts.plugins.module_utils._x509.trust import 
 from ansible_collections.securetime.nts.plugins.plugin_utils import _files, _plan
 from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG, ConfigAction
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
-from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import DEFAULTS, ROLE, planned
+from ansible_collections.securetime.nts.tests.unit.plugins.plugin_utils.plan_input import (
+    DEFAULTS,
+    FACTS,
+    PLATFORMS,
+    ROLE,
+    planned,
+)
 
 
 class Uncopied(str):
@@ -63,7 +70,12 @@ class Applying(Echoing, chrony_nts_apply.ActionModule):
 
 
 class Planning(Echoing, chrony_nts_plan.ActionModule):
-    """chrony_nts_plan in the role."""
+    """chrony_nts_plan in the role, on a host that answers its survey with this digest."""
+
+    applied = ""
+
+    def run_module(self, _task_vars: Any, *_module: Any, wrap_async: bool = False) -> dict[str, Any]:
+        return {"ansible_facts": {"chrony": copy.deepcopy(FACTS)}, "applied": self.applied}
 
     def is_unchanged(self, plan: dict[str, Any], applied: Any, **tags: list[str]) -> bool:
         given = {**self.variables, "ansible_run_tags": ["all"], "ansible_skip_tags": [], **tags}
@@ -160,6 +172,21 @@ def test_a_host_is_unchanged_where_the_rest_of_the_role_would_do_nothing(tmp_pat
     assert applying.answer(applying.variables)["digest"] is None
     for applied in (None, digest):
         assert not Planning(ROLE, {}, **secret).is_unchanged(plan, applied)
+
+
+def test_ansible_keeps_no_plan_of_an_unchanged_host(tmp_path: Path) -> None:
+    (tmp_path / "root.pem").write_text("PEM\n")
+    variables = {**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path)}
+    planning = Planning(ROLE, {"variables": variables, "platforms": PLATFORMS}, **variables)
+    given = {**planning.variables, "ansible_run_tags": ["all"], "ansible_skip_tags": []}
+    first = planning.answer(given)
+    assert (first["unchanged"], first["plan"]["skip_for"], first["plan"]["prepares"]) == (False, "", False)
+    applying = Applying(ROLE, {"variables": variables, "plan": first["plan"]}, **variables)
+    planning.applied = applying.answer(applying.variables)["digest"]
+    assert planning.answer(given) == {**first, "unchanged": True, "plan": {"skip_for": ""}}
+    # `--tags configure` runs its phase.
+    selected = planning.answer({**given, "ansible_run_tags": ["configure"]})
+    assert (selected["unchanged"], selected["plan"].keys()) == (False, first["plan"].keys())
 
 
 def test_a_missing_template_ends_the_task(folder: Path) -> None:
