@@ -28,6 +28,9 @@ from ansible_collections.securetime.nts.plugins.plugin_utils._action import host
 from ansible_collections.securetime.nts.plugins.plugin_utils._config_action import CONFIG, ConfigAction
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 
+# Tags that skip a part of the role: its phases, and those with a meaning for Ansible.
+SKIPPING = {"preflight", "install", "certificate", "configure", "firewall", "verify", "all", "always", "tagged"}
+
 
 class ActionModule(ConfigAction):
     """Ansible's entry point."""
@@ -79,10 +82,14 @@ class ActionModule(ConfigAction):
     ) -> bool:
         """Return whether the rest of the role would do nothing.
 
-        applied is the digest that the survey returns. A run with tags runs each phase that they select.
+        applied is the digest that the survey returns. A run with tags runs each phase that they select, and a plan
+        within a change is for the phases that follow.
         """
-        tags = [list(task_vars.get(name, [])) for name in ("ansible_run_tags", "ansible_skip_tags")]
-        if not applied or tags != [["all"], []] or planned["prepares"] or planned["renewal"]:
+        selected = list(task_vars.get("ansible_run_tags", [])) != ["all"]
+        selected = selected or not SKIPPING.isdisjoint(task_vars.get("ansible_skip_tags", []))
+        if not applied or selected or self._task.args.get("first_seen"):
+            return False
+        if planned["prepares"] or planned["renewal"] or _roots.may_change(inputs, _roots.roots(inputs)):
             return False
         return bool(self.parameters_of(task_vars, inputs, planned)["digest"] == applied)
 

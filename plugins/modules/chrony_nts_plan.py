@@ -63,8 +63,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 unchanged:
-  description: Whether the rest of the role would do nothing, as the host says of the parameters that follow from the
-    plan. False in a run with tags.
+  description: Whether the rest of the role would do nothing. The host reports the digest of these parameters as
+    applied. False in a run with tags of the role.
   returned: success
   type: bool
 plan:

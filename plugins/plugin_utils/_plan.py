@@ -219,9 +219,11 @@ def wanted_packages(inputs: Inputs, place: Row, labels_for_selinux: bool, rotati
 def first_state(chrony: Row, startable: list[Row]) -> Row:
     """Return the states of chronyd and of other time daemons, which the playbook restore puts back."""
     unit = chrony["unit"] or {}
+    # systemd can lose a running chronyd.
+    lost = bool(chrony.get("running") and unit and chrony["daemon"].get("unit") == unit["name"])
     return {
         "installed": chrony["installed"],
-        "active": unit.get("active_state") == "active",
+        "active": lost or unit.get("active_state") == "active",
         "enabled": str(unit.get("unit_file_state")).startswith("enabled"),
         "rivals": [
             {

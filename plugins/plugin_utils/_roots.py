@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,6 +73,16 @@ def roots(inputs: Inputs, read: Callable[[str], str] = read_file) -> list[str]:
 def server_cas(ca_dir: str) -> list[str]:
     """Return the files of the servers' self-signed issuing CAs on the controller, sorted."""
     return sorted(map(str, Path(ca_dir, "servers").glob("*.pem")))
+
+
+def may_change(inputs: Inputs, known: Sequence[str]) -> bool:
+    """Return whether a server of the same play may change what this host trusts, after the preflight of both.
+
+    known is the result of roots(). A server makes a missing root CA, replaces one, or makes a CA of its own.
+    """
+    return inputs.is_true("trust_own_ca") and (
+        not known or inputs.is_true("replace_root_ca") or server_cas(str(inputs["ca_dir"])) != []
+    )
 
 
 def unreadable(inputs: Inputs, read: Callable[[str], str] = read_file) -> Iterator[str]:

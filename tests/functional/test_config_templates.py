@@ -167,6 +167,13 @@ def test_a_host_is_unchanged_where_the_rest_of_the_role_would_do_nothing(tmp_pat
         assert not planning.is_unchanged(plan, applied), applied
     assert not planning.is_unchanged(plan, digest, ansible_run_tags=["configure"])
     assert not planning.is_unchanged(plan, digest, ansible_skip_tags=["verify"])
+    # Molecule always skips these.
+    assert planning.is_unchanged(plan, digest, ansible_skip_tags=["molecule-notest", "notest"])
+    # The phases of a change read the plan that is made within it.
+    assert not Planning(ROLE, {"first_seen": {"installed": True}}, **variables).is_unchanged(plan, digest)
+    # A server of the same play may change what the client trusts.
+    replace = {**variables, "chrony_nts_replace_root_ca": True}
+    assert not Planning(ROLE, {}, **replace).is_unchanged(plan, digest)
     secret = {**variables, "chrony_nts_symmetric_keys": [{"id": 1, "key": "SECRET"}]}
     applying = Applying(ROLE, {"variables": secret, "plan": plan}, **secret)
     assert applying.answer(applying.variables)["digest"] is None

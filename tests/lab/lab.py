@@ -313,6 +313,8 @@ def save(state: Path) -> None:
 
 def copy_files(saved: Path, state: Path) -> None:
     """Copy what a lab keeps beside what lab.py writes, such as a CA, to another lab."""
+    if not saved.is_dir():
+        raise LabError(f"{saved} is not a saved lab: make stage NAME=molecule-default")
     shutil.copytree(saved, state, ignore=shutil.ignore_patterns(*FILES), dirs_exist_ok=True)
 
 
@@ -395,6 +397,14 @@ def up_vms(state: Path, wanted: dict[str, str]) -> None:
         list(pool.map(bring_up, all_of_them))
 
 
+def image_ids(wanted: dict[str, str], saved: Path | None) -> dict[str, str]:
+    """Return the id of the image of each host, which is a saved one if `saved` is a lab."""
+    if saved:
+        return {name: image_id(saved_image(saved, name)) for name in wanted}
+    ids = {image: ensure_image(image) for image in sorted(set(wanted.values()))}
+    return {name: ids[image] for name, image in wanted.items()}
+
+
 def up(state: Path, wanted: dict[str, str], saved: Path | None = None) -> None:
     """Start the desired hosts that do not run, and write the inventory of all; `saved` is a lab to copy them from."""
     vms = {name: image for name, image in wanted.items() if image in VMS}
@@ -404,7 +414,7 @@ def up(state: Path, wanted: dict[str, str], saved: Path | None = None) -> None:
         (state / "inventory.yml").write_text(inventory(state, vm_hosts(state)))
         return
     present = {host.name: host for host in lab_hosts(state)}
-    ids = {image: ensure_image(image) for image in sorted(set(wanted.values()))}
+    ids = image_ids(wanted, saved)
     state.mkdir(parents=True, exist_ok=True)
     if saved:
         copy_files(saved, state)
@@ -417,10 +427,10 @@ def up(state: Path, wanted: dict[str, str], saved: Path | None = None) -> None:
 
     def bring_up(name: str) -> None:
         host, image = present.get(name), wanted[name]
-        if host and host.image_id == ids[image] and host.state == "running":
+        if host and host.image_id == ids[name] and host.state == "running":
             return
         with timed(f"{name}: start {image}"):
-            if host and host.image_id == ids[image]:
+            if host and host.image_id == ids[name]:
                 run("podman", "start", host.container)
                 return
             if host:

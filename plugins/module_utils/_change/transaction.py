@@ -102,7 +102,7 @@ SOURCES_LOADED = "sources"
 WRITES = re.compile(r"ReadWritePaths=")
 # Results of apply() that are lists.
 LISTS = ("changed_files", "actions", "reasons", "confinement", "warnings", "diff")
-LOST_WARNING = "systemd lost the running chronyd when it enabled the unit, so chronyd was restarted."
+LOST_WARNING = "systemd lost the running chronyd when it read the unit again, so chronyd was restarted."
 # What a failed run leaves behind: before the first swap, between it and the commit, and after the commit.
 UNCHANGED = "nothing was changed"
 INTERRUPTED = "an interrupted change remains, and the next run undoes it"
@@ -616,12 +616,15 @@ def _commit(
     host: System,
     unit: Unit,
     changes: Sequence[FileSpec],
-    actions: Sequence[str],
+    actions: List[str],
     staged: Staged,
     state: Dict[str, str],
     options: Options,
 ) -> List[str]:
-    """Swap the files and apply the actions, or roll back and raise TransactionError; return warnings."""
+    """Swap the files and apply the actions, or roll back and raise TransactionError; return warnings.
+
+    Add a restart to the actions where systemd loses chronyd meanwhile.
+    """
     # Long: the plan and the two error paths of one commit sequence, which are only right together.
     swaps = sorted(changes, key=lambda item: _swap_order(item, options))
     plan = {
@@ -629,10 +632,11 @@ def _commit(
         "files": {item.write_path: os.path.lexists(item.write_path) for item in changes},
         "order": [item.write_path for item in swaps],
         "folders": list(staged.folders),
-        "actions": list(actions),
+        "actions": actions,
         "cookies": list(staged.revoked.folders),
         "rivals": rivals.read_states(host, options.rivals),
         "was_active": runs(state),
+        "lost": LOST_PID in state,
     }
     try:
         write_plan(host, plan, options)
@@ -693,9 +697,10 @@ def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Opti
             # chronyd saves its cookies when it stops, so set them aside after the stop.
             for folder in plan["cookies"]:
                 set_aside_cookies(folder)
-        if action == "enable" and "restart" not in plan["actions"] and LOST_PID in unit.show():
-            # Added to the plan, so that a rollback restarts chronyd as well.
+        if action in ("daemon-reload", "enable") and "restart" not in plan["actions"] and LOST_PID in unit.show():
             plan["actions"].append("restart")
+            # A rollback restarts chronyd as well, and the next run, if this one is interrupted.
+            save(host, PLAN, {**plan, "lost": True})
             warnings.append(LOST_WARNING)
     return warnings + (_verify(plan, options) if "mask-rivals" not in plan["actions"] else [])
 

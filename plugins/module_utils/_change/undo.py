@@ -27,7 +27,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     save,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.settings import Options
-from ansible_collections.securetime.nts.plugins.module_utils._change.unit import Unit
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import LOST_PID, Unit
 from ansible_collections.securetime.nts.plugins.module_utils._change.watch import watch
 
 PLAN = "plan.json"
@@ -131,9 +131,10 @@ def _assert_writable(host: System, plan: Dict[str, Any]) -> None:
 def _stopped_since(host: System, plan: Dict[str, Any]) -> bool:
     """Return whether an administrator has stopped chronyd since the change was interrupted.
 
-    An interrupted restart leaves no inactive unit.
+    An interrupted restart leaves no inactive unit, unless systemd had lost chronyd.
     """
-    inactive = Unit(host, plan["service"]).show().get("ActiveState") == "inactive"
+    state = Unit(host, plan["service"]).show()
+    inactive = state.get("ActiveState") == "inactive" and LOST_PID not in state and not plan.get("lost")
     return inactive and not {"drop-cookies", "stop"} & set(plan["actions"])
 
 

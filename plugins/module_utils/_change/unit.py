@@ -39,8 +39,8 @@ class Unit:
         wanted = "Id,LoadState,ActiveState,UnitFileState,ConditionResult,NeedDaemonReload,MainPID"
         done = self.host.run(["systemctl", "show", "--property", f"{wanted},{SANDBOX}", self.name])
         state = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-        pid = find_daemon(0) if state.get("ActiveState") in IDLE else None
-        return {**state, LOST_PID: str(pid)} if pid and unit_of(pid) == state.get("Id") else state
+        pid = find_daemon(0, everywhere=True) if state.get("ActiveState") in IDLE else None
+        return {**state, LOST_PID: str(pid)} if pid and unit_of(pid) == state.get("Id", "") else state
 
     def stop(self) -> None:
         """Stop the service, and its chronyd that systemd has lost."""

@@ -19,7 +19,7 @@ LOST = (
 
 
 class RunningOnly:
-    """Run the commands of a change on a host, but refuse those that start a stopped unit or enable it.
+    """Run the commands of a change on a host, but refuse those that start a stopped unit, enable it or end its process.
 
     Give `system` to the change as its host. `refused` is the reason of the last refusal; empty without one.
     """

@@ -357,11 +357,12 @@ def test_a_chronyd_that_systemd_has_lost_is_restarted(losing: Host) -> None:
     # The unit is disabled, and systemd loses chronyd within the change.
     losing.check_output(f"systemctl disable {UNIT}")
     result = change(losing)
-    assert result.get("actions") == ["enable"], result
+    assert result.get("actions") == ["enable", "restart"], result
     assert "systemd lost the running chronyd" in str(result["warnings"]), result
     assert_runs_once(losing)
     # The change of a host whose chronyd is lost fails.
-    losing.check_output(f"systemctl disable {UNIT}; systemctl enable {UNIT}")
+    losing.check_output(f"systemctl disable {UNIT}; systemctl enable {UNIT}; pgrep --parent 1 chronyd")
+    assert not losing.service(UNIT).is_running
     before = config(losing)
     message = change(losing, {"path": OPTIONS, "content": 'DAEMON_OPTS="--no-such-option"\n'})["msg"]
     assert message.endswith("The files are as they were, and chronyd runs with them."), message

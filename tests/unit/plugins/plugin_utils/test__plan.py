@@ -183,6 +183,15 @@ def test_the_first_state_of_chronyd_is_that_of_its_unit(unit: dict[str, Any], ex
 
 
 @pytest.mark.parametrize(
+    ("running", "owner", "expected"),
+    [(True, "chrony.service", True), (True, "other.service", False), (False, None, False)],
+)
+def test_a_chronyd_that_systemd_has_lost_was_active(running: bool, owner: str | None, expected: bool) -> None:
+    unit = {"name": "chrony.service", "active_state": "inactive", "unit_file_state": "enabled"}
+    assert planned(unit=unit, running=running, daemon__unit=owner)["first_seen"]["active"] is expected
+
+
+@pytest.mark.parametrize(
     ("state", "found"),
     [("enabled", False), ("disabled", False), ("masked", False), ("masked-runtime", True), (None, False)],
 )

@@ -160,6 +160,25 @@ def test_clients_need_no_key_of_the_root_ca(tmp_path: Path) -> None:
     assert problem.startswith(f"{tmp_path}/root.key on the controller cannot be read (Permission denied).")
 
 
+@pytest.mark.parametrize(
+    ("more", "known", "expected"),
+    [
+        ({}, [GOOD], False),
+        ({}, [], True),
+        ({"chrony_nts_replace_root_ca": True}, [GOOD], True),
+        ({"chrony_nts_trust_own_ca": False, "chrony_nts_replace_root_ca": True}, [], False),
+    ],
+)
+def test_a_server_of_the_play_may_change_what_clients_trust(
+    tmp_path: Path, more: dict[str, Any], known: list[str], expected: bool
+) -> None:
+    inputs = Inputs({**DEFAULTS, "chrony_nts_ca_dir": str(tmp_path), **more})
+    assert _roots.may_change(inputs, known) is expected
+    (tmp_path / "servers").mkdir()
+    (tmp_path / "servers" / "nts1.pem").write_text(GOOD)
+    assert _roots.may_change(inputs, known) is inputs.is_true("trust_own_ca")
+
+
 def test_an_unreadable_folder_of_the_root_ca_is_a_mistake(tmp_path: Path) -> None:
     # A file in the place of the folder fails for root, too.
     (tmp_path / "ca").write_text("")

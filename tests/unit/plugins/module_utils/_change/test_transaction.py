@@ -1142,3 +1142,10 @@ def test_without_chronyd_no_folder_is_made(host, tmp_path, monkeypatch):
     options = settings.Options("/chrony.conf", "chrony.service", daemon_options=())
     transaction._make_written_folders(host, {"dumpdir": [[str(tmp_path / "dump")]]}, options, made)
     assert (made, os.listdir(str(tmp_path))) == ([], [])
+
+
+@pytest.mark.parametrize(("plan", "stopped"), [({}, True), ({"lost": True}, False), ({"actions": ["stop"]}, False)])
+def test_an_interrupted_restart_of_a_lost_chronyd_is_no_stop(host, plan, stopped):
+    host.run = lambda _argv: CommandResult(0, "Id=chrony.service\nActiveState=inactive\n", "")
+    found = undo._stopped_since(host, dict({"service": "chrony.service", "actions": ["restart"]}, **plan))
+    assert found is stopped

@@ -35,7 +35,9 @@ def test_the_log_begins_at_the_cursor_of_the_restart(marked, expected):
 def process(monkeypatch):
     """Start a process that stands for a chronyd in the control group of chrony.service."""
     with subprocess.Popen(["sleep", "600"]) as started:
-        monkeypatch.setattr(tested, "find_daemon", lambda _pid: started.pid if started.poll() is None else None)
+        monkeypatch.setattr(
+            tested, "find_daemon", lambda *_pid, **_all: started.pid if started.poll() is None else None
+        )
         monkeypatch.setattr(tested, "unit_of", {started.pid: "chrony.service"}.get)
         yield started
         started.kill()
@@ -89,7 +91,7 @@ def test_no_other_chronyd_is_ended(process, state):
 
 
 def test_a_lost_chronyd_that_does_not_end_is_reported(process, monkeypatch):
-    monkeypatch.setattr(tested, "find_daemon", lambda _pid: process.pid)
+    monkeypatch.setattr(tested, "find_daemon", lambda *_pid, **_all: process.pid)
     monkeypatch.setattr(tested, "END_TIMEOUT_SECONDS", 0.1)
     with pytest.raises(TransactionError, match=f"process {process.pid}.*does not end: it still runs after 0.1 seconds"):
         unit({}, process, "Id=chrony.service\nActiveState=inactive\n").restart()

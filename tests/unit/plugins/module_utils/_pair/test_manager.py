@@ -465,7 +465,7 @@ def test_a_chronyd_that_systemd_has_lost_is_neither_ended_nor_started(monkeypatc
         return CommandResult(0, "Id=chrony.service\nActiveState=inactive\nUnitFileState=enabled\n", "")
 
     host = System(run=run, label=lambda *_paths: None)
-    monkeypatch.setattr(unit, "find_daemon", lambda _pid: 17)
+    monkeypatch.setattr(unit, "find_daemon", lambda *_pid, **_all: 17)
     monkeypatch.setattr(unit, "unit_of", lambda _pid: "chrony.service")
     assert CertificateManager(Settings(**SETTINGS), host).out_of_service() == LOST
     guard = RunningOnly(host, "chrony.service")
