@@ -699,7 +699,7 @@ def _apply_actions(host: System, unit: Unit, plan: Dict[str, Any], options: Opti
                 set_aside_cookies(folder)
         if action in ("daemon-reload", "enable") and "restart" not in plan["actions"] and LOST_PID in unit.show():
             plan["actions"].append("restart")
-            # A rollback restarts chronyd as well, and the next run, if this one is interrupted.
+            # A rollback restarts chronyd as well, and so does the next run if this one is interrupted.
             save(host, PLAN, {**plan, "lost": True})
             warnings.append(LOST_WARNING)
     return warnings + (_verify(plan, options) if "mask-rivals" not in plan["actions"] else [])

@@ -23,7 +23,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._monitor.places imp
     TIMER,
     Settings,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_daemon, read_file, status_of
+from ansible_collections.securetime.nts.plugins.module_utils._state.host import UNITS, find_daemon, read_file, status_of
 
 Row = Dict[str, Any]
 
@@ -40,6 +40,8 @@ DEBIANS_FOLDER = "/var/lib/prometheus/node-exporter"
 # The suffixes that logrotate, or the monitor itself, adds to the name of a log.
 ROTATED = rf"(?:{re.escape(OLD_LOG)}|[.-][0-9]+)?(?:\.(?:gz|bz2|xz|zst))?"
 TEXTFILE_FOLDERS = (DEBIANS_FOLDER, "/var/lib/node_exporter")
+# Folders of the units that packages bring.
+UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system")
 
 
 class User(NamedTuple):
@@ -148,6 +150,12 @@ def text_folder(settings: Settings) -> str:
     return os.path.join(settings.textfile_directory, TEXTFILE_FOLDER)
 
 
+def chronyd_unit(root: str = "") -> str:
+    """Return the name of chronyd's unit. Its alias may not be named: systemd then can lose the service (LOST_PID)."""
+    found = [name for name in UNITS for folder in UNIT_FOLDERS if os.path.exists(f"{root}{folder}/{name}")]
+    return found[0] if found else UNITS[-1]
+
+
 def wanted_files(settings: Settings, user: User, groups: Sequence[str], program: bytes) -> List[File]:
     """Return the files of the monitor in the order of their writing; program is the content without bytecode."""
     writable = [RUNTIME]
@@ -156,7 +164,7 @@ def wanted_files(settings: Settings, user: User, groups: Sequence[str], program:
     files = [
         File(PROGRAM, program, 0o755),
         File(SETTINGS, settings_text(settings).encode()),
-        File(SERVICE, units.service(user.name, groups, writable, user.why_root).encode()),
+        File(SERVICE, units.service(user.name, groups, writable, chronyd_unit(), user.why_root).encode()),
         File(TIMER, units.timer(settings.interval_seconds).encode()),
     ]
     if settings.textfile_directory:

@@ -16,7 +16,7 @@ SERVICE = """
 [Unit]
 Description=Collect metrics and state changes of chrony and NTS
 Documentation=https://github.com/securetime/nts/blob/main/docs/monitoring.md
-After=chrony.service chronyd.service
+After={chronyd}
 # The timer, Ansible and administrators may start many short runs: do not limit the rate.
 StartLimitIntervalSec=0
 
@@ -76,11 +76,15 @@ WantedBy=timers.target
 """
 
 
-def service(user: str, groups: Sequence[str], writable: Sequence[str], as_root_because: str = "") -> str:
-    """Return the text of the unit that runs the collector once; groups are those that may read the journal."""
+def service(user: str, groups: Sequence[str], writable: Sequence[str], chronyd: str, as_root_because: str = "") -> str:
+    """Return the text of the unit that runs the collector once.
+
+    groups are those that may read the journal, and chronyd is the name of its unit.
+    """
     is_root = user == "root"
     return MARK + SERVICE.format(
         program=PROGRAM,
+        chronyd=chronyd,
         user=user,
         reason=as_root_because or "chronyd's own user may use its socket, and needs no capability.",
         groups=f"SupplementaryGroups={' '.join(groups)}\n" if groups and not is_root else "",

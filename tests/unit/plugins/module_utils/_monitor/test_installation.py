@@ -141,18 +141,32 @@ def lines_of(text, name):
 
 
 def test_the_unit_has_no_right_that_it_does_not_need():
-    text = units.service("_chrony", ["systemd-journal"], ["/run/chrony", "/var/log/chrony"])
+    text = units.service("_chrony", ["systemd-journal"], ["/run/chrony", "/var/log/chrony"], "chrony.service")
     assert lines_of(text, "User") == ["_chrony"]
     assert lines_of(text, "SupplementaryGroups") == ["systemd-journal"]
     assert lines_of(text, "CapabilityBoundingSet") == [""]
     assert lines_of(text, "ReadWritePaths") == ["-/run/chrony -/var/log/chrony"]
     assert lines_of(text, "ProtectSystem") == ["strict"]
+    assert lines_of(text, "After") == ["chrony.service"]
     assert lines_of(text, "SystemCallFilter") == ["@system-service", "~capset"]
-    assert lines_of(units.service("_chrony", [], []), "SupplementaryGroups") == []
+    assert lines_of(units.service("_chrony", [], [], "chronyd.service"), "SupplementaryGroups") == []
+
+
+def test_the_unit_names_chronyd_s_own_unit_and_no_alias(tmp_path):
+    assert installation.chronyd_unit(str(tmp_path)) == "chronyd.service"
+    folder = tmp_path / "usr/lib/systemd/system"
+    folder.mkdir(parents=True)
+    (folder / "chronyd.service").touch()
+    assert installation.chronyd_unit(str(tmp_path)) == "chronyd.service"
+    (folder / "chronyd.service").rename(folder / "chrony.service")
+    # On Debian, the alias is a link of the administrator's folder.
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/systemd/system/chronyd.service").symlink_to(folder / "chrony.service")
+    assert installation.chronyd_unit(str(tmp_path)) == "chrony.service"
 
 
 def test_a_unit_of_root_says_why():
-    text = units.service("root", ["systemd-journal"], [], "chronyd runs as root.")
+    text = units.service("root", ["systemd-journal"], [], "chronyd.service", "chronyd runs as root.")
     assert lines_of(text, "User") == ["root"]
     assert "# chronyd runs as root.\n" in text
     assert lines_of(text, "SystemCallFilter") == ["@system-service"]
