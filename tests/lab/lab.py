@@ -291,6 +291,24 @@ def lab_hosts(state: Path) -> list[Host]:
     return sorted(hosts)
 
 
+def remove_killed() -> None:
+    """Remove the containers of any lab that were killed together with podman's monitor of them.
+
+    For podman they still run, so it refuses to start them, and forwards their ports to them even where it has given
+    such a port to another container.
+    """
+    listed = run("podman", "ps", "--filter", f"label={LABEL}", "--format", "json")
+    for item in json.loads(listed or "[]"):
+        try:
+            runs = item["Id"] in Path(f"/proc/{item['Pid']}/cgroup").read_text()
+        except OSError:
+            runs = False
+        if not runs:
+            # Another process may remove it in this moment.
+            with timed(f"remove {item['Names'][0]}, which was killed"), contextlib.suppress(LabError):
+                run("podman", "rm", "--force", "--time=0", "--volumes", item["Id"])
+
+
 def saved_image(state: Path, name: str) -> str:
     """Return the name of the image in which save() keeps a host."""
     return f"{REPOSITORY}/saved-{lab_name(state)}:{name}"
@@ -340,7 +358,7 @@ def prepare(host: Host, public_key: str) -> str:
     host_key = run(*command, stdin=script, timeout_seconds=1200).split()
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", host.port), timeout=2) as connection:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", host.port), timeout=60) as connection:
             if connection.recv(4) == b"SSH-":
                 return f"[127.0.0.1]:{host.port} {host_key[0]} {host_key[1]}\n"
         time.sleep(0.1)
@@ -530,6 +548,7 @@ def main() -> int:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(ensure, EVERYTHING if "all" in arguments.images else arguments.images or DEFAULT))
         elif arguments.command == "up":
+            remove_killed()
             up(arguments.state, dict(arguments.hosts), arguments.saved)
         elif arguments.command == "save":
             save(arguments.state)

@@ -252,14 +252,19 @@ def table(names: Sequence[str], results: dict[str, Result]) -> str:
 
 
 def failures(log: str) -> str:
-    """Return the first failed tests of a log, each with the end of pytest's report."""
+    """Return the first failed tests of a log with the end of pytest's reports, and the last failure of Ansible."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
     names = re.findall(r"^(?:FAILED|ERROR) (.+)$", plain, re.MULTILINE)
     causes = re.findall(r"^E  +(.+)$", plain, re.MULTILINE)
     shown = [f"  {name[:200]}" for name in names[:FAILURES_SHOWN]]
     if len(names) > FAILURES_SHOWN:
         shown.append(f"  and {len(names) - FAILURES_SHOWN} more")
-    return "\n".join([*shown, *(f"    {cause[:200]}" for cause in dict.fromkeys(causes[:FAILURES_SHOWN]))])
+    shown += [f"    {cause[:200]}" for cause in dict.fromkeys(causes[:FAILURES_SHOWN])]
+    # A playbook rescues some of its failures, so only the last one has ended it.
+    for host, result in re.findall(r"^fatal: \[([^]\n]+)\]: \S+ => (\{.*\})$", plain, re.MULTILINE)[-1:]:
+        fields = json.loads(result)
+        shown.append(f"    {host}: " + " ".join(str(fields[key])[-300:] for key in ("msg", "stderr") if key in fields))
+    return "\n".join(shown)
 
 
 def git(*arguments: str) -> str:
