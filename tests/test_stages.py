@@ -70,11 +70,12 @@ def test_the_end_names_failed_tests_and_their_causes() -> None:
     assert stages.failures("no test\n") == ""
 
 
-def test_the_end_tells_the_failure_that_ended_a_playbook() -> None:
+def test_the_end_names_the_failure_that_ended_a_playbook() -> None:
     rescued = 'fatal: [host]: FAILED! => {"msg": "rescued"}\n'
     last = '\x1b[31mfatal: [localhost]: FAILED! => {"msg": "return code", "stderr": "lab.py: no end", "rc": 1}\x1b[0m\n'
     assert stages.failures(rescued + last) == "    localhost: return code lab.py: no end"
     assert stages.failures("fatal: [localhost]: UNREACHABLE! => {\n") == ""
+    assert stages.failures("fatal: [host]: FAILED! => {and another}\n") == "    host: {and another}"
 
 
 @pytest.mark.parametrize("end", [0, 1])

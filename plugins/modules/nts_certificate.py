@@ -5,7 +5,7 @@
 
 import os
 import tempfile
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -14,8 +14,8 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     TransactionError,
     read,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._change.programs import run_program
-from ansible_collections.securetime.nts.plugins.module_utils._pair import archive, manager
+from ansible_collections.securetime.nts.plugins.module_utils._change.programs import give_label, run_program
+from ansible_collections.securetime.nts.plugins.module_utils._pair import archive, manager, renewal_files
 from ansible_collections.securetime.nts.plugins.module_utils._pair.installation import (
     PLATFORM_PYTHONS,
     installed,
@@ -27,16 +27,21 @@ from ansible_collections.securetime.nts.plugins.module_utils._pair.installation 
 
 
 def main() -> None:
-    """Write or remove the program."""
+    """Install or remove the renewal."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/usr/local/sbin/nts-certificate"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "staging": {"type": "list", "elements": "path"},
+            "settings": {"type": "dict"},
+            "service": {"type": "str"},
+            "timer": {"type": "str"},
+            "by_certbot": {"type": "bool", "default": False},
         },
+        required_together=[("settings", "service", "timer")],
         supports_check_mode=True,
     )
-    host = System(run=lambda argv: run_program(module, argv), label=lambda *_paths: None)
+    host = System(run=lambda argv: run_program(module, argv), label=lambda *paths: give_label(module, *paths))
     try:
         result = absent(module, host) if module.params["state"] == "absent" else present(module, host)
     except TransactionError as error:
@@ -52,11 +57,12 @@ def absent(module: AnsibleModule, host: System) -> Dict[str, Any]:
     if not module.check_mode:
         uninstall(host, paths)
     diff = [{"prepared": "".join(f"{path} is removed\n" for path in paths)}] if paths else []
-    return {"changed": bool(paths), "python": "", "removed": paths, "failed_before": False, "diff": diff}
+    of_the_program = {"python": "", "changed_files": [], "failed_before": False}
+    return {"changed": bool(paths), "removed": paths, "diff": diff, **of_the_program}
 
 
 def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
-    """Write the program and remove the files that no pair uses; return the result of the module."""
+    """Install the renewal and remove the files that no pair uses; return the result of the module."""
     path = module.params["path"]
     python = interpreter(module, host)
     wanted = program(python)
@@ -73,14 +79,28 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
     if not module.check_mode:
         for each in removed:
             remove(each)
+    # The start of the timer may start the service.
+    failed_before = renewal_files.has_failed(host)
+    changed, diffs = install(module, host)
     lines = [f"{path} changes\n"] * written + [f"{each} is removed\n" for each in removed]
     return {
-        "changed": bool(lines),
+        "changed": bool(lines or changed or diffs),
         "python": python,
         "removed": removed,
-        "failed_before": host.run(["systemctl", "is-failed", "--quiet", "nts-certificate.service"]).status == 0,
-        "diff": [{"prepared": "".join(lines)}] if lines else [],
+        "changed_files": [path] * written + changed,
+        "failed_before": failed_before,
+        "diff": [{"prepared": text} for text in ["".join(lines)] if text] + diffs,
     }
+
+
+def install(module: AnsibleModule, host: System) -> Tuple[List[str], List[Dict[str, str]]]:
+    """Write the settings, the units and the hook, and start the timer; return the changed paths, and the diffs."""
+    given = {name: module.params[name] for name in ("settings", "service", "timer", "by_certbot")}
+    if given["settings"] is None:
+        return [], []
+    changed, diffs = renewal_files.write(host, renewal_files.wanted_files(**given), module.check_mode)
+    lines = renewal_files.start_timer(host, changed, module.check_mode)
+    return changed, diffs + [{"prepared": line} for line in lines]
 
 
 def interpreter(module: AnsibleModule, host: System) -> str:

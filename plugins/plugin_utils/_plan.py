@@ -188,6 +188,7 @@ def plan(inputs: Inputs, platforms: Mapping[str, Row], chrony: Row, first_seen: 
         "rotation_file": _rotation.FILE,
         "rotation_text": rotation_text,
         "renewal": renewal(pairs, environment["server_files"]),
+        "renewal_settings": renewal_settings(inputs, pairs, place),
         "firewall": firewall(inputs, environment["firewall_rules"]),
         "unused_pair_files": unused_pair_files(pairs, environment["server_files"]),
         "proof": proof(inputs, skip_for, distribution_sources),
@@ -687,6 +688,28 @@ def rotation(inputs: Inputs, place: Row, words: Directives) -> str:
 def renewal(pairs: list[Row], server_files: list[str]) -> str:
     """Return present for a server, absent for a host that is no longer one, and empty text for others."""
     return "present" if pairs else "absent" if server_files else ""
+
+
+def renewal_settings(inputs: Inputs, pairs: list[Row], place: Row) -> Row:
+    """Return the settings of nts-certificate, which _pair.manager.Settings reads."""
+    names = ["id", "provider", "names", "certificate", "key", "staged_certificate", "staged_key"]
+    names += ["command", "lifetime_days", "key_type", "new_key"]
+    of_the_host = {
+        "renew_fraction": int(inputs["certificate_renew_percent"]) / 100,
+        "group": place["group"],
+        "config_file": place["config_file"],
+        "service": place["service"],
+    }
+    return {
+        "pairs": [
+            {
+                **{name: pair[name] for name in names},
+                "issuing_key": f"{pair['staging']}/issuing.key" if pair["issues"] else "",
+                **of_the_host,
+            }
+            for pair in pairs
+        ]
+    }
 
 
 def firewall(inputs: Inputs, with_rules: list[str]) -> Row:

@@ -226,6 +226,29 @@ def test_nts_certificate_installs_and_removes_the_program(tmp_path: Path) -> Non
         assert run_module("nts_certificate", {"state": "absent"}, wrapper)["changed"] is False
 
 
+def test_nts_certificate_installs_the_renewal(tmp_path: Path) -> None:
+    """Without systemd its units cannot be loaded, after all files."""
+    units = ["/etc/systemd/system/nts-certificate.service", "/etc/systemd/system/nts-certificate.timer"]
+    hook = "/etc/letsencrypt/renewal-hooks/deploy/securetime-nts"
+    files = ["/usr/local/sbin/nts-certificate", "/etc/chrony/nts/certificate.json", *units, hook]
+    given = {"settings": {"pairs": []}, "service": "[Service]\n", "timer": "[Timer]\n", "by_certbot": True}
+    with rooms.room(tmp_path / "room") as place:
+        wrapper = disposable(place, tmp_path)
+        assert "required together" in run_module("nts_certificate", {"settings": {}}, wrapper)["msg"]
+        foreseen = run_module("nts_certificate", {**given, "_ansible_check_mode": True}, wrapper)
+        assert foreseen["changed_files"] == files, foreseen
+        assert foreseen["diff"][-1] == {"prepared": "nts-certificate.timer is enabled and started\n"}
+        assert not exist(wrapper, *files)
+        failed = run_module("nts_certificate", given, wrapper)
+        assert failed["msg"].startswith("`systemctl daemon-reload` failed: "), failed
+        assert exist(wrapper, *files)
+        # The files are complete, and the timer does not run.
+        second = run_module("nts_certificate", {**given, "_ansible_check_mode": True}, wrapper)
+        assert (second["changed"], second["changed_files"], second["diff"]) == (True, [], foreseen["diff"][-1:])
+        run_module("nts_certificate", {**given, "by_certbot": False}, wrapper)
+        assert not exist(wrapper, hook)
+
+
 def test_nts_certificate_removes_nothing_while_its_timer_cannot_be_stopped(tmp_path: Path) -> None:
     timer = "/etc/systemd/system/nts-certificate.timer"
     with rooms.room(tmp_path / "room") as place:

@@ -291,22 +291,33 @@ def lab_hosts(state: Path) -> list[Host]:
     return sorted(hosts)
 
 
+def seemingly_running() -> dict[str, tuple[str, int]]:
+    """Return name and process of each container of any lab that runs for podman and whose process has ended, by id."""
+    found: dict[str, tuple[str, int]] = {}
+    for item in json.loads(run("podman", "ps", "--filter", f"label={LABEL}", "--format", "json") or "[]"):
+        try:
+            runs = item["Id"] in Path(f"/proc/{item['Pid']}/cgroup").read_text()
+        except OSError:
+            runs = False
+        if not runs:
+            found[item["Id"]] = item["Names"][0], item["Pid"]
+    return found
+
+
 def remove_killed() -> None:
     """Remove the containers of any lab that were killed together with podman's monitor of them.
 
     For podman they still run, so it refuses to start them, and forwards their ports to them even where it has given
     such a port to another container.
     """
-    listed = run("podman", "ps", "--filter", f"label={LABEL}", "--format", "json")
-    for item in json.loads(listed or "[]"):
-        try:
-            runs = item["Id"] in Path(f"/proc/{item['Pid']}/cgroup").read_text()
-        except OSError:
-            runs = False
-        if not runs:
-            # Another process may remove it in this moment.
-            with timed(f"remove {item['Names'][0]}, which was killed"), contextlib.suppress(LabError):
-                run("podman", "rm", "--force", "--time=0", "--volumes", item["Id"])
+    killed = seemingly_running()
+    if killed:
+        # Of a container that stops in this moment, podman's monitor learns it soon.
+        time.sleep(2)
+    for container, item in seemingly_running().items() if killed else ():
+        if killed.get(container) == item:
+            with timed(f"remove {item[0]}, which was killed"), contextlib.suppress(LabError):
+                run("podman", "rm", "--force", "--time=0", "--volumes", container)
 
 
 def saved_image(state: Path, name: str) -> str:

@@ -86,8 +86,8 @@ STAGES = {
     "molecule-certificate": Stage("tests/stages/molecule.sh certificate copies", "test", COPIES),
     "molecule-faults": Stage("tests/stages/molecule.sh faults copies", "test", COPIES),
     "molecule-trust": Stage("tests/stages/molecule.sh trust copies", "test", COPIES),
-    # Five labs at once keep two slow cores so busy that servers close key exchanges.
-    "molecule-states": Stage("tests/stages/molecule.sh states copies", "test", COPIES, behind=("molecule-trust",)),
+    # Five labs at once keep two slow cores so busy that servers close key exchanges, and `faults` ends first.
+    "molecule-states": Stage("tests/stages/molecule.sh states copies", "test", COPIES, behind=("molecule-faults",)),
     # --- make check
     "unit": Stage("pytest -q", "check", behind=IMAGES, niceness=NICENESS),
     "lint": Stage("tests/stages/lint.sh", "check", behind=IMAGES, niceness=NICENESS),
@@ -262,8 +262,13 @@ def failures(log: str) -> str:
     shown += [f"    {cause[:200]}" for cause in dict.fromkeys(causes[:FAILURES_SHOWN])]
     # A playbook rescues some of its failures, so only the last one has ended it.
     for host, result in re.findall(r"^fatal: \[([^]\n]+)\]: \S+ => (\{.*\})$", plain, re.MULTILINE)[-1:]:
-        fields = json.loads(result)
-        shown.append(f"    {host}: " + " ".join(str(fields[key])[-300:] for key in ("msg", "stderr") if key in fields))
+        try:
+            fields = json.loads(result)
+            text = " ".join(str(fields[key])[-300:] for key in ("msg", "stderr") if key in fields)
+        except ValueError:
+            # Another process wrote between.
+            text = result[:300]
+        shown.append(f"    {host}: {text}")
     return "\n".join(shown)
 
 

@@ -37,7 +37,7 @@ MOMENTS = [
     ("Sign the issuing CA", 2),
     ("Apply the files and the state of chronyd", 4),
     ("Apply the files and the state of chronyd", 7),
-    ("Write the settings and the units", 5),
+    ("Install the program, its settings and its units", 5),
 ]
 
 

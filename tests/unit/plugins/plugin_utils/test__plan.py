@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.securetime.nts.plugins.filter import _role
+from ansible_collections.securetime.nts.plugins.module_utils._pair.manager import Settings
 from ansible_collections.securetime.nts.plugins.plugin_utils import _chrony_conf, _files
 from ansible_collections.securetime.nts.plugins.plugin_utils._inputs import Inputs
 from ansible_collections.securetime.nts.plugins.plugin_utils._plan import (
@@ -746,6 +747,24 @@ def test_a_server_keeps_the_pairs_that_it_has() -> None:
     host = planned(SERVER, environment__server_files=SERVER_FILES)
     assert host["renewal"] == "present"
     assert host["unused_pair_files"] == ["/etc/chrony/nts/public[[]1].key", "/etc/chrony/nts/public.pem"]
+
+
+def test_the_program_reads_the_settings_of_each_pair() -> None:
+    more = {"id": "public", "names": ["a.example.org"], "provider": "acme", "acme_client": "certbot"}
+    variables = {"chrony_nts_more_certificates": [more], "chrony_nts_certificate_renew_percent": "20"}
+    host = planned({**SERVER, **variables})
+    own, public = (Settings(**pair) for pair in host["renewal_settings"]["pairs"])
+    # The module writes its parameters to the journal, so that no key may hold a secret.
+    assert {*host["renewal_settings"]["pairs"][0]} == {*Settings._fields}
+    assert (own.id, own.provider, own.issuing_key) == (
+        "server",
+        "ownca",
+        "/etc/chrony/nts/staging/server/ownca/issuing.key",
+    )
+    assert (own.renew_fraction, own.group, own.command) == (0.2, host["platform"]["group"], [])
+    assert (public.certificate, public.issuing_key) == ("/etc/chrony/nts/public.pem", "")
+    assert public.command[-1] == "securetime-nts-public"
+    assert planned()["renewal_settings"] == {"pairs": []}
 
 
 def test_a_host_that_is_no_server_any_more_keeps_no_pair() -> None:
