@@ -117,7 +117,7 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
     settings, notes = settings_of(params)
     user = user_of(module)
     python = interpreter(module, host)
-    magic = host.run([python, "-IS", "-c", archive.MAGIC]).stdout.strip()
+    magic = archive.magic_of(host, python)
     program = archive.program(f"{python} -IS", collector.__name__)
     diffs = []  # type: List[Dict[str, str]]
     changed = [folder.path for folder in wanted_folders(settings, user) if make_folder(module, folder)]
@@ -240,10 +240,7 @@ def put(module: AnsibleModule, host: System, file: File, python: str) -> None:
     with tempfile.NamedTemporaryFile(dir=module.tmpdir, delete=False) as staged_file:
         staged_file.write(file.content)
     if file.path == PROGRAM:
-        done = host.run([python, "-IS", "-c", archive.COMPILE, staged_file.name])
-        if done.status:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise TransactionError(f"{python} cannot compile the program {PROGRAM}: {last}")
+        archive.add_bytecode(host, python, staged_file.name, PROGRAM)
     os.makedirs(os.path.dirname(file.path), exist_ok=True)
     module.atomic_move(staged_file.name, file.path)
 

@@ -67,10 +67,12 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
     python = interpreter(module, host)
     wanted = program(python)
     found = read(path)
-    written = found is None or found.content != wanted or os.path.islink(path)
+    is_intact = found is not None and archive.is_current(found.content, wanted, archive.magic_of(host, python))
+    written = not is_intact or os.path.islink(path)
     if written and not module.check_mode:
         with tempfile.NamedTemporaryFile(dir=module.tmpdir, delete=False) as file:
             file.write(wanted)
+        archive.add_bytecode(host, python, file.name, path)
         module.atomic_move(file.name, path)
     options = dict(module.load_file_common_arguments({"path": path}), owner="root", group="root", mode="0755")
     if not module.check_mode or os.path.exists(path):

@@ -213,6 +213,8 @@ def test_nts_certificate_installs_and_removes_the_program(tmp_path: Path) -> Non
         assert (runs[0]["python"], runs[0]["failed_before"]) == (foreseen["python"], False)
         usage = subprocess.run([*wrapper, program, "--help"], capture_output=True, text=True, check=False)
         assert (usage.returncode, "recover" in usage.stdout) == (0, True), usage
+        # The program holds the bytecode of its modules.
+        subprocess.run([*wrapper, "grep", "-q", "_pair/manager.pyc", program], check=True)
         # The staging folder of a pair that is gone.
         stray = "/etc/chrony/nts/staging/old"
         subprocess.run([*wrapper, "mkdir", "-p", f"{stray}/ownca"], check=True)

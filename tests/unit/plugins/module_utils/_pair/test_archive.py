@@ -82,3 +82,14 @@ def test_a_file_with_a_flipped_bit_is_not_current(compiled):
     data = bytearray(compiled.read_bytes())
     data[len(data) // 3] ^= 1
     assert archive.is_current(bytes(data), PLAIN, magic()) is False
+
+
+def test_no_flipped_bit_ends_the_comparison():
+    small = io.BytesIO(b"#!python\n")
+    small.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(small, "a") as opened:
+        opened.writestr("module.py", b"pass\n")
+    for bit in range(8 * len(small.getvalue())):
+        data = bytearray(small.getvalue())
+        data[bit // 8] ^= 1 << bit % 8
+        assert archive.is_current(bytes(data), small.getvalue(), "") is False
