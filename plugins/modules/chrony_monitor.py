@@ -15,6 +15,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     read,
 )
 from ansible_collections.securetime.nts.plugins.module_utils._change.programs import run_program
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import timer_of
 
 # The program imports cli and server by name at run time. Import them here, or Ansible would not send them to the host.
 from ansible_collections.securetime.nts.plugins.module_utils._monitor import cli, collector, server
@@ -136,11 +137,11 @@ def present(module: AnsibleModule, host: System) -> Dict[str, Any]:
                 put(module, host, file, python)
         if set_attributes(module, file) or not current:
             changed.append(file.path)
-    starts = start(module, host, changed)
-    diffs += [{"prepared": f"{UNITS[0]} is enabled and started\n"}] if starts else []
+    lines = start(module, host, changed)
+    diffs += [{"prepared": line} for line in lines]
     notes += collector.read_json(os.path.join(settings.state, STATUS)).get("failures", [])
     return {
-        "changed": bool(changed) or starts,
+        "changed": bool(changed or lines),
         "changed_files": changed,
         "textfile_directory": settings.textfile_directory,
         "user": user.name,
@@ -267,22 +268,26 @@ def diff_of(file: File) -> Dict[str, str]:
     }
 
 
-def start(module: AnsibleModule, host: System, changed: List[str]) -> bool:
-    """Enable and start the timer, and run the service once after a change; return whether the timer did not run yet."""
-    shown = host.run(["systemctl", "show", "--property=ActiveState,UnitFileState", UNITS[0]]).stdout.split()
-    runs = {"ActiveState=active", "UnitFileState=enabled"} <= set(shown)
-    if module.check_mode or (runs and not changed):
-        return not runs
+def start(module: AnsibleModule, host: System, changed: List[str]) -> List[str]:
+    """Enable and start the timer, and run the service once after a change.
+
+    Return a line for each state that differed and that no changed file shows.
+    """
+    timer = timer_of(host, *UNITS)
+    writes = not {TIMER, SERVICE}.isdisjoint(changed)
+    lines = [f"systemd reloads {' and '.join(UNITS)}\n"] if timer.needs_reload and not writes else []
+    lines += [] if timer.is_on else [f"{UNITS[0]} is enabled and started\n"]
+    if module.check_mode or not (lines or changed):
+        return lines
     host.run(["systemctl", "daemon-reload"])
-    commands = [["enable", UNITS[0]], ["restart", UNITS[0]], ["start", UNITS[1]]]
-    for command in commands:
+    for command in (["enable", UNITS[0]], ["restart", UNITS[0]], ["start", UNITS[1]]):
         done = host.run(["systemctl", *command])
         if done.status:
             options = ["--quiet", "--no-pager", "--output=cat", "--lines=5", f"--unit={UNITS[1]}"]
             log = host.run(["journalctl", *options])
-            lines = [*done.stderr.strip().splitlines(), *log.stdout.strip().splitlines()][-5:]
-            raise TransactionError(f"`systemctl {' '.join(command)}` failed: {' / '.join(lines)}")
-    return not runs
+            shown = [*done.stderr.strip().splitlines(), *log.stdout.strip().splitlines()][-5:]
+            raise TransactionError(f"`systemctl {' '.join(command)}` failed: {' / '.join(shown)}")
+    return lines
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 """Private to securetime.nts. A systemd unit: its state, its restart, and its log."""
 
 import time
-from typing import Dict, List, Mapping
+from typing import Dict, List, Mapping, NamedTuple
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError
 from ansible_collections.securetime.nts.plugins.module_utils._state.host import find_daemon, unit_of
@@ -90,6 +90,21 @@ class Unit:
 def runs(state: Mapping[str, str]) -> bool:
     """Return whether chronyd runs, from the state of its unit, even where systemd has lost it."""
     return state.get("ActiveState") == "active" or LOST_PID in state
+
+
+class Timer(NamedTuple):
+    """Whether a timer is enabled and active, and whether systemd must reload its unit or that of its service."""
+
+    is_on: bool
+    needs_reload: bool
+
+
+def timer_of(host: System, timer: str, service: str) -> Timer:
+    """Return the state of a timer. An interrupted run may have written the units without a reload."""
+    show = ["systemctl", "show", "--property=ActiveState,UnitFileState,NeedDaemonReload"]
+    state, of_service = (host.run([*show, unit]).stdout.split() for unit in (timer, service))
+    is_on = "ActiveState=active" in state and "UnitFileState=enabled" in state
+    return Timer(is_on=is_on, needs_reload="NeedDaemonReload=yes" in state + of_service)
 
 
 def read_options(pid: str) -> List[str]:

@@ -17,7 +17,7 @@ from ansible_collections.securetime.nts.plugins.module_utils._change.files impor
     stage,
     swap,
 )
-from ansible_collections.securetime.nts.plugins.module_utils._change.unit import run_checked
+from ansible_collections.securetime.nts.plugins.module_utils._change.unit import run_checked, timer_of
 from ansible_collections.securetime.nts.plugins.module_utils._state.server_files import (
     CERTBOT_HOOK,
     PROGRAM,
@@ -71,24 +71,18 @@ def write(host: System, files: Sequence[FileSpec], predict: bool) -> Tuple[List[
 
 
 def start_timer(host: System, changed: Sequence[str], predict: bool) -> List[str]:
-    """Load changed units, and enable and start the timer; return what was not so, in lines. With `predict`, do nothing.
+    """Reload changed units, and enable and start the timer. With `predict`, do nothing.
 
-    After an interrupted run, the files are as desired, and systemd may not have read them.
+    Return a line for each state that differed and that no changed file shows.
     """
-    timer, service = _properties(host, TIMER_UNIT), _properties(host, SERVICE_UNIT)
+    timer = timer_of(host, TIMER_UNIT, SERVICE_UNIT)
     writes = not {SERVICE, TIMER}.isdisjoint(changed)
-    is_outdated = "NeedDaemonReload=yes" in timer + service
-    is_on = "ActiveState=active" in timer and "UnitFileState=enabled" in timer
-    if not predict and (writes or is_outdated):
+    if not predict and (writes or timer.needs_reload):
         run_checked(host, ["systemctl", "daemon-reload"])
-    if not predict and not is_on:
+    if not predict and not timer.is_on:
         run_checked(host, ["systemctl", "enable", "--now", TIMER_UNIT])
-    lines = ["systemd reads its units again\n"] if is_outdated and not writes else []
-    return lines + ([] if is_on else [f"{TIMER_UNIT} is enabled and started\n"])
-
-
-def _properties(host: System, unit: str) -> List[str]:
-    return host.run(["systemctl", "show", "--property=ActiveState,UnitFileState,NeedDaemonReload", unit]).stdout.split()
+    lines = [f"systemd reloads {TIMER_UNIT} and {SERVICE_UNIT}\n"] if timer.needs_reload and not writes else []
+    return lines + ([] if timer.is_on else [f"{TIMER_UNIT} is enabled and started\n"])
 
 
 def has_failed(host: System) -> bool:

@@ -57,6 +57,15 @@ def test_a_program_that_cannot_run_in_its_unit_stops_the_run(server: Host) -> No
     assert server.check_output("systemctl is-failed nts-certificate.service || true") == "inactive"
 
 
+@pytest.mark.parametrize("unit", WRITTEN[2:])
+def test_a_unit_that_an_interrupted_run_has_written_is_reloaded(server: Host, unit: str) -> None:
+    server.check_output("touch %s", unit)
+    for arguments, reloads in (["--check"], 1), ([], 1), ([], 0):
+        done = renewal("--diff", *arguments)
+        assert changed(done)["nts1"] == reloads, done[-3000:]
+        assert ("systemd reloads nts-certificate.timer and nts-certificate.service" in done) is bool(reloads)
+
+
 def test_planted_symlinks_are_replaced_and_their_targets_are_not_written(server: Host) -> None:
     targets = "stat --format '%n %a %U %Y' /root/target*; sha256sum /root/target*"
     for change in ("echo >>", "true "):

@@ -150,3 +150,13 @@ def test_a_stopped_timer_and_a_damaged_program_are_repaired(host: Host) -> None:
     assert host.service("nts-monitor.timer").is_running
     assert host.service("nts-monitor.timer").is_enabled
     assert run_module(host, "chrony_monitor")["changed"] is False
+
+
+@pytest.mark.parametrize("unit", ["timer", "service"])
+def test_units_that_an_interrupted_run_has_written_are_reloaded(host: Host, unit: str) -> None:
+    host.check_output("touch /etc/systemd/system/nts-monitor.%s", unit)
+    line = {"prepared": "systemd reloads nts-monitor.timer and nts-monitor.service\n"}
+    for predict in (True, False):
+        again = run_module(host, "chrony_monitor", _ansible_check_mode=predict)
+        assert (again["changed"], again["changed_files"], again["diff"]) == (True, [], [line])
+    assert run_module(host, "chrony_monitor")["changed"] is False

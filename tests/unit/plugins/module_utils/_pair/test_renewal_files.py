@@ -119,7 +119,8 @@ def test_a_wrong_security_label_is_a_change(tmp_path):
     ],
 )
 def test_the_timer_is_on_and_systemd_knows_the_units(timer, service, changed, commands):
-    lines = ["systemd reads its units again\n"] if OUTDATED in timer + service and not changed else []
+    units = "nts-certificate.timer and nts-certificate.service"
+    lines = [f"systemd reloads {units}\n"] if OUTDATED in timer + service and not changed else []
     lines += ["nts-certificate.timer is enabled and started\n"] if START in commands else []
     for predict in (True, False):
         host = Host(timer, service=service)
