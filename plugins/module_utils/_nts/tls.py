@@ -324,6 +324,8 @@ def _ssl_kind(error: Exception) -> str:
         return "tls_alert"
     if reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"):
         return "not_tls"
-    if isinstance(error, (ssl.SSLEOFError, ConnectionError)) or reason == "UNEXPECTED_EOF_WHILE_READING":
+    # Python 3.11.2 reports a closed connection as an orderly end (SSLZeroReturnError).
+    closed = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)
+    if isinstance(error, closed) or reason == "UNEXPECTED_EOF_WHILE_READING":
         return "tls_closed"
     return "tls_failed"
