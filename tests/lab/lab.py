@@ -7,9 +7,10 @@ hosts are.
 lab.py packages                             the Debian packages this needs
 lab.py build [IMAGE ...]                    build what is missing of: debian12 debian13 el-standin (default: these),
                                             suse-standin, vm-debian13 vm-el-standin; `all` is all of them
-lab.py up --state DIR [--from SAVED] HOST=IMAGE [...]
+lab.py up --state DIR [--from SAVED] [--keep-bytecode] HOST=IMAGE [...]
                                             start these hosts, keep those that run; writes DIR/inventory.yml. With
-                                            --from, copies of the containers and files of a lab that was saved
+                                            --from, copies of the containers and files of a lab that was saved. With
+                                            --keep-bytecode, containers compile each module once, and not in each run
 lab.py save --state DIR                     save the lab's containers as images and remove the containers
 lab.py status --state DIR                   table of the lab's hosts
 lab.py down --state DIR                     remove the lab's hosts, its network and its files
@@ -362,10 +363,11 @@ def create(state: Path, name: str, image: str, saved: Path | None) -> None:
     )
 
 
-def prepare(host: Host, public_key: str) -> str:
+def prepare(host: Host, public_key: str, *, keep_bytecode: bool) -> str:
     """Wait until a host answers SSH; return its known_hosts line."""
     script = (LAB / "prepare.sh").read_text()
-    command = ("podman", "exec", "--interactive", host.container, "sh", "-s", public_key)
+    bytecode = (LAB / "bytecode.py").read_text() if keep_bytecode else ""
+    command = ("podman", "exec", "--interactive", host.container, "sh", "-s", public_key, bytecode)
     host_key = run(*command, stdin=script, timeout_seconds=1200).split()
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
@@ -434,7 +436,7 @@ def image_ids(wanted: dict[str, str], saved: Path | None) -> dict[str, str]:
     return {name: ids[image] for name, image in wanted.items()}
 
 
-def up(state: Path, wanted: dict[str, str], saved: Path | None = None) -> None:
+def up(state: Path, wanted: dict[str, str], saved: Path | None = None, *, keep_bytecode: bool = False) -> None:
     """Start the desired hosts that do not run, and write the inventory of all; `saved` is a lab to copy them from."""
     vms = {name: image for name, image in wanted.items() if image in VMS}
     wanted = {name: image for name, image in wanted.items() if image not in VMS}
@@ -471,7 +473,7 @@ def up(state: Path, wanted: dict[str, str], saved: Path | None = None) -> None:
         list(pool.map(bring_up, wanted))
         hosts = [host for host in lab_hosts(state) if host.state == "running"]
         public_key = Path(f"{key}.pub").read_text().strip()
-        known_hosts = list(pool.map(lambda host: prepare(host, public_key), hosts))
+        known_hosts = list(pool.map(lambda host: prepare(host, public_key, keep_bytecode=keep_bytecode), hosts))
     (state / "known_hosts").write_text("".join(known_hosts))
     (state / "inventory.yml").write_text(inventory(state, hosts + vm_hosts(state)))
 
@@ -547,6 +549,7 @@ def main() -> int:
         of_a_lab.add_argument("--state", required=True, type=folder, metavar="DIR")
         if command == "up":
             of_a_lab.add_argument("--from", type=folder, dest="saved", metavar="SAVED")
+            of_a_lab.add_argument("--keep-bytecode", action="store_true")
             of_a_lab.add_argument("hosts", nargs="+", type=host_and_image, metavar="HOST=IMAGE")
     arguments = parser.parse_args()
     if arguments.command == "packages":
@@ -560,7 +563,7 @@ def main() -> int:
                 list(pool.map(ensure, EVERYTHING if "all" in arguments.images else arguments.images or DEFAULT))
         elif arguments.command == "up":
             remove_killed()
-            up(arguments.state, dict(arguments.hosts), arguments.saved)
+            up(arguments.state, dict(arguments.hosts), arguments.saved, keep_bytecode=arguments.keep_bytecode)
         elif arguments.command == "save":
             save(arguments.state)
         elif arguments.command == "status":

@@ -3,8 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Runs inside a new container: sh -s PUBLIC_KEY <prepare.sh
-# Waits for systemd, installs missing SSH and Python, authorises the key, and prints the host's public key.
+# Runs inside a new container: sh -s PUBLIC_KEY [BYTECODE] <prepare.sh
+# Waits for systemd, installs missing SSH and Python, authorises the key, and prints the host's public key. BYTECODE is
+# the text of bytecode.py, for hosts whose Pythons import it.
 set -eu
 
 prepare() {
@@ -33,6 +34,12 @@ prepare() {
     systemctl -q is-active ssh || systemctl -q is-active sshd || systemctl enable --now ssh ||
         systemctl enable --now sshd
 
+    if [ -n "${2-}" ]; then
+        folder=$(python3 -c 'import site; print(site.getsitepackages()[0])')
+        mkdir -p "$folder" /usr/local/lib/securetime-nts-bytecode
+        printf '%s' "$2" >"$folder/securetime_nts_bytecode.py"
+        echo 'import securetime_nts_bytecode' >"$folder/securetime_nts_bytecode.pth"
+    fi
     mkdir -p /root/.ssh
     echo "$1" >/root/.ssh/authorized_keys
     chmod -R go= /root/.ssh
