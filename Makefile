@@ -11,7 +11,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(BUILD)/collections
 # All checkouts with the same folder name share Molecule's default.
 export MOLECULE_EPHEMERAL_DIRECTORY := $(BUILD)/molecule
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-unexport PYTHONPATH
+# With PYTHONDONTWRITEBYTECODE, each start of Ansible compiles every module that it imports.
+unexport PYTHONPATH PYTHONDONTWRITEBYTECODE
 
 STAGES := $(PYTHON) tests/stages/run.py
 
@@ -19,7 +20,7 @@ STAGES := $(PYTHON) tests/stages/run.py
   bench-limits docs fuzz changelog directives metrics monitoring platforms requirements clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z -]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 30
 
 setup: ## install what the checks need: operating-system packages, .venv, .build/collections
 	@tests/stages/setup.sh
@@ -51,9 +52,8 @@ format: setup ## format the Python code
 unit: setup ## unit tests and consistency tests
 	@pytest -q --numprocesses auto
 
-SCENARIO ?= default
 molecule: setup ## one scenario, from nothing: make molecule SCENARIO=default
-	@tests/stages/molecule.sh $(SCENARIO)
+	@tests/stages/molecule.sh $(or $(SCENARIO),default)
 
 images: setup ## build the images of containers and VMs that do not exist yet
 	@python tests/lab/lab.py build all
@@ -74,9 +74,8 @@ bench-limits: setup ## honest clients beside a flood of key exchanges, and memor
 bench-ke: setup ## the cost of a key exchange by the certificate's key type, on loopback; OPTIONS=--all: more key types
 	@PYTHONPATH=$(BUILD)/collections python tests/bench/ke_speed.py $(OPTIONS)
 
-RUNS ?= 100000
-fuzz: setup ## RUNS inputs for the readers of servers' answers; a crash or a hang is kept in .build/fuzz
-	@tests/fuzz/fuzz.sh $(RUNS)
+fuzz: setup ## RUNS (100000) inputs for the readers of servers' answers; a crash or a hang is kept in .build/fuzz
+	@tests/fuzz/fuzz.sh $(or $(RUNS),100000)
 
 changelog: setup ## write CHANGELOG.md from changelogs/fragments
 	@antsibull-changelog release --update-existing --refresh --reload-plugins
@@ -84,14 +83,8 @@ changelog: setup ## write CHANGELOG.md from changelogs/fragments
 	sed -i '/^    plugins:$$/,/^    release_date/{/release_date/!d}' changelogs/changelog.yaml
 	antsibull-changelog generate
 
-directives: ## write docs/directives.md from docs/directives.yml and the table of chrony.conf
-	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/directives.py
-
-platforms: ## write docs/platforms.md from docs/platforms.yml and the table of variables
-	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/platforms.py
-
-metrics: ## write the reference of metrics in docs/monitoring.md
-	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/metrics.py
+directives metrics platforms: ## write docs/directives.md, docs/platforms.md, or the metrics in docs/monitoring.md
+	@PYTHONPATH=$(BUILD)/collections $(PYTHON) docs/$@.py
 
 monitoring: ## write the rules, the dashboards and the tables of docs/alerts.md from monitoring/*.py
 	@$(PYTHON) monitoring/alerts.py --write
