@@ -12,14 +12,22 @@ import json
 import re
 import runpy
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from jinja2 import Environment
+from packaging.specifiers import SpecifierSet
 
 from ansible_collections.securetime.nts.plugins.module_utils._monitor.nagios import THRESHOLDS
+from ansible_collections.securetime.nts.plugins.module_utils._state.server_files import (
+    CERTBOT_HOOK,
+    PROGRAM,
+    SERVICE,
+    TIMER,
+)
 from ansible_collections.securetime.nts.plugins.plugin_utils._chrony_conf import (
     DIRECTIVES,
     SOURCE,
@@ -267,6 +275,13 @@ def test_contributing_names_every_suite_and_every_stage_that_only_a_full_test_ru
     assert [suite for suite in ("check", "test", "test-full") if f"`make {suite}`" not in text] == []
 
 
+def test_every_pinned_package_runs_on_the_python_of_debian_12() -> None:
+    lines = (ROOT / "requirements-dev.txt").read_text().splitlines()
+    needed = {line: metadata.metadata(line.partition("==")[0]).get("Requires-Python") for line in lines if "==" in line}
+    assert needed
+    assert {line for line, versions in needed.items() if "3.11.2" not in SpecifierSet(versions or "")} == set()
+
+
 def test_ansible_versions_agree() -> None:
     required = load(Path("meta/runtime.yml"))["requires_ansible"]
     lowest = re.fullmatch(r">=(\d+\.\d+)\.0", required)[1]
@@ -456,6 +471,13 @@ def test_a_restoration_stops_the_renewal_before_it_changes_anything() -> None:
     assert stop["ansible.builtin.systemd_service"]["state"] == "stopped"
     changing = [name for name in names if "Remove" in name or "every file" in name]
     assert names.index(stop["name"]) < min(map(names.index, changing))
+
+
+def test_the_restoration_removes_the_renewal_that_nts_certificate_installs() -> None:
+    removal = next(task for task in restoration() if task["name"] == "Restore | Remove the renewal")
+    hook = load(Path("roles/chrony_nts/vars/main/main.yml"))["__chrony_nts_certbot_hook"]
+    removed = {hook if "certbot_hook" in path else path for path in removal["loop"]}
+    assert removed == {PROGRAM, SERVICE, TIMER, CERTBOT_HOOK}
 
 
 def test_each_power_cut_waits_for_a_task_of_the_role() -> None:
