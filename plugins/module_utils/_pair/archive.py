@@ -12,7 +12,6 @@ import io
 import pkgutil
 import sys
 import zipfile
-import zlib
 from typing import Any, Dict
 
 from ansible_collections.securetime.nts.plugins.module_utils._change.files import System, TransactionError
@@ -87,8 +86,8 @@ def is_current(found: bytes, wanted: bytes, magic: str) -> bool:
     """
     try:
         parts = _parts(found)
-    # The last two are of an archive whose flags or methods of compression are damaged.
-    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError, zlib.error):
+    # A RuntimeError means that a flag is damaged: the archive looks encrypted, or needs a newer program.
+    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError):
         return False
     sources = {name: content for name, content in parts.items() if not name.endswith(".pyc")}
     expected = {f"{name}c" for name in sources if name.endswith(".py") and name != "__main__.py"}
@@ -101,6 +100,8 @@ def is_current(found: bytes, wanted: bytes, magic: str) -> bool:
 
 
 def _parts(program: bytes) -> Dict[str, bytes]:
-    """Return the files of an archive; raise BadZipFile where a checksum is wrong."""
+    """Return the files of an archive; raise BadZipFile where a checksum is wrong, or where a file is compressed."""
     with zipfile.ZipFile(io.BytesIO(program)) as opened:
+        if any(each.compress_type != zipfile.ZIP_STORED for each in opened.infolist()):
+            raise zipfile.BadZipFile("a file is compressed")
         return {name: opened.read(name) for name in opened.namelist()}
